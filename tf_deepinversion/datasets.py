@@ -1,0 +1,157 @@
+"""Real images, where there are any: TFDS, or files in the idx format."""
+
+import gzip
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+IDX_PREFIXES = {"train": "train", "test": "t10k"}
+
+
+def read_idx(path) -> np.ndarray:
+    """Reads one file in the idx format of unsigned bytes, gzipped or not.
+
+    Args:
+        path: String or path of the file.
+
+    Returns:
+        A uint8 array of the shape that the file states.
+
+    Raises:
+        ValueError: if the file is not of this format, or is cut short.
+    """
+    path = pathlib.Path(path)
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        content = gzip.decompress(content)
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+        raise ValueError(
+            "Expected an idx file of unsigned bytes, which starts with "
+            f"00 00 08. Received: {path} starting with {content[:4].hex(' ')}"
+        )
+    rank = content[3]
+    shape = np.frombuffer(content, ">u4", rank, offset=4).astype(int)
+    data = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
+    if data.size != shape.prod():
+        raise ValueError(
+            f"{path} states {shape.prod()} values of shape {tuple(shape)}. "
+            f"Received: {data.size} values; the file is damaged."
+        )
+    return data.reshape(shape)
+
+
+def load_idx(directory, split) -> tuple[np.ndarray, np.ndarray]:
+    """Loads a split of a data set published as four idx files, as MNIST is.
+
+    Args:
+        directory: String or path of the folder with
+            `{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]`.
+        split: `"train"` or `"test"`.
+
+    Returns:
+        A pair: uint8 images `(n, height, width, 1)` and int32 labels `(n,)`.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is damaged or the two do not belong together.
+    """
+    if split not in IDX_PREFIXES:
+        raise ValueError(
+            f'`split` must be "train" or "test". Received: split={split!r}'
+        )
+
+    def read(kind):
+        stem = f"{IDX_PREFIXES[split]}-{kind}-ubyte"
+        for name in (f"{stem}.gz", stem):
+            path = pathlib.Path(directory) / name
+            if path.exists():
+                return read_idx(path)
+        raise FileNotFoundError(
+            f"Neither {stem}.gz nor {stem} is in {directory}. Debian's "
+            "package `dataset-fashion-mnist` puts Fashion-MNIST into "
+            "/usr/share/datasets/fashion-mnist."
+        )
+
+    images, labels = read("images-idx3"), read("labels-idx1")
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{directory} holds {len(images)} images and {len(labels)} labels."
+        )
+    return images[..., np.newaxis], labels.astype("int32")
+
+
+def load_split(
+    name, split, *, idx_dir=None, tfds_dir=None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Loads a split of labelled images into memory.
+
+    Args:
+        name: String, a data set of TensorFlow Datasets with `image` and
+            `label`, such as `"fashion_mnist"` or `"cifar10"`.
+        split: `"train"` or `"test"`.
+        idx_dir: Path of a folder with idx files, read in place of TFDS.
+        tfds_dir: Path of TFDS's data folder. Downloads if it is not there.
+
+    Returns:
+        A pair: uint8 images `(n, height, width, channels)`, int32 labels.
+    """
+    if idx_dir:
+        return load_idx(idx_dir, split)
+    import tensorflow_datasets as tfds
+
+    images, labels = tfds.as_numpy(
+        tfds.load(
+            name,
+            split=split,
+            data_dir=tfds_dir,
+            batch_size=-1,
+            as_supervised=True,
+        )
+    )
+    return images, labels.astype("int32")
+
+
+def augmented_epoch(
+    images, labels, *, batch_size, seed, epoch, padding=2
+) -> tf.data.Dataset:
+    """One epoch of randomly flipped and shifted images, in random order.
+
+    The order and every image are a pure function of (seed, epoch, image), so
+    an interrupted training goes on as if it had not been.
+
+    Args:
+        images: uint8 array `(n, height, width, channels)`.
+        labels: int array `(n,)`.
+        batch_size: Int. An incomplete last batch is dropped.
+        seed: Int.
+        epoch: Int.
+        padding: Int, the largest shift in pixels; what moves in is black.
+
+    Returns:
+        A `tf.data.Dataset` of float32 images in [0, 255] and int32 labels.
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(len(images))
+    size = images.shape[1:]
+    images, labels = tf.constant(images), tf.constant(labels)
+    key = tf.random.experimental.stateless_fold_in([seed, 1], epoch)
+
+    def load(index):
+        key_i = tf.random.experimental.stateless_fold_in(key, index)
+        image = tf.image.pad_to_bounding_box(
+            images[index],
+            padding,
+            padding,
+            size[0] + 2 * padding,
+            size[1] + 2 * padding,
+        )
+        image = tf.image.stateless_random_crop(image, size, key_i)
+        image = tf.image.stateless_random_flip_left_right(image, key_i)
+        return tf.cast(image, "float32"), labels[index]
+
+    return (
+        tf.data.Dataset.from_tensor_slices(order.astype("int32"))
+        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size, drop_remainder=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )

@@ -1,0 +1,462 @@
+"""DeepInversion: a Keras model whose trainable variables are images."""
+
+import contextlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion import checkpoint as checkpoints
+from tf_deepinversion import recipes
+from tf_deepinversion.classifier import Classifier
+from tf_deepinversion.classifier import in_scope
+from tf_deepinversion.inversion_step import InversionStep
+from tf_deepinversion.preprocessing import Preprocessing
+
+
+def balanced_labels(classes, images) -> np.ndarray:
+    """Labels in which every class is as frequent as any other, or one more.
+
+    Args:
+        classes: Int.
+        images: Int, how many labels.
+
+    Returns:
+        An int32 array `(images,)`: 0, 1, 2, ... and around again.
+
+    >>> balanced_labels(3, 7).tolist()
+    [0, 1, 2, 0, 1, 2, 0]
+    """
+    return (np.arange(images) % classes).astype("int32")
+
+
+class DeepInversion(keras.Model):
+    """Synthesises images that a trained network remembers, without data.
+
+    The images are the model's only trainable variables. `fit` moves them,
+    from noise, until the teacher takes them for the classes asked for and its
+    BatchNormalization layers see in them the statistics of the data that they
+    were trained on. The teacher itself is left as it is.
+
+    Args:
+        teacher: A `keras.Model` from images to logits, or to probabilities by
+            a final softmax, with BatchNormalization layers.
+        preprocessing: A `Preprocessing`, needed where the teacher is not
+            known by name (see `Preprocessing.of`).
+        recipe: A name in `RECIPES`, or a dictionary like those.
+        student: A `keras.Model` with the teacher's classes and inputs, to
+            compete with (Adaptive DeepInversion). It is read, in inference
+            mode, as it is at each step.
+        image_shape: Tuple `(height, width, channels)`, needed where the
+            teacher does not fix it.
+        seed: Int. With `batch` (see `fit`) it decides all randomness.
+
+    Raises:
+        TypeError: if a network is not a `keras.Model`.
+        ValueError: if a network cannot be inverted, see `Classifier`.
+
+    Reference:
+        - Yin et al., Dreaming to Distill, arXiv:1912.08795
+
+    Example:
+
+    ```python
+    teacher = tf_deepinversion.load_pretrained("fashion_mnist_resnet20")
+    model = DeepInversion(teacher)
+    model.fit(labels=[0, 1, 2, 3], steps=100)
+    model.images  # uint8, (4, 28, 28, 1)
+    ```
+    """
+
+    def __init__(
+        self,
+        teacher,
+        preprocessing=None,
+        *,
+        recipe="ours",
+        student=None,
+        image_shape=None,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        strategy = tf.distribute.get_strategy()
+        # Classifiers are no Keras objects, so Keras does not track what they
+        # hold: the teacher is no part of this model's weights.
+        self._teacher = Classifier(in_scope(teacher, strategy), image_shape)
+        self._student = None
+        if student is not None:
+            self._student = Classifier(
+                in_scope(student, strategy), self._teacher.image_shape
+            )
+            if self._student.classes != self._teacher.classes:
+                raise ValueError(
+                    "Teacher and student must have the same classes. "
+                    f"Received: {self._teacher.classes} and "
+                    f"{self._student.classes}"
+                )
+        self.preprocessing = preprocessing or Preprocessing.of(teacher)
+        channels = self._teacher.image_shape[-1]
+        if self.preprocessing.mean.size not in (1, channels):
+            raise ValueError(
+                f"The teacher's images have {channels} channels. Received: "
+                f"preprocessing with mean={self.preprocessing.mean}"
+            )
+        self.recipe = recipes.find(recipe)
+        self.seed = int(seed)
+        self.terms = self._transforms = self._given_optimizer = None
+        self._steps = {}
+        self._stage = self._step = None
+        self.labels = None
+
+    def compile(
+        self,
+        optimizer=None,
+        loss=None,
+        *,
+        transforms=None,
+        jit_compile="auto",
+        run_eagerly=False,
+        steps_per_execution=10,
+    ):
+        """Overrides parts of the recipe. Need not be called.
+
+        Args:
+            optimizer: A `keras.optimizers.Optimizer` or its name.
+            loss: List of `Term`: the objective is their weighted sum.
+            transforms: List of transforms, applied every step in that order.
+            jit_compile: Whether XLA compiles the gradient step; `"auto"` as
+                Keras resolves it: not on the CPU, nor with several replicas.
+            run_eagerly: Bool, to debug.
+            steps_per_execution: Int, how many steps the graph does between
+                two looks of the callbacks.
+        """
+        if loss is None:
+            loss = recipes.make_loss(self.recipe, self._student is not None)
+        for term in loss:
+            if term.needs_batch_norms:
+                self._teacher.require_batch_norms()
+            if term.needs_student and self._student is None:
+                raise ValueError(
+                    f"The term {term.name!r} needs a student: "
+                    "DeepInversion(teacher, student=student)."
+                )
+        if optimizer is not None:
+            optimizer = keras.optimizers.get(optimizer)
+        super().compile(
+            optimizer=optimizer or "adam",
+            jit_compile=jit_compile,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+        )
+        self.terms, self._transforms = list(loss), transforms
+        self._given_optimizer = optimizer
+        self._steps = {}
+
+    def fit(
+        self,
+        labels=None,
+        steps=None,
+        *,
+        batch=0,
+        keep="last",
+        checkpoint=None,
+        callbacks=None,
+        verbose="auto",
+        steps_per_epoch=100,
+    ):
+        """Synthesises one batch of images, one for each label, from noise.
+
+        An epoch is no pass over data here, there being none: it is
+        `steps_per_epoch` steps, after which epoch callbacks run and the state
+        is saved.
+
+        Args:
+            labels: Int array `(n,)` in [0, classes), the classes to make; or
+                None for as many as the recipe says, balanced.
+            steps: Int, or a list of one a stage; None for the recipe's.
+            batch: Int, the number of this batch: another one gives other
+                images of the same labels.
+            keep: `"last"`: `images` are the last step's. `"best"`: those of
+                the step with the smallest loss.
+            checkpoint: Path of a file in which the state is saved after each
+                epoch and from which the same call goes on.
+            callbacks: List of `keras.callbacks.Callback`.
+            verbose: 0, 1, 2 or `"auto"`, as in Keras.
+            steps_per_epoch: Int.
+
+        Returns:
+            A `keras.callbacks.History`: for each epoch the loss and every
+            weighted term at its last step.
+
+        Raises:
+            ValueError: if an argument is out of range, or the checkpoint is
+                damaged or another run's.
+            FloatingPointError: if the loss or the images stop being finite;
+                `images` are the last finite ones.
+        """
+        if not self.compiled:
+            self.compile()
+        if keep not in ("last", "best"):
+            raise ValueError(
+                f'`keep` must be "last" or "best". Received: keep={keep!r}'
+            )
+        labels = check_labels(
+            labels,
+            self._teacher.classes,
+            self.recipe["batch_size"],
+            self.distribute_strategy.num_replicas_in_sync,
+        )
+        counts = check_steps(steps, self.recipe)
+        epochs = [
+            (stage, first, min(steps_per_epoch, count - first))
+            for stage, count in enumerate(counts)
+            for first in range(0, count, steps_per_epoch)
+        ]
+        run = saved = None
+        if checkpoint is not None:
+            run = self._fingerprint(labels, counts, batch, keep)
+            saved = checkpoints.load(checkpoint, run)
+
+        def save(done):
+            if checkpoint is not None:
+                state = {**self._step.state(), "epochs": np.array(done)}
+                checkpoints.save(checkpoint, state, run)
+
+        def enter(stage):
+            self._enter(stage, counts[stage], len(labels), keep)
+
+        self.labels = labels
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.distribute_strategy.scope())
+            for network in filter(None, (self._teacher, self._student)):
+                stack.enter_context(network.open())
+            done = int(saved["epochs"]) if saved else 0
+            enter(epochs[max(0, done - 1)][0])
+            if saved:
+                self._step.restore(saved)
+            else:
+                self._step.reset(self._noise(batch))
+            return self._train(
+                epochs, done, batch, enter, save, callbacks, verbose
+            )
+
+    def _train(self, epochs, done, batch, enter, save, callbacks, verbose):
+        history = keras.callbacks.History()
+        callbacks = keras.callbacks.CallbackList(
+            [history, *(callbacks or [])],
+            add_progbar=verbose != 0,
+            verbose=1 if verbose == "auto" else verbose,
+            epochs=len(epochs),
+            steps=epochs[0][2],
+            model=self,
+        )
+        self.stop_training = False
+        callbacks.on_train_begin()
+        logs = {}
+        for epoch in range(done, len(epochs)):
+            stage, first, steps = epochs[epoch]
+            if stage != self._stage:
+                images = self._step.images.numpy()
+                enter(stage)
+                self._step.reset(self._resized(images))
+            callbacks.params["steps"] = steps
+            callbacks.on_epoch_begin(epoch)
+            for begin in range(0, steps, self.steps_per_execution):
+                end = min(begin + self.steps_per_execution, steps)
+                callbacks.on_train_batch_begin(begin)
+                ran, finite, values = self._step.run(
+                    tf.constant(first + begin),
+                    tf.constant(end - begin),
+                    tf.constant(self.labels),
+                    tf.constant([self.seed, batch]),
+                )
+                logs = self._logs(values.numpy())
+                callbacks.on_train_batch_end(end - 1, logs)
+                if not finite and not self.stop_training:
+                    self._raise_not_finite(first + begin + int(ran) - 1, logs)
+                if self.stop_training:
+                    break
+            callbacks.on_epoch_end(epoch, logs)
+            if self.stop_training:
+                break
+            save(epoch + 1)
+        callbacks.on_train_end(logs)
+        return history
+
+    def _logs(self, values):
+        names = [term.name for term in self.terms]
+        terms = dict(zip(names, map(float, values), strict=True))
+        return {"loss": float(np.sum(values)), **terms}
+
+    def _raise_not_finite(self, step, logs):
+        raise FloatingPointError(
+            f"The loss or the images are not finite at step {step} of stage "
+            f"{self._stage}; `images` are those of the step before. Lower the "
+            f"learning rate. Received: {logs}, learning_rate="
+            f"{float(self.optimizer.learning_rate):g}"
+        )
+
+    def _enter(self, stage, steps, images, keep):
+        """Makes the stage's step the present one, once for each shape."""
+        key = (stage, steps, images, keep)
+        if key not in self._steps:
+            plan = self.recipe["stages"][stage]
+            optimizer = self._given_optimizer
+            if optimizer is None:
+                optimizer = recipes.make_optimizer(plan, steps)
+            elif optimizer.built:
+                optimizer = optimizer.from_config(optimizer.get_config())
+            transforms = self._transforms
+            if transforms is None:
+                transforms = recipes.make_transforms(plan)
+            self._steps[key] = InversionStep(
+                self._teacher,
+                self._student,
+                self.preprocessing,
+                self.terms,
+                transforms,
+                optimizer,
+                shape=(images, *self._shape_of(stage)),
+                dtype=self.variable_dtype,
+                keep_best=keep == "best",
+                jit_compile=self.jit_compile,
+                run_eagerly=self.run_eagerly,
+            )
+        self._stage, self._step = stage, self._steps[key]
+        self.optimizer = self._step.optimizer
+
+    def _shape_of(self, stage):
+        height, width, channels = self._teacher.image_shape
+        scale = self.recipe["stages"][stage]["scale"]
+        return round(height * scale), round(width * scale), channels
+
+    def _noise(self, batch):
+        """N(0, 1), each image a function of (seed, batch, index) alone."""
+        shape = self._step.images.shape
+        return np.stack(
+            [
+                np.random.default_rng(
+                    (self.seed, batch, index)
+                ).standard_normal(shape[1:], self._step.images.dtype)
+                for index in range(shape[0])
+            ]
+        )
+
+    def _resized(self, images):
+        return keras.ops.image.resize(images, self._step.images.shape[1:3])
+
+    def _fingerprint(self, labels, counts, batch, keep):
+        networks = [n for n in (self._teacher, self._student) if n is not None]
+        return checkpoints.fingerprint(
+            {
+                "recipe": self.recipe,
+                "terms": [(t.name, t.get_config()) for t in self.terms],
+                "transforms": self._transforms
+                and [
+                    (type(t).__name__, t.get_config()) for t in self._transforms
+                ],
+                "optimizer": self._given_optimizer
+                and self._given_optimizer.get_config(),
+                "preprocessing": self.preprocessing.get_config(),
+                "steps": counts,
+                "seed": [self.seed, batch],
+                "keep": keep,
+                "dtype": self.variable_dtype,
+            },
+            [labels, *(w for n in networks for w in n.model.get_weights())],
+        )
+
+    @property
+    def images(self) -> np.ndarray:
+        """The images as pixels: a new uint8 array `(n, height, width, c)`."""
+        self._require_step()
+        best = self._step.best_images
+        z = self._step.images if best is None else best
+        return self.preprocessing.to_pixels(z.numpy())
+
+    def _require_step(self):
+        if self._step is None:
+            raise ValueError("There are no images yet: call `fit` first.")
+
+    @property
+    def trainable_variables(self):
+        return [] if self._step is None else [self._step.images]
+
+    @property
+    def trainable_weights(self):
+        return self.trainable_variables
+
+    @property
+    def variables(self):
+        return self.trainable_variables
+
+    @property
+    def weights(self):
+        return self.trainable_variables
+
+    def save_own_variables(self, store):
+        self._require_step()
+        store["images"] = self._step.images.numpy()
+
+    def load_own_variables(self, store):
+        self._require_step()
+        self._step.images.assign(store["images"])
+
+
+def check_labels(labels, classes, default_size, replicas) -> np.ndarray:
+    """`labels` as an int32 array `(n,)`, balanced ones if None.
+
+    Raises:
+        TypeError: if they are not integers.
+        ValueError: if they are of another shape, out of [0, classes), or no
+            multiple of the replicas.
+    """
+    if labels is None:
+        labels = balanced_labels(classes, default_size)
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not labels.size:
+        raise ValueError(
+            "`labels` must be a list of classes, one an image. "
+            f"Received: an array of shape {labels.shape}"
+        )
+    if labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"`labels` must be integers. Received: dtype {labels.dtype}"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"`labels` must lie in [0, {classes}), the teacher's classes. "
+            f"Received: labels from {labels.min()} to {labels.max()}"
+        )
+    if len(labels) % replicas:
+        raise ValueError(
+            f"The number of labels must be a multiple of the {replicas} "
+            f"replicas. Received: {len(labels)} labels; add "
+            f"{-len(labels) % replicas} or drop {len(labels) % replicas}."
+        )
+    return labels.astype("int32")
+
+
+def check_steps(steps, recipe) -> list:
+    """The steps of each stage of a recipe, its own if `steps` is None.
+
+    Raises:
+        ValueError: if there are not as many as stages, or one is not a whole
+            number of at least 1.
+    """
+    stages = recipe["stages"]
+    if steps is None:
+        return [stage["steps"] for stage in stages]
+    counts = [steps] if np.ndim(steps) == 0 else list(steps)
+    if len(counts) != len(stages):
+        raise ValueError(
+            f"The recipe has {len(stages)} stages, so `steps` must be a list "
+            f"of as many. Received: steps={steps}"
+        )
+    if any(int(count) != count or count < 1 for count in counts):
+        raise ValueError(
+            "`steps` must be a whole number, 1 or more. "
+            f"Received: steps={steps}"
+        )
+    return [int(count) for count in counts]

@@ -1,0 +1,45 @@
+"""Losses on logits: cross-entropy and the Jensen-Shannon competition."""
+
+import math
+
+from keras import ops
+
+
+def cross_entropy(labels, logits):
+    """CE(f(x), y) of each image.
+
+    Args:
+        labels: Int tensor `(batch,)` in [0, classes).
+        logits: Float tensor `(batch, classes)`.
+
+    Returns:
+        A float tensor `(batch,)`.
+    """
+    log_p = ops.log_softmax(logits, axis=-1)
+    one_hot = ops.one_hot(labels, logits.shape[-1], dtype=log_p.dtype)
+    return -ops.sum(one_hot * log_p, axis=-1)
+
+
+def jensen_shannon(teacher_logits, student_logits, temperature=3.0):
+    """JS(p_T, p_S) of each image, between 0 and log 2.
+
+    JS(p, q) = (KL(p||m) + KL(q||m)) / 2 with m = (p + q) / 2, computed from
+    logarithms, so that its gradient stays right for improbable classes.
+
+    Args:
+        teacher_logits: Float tensor `(batch, classes)`.
+        student_logits: Float tensor `(batch, classes)`.
+        temperature: Float, by which the logits are divided. Defaults to 3.
+
+    Returns:
+        A float tensor `(batch,)`.
+
+    Reference:
+        - Yin et al., arXiv:1912.08795, eq. 8
+    """
+    log_p = ops.log_softmax(teacher_logits / temperature, axis=-1)
+    log_q = ops.log_softmax(student_logits / temperature, axis=-1)
+    log_m = ops.logaddexp(log_p, log_q) - math.log(2)
+    kl_p = ops.sum(ops.exp(log_p) * (log_p - log_m), axis=-1)
+    kl_q = ops.sum(ops.exp(log_q) * (log_q - log_m), axis=-1)
+    return (kl_p + kl_q) / 2

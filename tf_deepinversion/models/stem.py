@@ -1,0 +1,46 @@
+"""What every network here shares: pixels in, normalised; logits out."""
+
+import keras
+import numpy as np
+from keras import layers
+
+
+def build_classifier(features, *, input_shape, classes, mean, std, name):
+    """Puts `features` between a normalisation of pixels and a dense head.
+
+    Args:
+        features: Function from a symbolic tensor `(batch, *input_shape)` of
+            normalised images to one of `(batch, features)`.
+        input_shape: Tuple `(height, width, channels)`.
+        classes: Int, number of logits, at least 2.
+        mean: Float or list of `channels` floats, in grey levels.
+        std: Float or list of `channels` floats, in grey levels, positive.
+        name: String, the name of the model.
+
+    Returns:
+        A functional `keras.Model` from pixels in [0, 255] to logits.
+
+    Raises:
+        ValueError: if a shape, the number of classes or a statistic is out of
+            range.
+    """
+    if len(input_shape) != 3 or None in tuple(input_shape)[-1:]:
+        raise ValueError(
+            "`input_shape` must be (height, width, channels). "
+            f"Received: input_shape={input_shape}"
+        )
+    if classes < 2:
+        raise ValueError(
+            f"A classifier has at least 2 classes. Received: classes={classes}"
+        )
+    channels = input_shape[-1]
+    mean = np.broadcast_to(np.asarray(mean, "float64"), (channels,))
+    std = np.broadcast_to(np.asarray(std, "float64"), (channels,))
+    if not (std > 0).all():
+        raise ValueError(f"`std` must be positive. Received: std={std}")
+    pixels = keras.Input(input_shape, name="pixels")
+    x = layers.Rescaling(
+        (1 / std).tolist(), (-mean / std).tolist(), name="normalise"
+    )(pixels)
+    logits = layers.Dense(classes, name="logits")(features(x))
+    return keras.Model(pixels, logits, name=name)

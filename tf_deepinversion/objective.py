@@ -1,0 +1,275 @@
+"""The objective: a list of weighted terms (arXiv:1912.08795, eqs. 2-8).
+
+A term is a function of *sums over the images*: `sums(view)` gives a list of
+tensors that add up over replicas and pieces of a batch, and `value(sums)`
+makes the scalar of the whole batch from them. With S the sums of all images,
+
+    d value(S) / d images_r = (d value / dS) (d S_r / d images_r)
+
+so what crosses devices is S, and the gradient of a piece is exact however the
+batch is cut.
+"""
+
+import typing
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_deepinversion import feature_statistics
+from tf_deepinversion import losses
+from tf_deepinversion import priors
+
+
+class View(typing.NamedTuple):
+    """What the terms look at: a batch after its transforms, and its readings.
+
+    Attributes:
+        images: z, float tensor `(batch, height, width, channels)`.
+        labels: Int tensor `(batch,)`.
+        logits: The teacher's, `(batch, classes)`.
+        records: List of `BatchNormInput`, the teacher's.
+        student_logits: `(batch, classes)`, or None without a student.
+    """
+
+    images: object
+    labels: object
+    logits: object
+    records: list
+    student_logits: object = None
+
+
+class Term:
+    """A weighted term. Subclasses define `name`, `sums` and `value`.
+
+    Args:
+        weight: Float, finite and at least 0: the term's factor in the
+            objective.
+    """
+
+    name = None
+    needs_batch_norms = False
+    needs_student = False
+
+    def __init__(self, weight=1.0):
+        if not np.isfinite(weight) or weight < 0:
+            raise ValueError(
+                "`weight` must be finite and not negative. "
+                f"Received: weight={weight} for {type(self).__name__}"
+            )
+        self.weight = float(weight)
+
+    def sums(self, view: View) -> list:
+        raise NotImplementedError
+
+    def value(self, sums: list):
+        raise NotImplementedError
+
+    def get_config(self):
+        return {"weight": self.weight}
+
+
+def mean_sums(values):
+    """The sums of which `mean_value` makes the mean over all images."""
+    return [ops.sum(values), ops.cast(ops.shape(values)[0], values.dtype)]
+
+
+def mean_value(sums):
+    total, count = sums
+    return total / count
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class CrossEntropy(Term):
+    """Mean of CE(f_T(x), y): the images belong to their labels.
+
+    Args:
+        weight: Float, not negative. Defaults to 1.
+    """
+
+    name = "cross_entropy"
+
+    def sums(self, view):
+        return mean_sums(losses.cross_entropy(view.labels, view.logits))
+
+    def value(self, sums):
+        return mean_value(sums)
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class FeatureStatistics(Term):
+    """R_feature: what the teacher's BatchNormalizations see fits what they saw.
+
+    Args:
+        weight: Float, not negative. Defaults to 1.
+        normalised: Bool. False, the paper's: the sum over the calls of
+            ||mu - m|| + ||var - v||. True, ours: the *mean* over the calls of
+            the root mean square over channels of (mu - m)/sqrt(v + eps) and
+            of (var - v)/(v + eps), a number near 1 for noise in any network.
+        first_weight: Float, not negative: the factor of the first call, 10 in
+            the paper's ImageNet recipe. Defaults to 1.
+
+    Reference:
+        - Yin et al., arXiv:1912.08795, eq. 4
+    """
+
+    name = "feature_statistics"
+    needs_batch_norms = True
+
+    def __init__(self, weight=1.0, normalised=False, first_weight=1.0):
+        super().__init__(weight)
+        if not np.isfinite(first_weight) or first_weight < 0:
+            raise ValueError(
+                "`first_weight` must be finite and not negative. "
+                f"Received: first_weight={first_weight}"
+            )
+        self.normalised = bool(normalised)
+        self.first_weight = float(first_weight)
+        self._layers = []
+
+    def sums(self, view):
+        # The same calls, in the same order, every time: value() reads the
+        # layers that belong to the sums from here.
+        self._layers = [record.layer for record in view.records]
+        moments = [feature_statistics.moments(r) for r in view.records]
+        return [tensor for m in moments for tensor in m]
+
+    def value(self, sums):
+        distance = (
+            feature_statistics.normalised_distance
+            if self.normalised
+            else feature_statistics.plain_distance
+        )
+        distances = [
+            distance(feature_statistics.Moments(*sums[3 * i : 3 * i + 3]), bn)
+            for i, bn in enumerate(self._layers)
+        ]
+        distances[0] = distances[0] * self.first_weight
+        total = sum(distances)
+        return total / len(distances) if self.normalised else total
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "normalised": self.normalised,
+            "first_weight": self.first_weight,
+        }
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class TotalVariation(Term):
+    """R_TV: neighbouring pixels are alike.
+
+    Args:
+        weight: Float, not negative. Defaults to 1.
+        form: `"l2"`, the paper's: the norms of the differences of the whole
+            batch. `"l1"`: the means of their absolute values.
+    """
+
+    name = "total_variation"
+
+    def __init__(self, weight=1.0, form="l2"):
+        super().__init__(weight)
+        if form not in ("l1", "l2"):
+            raise ValueError(
+                f'`form` must be "l1" or "l2". Received: form={form!r}'
+            )
+        self.form = form
+
+    def sums(self, view):
+        if self.form == "l1":
+            return [priors.absolute_differences(view.images)]
+        return [priors.squared_differences(view.images)]
+
+    def value(self, sums):
+        if self.form == "l1":
+            return ops.sum(sums[0][:4] / sums[0][4:])
+        return ops.sum(priors.root(sums[0]))
+
+    def get_config(self):
+        return {**super().get_config(), "form": self.form}
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class L2(Term):
+    """R_l2: the images are not larger than they need be.
+
+    Args:
+        weight: Float, not negative. Defaults to 1.
+        over: `"batch"`, the norm of the batch as one vector (the CIFAR-10
+            recipe), or `"images"`, the mean of the images' norms (ImageNet).
+    """
+
+    name = "l2"
+
+    def __init__(self, weight=1.0, over="batch"):
+        super().__init__(weight)
+        if over not in ("batch", "images"):
+            raise ValueError(
+                f'`over` must be "batch" or "images". Received: over={over!r}'
+            )
+        self.over = over
+
+    def sums(self, view):
+        if self.over == "images":
+            return mean_sums(priors.image_norms(view.images))
+        return [ops.sum(ops.square(view.images))]
+
+    def value(self, sums):
+        if self.over == "images":
+            return mean_value(sums)
+        return priors.root(sums[0])
+
+    def get_config(self):
+        return {**super().get_config(), "over": self.over}
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class Competition(Term):
+    """R_compete = 1 - JS(p_T, p_S): images on which the student still differs.
+
+    Args:
+        weight: Float, not negative. Defaults to 1.
+        temperature: Float, positive. Defaults to 3.
+
+    Reference:
+        - Yin et al., arXiv:1912.08795, eq. 8 (Adaptive DeepInversion)
+    """
+
+    name = "competition"
+    needs_student = True
+
+    def __init__(self, weight=1.0, temperature=3.0):
+        super().__init__(weight)
+        if not temperature > 0:
+            raise ValueError(
+                "`temperature` must be positive. "
+                f"Received: temperature={temperature}"
+            )
+        self.temperature = float(temperature)
+
+    def sums(self, view):
+        return mean_sums(
+            losses.jensen_shannon(
+                view.logits, view.student_logits, self.temperature
+            )
+        )
+
+    def value(self, sums):
+        return 1 - mean_value(sums)
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+def weighted_values(terms, sums):
+    """The weighted terms of the whole batch; their sum is the loss.
+
+    Args:
+        terms: List of `Term`.
+        sums: List of what each term's `sums` gave, added up over the batch.
+
+    Returns:
+        A list of scalars.
+    """
+    return [t.weight * t.value(s) for t, s in zip(terms, sums, strict=True)]

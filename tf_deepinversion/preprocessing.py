@@ -1,0 +1,225 @@
+"""Between pixels, the space in which images are optimised, and a teacher."""
+
+import keras
+import numpy as np
+from keras import ops
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+CAFFE_MEAN = (123.68, 116.779, 103.939)
+
+# How keras.applications feed their networks, by the start of a model's name,
+# the longer name first: see `keras.applications.<family>.preprocess_input`.
+APPLICATIONS = (
+    ("resnet50v2", "tf"),
+    ("resnet101v2", "tf"),
+    ("resnet152v2", "tf"),
+    ("resnet50", "caffe"),
+    ("resnet101", "caffe"),
+    ("resnet152", "caffe"),
+    ("vgg16", "caffe"),
+    ("vgg19", "caffe"),
+    ("densenet", "torch"),
+    ("mobilenetv3", "pixels"),
+    ("mobilenet", "tf"),
+    ("inception", "tf"),
+    ("xception", "tf"),
+    ("nasnet", "tf"),
+    ("efficientnet", "pixels"),
+    ("convnext", "pixels"),
+)
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class Preprocessing:
+    """A teacher's view of pixels, and the space in which images are optimised.
+
+    Images are optimised as z = (pixel - mean) / std, where a natural image has
+    mean 0 and variance 1 and so the paper's learning rates, weights and
+    N(0, 1) start mean what they say, whatever the teacher's own convention.
+    What the teacher is fed is a second map of the same pixels.
+
+    Args:
+        mean: Float or one float per channel (red first), in grey levels
+            (0-255): the mean of the pixels that the teacher was trained on.
+        std: Float or one per channel, in grey levels, positive.
+        pixel_range: The values by which the teacher is told black and white:
+            `(0, 255)`, the default, for pixels as they are, also where the
+            network rescales them itself; `(0, 1)`; `(-1, 1)`; or a pair of
+            per-channel lists (red first); or `"normalised"`, for a teacher
+            that is fed z itself.
+        channel_order: `"rgb"` (also for one channel) or `"bgr"`.
+
+    Raises:
+        ValueError: if a value is out of its range.
+
+    >>> p = Preprocessing(mean=127.5, std=51.0, pixel_range=(-1, 1))
+    >>> p.to_pixels(np.zeros((1, 2, 2, 1))).tolist()[0][0]
+    [[128], [128]]
+    >>> p.teacher_input(np.zeros((1, 1, 1, 1), "float32")).numpy().item()
+    0.0
+    """
+
+    def __init__(self, mean, std, pixel_range=(0, 255), channel_order="rgb"):
+        if isinstance(pixel_range, str) and pixel_range != "normalised":
+            raise ValueError(
+                "`pixel_range` must be a pair (black, white) or "
+                f'"normalised". Received: pixel_range={pixel_range!r}'
+            )
+        if channel_order not in ("rgb", "bgr"):
+            raise ValueError(
+                '`channel_order` must be "rgb" or "bgr". '
+                f"Received: channel_order={channel_order!r}"
+            )
+        self.mean = np.atleast_1d(np.asarray(mean, "float64"))
+        self.std = np.atleast_1d(np.asarray(std, "float64"))
+        self.pixel_range = pixel_range
+        self.channel_order = channel_order
+        self._check_statistics()
+        black, white = self._black_and_white()
+        if not (np.isfinite(black).all() and np.isfinite(white).all()):
+            raise ValueError(
+                "`pixel_range` must be finite. "
+                f"Received: pixel_range={pixel_range}"
+            )
+        if not (black < white).all():
+            raise ValueError(
+                "`pixel_range` is (black, white) with black below white; swap "
+                f"the two. Received: pixel_range={pixel_range}"
+            )
+
+    def _check_statistics(self):
+        mean, std = self.mean, self.std
+        if not (np.isfinite(mean).all() and np.isfinite(std).all()):
+            raise ValueError(
+                f"`mean` and `std` must be finite. Received: mean={mean}, "
+                f"std={std}"
+            )
+        if not (std > 0).all():
+            raise ValueError(f"`std` must be positive. Received: std={std}")
+        if (std <= 1).all():
+            raise ValueError(
+                "`mean` and `std` are in grey levels, 0 to 255; these look "
+                "like those of pixels in [0, 1]: multiply both by 255. "
+                f"Received: mean={mean}, std={std}"
+            )
+        if not ((mean >= 0) & (mean <= 255)).all():
+            raise ValueError(
+                "`mean` must lie within [0, 255] grey levels. "
+                f"Received: mean={mean}"
+            )
+
+    def _black_and_white(self):
+        if isinstance(self.pixel_range, str):
+            return self.bounds()
+        if len(self.pixel_range) != 2:
+            raise ValueError(
+                "`pixel_range` must be a pair (black, white). "
+                f"Received: pixel_range={self.pixel_range}"
+            )
+        return tuple(
+            np.atleast_1d(np.asarray(v, "float64")) for v in self.pixel_range
+        )
+
+    def bounds(self):
+        """z of a black and of a white pixel, one value a channel each."""
+        return (0 - self.mean) / self.std, (255 - self.mean) / self.std
+
+    def normalise(self, pixels) -> np.ndarray:
+        """Pixels in [0, 255] to z, float32, of the same shape."""
+        return ((np.asarray(pixels) - self.mean) / self.std).astype("float32")
+
+    def to_pixels(self, z) -> np.ndarray:
+        """z to the nearest grey levels, uint8, of the same shape.
+
+        Raises:
+            ValueError: if a value is not finite.
+        """
+        z = np.asarray(z, "float64")
+        if not np.isfinite(z).all():
+            raise ValueError("Images have values that are not finite.")
+        return np.rint(z * self.std + self.mean).clip(0, 255).astype("uint8")
+
+    def teacher_input(self, z):
+        """z to what the teacher is fed, a tensor of the same shape."""
+        black, white = self._black_and_white()
+        scale = self.std * (white - black) / 255
+        offset = black + self.mean * (white - black) / 255
+        fed = z * ops.convert_to_tensor(scale, z.dtype)
+        fed = fed + ops.convert_to_tensor(offset, z.dtype)
+        return ops.flip(fed, axis=-1) if self.channel_order == "bgr" else fed
+
+    def get_config(self):
+        pair = self.pixel_range
+        if not isinstance(pair, str):
+            pair = [np.asarray(v, "float64").tolist() for v in pair]
+        return {
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "pixel_range": pair,
+            "channel_order": self.channel_order,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    @classmethod
+    def of(cls, model) -> "Preprocessing":
+        """The preprocessing of a network that is known by its name.
+
+        Known are the networks of `tf_deepinversion.models` (and every model
+        whose first layer is such a normalisation of pixels) and those of
+        `keras.applications`.
+
+        Args:
+            model: A `keras.Model`.
+
+        Raises:
+            ValueError: if the network is not known; give a `Preprocessing`.
+        """
+        try:
+            layer = model.get_layer("normalise")
+        except (ValueError, AttributeError):
+            layer = None
+        if isinstance(layer, keras.layers.Rescaling):
+            std = 1 / np.asarray(layer.scale, "float64")
+            return cls(-np.asarray(layer.offset) * std, std)
+        name = str(getattr(model, "name", "")).lower().replace("_", "")
+        for start, convention in APPLICATIONS:
+            if name.startswith(start):
+                return cls.imagenet(convention)
+        raise ValueError(
+            "How this teacher wants its pixels is not known by its name, and a "
+            "wrong guess would give wrong images: pass preprocessing="
+            "Preprocessing(mean, std, pixel_range). "
+            f"Received: a teacher named {getattr(model, 'name', None)!r}"
+        )
+
+    @classmethod
+    def imagenet(cls, convention) -> "Preprocessing":
+        """The preprocessing of ImageNet networks under a named convention.
+
+        Args:
+            convention: `"torch"` (pixels normalised by ImageNet's mean and
+                deviation), `"tf"` ([-1, 1]), `"caffe"` (BGR less the mean) or
+                `"pixels"` (0 to 255; the network rescales them itself).
+        """
+        caffe = np.asarray(CAFFE_MEAN)
+        ranges = {
+            "torch": "normalised",
+            "tf": (-1, 1),
+            "caffe": ((0 - caffe).tolist(), (255 - caffe).tolist()),
+            "pixels": (0, 255),
+        }
+        if convention not in ranges:
+            raise ValueError(
+                f"`convention` must be one of {sorted(ranges)}. "
+                f"Received: convention={convention!r}"
+            )
+        return cls(
+            IMAGENET_MEAN,
+            IMAGENET_STD,
+            ranges[convention],
+            "bgr" if convention == "caffe" else "rgb",
+        )

@@ -1,0 +1,144 @@
+"""Recipes: objectives, transforms and schedules of steps, as plain data.
+
+A recipe is a dictionary of
+
+- `source`: where its numbers come from;
+- `batch_size`: how many images `fit` makes when no labels are given;
+- `loss`: the terms, pairs of a class name in `objective` and its arguments;
+- `competition`: the weight of the competition with a student, if there is one;
+- `stages`, done one after the other, each a dictionary of `steps`, `scale` (of
+  the teacher's resolution), `transforms` (pairs of a class name in
+  `transforms` and its arguments), `adam` (arguments of the optimizer),
+  `learning_rate`, `warmup_steps` and `decay` (`"constant"` or `"cosine"`).
+"""
+
+import keras
+
+from tf_deepinversion import objective
+from tf_deepinversion import transforms
+
+
+def _imagenet_stage(steps, scale, jitter):
+    return {
+        "steps": steps,
+        "scale": scale,
+        "transforms": [("Jitter", {"pixels": jitter}), ("HorizontalFlip", {})],
+        "adam": {"beta_1": 0.5, "beta_2": 0.9},
+        "learning_rate": 0.25,
+        "warmup_steps": 100,
+        "decay": "cosine",
+    }
+
+
+_IMAGENET = {
+    "source": "arXiv:1912.08795, ImageNet",
+    "batch_size": 84,
+    "loss": [
+        ("CrossEntropy", {"weight": 1.0}),
+        ("FeatureStatistics", {"weight": 0.01, "first_weight": 10.0}),
+        ("TotalVariation", {"weight": 1e-4}),
+        ("L2", {"weight": 1e-5, "over": "images"}),
+    ],
+    "competition": 0.2,
+}
+
+RECIPES = {
+    # The paper's, less its l2 prior, whose weight we could not verify. The
+    # weight of the competition is ours.
+    "cifar10_paper": {
+        "source": "arXiv:1912.08795, CIFAR-10, ResNet-34; competition: ours",
+        "batch_size": 256,
+        "loss": [
+            ("CrossEntropy", {"weight": 1.0}),
+            ("FeatureStatistics", {"weight": 10.0}),
+            ("TotalVariation", {"weight": 2.5e-5}),
+        ],
+        "competition": 1.0,
+        "stages": [
+            {
+                "steps": 2000,
+                "scale": 1.0,
+                "transforms": [("Jitter", {"pixels": 2})],
+                "adam": {},
+                "learning_rate": 0.05,
+                "warmup_steps": 0,
+                "decay": "constant",
+            }
+        ],
+    },
+    "imagenet_multiresolution": {
+        **_IMAGENET,
+        "stages": [
+            _imagenet_stage(2000, 0.5, 15),
+            _imagenet_stage(1000, 1.0, 30),
+        ],
+    },
+    "imagenet_20k": {**_IMAGENET, "stages": [_imagenet_stage(20000, 1.0, 30)]},
+    # For any network: see docs/inversion.md for how these were chosen.
+    "ours": {
+        "source": "ours",
+        "batch_size": 256,
+        "loss": [
+            ("CrossEntropy", {"weight": 1.0}),
+            ("FeatureStatistics", {"weight": 10.0, "normalised": True}),
+            ("TotalVariation", {"weight": 0.1, "form": "l1"}),
+        ],
+        "competition": 1.0,
+        "stages": [
+            {
+                "steps": 500,
+                "scale": 1.0,
+                "transforms": [("Jitter", {"pixels": 2})],
+                "adam": {"beta_1": 0.5, "beta_2": 0.9},
+                "learning_rate": 0.1,
+                "warmup_steps": 0,
+                "decay": "cosine",
+            }
+        ],
+    },
+}
+
+
+def find(recipe) -> dict:
+    """The recipe of that name; a dictionary is a recipe already."""
+    if isinstance(recipe, dict):
+        return recipe
+    if recipe not in RECIPES:
+        raise ValueError(
+            f"`recipe` must be one of {sorted(RECIPES)} or a dictionary like "
+            f"them. Received: recipe={recipe!r}"
+        )
+    return RECIPES[recipe]
+
+
+def make_loss(recipe, with_student=False) -> list:
+    """The terms of a recipe, with the competition where there is a student."""
+    terms = [
+        getattr(objective, name)(**config) for name, config in recipe["loss"]
+    ]
+    if with_student:
+        terms.append(objective.Competition(recipe["competition"]))
+    return terms
+
+
+def make_transforms(stage) -> list:
+    """The transforms of a stage."""
+    return [
+        getattr(transforms, name)(**config)
+        for name, config in stage["transforms"]
+    ]
+
+
+def make_optimizer(stage, steps) -> keras.optimizers.Optimizer:
+    """Adam with the stage's learning rate, fitted to a number of steps."""
+    peak, warmup = stage["learning_rate"], min(stage["warmup_steps"], steps)
+    if stage["decay"] == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else peak,
+            decay_steps=max(1, steps - warmup),
+            warmup_target=peak if warmup else None,
+            warmup_steps=warmup,
+        )
+    else:
+        rate = peak
+    return keras.optimizers.Adam(rate, **stage["adam"])

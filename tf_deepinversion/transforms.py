@@ -1,0 +1,125 @@
+"""Random changes of the images before the teacher sees them, every step.
+
+A transform is a pair: `draw`, which makes its random numbers from a key, one
+row an image, and the transform itself, which is deterministic. The numbers of
+an image depend on the key and its index alone, so that neither replicas nor a
+resumed run change them, and they are drawn outside of what XLA compiles.
+"""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+
+def roll(images, shifts):
+    """Rolls each image by its own shift; what leaves comes in on the far side.
+
+    Args:
+        images: Float tensor `(batch, height, width, channels)`.
+        shifts: Int32 tensor `(batch, 2)`: pixels down and to the right.
+
+    Returns:
+        A tensor of the shape of `images`, differentiable in them.
+    """
+
+    @tf.custom_gradient
+    def rolled(images):
+        return _gather_rolled(images, shifts), lambda upstream: _gather_rolled(
+            upstream, -shifts
+        )
+
+    return rolled(images)
+
+
+def _gather_rolled(images, shifts):
+    # One gather of whole pixels. TensorFlow's own gradient of it is a
+    # scatter, many times slower than the roll back.
+    batch, height, width, channels = tf.unstack(tf.shape(images))
+    rows = (tf.range(height)[None] - shifts[:, :1]) % height
+    columns = (tf.range(width)[None] - shifts[:, 1:]) % width
+    index = rows[:, :, None] * width + columns[:, None, :]
+    index += (tf.range(batch) * height * width)[:, None, None]
+    pixels = tf.reshape(images, (-1, channels))
+    return tf.ensure_shape(tf.gather(pixels, index), images.shape)
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class Jitter:
+    """Rolls each image by up to `pixels` in both directions.
+
+    Args:
+        pixels: Int, at least 0. The paper uses 2 at 32x32 and 30 at 224x224.
+
+    Reference:
+        - Yin et al., arXiv:1912.08795
+    """
+
+    def __init__(self, pixels):
+        if int(pixels) != pixels or pixels < 0:
+            raise ValueError(
+                "`pixels` must be a whole number, 0 or more. "
+                f"Received: pixels={pixels}"
+            )
+        self.pixels = int(pixels)
+
+    def draw(self, key, count):
+        return tf.random.stateless_uniform(
+            (count, 2),
+            key,
+            -self.pixels,
+            self.pixels + 1,
+            "int32",
+            alg="philox",
+        )
+
+    def __call__(self, images, shifts):
+        return roll(images, shifts)
+
+    def get_config(self):
+        return {"pixels": self.pixels}
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class HorizontalFlip:
+    """Mirrors each image with the given probability.
+
+    Args:
+        probability: Float in [0, 1]. Defaults to 0.5.
+    """
+
+    def __init__(self, probability=0.5):
+        if not 0 <= probability <= 1:
+            raise ValueError(
+                "`probability` must lie in [0, 1]. "
+                f"Received: probability={probability}"
+            )
+        self.probability = float(probability)
+
+    def draw(self, key, count):
+        return (
+            tf.random.stateless_uniform((count, 1, 1, 1), key, alg="philox")
+            < self.probability
+        )
+
+    def __call__(self, images, flipped):
+        return ops.where(flipped, ops.flip(images, axis=2), images)
+
+    def get_config(self):
+        return {"probability": self.probability}
+
+
+def draw(transforms, seed, step, count):
+    """The random numbers of one step for a list of transforms.
+
+    Args:
+        transforms: List of transforms.
+        seed: Int tensor `(2,)`.
+        step: Int scalar tensor.
+        count: Int, number of images of the whole batch.
+
+    Returns:
+        A list of tensors, one a transform, each with `count` rows.
+    """
+    fold_in = tf.random.experimental.stateless_fold_in
+    key = fold_in(seed, step)
+    return [t.draw(fold_in(key, i), count) for i, t in enumerate(transforms)]
