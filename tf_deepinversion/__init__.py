@@ -1,4 +1,17 @@
 """Data-free knowledge transfer from trained Keras classifiers."""
 
+from tf_deepinversion.callbacks import ImageGrid
+from tf_deepinversion.callbacks import Verifier
 from tf_deepinversion.deep_inversion import DeepInversion
+from tf_deepinversion.deep_inversion import balanced_labels
+from tf_deepinversion.models.pretrained import load_pretrained
+from tf_deepinversion.objective import L2
+from tf_deepinversion.objective import Competition
+from tf_deepinversion.objective import CrossEntropy
+from tf_deepinversion.objective import FeatureStatistics
+from tf_deepinversion.objective import TotalVariation
 from tf_deepinversion.preprocessing import Preprocessing
+from tf_deepinversion.recipes import RECIPES
+from tf_deepinversion.transforms import HorizontalFlip
+from tf_deepinversion.transforms import Jitter
+from tf_deepinversion.version import __version__

@@ -368,6 +368,16 @@ class DeepInversion(keras.Model):
         )
 
     @property
+    def teacher(self) -> keras.Model:
+        """The network that is inverted."""
+        return self._teacher.model
+
+    @property
+    def classes(self) -> int:
+        """How many classes the teacher tells apart."""
+        return self._teacher.classes
+
+    @property
     def images(self) -> np.ndarray:
         """The images as pixels: a new uint8 array `(n, height, width, c)`."""
         self._require_step()

@@ -11,6 +11,7 @@ import contextlib
 import threading
 import typing
 
+import keras
 from keras import ops
 
 from tf_deepinversion.priors import norm
@@ -117,7 +118,8 @@ def collect():
 def moments(record: BatchNormInput) -> Moments:
     """The additive sums of what one call sees, in float32 at least."""
     layer, x = record
-    dtype = "float64" if str(x.dtype).endswith("float64") else "float32"
+    double = keras.backend.standardize_dtype(x.dtype) == "float64"
+    dtype = "float64" if double else "float32"
     x = ops.moveaxis(ops.cast(x, dtype), layer.axis, -1)
     x = ops.reshape(x, (-1, x.shape[-1]))
     shifted = x - ops.cast(layer.moving_mean, dtype)

@@ -1,5 +1,7 @@
 """Networks for small images, and those that ship with their weights."""
 
+from tf_deepinversion.models.pretrained import PRETRAINED
+from tf_deepinversion.models.pretrained import load_pretrained
 from tf_deepinversion.models.pretrained import sha256_of_file
 from tf_deepinversion.models.resnet import ResNet18
 from tf_deepinversion.models.resnet import ResNet20
@@ -10,6 +12,7 @@ from tf_deepinversion.models.resnet import ResNet56
 from tf_deepinversion.models.vgg import VGG11BN
 
 __all__ = [
+    "PRETRAINED",
     "ResNet18",
     "ResNet20",
     "ResNet32",
@@ -17,5 +20,6 @@ __all__ = [
     "ResNet44",
     "ResNet56",
     "VGG11BN",
+    "load_pretrained",
     "sha256_of_file",
 ]

@@ -1,0 +1,58 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUILDIFIER := @bazel/buildifier@8.2.1
+STARLARK := BUILD MODULE.bazel
+
+export TF_CPP_MIN_LOG_LEVEL := 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint mutants format clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' \
+		$(MAKEFILE_LIST)
+
+# Made again when the requirements change.
+$(VENV)/.installed: setup.cfg constraints.txt
+	@echo "Installing TensorFlow and the rest into $(VENV): minutes, once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed ## See what a network remembers: images and a report
+	$(BIN)/python -m tf_deepinversion.demo
+
+test: $(VENV)/.installed ## Run the tests and the docstrings' examples
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed ## Run only the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed ## Check format and style; change nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	@if command -v npx >/dev/null; then \
+		echo "buildifier $(STARLARK)"; \
+		npx --yes $(BUILDIFIER) --mode=check --lint=warn $(STARLARK); \
+	else \
+		echo "No npx (Node.js): $(STARLARK) not checked."; \
+	fi
+
+mutants: $(VENV)/.installed ## Check that wrong equations turn a test red
+	$(BIN)/python tests/mutants.py
+
+format: $(VENV)/.installed ## Format, and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	@if command -v npx >/dev/null; then \
+		npx --yes $(BUILDIFIER) --mode=fix --lint=fix $(STARLARK); \
+	else \
+		echo "No npx (Node.js): $(STARLARK) not formatted."; \
+	fi
+
+clean: ## Remove what builds and tests leave behind; .venv stays
+	rm -rf dist .setuptools-build *.egg-info .pytest_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -prune \
+		-exec rm -rf {} +

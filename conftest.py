@@ -1,0 +1,30 @@
+"""For every test and docstring: two devices, fixed seeds, common names."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+# A program of its own, which the docstrings' collection must not import.
+collect_ignore = ["tests/mutants.py"]
+
+# Two devices on any machine, so that MirroredStrategy has two replicas. They
+# must be set before TensorFlow first computes.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def docstring_names(doctest_namespace):
+    doctest_namespace.update(keras=keras, np=np, tf=tf)

@@ -1,0 +1,139 @@
+r"""Synthesises the images that a network remembers, and a report about them.
+
+The network that ships, as `make demo` does it but with 256 images (two CPU
+cores: about eight minutes):
+
+    python examples/invert.py --teacher=fashion_mnist_resnet20
+
+Your own network, trained on pixels in [0, 1] whose mean is 110 and deviation
+60 grey levels:
+
+    python examples/invert.py --teacher=my_network.keras \
+        --mean=110 --std=60 --pixel_range=0,1 --output=output/my_network
+
+One of `keras.applications`, by its own name, with its ImageNet weights:
+
+    python examples/invert.py --teacher=ResNet50 --labels=207,281,933 \
+        --recipe=imagenet_multiresolution
+
+A tiny run, to see that everything works: add `--labels=0,1 --steps=5`. The
+same command started again goes on where it was stopped. In the output folder:
+`images/CLASS/*.png`, which `keras.utils.image_dataset_from_directory` reads,
+`grid.png`, `report.html`, and `state.npz`.
+"""
+
+import json
+import pathlib
+
+from absl import app
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "teacher",
+    "fashion_mnist_resnet20",
+    "A .keras file, a shipped network or a class in keras.applications.",
+)
+flags.DEFINE_list("mean", None, "Mean of its training pixels, grey levels.")
+flags.DEFINE_list("std", None, "Their standard deviation, grey levels.")
+flags.DEFINE_list(
+    "pixel_range",
+    "0,255",
+    "What the teacher is fed for black and white, or: normalised.",
+)
+flags.DEFINE_enum("channel_order", "rgb", ["rgb", "bgr"], "What it is fed.")
+flags.DEFINE_list("labels", None, "Classes to make; all in turn by default.")
+flags.DEFINE_integer("images", None, "How many; by default the recipe's.")
+flags.DEFINE_list("image_size", None, "Height and width, if not fixed.")
+flags.DEFINE_string("recipe", "ours", "A name in RECIPES.")
+flags.DEFINE_list("steps", None, "Steps, one number for each stage.")
+flags.DEFINE_integer("seed", 0, "Another seed gives other images.")
+flags.DEFINE_bool("prior_alone", True, "Also invert without R_feature.")
+flags.DEFINE_string("output", None, "Folder; by default output/TEACHER.")
+
+
+def load_teacher(name):
+    """The network of a flag, and whether it is one of those that ship."""
+    import keras
+
+    from tf_deepinversion.models import PRETRAINED
+    from tf_deepinversion.models import load_pretrained
+
+    if name in PRETRAINED:
+        return load_pretrained(name)
+    if name.endswith((".keras", ".h5")):
+        return keras.models.load_model(name, compile=False)
+    if hasattr(keras.applications, name):
+        # Any size, so that the stages of a recipe may differ in resolution.
+        return getattr(keras.applications, name)(
+            input_shape=(None, None, 3), classifier_activation=None
+        )
+    raise app.UsageError(
+        f"--teacher={name} is neither a .keras file, nor one of "
+        f"{sorted(PRETRAINED)}, nor a class in keras.applications."
+    )
+
+
+def preprocessing_from_flags():
+    from tf_deepinversion import Preprocessing
+
+    if FLAGS.mean is None and FLAGS.std is None:
+        return None
+    if FLAGS.mean is None or FLAGS.std is None:
+        raise app.UsageError("--mean and --std belong together.")
+    pair = FLAGS.pixel_range
+    return Preprocessing(
+        [float(v) for v in FLAGS.mean],
+        [float(v) for v in FLAGS.std],
+        pair[0] if pair == ["normalised"] else [float(v) for v in pair],
+        FLAGS.channel_order,
+    )
+
+
+def main(_):
+    from tf_deepinversion import DeepInversion
+    from tf_deepinversion import balanced_labels
+    from tf_deepinversion.checkpoint import fingerprint
+    from tf_deepinversion.datasets import FASHION_MNIST_CLASSES
+    from tf_deepinversion.datasets import load_test_images
+    from tf_deepinversion.demo import invert_and_report
+    from tf_deepinversion.models import PRETRAINED
+    from tf_deepinversion.models import load_pretrained
+    from tf_deepinversion.models import sha256_of_file
+
+    teacher = load_teacher(FLAGS.teacher)
+    size = FLAGS.image_size
+    if size is None and FLAGS.teacher in dir(__import__("keras").applications):
+        size = (224, 224)
+    model = DeepInversion(
+        teacher,
+        preprocessing_from_flags(),
+        recipe=FLAGS.recipe,
+        image_shape=size and (*map(int, size), 3),
+        seed=FLAGS.seed,
+    )
+    labels = FLAGS.labels and [int(v) for v in FLAGS.labels]
+    if FLAGS.images:
+        labels = balanced_labels(model.classes, FLAGS.images)
+    shipped = FLAGS.teacher in PRETRAINED
+    figures = invert_and_report(
+        model,
+        FLAGS.output or f"output/{pathlib.Path(FLAGS.teacher).stem}",
+        labels=labels,
+        steps=FLAGS.steps and [int(v) for v in FLAGS.steps],
+        verifier=load_pretrained("fashion_mnist_vgg11") if shipped else None,
+        real=load_test_images() if shipped else None,
+        names=FASHION_MNIST_CLASSES if shipped else None,
+        prior_alone=FLAGS.prior_alone,
+    )
+    if shipped:
+        figures["teacher_sha256"] = PRETRAINED[FLAGS.teacher]["sha256"]
+    elif pathlib.Path(FLAGS.teacher).exists():
+        figures["teacher_sha256"] = sha256_of_file(FLAGS.teacher)
+    else:
+        figures["teacher_sha256"] = fingerprint({}, teacher.get_weights())
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    app.run(main)

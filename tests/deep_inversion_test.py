@@ -1,0 +1,515 @@
+"""The loop: what it optimises, what it leaves alone, what it refuses."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import learned_teacher
+from tiny import tiny_teacher
+
+from tf_deepinversion import L2
+from tf_deepinversion import Competition
+from tf_deepinversion import CrossEntropy
+from tf_deepinversion import DeepInversion
+from tf_deepinversion import FeatureStatistics
+from tf_deepinversion import Jitter
+from tf_deepinversion import Preprocessing
+from tf_deepinversion import TotalVariation
+from tf_deepinversion import balanced_labels
+
+NORMALISED = Preprocessing(127.5, 50.0, "normalised")
+LABELS = [0, 1, 2, 0]
+
+
+def inversion(teacher=None, **kwargs):
+    return DeepInversion(teacher or tiny_teacher(), NORMALISED, **kwargs)
+
+
+def start(model, labels=LABELS):
+    """Makes the variables without moving the images; returns z."""
+    model.fit(labels, steps=1, verbose=0)
+    z = model._noise(0)
+    model._step.images.assign(z)
+    return z
+
+
+def plain_loss_and_gradient(teacher, z, labels, student=None):
+    """The paper's objective, read with a second model and tf.nn.moments."""
+    bns = [teacher.get_layer(f"bn{i}") for i in range(2)]
+    reader = keras.Model(
+        teacher.inputs, [teacher.output] + [bn.input for bn in bns]
+    )
+    z = tf.constant(z)
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        logits, *inputs = reader(z, training=False)
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(
+                tf.constant(labels), logits
+            )
+        )
+        for bn, x in zip(bns, inputs, strict=True):
+            mean, variance = tf.nn.moments(x, (0, 1, 2))
+            loss += 0.7 * tf.norm(mean - bn.moving_mean.value)
+            loss += 0.7 * tf.norm(variance - bn.moving_variance.value)
+        for d in (
+            z[:, 1:] - z[:, :-1],
+            z[:, :, 1:] - z[:, :, :-1],
+            z[:, 1:, 1:] - z[:, :-1, :-1],
+            z[:, 1:, :-1] - z[:, :-1, 1:],
+        ):
+            loss += 0.02 * tf.norm(d)
+        loss += 0.1 * tf.norm(z)
+        if student is not None:
+            p, q = (
+                tf.nn.softmax(net(z, training=False) / 3.0)
+                for net in (teacher, student)
+            )
+            m = (p + q) / 2
+            kl = tf.reduce_sum(
+                p * tf.math.log(p / m) + q * tf.math.log(q / m), -1
+            )
+            loss += 2.0 * (1 - tf.reduce_mean(kl) / 2)
+    return float(loss), tape.gradient(loss, z).numpy()
+
+
+TERMS = [
+    CrossEntropy(),
+    FeatureStatistics(0.7),
+    TotalVariation(0.02),
+    L2(0.1),
+]
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("with_student", [False, True])
+def test_loss_and_gradient_equal_a_plain_reading(jit, with_student):
+    teacher = tiny_teacher()
+    student = tiny_teacher(1) if with_student else None
+    model = inversion(teacher, student=student)
+    model.compile(
+        loss=TERMS + ([Competition(2.0)] if with_student else []),
+        transforms=[],
+        jit_compile=jit,
+    )
+    z = start(model)
+    with model._teacher.open():
+        if with_student:
+            model._student.open().__enter__()
+        values, gradient = tf.function(model._step.gradient)(
+            tf.constant(z), tf.constant(LABELS), []
+        )
+    loss, expected = plain_loss_and_gradient(teacher, z, LABELS, student)
+    np.testing.assert_allclose(tf.reduce_sum(values), loss, rtol=1e-5)
+    np.testing.assert_allclose(
+        gradient, expected, atol=1e-5 * np.abs(expected).max()
+    )
+
+
+def test_gradient_is_the_finite_difference_of_the_loss_in_float64():
+    keras.config.set_floatx("float64")
+    try:
+        teacher = tiny_teacher(dtype="float64")
+        model = inversion(teacher, dtype="float64")
+        model.compile(loss=TERMS, transforms=[Jitter(2)])
+        z = start(model)
+        assert z.dtype == np.float64
+        shifts = tf.constant([[1, -2], [0, 1], [-1, 0], [2, 2]])
+        labels = tf.constant(LABELS)
+        with model._teacher.open():
+
+            def loss(z):
+                values, _ = model._step.gradient(
+                    tf.constant(z), labels, [shifts]
+                )
+                return float(tf.reduce_sum(values))
+
+            _, gradient = model._step.gradient(tf.constant(z), labels, [shifts])
+            random = np.random.default_rng(0)
+            for _ in range(5):
+                direction = random.normal(size=z.shape)
+                h = 1e-6
+                slope = (loss(z + h * direction) - loss(z - h * direction)) / (
+                    2 * h
+                )
+                np.testing.assert_allclose(
+                    np.sum(gradient * direction), slope, rtol=1e-6
+                )
+    finally:
+        keras.config.set_floatx("float32")
+
+
+def test_images_are_the_only_variable_and_the_teacher_stays_as_it_was():
+    teacher = tiny_teacher()
+    teacher.get_layer("bn1").trainable = False
+    before = [w.copy() for w in teacher.get_weights()]
+    flags = [layer.trainable for layer in teacher._flatten_layers()]
+    attributes = [set(vars(x)) for x in teacher._flatten_layers()]
+    model = inversion(teacher)
+    assert model.trainable_variables == []
+    model.fit(LABELS, steps=5, verbose=0)
+    assert [v.shape for v in model.trainable_variables] == [(4, *SHAPE)]
+    assert not any(v is w for v in model.variables for w in teacher.variables)
+    for old, new in zip(before, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert flags == [layer.trainable for layer in teacher._flatten_layers()]
+    assert attributes == [set(vars(x)) for x in teacher._flatten_layers()]
+
+
+def test_teacher_is_restored_when_a_callback_raises():
+    teacher = tiny_teacher(activation="softmax")
+
+    def fail(batch, logs):
+        raise RuntimeError("from a callback")
+
+    with pytest.raises(RuntimeError, match="from a callback"):
+        inversion(teacher).fit(
+            LABELS,
+            steps=2,
+            verbose=0,
+            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=fail)],
+        )
+    assert "call" not in vars(teacher.get_layer("bn0"))
+    assert teacher.layers[-1].activation is keras.activations.softmax
+
+
+def test_sgd_on_l2_follows_the_closed_form():
+    # d ||z|| / dz = z / ||z||: each step shortens z by the learning rate.
+    model = inversion()
+    model.compile(keras.optimizers.SGD(0.5), [L2(2.0)], transforms=[])
+    wide = Preprocessing(127.5, 2.0, "normalised")  # nothing is clipped
+    model.preprocessing = wide
+    history = model.fit(LABELS, steps=3, verbose=0, steps_per_epoch=1)
+    z = model._noise(0)
+    length = np.linalg.norm(z)
+    expected = z * (length - 3 * 2.0 * 0.5) / length
+    np.testing.assert_allclose(
+        model.trainable_variables[0].numpy(), expected, rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        history.history["loss"],
+        [2 * (length - k) for k in range(3)],
+        rtol=1e-5,
+    )
+
+
+def test_images_stay_within_the_pixel_range():
+    model = inversion()
+    model.compile(keras.optimizers.SGD(1e4), [CrossEntropy()], transforms=[])
+    model.fit(LABELS, steps=2, verbose=0)
+    z = model.trainable_variables[0].numpy()
+    assert z.min() == pytest.approx(-2.55) and z.max() == pytest.approx(2.55)
+    assert set(np.unique(model.images)) <= set(range(256))
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_two_replicas_give_the_gradients_of_one_device(jit):
+    """Along one trajectory, with the statistics of the global batch."""
+    teacher = tiny_teacher()
+    terms = [*TERMS[:3], L2(0.1, over="images")]
+    one = inversion(teacher)
+    one.compile(loss=terms, transforms=[Jitter(1)])
+    start(one)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        two = inversion(teacher)
+        two.compile(loss=terms, transforms=[Jitter(1)], jit_compile=jit)
+    start(two)
+    labels = tf.constant(LABELS)
+
+    @tf.function
+    def global_gradient(shifts):
+        def replica(shifts):
+            r = tf.distribute.get_replica_context().replica_id_in_sync_group
+            rows = slice(2 * r, 2 * r + 2)
+            return two._step.gradient(
+                two._step.images.value[rows], labels[rows], [shifts[rows]]
+            )
+
+        values, gradients = strategy.run(replica, (shifts,))
+        local = strategy.experimental_local_results
+        return local(values)[1], tf.concat(local(gradients), 0)
+
+    with one._teacher.open(), two._teacher.open():
+        for step in range(3):
+            shifts = Jitter(1).draw(tf.constant([0, step]), 4)
+            z = one._step.images.numpy()
+            two._step.images.assign(z)
+            values, gradient = one._step.gradient(
+                tf.constant(z), labels, [shifts]
+            )
+            values2, gradient2 = global_gradient(shifts)
+            np.testing.assert_allclose(values2, values, rtol=1e-5)
+            scale = np.abs(gradient).max()
+            np.testing.assert_allclose(
+                gradient2, gradient, rtol=0, atol=1e-5 * scale
+            )
+            one._step.images.assign(z - 0.5 * gradient)
+
+
+def test_fit_under_two_replicas_gives_the_images_of_one_device():
+    teacher = tiny_teacher()
+
+    def images(strategy):
+        with strategy.scope():
+            model = inversion(teacher)
+            model.compile(keras.optimizers.SGD(0.3), TERMS)
+        history = model.fit(LABELS, steps=12, verbose=0, keep="best")
+        return model.images.astype(int), history.history["loss"]
+
+    one, loss = images(tf.distribute.get_strategy())
+    two, loss2 = images(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+    assert np.abs(one - two).max() <= 1
+    np.testing.assert_allclose(loss, loss2, rtol=1e-4)
+
+
+def test_labels_that_replicas_cannot_share_are_refused():
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = inversion()
+    with pytest.raises(ValueError, match="multiple of the 2 replicas.*add 1"):
+        model.fit([0, 1, 2], steps=1)
+
+
+def test_explicit_xla_gives_the_same_losses():
+    def losses(jit):
+        model = inversion()
+        model.compile(keras.optimizers.SGD(0.3), TERMS, jit_compile=jit)
+        history = model.fit(LABELS, steps=10, verbose=0, steps_per_epoch=1)
+        return history.history["loss"]
+
+    np.testing.assert_allclose(losses(True), losses(False), rtol=1e-4)
+
+
+def test_one_seed_one_result_and_another_batch_others():
+    a, b, c = (inversion() for _ in range(3))
+    a.fit(LABELS, steps=7, verbose=0)
+    b.fit(LABELS, steps=7, verbose=0)
+    c.fit(LABELS, steps=7, verbose=0, batch=1)
+    np.testing.assert_array_equal(a.images, b.images)
+    assert (a.images != c.images).mean() > 0.5
+
+
+def test_start_of_an_image_depends_on_its_index_alone():
+    model = inversion()
+    model.fit(LABELS, steps=1, verbose=0)
+    four = model._noise(0)
+    model.fit([0, 1], steps=1, verbose=0)
+    np.testing.assert_array_equal(model._noise(0), four[:2])
+    assert abs(four.std() - 1) < 0.1
+
+
+def test_second_fit_of_the_same_shape_traces_nothing():
+    model = inversion()
+    model.fit(LABELS, steps=5, verbose=0)
+    step, images = model._step, model.images
+    assert step.traces == 1
+    model.fit([2, 2, 1, 0], steps=5, verbose=0)
+    model.fit(LABELS, steps=5, verbose=0)
+    assert model._step is step and step.traces == 1
+    np.testing.assert_array_equal(model.images, images)
+
+
+def test_steps_in_blocks_equal_steps_one_by_one():
+    def images(**kwargs):
+        model = inversion()
+        model.compile(**kwargs)
+        model.fit(LABELS, steps=7, verbose=0, steps_per_epoch=5)
+        return model.images
+
+    expected = images(steps_per_execution=1)
+    np.testing.assert_array_equal(images(steps_per_execution=3), expected)
+    eager = images(run_eagerly=True, steps_per_execution=2).astype(int)
+    assert np.abs(eager - expected).max() <= 1
+
+
+def test_best_images_are_those_of_the_smallest_loss_and_no_alias():
+    # Too large a learning rate: the loss goes down, then up and down.
+    model = inversion()
+    model.compile(keras.optimizers.SGD(40.0), TERMS, transforms=[])
+    z = []
+    grab = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda b, logs: z.append(
+            model.trainable_variables[0].numpy()
+        )
+    )
+    model.compile(
+        keras.optimizers.SGD(40.0),
+        TERMS,
+        transforms=[],
+        steps_per_execution=1,
+    )
+    history = model.fit(
+        LABELS,
+        steps=8,
+        keep="best",
+        callbacks=[grab],
+        verbose=0,
+        steps_per_epoch=1,
+    )
+    best = int(np.argmin(history.history["loss"]))
+    assert 0 < best < 7, "the test needs a loss with its minimum inside"
+    np.testing.assert_array_equal(
+        model.images, NORMALISED.to_pixels(z[best - 1])
+    )
+    first = model.images
+    model._step.images.assign(z[0] * 0)
+    np.testing.assert_array_equal(model.images, first)
+
+
+def test_one_network_under_three_conventions_gives_the_same_pictures():
+    mean, std = 127.5, 50.0
+    teachers = {
+        "normalised": tiny_teacher(),
+        (0, 255): tiny_teacher(pixel_scale=(1 / std, -mean / std)),
+        (-1, 1): tiny_teacher(pixel_scale=(127.5 / std, 0.0)),
+    }
+    pictures = []
+    for pixel_range, teacher in teachers.items():
+        model = DeepInversion(
+            teacher, Preprocessing(mean, std, pixel_range), seed=3
+        )
+        model.compile(keras.optimizers.SGD(0.3), TERMS)
+        model.fit(LABELS, steps=20, verbose=0)
+        pictures.append(model.images.astype(int))
+    assert pictures[0].std() > 20
+    for picture in pictures[1:]:
+        assert np.abs(picture - pictures[0]).max() <= 1
+
+
+def test_softmax_teacher_gives_the_pictures_of_its_logits():
+    pictures = []
+    for activation in (None, "softmax"):
+        model = inversion(tiny_teacher(activation=activation))
+        model.fit(LABELS, steps=5, verbose=0)
+        pictures.append(model.images)
+    np.testing.assert_array_equal(*pictures)
+
+
+def test_images_come_to_fit_labels_and_statistics():
+    model = inversion(learned_teacher())
+    model.compile(transforms=[])
+    history = model.fit(
+        balanced_labels(3, 12), steps=60, verbose=0, steps_per_epoch=1
+    ).history
+    for name, fraction in (("cross_entropy", 0.8), ("feature_statistics", 0.5)):
+        assert history[name][-1] < fraction * history[name][0]
+
+
+def test_competition_makes_images_on_which_the_student_differs():
+    teacher, student = learned_teacher(), learned_teacher(1)
+
+    def divergence(weight):
+        model = inversion(teacher, student=student)
+        model.compile(
+            loss=[CrossEntropy(0.1), Competition(weight)], transforms=[]
+        )
+        model.fit(LABELS, steps=40, verbose=0)
+        z = NORMALISED.normalise(model.images)
+        p, q = (
+            tf.nn.softmax(net(z, training=False) / 3).numpy()
+            for net in (teacher, student)
+        )
+        m = (p + q) / 2
+        return np.mean(np.sum(p * np.log(p / m) + q * np.log(q / m), -1)) / 2
+
+    assert divergence(10.0) > 2 * divergence(0.0)
+
+
+def test_stages_of_a_recipe_grow_the_images():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same")(inputs)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    teacher = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
+    model = DeepInversion(
+        teacher,
+        NORMALISED,
+        recipe="imagenet_multiresolution",
+        image_shape=(16, 16, 3),
+    )
+    shapes = []
+    model.fit(
+        LABELS,
+        steps=[3, 2],
+        verbose=0,
+        callbacks=[
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda e, logs: shapes.append(model.images.shape)
+            )
+        ],
+    )
+    assert shapes == [(4, 8, 8, 3), (4, 16, 16, 3)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "steps", "error", "message"),
+    [
+        ([0, 3], 1, ValueError, r"\[0, 3\).*Received: labels from 0 to 3"),
+        ([-1, 0], 1, ValueError, "from -1 to 0"),
+        ([0.0, 1.0], 1, TypeError, "must be integers.*float64"),
+        ([[0, 1]], 1, ValueError, r"shape \(1, 2\)"),
+        ([], 1, ValueError, r"shape \(0,\)"),
+        ([0], 0, ValueError, "1 or more.*steps=0"),
+        ([0], 1.5, ValueError, "whole number.*steps=1.5"),
+        ([0], [1, 2], ValueError, "1 stages"),
+    ],
+)
+def test_bad_labels_and_steps(labels, steps, error, message):
+    with pytest.raises(error, match=message):
+        inversion().fit(labels, steps=steps)
+
+
+def test_bad_networks():
+    no_bn = keras.Sequential(
+        [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    with pytest.raises(ValueError, match="BatchNormalization.*has none"):
+        inversion(no_bn).fit([0], steps=1)
+    with pytest.raises(ValueError, match="not known by its name"):
+        DeepInversion(tiny_teacher())
+    other = keras.Sequential(
+        [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(4)]
+    )
+    with pytest.raises(ValueError, match="same classes. Received: 3 and 4"):
+        inversion(student=other)
+    with pytest.raises(ValueError, match="1 channels.*mean="):
+        DeepInversion(tiny_teacher(), Preprocessing.imagenet("torch"))
+    with pytest.raises(ValueError, match="needs a student"):
+        inversion().compile(loss=[Competition()])
+    with pytest.raises(ValueError, match="`recipe` must be one of"):
+        inversion(recipe="cifar")
+    with pytest.raises(ValueError, match="`keep` must be"):
+        inversion().fit([0], steps=1, keep="first")
+    with pytest.raises(ValueError, match="call `fit` first"):
+        _ = inversion().images
+
+
+def test_without_batch_norms_an_image_prior_is_left():
+    no_bn = keras.Sequential(
+        [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    model = inversion(no_bn)
+    model.compile(loss=[CrossEntropy(), TotalVariation(1e-3)])
+    history = model.fit(LABELS, steps=60, verbose=0, steps_per_epoch=30)
+    assert history.history["loss"][1] < history.history["loss"][0]
+
+
+def test_divergence_stops_names_the_step_and_keeps_finite_images():
+    def rate(step):
+        return tf.where(step < 4, 0.1, float("nan"))
+
+    class Rate(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return rate(step)
+
+    model = inversion()
+    model.compile(keras.optimizers.SGD(Rate()), TERMS, transforms=[])
+    with pytest.raises(FloatingPointError, match="step 4 of stage 0"):
+        model.fit(LABELS, steps=20, verbose=0)
+    stopped = model.images
+    model.compile(keras.optimizers.SGD(0.1), TERMS, transforms=[])
+    model.fit(LABELS, steps=4, verbose=0)
+    np.testing.assert_array_equal(stopped, model.images)

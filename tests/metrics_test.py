@@ -1,0 +1,82 @@
+"""The figures about images, against NumPy on the network's own outputs."""
+
+import keras
+import numpy as np
+import pytest
+from deep_inversion_test import NORMALISED
+from tiny import tiny_teacher
+
+from tf_deepinversion import metrics
+
+
+def some_images(n, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, 8, 8, 1), "uint8")
+
+
+def z_of(images):
+    return ((images.astype("float32") - 127.5) / 50).astype("float32")
+
+
+@pytest.mark.parametrize("batch_size", [3, 7, 100])
+def test_feature_distance_is_the_papers_whatever_the_pieces(
+    monkeypatch, batch_size
+):
+    monkeypatch.setattr(metrics.read, "__defaults__", (None, batch_size))
+    teacher, images = tiny_teacher(), some_images(7)
+    expected = 0.0
+    for i in range(2):
+        bn = teacher.get_layer(f"bn{i}")
+        x = keras.Model(teacher.inputs, bn.input)(z_of(images)).numpy()
+        x = x.astype("float64")
+        mean, variance = bn.moving_mean.numpy(), bn.moving_variance.numpy()
+        expected += np.linalg.norm(x.mean((0, 1, 2)) - mean)
+        expected += np.linalg.norm(x.var((0, 1, 2)) - variance)
+    actual = metrics.feature_distance(teacher, images, NORMALISED)
+    assert actual == pytest.approx(expected, rel=1e-5)
+
+
+def test_accuracy_counts():
+    teacher, images = tiny_teacher(), some_images(11)
+    guesses = teacher(z_of(images)).numpy().argmax(-1)
+    labels = guesses.copy()
+    labels[:4] = (labels[:4] + 1) % 3
+    actual = metrics.accuracy(teacher, images, labels, NORMALISED)
+    assert actual == pytest.approx(7 / 11)
+
+
+def test_penultimate_features_feed_the_head():
+    teacher, images = tiny_teacher(), some_images(5)
+    features = metrics.penultimate_features(teacher, images, NORMALISED)
+    kernel, bias = teacher.layers[-1].get_weights()
+    np.testing.assert_allclose(
+        features @ kernel + bias, teacher(z_of(images)), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_spread_is_the_deviation_within_classes():
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 20_000)
+    # Two classes far apart, of variance 4 and 16 in each of 3 dimensions.
+    scale = np.where(labels == 0, 2.0, 4.0)[:, None]
+    features = random.normal(size=(40_000, 3)) * scale + 100 * labels[:, None]
+    expected = np.sqrt((3 * 4 + 3 * 16) / 2)
+    actual = metrics.within_class_spread(features, labels)
+    assert actual == pytest.approx(expected, rel=0.02)
+
+
+def test_ten_good_pictures_repeated_have_no_spread():
+    features = np.random.default_rng(0).normal(size=(10, 4))
+    labels = np.tile(np.arange(10), 5)
+    spread = metrics.within_class_spread(np.tile(features, (5, 1)), labels)
+    assert spread == pytest.approx(0, abs=1e-12)
+    with pytest.raises(ValueError, match="two images of a class.*10 images"):
+        metrics.within_class_spread(features, np.arange(10))
+
+
+def test_alike_gives_images_of_the_wanted_labels_each_once():
+    labels = np.array([2, 0, 1, 1, 0, 2])
+    images = np.arange(6)
+    chosen = metrics.alike(images, labels, [1, 1, 0, 2])
+    assert chosen.tolist() == [2, 3, 1, 0]
+    with pytest.raises(ValueError, match="3 images of class 1.*there are 2"):
+        metrics.alike(images, labels, [1, 1, 1])

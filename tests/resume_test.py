@@ -1,0 +1,129 @@
+"""A run that is killed at any moment goes on to the same images, to the bit."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from deep_inversion_test import LABELS
+from deep_inversion_test import inversion
+from tiny import tiny_teacher
+
+from tf_deepinversion import checkpoint as checkpoints
+
+SCRIPT = """
+import sys
+import time
+import keras
+import numpy as np
+from deep_inversion_test import LABELS, inversion
+
+state, result = sys.argv[1:]
+model = inversion()
+slow = keras.callbacks.LambdaCallback(
+    on_epoch_begin=lambda e, logs: print("epoch", e, flush=True),
+    on_train_batch_end=lambda b, logs: time.sleep(0.02),
+)
+model.compile(steps_per_execution=1)
+model.fit(LABELS, steps=60, steps_per_epoch=3, verbose=0, keep="best",
+          checkpoint=state, callbacks=[slow])
+np.save(result, model._step.images.numpy())
+np.save(result.replace("images", "best"), model._step.best_images.numpy())
+"""
+
+
+def start(state, result):
+    here = pathlib.Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parent), *sys.path])
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(state), str(result)],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def kill_in_epoch(process, epoch, delay):
+    """Kills the process somewhere in an epoch; the first one it starts with.
+
+    Returns:
+        The number of the first epoch that it did.
+    """
+    first = None
+    for line in process.stdout:
+        number = int(line.split()[1])
+        first = number if first is None else first
+        if number >= epoch:
+            break
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return first
+
+
+def test_killed_three_times_the_images_are_the_same(tmp_path):
+    whole = start(tmp_path / "whole.npz", tmp_path / "images_whole.npy")
+    state, result = tmp_path / "state.npz", tmp_path / "images.npy"
+    starts = []
+    for epoch, delay in ((2, 0.0), (7, 0.03), (13, 0.055)):
+        starts.append(kill_in_epoch(start(state, result), epoch, delay))
+    assert starts[0] == 0 and 0 < starts[1] <= 3 and starts[1] < starts[2]
+    assert not result.exists()
+    for process in (whole, start(state, result)):
+        process.communicate()
+        assert process.returncode == 0
+    for name in ("images", "best"):
+        np.testing.assert_array_equal(
+            np.load(tmp_path / f"{name}_whole.npy"),
+            np.load(tmp_path / f"{name}.npy"),
+        )
+
+
+def test_a_finished_run_is_not_done_again(tmp_path):
+    state = tmp_path / "state.npz"
+    model = inversion()
+    model.fit(LABELS, steps=5, verbose=0, checkpoint=state)
+    images = model.images
+    again = inversion()
+    history = again.fit(LABELS, steps=5, verbose=0, checkpoint=state)
+    assert history.history == {}
+    np.testing.assert_array_equal(again.images, images)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["teacher", "labels", "steps", "seed", "batch", "keep", "loss"],
+)
+def test_the_state_of_another_run_is_refused(tmp_path, change):
+    state = tmp_path / "state.npz"
+    inversion().fit(LABELS, steps=2, verbose=0, checkpoint=state)
+    model = inversion(
+        tiny_teacher(1 if change == "teacher" else 0),
+        seed=1 if change == "seed" else 0,
+    )
+    if change == "loss":
+        model.compile(loss=[])
+    with pytest.raises(ValueError, match="belongs to another run"):
+        model.fit(
+            [1, 1, 1, 1] if change == "labels" else LABELS,
+            steps=3 if change == "steps" else 2,
+            batch=1 if change == "batch" else 0,
+            keep="best" if change == "keep" else "last",
+            verbose=0,
+            checkpoint=state,
+        )
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    state = tmp_path / "state.npz"
+    inversion().fit(LABELS, steps=2, verbose=0, checkpoint=state)
+    content = state.read_bytes()
+    state.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="state.npz is damaged"):
+        inversion().fit(LABELS, steps=2, verbose=0, checkpoint=state)
+    assert checkpoints.load(tmp_path / "none.npz", "run") is None

@@ -1,0 +1,195 @@
+"""Jitter and flip: against np.roll, and as functions of (seed, step, i)."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_deepinversion import transforms
+from tf_deepinversion.transforms import HorizontalFlip
+from tf_deepinversion.transforms import Jitter
+
+SHIFTS = np.array([[0, 0], [1, -2], [-3, 3], [2, 0], [-1, 4]], "int32")
+
+
+def noise(shape=(5, 4, 6, 2), seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def numpy_roll(images, shifts):
+    return np.stack(
+        [
+            np.roll(image, tuple(shift), axis=(0, 1))
+            for image, shift in zip(images, shifts, strict=True)
+        ]
+    )
+
+
+def vector_jacobian(function, x, upstream):
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    return tape.gradient(y, x, output_gradients=tf.constant(upstream)).numpy()
+
+
+def draws(transform, *, seed=(3, 0), step=7, count=4):
+    drawn = transforms.draw(
+        [transform], tf.constant(seed), tf.constant(step), count
+    )
+    return drawn[0].numpy()
+
+
+def test_roll_is_numpy_s_of_each_image():
+    images = noise()
+    np.testing.assert_array_equal(
+        transforms.roll(tf.constant(images), SHIFTS),
+        numpy_roll(images, SHIFTS),
+    )
+
+
+def test_roll_by_more_than_the_image():
+    images, shifts = noise((2, 3, 4, 1)), np.array([[7, -9], [-3, 8]])
+    np.testing.assert_array_equal(
+        transforms.roll(tf.constant(images), shifts.astype("int32")),
+        numpy_roll(images, shifts),
+    )
+
+
+def test_roll_s_gradient_is_its_transpose():
+    images = noise((2, 3, 4, 1))
+    shifts = SHIFTS[1:3]
+    # Row i of the matrix is what becomes of the i-th unit image.
+    units = np.eye(images.size).reshape(-1, *images.shape)
+    matrix = np.stack([numpy_roll(u, shifts).ravel() for u in units], axis=1)
+    upstream = noise(images.shape, seed=1)
+    gradient = vector_jacobian(
+        lambda x: transforms.roll(x, tf.constant(shifts)), images, upstream
+    )
+    np.testing.assert_allclose(
+        gradient.ravel(), matrix.T @ upstream.ravel(), rtol=1e-14
+    )
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_gradient_through_both_in_a_graph(jit_compile):
+    images, upstream = noise(), noise(seed=1)
+    flipped = np.array([1, 0, 1, 1, 0], bool)[:, None, None, None]
+
+    def both(x):
+        rolled = Jitter(4)(x, tf.constant(SHIFTS))
+        return HorizontalFlip()(rolled, tf.constant(flipped))
+
+    @tf.function(jit_compile=jit_compile)
+    def value_and_gradient(x, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = both(x)
+        return y, tape.gradient(y, x, output_gradients=upstream)
+
+    value, gradient = value_and_gradient(
+        tf.constant(images), tf.constant(upstream)
+    )
+    expected = numpy_roll(images, SHIFTS)
+    expected = np.where(flipped, expected[:, :, ::-1], expected)
+    np.testing.assert_array_equal(value, expected)
+    back = np.where(flipped, upstream[:, :, ::-1], upstream)
+    np.testing.assert_allclose(gradient, numpy_roll(back, -SHIFTS))
+    np.testing.assert_allclose(
+        np.vdot(value, upstream), np.vdot(images, gradient)
+    )
+
+
+def test_flip_mirrors_left_and_right():
+    images = noise()
+    flipped = np.array([1, 0, 1, 1, 0], bool)
+    result = HorizontalFlip()(images, flipped[:, None, None, None]).numpy()
+    for image, flip, found in zip(images, flipped, result, strict=True):
+        expected = image[:, ::-1] if flip else image
+        np.testing.assert_array_equal(found, expected)
+
+
+each_transform = pytest.mark.parametrize(
+    "transform", [Jitter(30), HorizontalFlip()], ids=["jitter", "flip"]
+)
+
+
+@each_transform
+@pytest.mark.parametrize("few,many", [(4, 8), (3, 7), (1, 100), (65, 300)])
+def test_an_image_s_numbers_do_not_depend_on_the_batch(transform, few, many):
+    np.testing.assert_array_equal(
+        draws(transform, count=few), draws(transform, count=many)[:few]
+    )
+
+
+@each_transform
+def test_draws_differ_by_step_and_seed_and_by_nothing_else(transform):
+    first = draws(transform, count=64)
+    np.testing.assert_array_equal(draws(transform, count=64), first)
+    for other in ({"step": 8}, {"seed": (4, 0)}, {"seed": (3, 1)}):
+        assert (draws(transform, count=64, **other) != first).any()
+
+
+def test_two_transforms_of_a_list_draw_for_themselves():
+    drawn = transforms.draw(
+        [Jitter(30), Jitter(30)], tf.constant([0, 0]), tf.constant(0), 16
+    )
+    assert (drawn[0].numpy() != drawn[1].numpy()).any()
+
+
+@each_transform
+def test_draws_are_the_same_in_a_graph(transform):
+    @tf.function
+    def in_graph(step):
+        return transforms.draw([transform], tf.constant((3, 0)), step, 9)[0]
+
+    np.testing.assert_array_equal(
+        in_graph(tf.constant(7)), draws(transform, count=9)
+    )
+
+
+@pytest.mark.parametrize("pixels", [0, 1, 2, 5])
+def test_jitter_reaches_every_shift_alike(pixels):
+    count = 1000 * (2 * pixels + 1)
+    shifts = draws(Jitter(pixels), count=count)
+    assert shifts.shape == (count, 2) and shifts.dtype == np.int32
+    for axis in (0, 1):
+        values, counts = np.unique(shifts[:, axis], return_counts=True)
+        assert values.tolist() == list(range(-pixels, pixels + 1))
+        # 1000 expected of each: six deviations of a binomial.
+        assert np.abs(counts - 1000).max() <= 6 * np.sqrt(1000)
+    if pixels:
+        correlation = np.corrcoef(shifts.T)[0, 1]
+        assert abs(correlation) < 6 / np.sqrt(count)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.2, 0.5, 1.0])
+def test_flip_s_probability(probability):
+    flipped = draws(HorizontalFlip(probability), count=4000)
+    assert flipped.shape == (4000, 1, 1, 1)
+    spread = np.sqrt(probability * (1 - probability) / 4000)
+    assert abs(flipped.mean() - probability) <= 6 * spread
+
+
+@pytest.mark.parametrize("transform", [Jitter(3), HorizontalFlip(0.25)])
+def test_config_round_trip(transform):
+    config = keras.saving.serialize_keras_object(transform)
+    again = keras.saving.deserialize_keras_object(
+        json.loads(json.dumps(config))
+    )
+    assert type(again) is type(transform)
+    assert vars(again) == vars(transform)
+
+
+@pytest.mark.parametrize("pixels", [-1, 2.5])
+def test_jitter_by_a_bad_number_of_pixels(pixels):
+    with pytest.raises(ValueError, match=f"0 or more.*pixels={pixels}"):
+        Jitter(pixels)
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.5, np.nan])
+def test_flip_with_a_bad_probability(probability):
+    with pytest.raises(ValueError, match=f"Received: .*={probability}"):
+        HorizontalFlip(probability)

@@ -1,0 +1,86 @@
+"""Keras callbacks that watch an inversion."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+from tf_deepinversion import metrics
+from tf_deepinversion.pictures import grid
+from tf_deepinversion.pictures import save_png
+
+
+class ImageGrid(keras.callbacks.Callback):
+    """Writes the images as one PNG, at the end of every few epochs.
+
+    Args:
+        path: Path of the PNG. `{epoch}` in it is filled in; without it each
+            picture takes the place of the one before.
+        every: Int, epochs between two pictures. Defaults to 1.
+        columns: Int, images a row. Defaults to 10.
+        scale: Int, by which each pixel is enlarged. Defaults to 2.
+        log_dir: Path of a TensorBoard log to which the pictures are added, or
+            None.
+
+    Raises:
+        ValueError: if `every` is not a whole number of at least 1.
+    """
+
+    def __init__(self, path, every=1, columns=10, scale=2, log_dir=None):
+        super().__init__()
+        if int(every) != every or every < 1:
+            raise ValueError(
+                "`every` must be a whole number of epochs, 1 or more. "
+                f"Received: every={every}"
+            )
+        self.path = str(path)
+        self.every = every
+        self.columns = columns
+        self.scale = scale
+        self.log_dir = log_dir
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every:
+            return
+        picture = grid(self.model.images, self.columns, self.scale)
+        save_png(pathlib.Path(self.path.format(epoch=epoch + 1)), picture)
+        if self.log_dir is not None:
+            self._add_to_tensorboard(picture, epoch + 1)
+
+    def _add_to_tensorboard(self, picture, step):
+        import tensorflow as tf
+
+        with tf.summary.create_file_writer(str(self.log_dir)).as_default():
+            tf.summary.image("images", picture[np.newaxis], step)
+
+
+class Verifier(keras.callbacks.Callback):
+    """Adds to `logs` how many images other networks take for their labels.
+
+    Images that only their teacher recognises are adversarial noise; those
+    that networks of other families recognise too carry what the classes are.
+
+    Args:
+        networks: Dict from names to `keras.Model` classifiers with the
+            teacher's classes. `logs` gets `{name}_accuracy`.
+        preprocessing: Dict from the same names to `Preprocessing`; needed for
+            the networks that are not known by name.
+        every: Int, epochs between two readings. Defaults to 1.
+    """
+
+    def __init__(self, networks, preprocessing=None, every=1):
+        super().__init__()
+        if not networks:
+            raise ValueError("`networks` is empty: there is nothing to ask.")
+        self.networks = dict(networks)
+        self.preprocessing = dict(preprocessing or {})
+        self.every = every
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every:
+            return
+        images, labels = self.model.images, self.model.labels
+        for name, network in self.networks.items():
+            logs[f"{name}_accuracy"] = metrics.accuracy(
+                network, images, labels, self.preprocessing.get(name)
+            )

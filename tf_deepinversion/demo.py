@@ -1,0 +1,168 @@
+"""The main job in one command: `python -m tf_deepinversion.demo`.
+
+Inverts the network that ships with the package, and writes a grid of the
+images, the images themselves and a report into ./output. Two CPU cores take
+about four minutes.
+"""
+
+import argparse
+import json
+import pathlib
+import time
+
+import numpy as np
+
+from tf_deepinversion import report
+from tf_deepinversion.callbacks import ImageGrid
+from tf_deepinversion.callbacks import Verifier
+from tf_deepinversion.datasets import FASHION_MNIST_CLASSES
+from tf_deepinversion.datasets import load_test_images
+from tf_deepinversion.deep_inversion import DeepInversion
+from tf_deepinversion.deep_inversion import balanced_labels
+from tf_deepinversion.metrics import accuracy
+from tf_deepinversion.metrics import alike
+from tf_deepinversion.models.pretrained import PRETRAINED
+from tf_deepinversion.models.pretrained import load_pretrained
+from tf_deepinversion.pictures import save_folders
+
+
+def invert_and_report(
+    model,
+    output,
+    *,
+    labels=None,
+    steps=None,
+    verifier=None,
+    real=None,
+    names=None,
+    prior_alone=True,
+) -> dict:
+    """Runs an inversion, saves its images and measures them.
+
+    Args:
+        model: A `DeepInversion`.
+        output: Path of the folder for `images/`, `grid.png`, `report.html`
+            and the state of the run, from which the same call goes on.
+        labels: As for `DeepInversion.fit`.
+        steps: As for `DeepInversion.fit`.
+        verifier: Another network of the same classes, known by name.
+        real: A pair, real images and labels, to compare with.
+        names: List of the names of the classes.
+        prior_alone: Bool, whether to invert without R_feature as well, which
+            shows what the teacher's statistics are worth.
+
+    Returns:
+        A dict of figures.
+    """
+    output = pathlib.Path(output)
+    teacher, preprocessing = model.teacher, model.preprocessing
+    callbacks = [ImageGrid(output / "grid.png")]
+    if verifier is not None:
+        callbacks.append(Verifier({"verifier": verifier}))
+    begin = time.monotonic()
+    history = model.fit(
+        labels, steps, callbacks=callbacks, checkpoint=output / "state.npz"
+    )
+    seconds = time.monotonic() - begin
+    images, labels = model.images, model.labels
+    sets, times = {}, {"DeepInversion": seconds}
+    sets["uniform noise"] = np.random.default_rng(model.seed).integers(
+        0, 256, images.shape, "uint8"
+    )
+    if prior_alone:
+        begin = time.monotonic()
+        sets["image prior alone"] = _prior_alone(model, labels, steps)
+        times["image prior alone"] = time.monotonic() - begin
+    sets["DeepInversion"] = images
+    if real is not None:
+        sets["real images"] = alike(*real, labels)
+    rows = {
+        name: report.measure(
+            s, labels, teacher, preprocessing, verifier, times.get(name)
+        )
+        for name, s in sets.items()
+    }
+    figures = _figures(rows)
+    if real is not None:
+        figures["teacher_test_accuracy"] = accuracy(
+            teacher, *real, preprocessing
+        )
+        figures["test_images"] = len(real[0])
+    names = names or [f"class {c}" for c in range(max(labels) + 1)]
+    save_folders(output / "images", images, labels, names)
+    report.write_report(
+        output / "report.html",
+        title=f"What {teacher.name} remembers",
+        sets=sets,
+        rows=rows,
+        labels=labels,
+        names=names,
+        history=history.history,
+        figures={k: v for k, v in figures.items() if k != "ladder"},
+    )
+    return {**figures, "images": len(images), "seed": model.seed}
+
+
+def _prior_alone(model, labels, steps):
+    twin = DeepInversion(
+        model.teacher, model.preprocessing, recipe=model.recipe, seed=model.seed
+    )
+    twin.compile(loss=[t for t in model.terms if not t.needs_batch_norms])
+    twin.fit(labels, steps, verbose=0)
+    return twin.images
+
+
+def _figures(rows):
+    ours, noise = rows["DeepInversion"], rows["uniform noise"]
+    real = rows.get("real images")
+
+    def relative(row, figure, base):
+        if base is None or not base[figure] or row[figure] is None:
+            return None
+        return row[figure] / base[figure]
+
+    ladder = {
+        name: {
+            "teacher_accuracy": row["teacher_accuracy"],
+            "verifier_accuracy": row["verifier_accuracy"],
+            "feature_distance_ratio": relative(row, "feature_distance", noise),
+            "diversity": relative(row, "spread", real),
+        }
+        for name, row in rows.items()
+    }
+    return {
+        **ladder["DeepInversion"],
+        "feature_distance_to_real": relative(ours, "feature_distance", real),
+        "verifier_accuracy_noise": noise["verifier_accuracy"],
+        "seconds": ours["seconds"],
+        "ladder": ladder,
+    }
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", default="output/demo")
+    args = parser.parse_args(argv)
+    name = "fashion_mnist_resnet20"
+    model = DeepInversion(load_pretrained(name), seed=args.seed)
+    figures = invert_and_report(
+        model,
+        args.output,
+        labels=balanced_labels(10, args.images),
+        steps=args.steps,
+        verifier=load_pretrained("fashion_mnist_vgg11"),
+        real=load_test_images(),
+        names=FASHION_MNIST_CLASSES,
+    )
+    output = pathlib.Path(args.output).resolve()
+    print(f"The images: {output / 'grid.png'}")
+    print(f"The report: {output / 'report.html'}")
+    figures["teacher_sha256"] = PRETRAINED[name]["sha256"]
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""How good synthesised images are, measured on the pixels as they are saved."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_deepinversion import feature_statistics
+from tf_deepinversion.classifier import Classifier
+from tf_deepinversion.preprocessing import Preprocessing
+
+
+def read(model, images, preprocessing=None, batch_size=250):
+    """What a network makes of images: its logits, and what its BNs see.
+
+    Args:
+        model: A `keras.Model` classifier.
+        images: uint8 array `(n, height, width, channels)`.
+        preprocessing: The network's `Preprocessing`; None if known by name.
+        batch_size: Int, how many images are read at once. What is returned
+            does not depend on it.
+
+    Returns:
+        A pair: logits, an array `(n, classes)`, and a list of pairs (layer,
+        `Moments` over all images), one for each BatchNormalization call.
+    """
+    preprocessing = preprocessing or Preprocessing.of(model)
+    classifier = Classifier(model, images.shape[1:])
+    logits, sums = [], None
+    with classifier.open():
+        for start in range(0, len(images), batch_size):
+            z = preprocessing.normalise(images[start : start + batch_size])
+            y, records = classifier(
+                preprocessing.teacher_input(ops.convert_to_tensor(z))
+            )
+            logits.append(ops.convert_to_numpy(y))
+            piece = [feature_statistics.moments(r) for r in records]
+            layers = [r.layer for r in records]
+            if sums is None:
+                sums = piece
+            else:
+                sums = [
+                    feature_statistics.Moments(
+                        *(a + b for a, b in zip(s, p, strict=True))
+                    )
+                    for s, p in zip(sums, piece, strict=True)
+                ]
+    return np.concatenate(logits), list(zip(layers, sums, strict=True))
+
+
+def accuracy(model, images, labels, preprocessing=None) -> float:
+    """The share of images that a network takes for their labels.
+
+    Args:
+        model: A `keras.Model` classifier.
+        images: uint8 array `(n, height, width, channels)`.
+        labels: Int array `(n,)`.
+        preprocessing: The network's `Preprocessing`; None if known by name.
+    """
+    logits, _ = read(model, images, preprocessing)
+    return float((logits.argmax(-1) == np.asarray(labels)).mean())
+
+
+def feature_distance(model, images, preprocessing=None) -> float:
+    """The paper's R_feature of images as one batch, unweighted, no jitter.
+
+    It depends on how many images there are: compare equal numbers.
+
+    Args:
+        model: A `keras.Model` with BatchNormalization layers.
+        images: uint8 array `(n, height, width, channels)`.
+        preprocessing: The network's `Preprocessing`; None if known by name.
+
+    Reference:
+        - Yin et al., arXiv:1912.08795, eq. 4
+    """
+    _, seen = read(model, images, preprocessing)
+    return float(
+        sum(feature_statistics.plain_distance(s, layer) for layer, s in seen)
+    )
+
+
+def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
+    """What the last layer of a functional model is fed, `(n, features)`."""
+    preprocessing = preprocessing or Preprocessing.of(model)
+    features = keras.Model(model.inputs, model.layers[-1].input)
+    z = ops.convert_to_tensor(preprocessing.normalise(images))
+    fed = ops.convert_to_numpy(preprocessing.teacher_input(z))
+    return features.predict(fed, batch_size=250, verbose=0)
+
+
+def within_class_spread(features, labels) -> float:
+    """The root of the mean squared distance of features to their class mean.
+
+    The mean is over classes, the variance the unbiased one. Ten good pictures
+    repeated have the spread 0.
+
+    Args:
+        features: Float array `(n, features)`.
+        labels: Int array `(n,)`; a class of one image is left out.
+
+    Raises:
+        ValueError: if no class has two images.
+    """
+    features, labels = np.asarray(features, "float64"), np.asarray(labels)
+    variances = [
+        features[labels == c].var(axis=0, ddof=1).sum()
+        for c in np.unique(labels)
+        if (labels == c).sum() > 1
+    ]
+    if not variances:
+        raise ValueError(
+            "The spread within classes needs two images of a class. "
+            f"Received: {len(labels)} images of {len(np.unique(labels))} "
+            "classes"
+        )
+    return float(np.sqrt(np.mean(variances)))
+
+
+def alike(images, labels, wanted):
+    """For each label wanted, the next image that has it.
+
+    Args:
+        images: Array `(n, ...)`.
+        labels: Int array `(n,)`.
+        wanted: Int array `(m,)`.
+
+    Returns:
+        An array `(m, ...)`, in the order of `wanted`.
+
+    Raises:
+        ValueError: if there are not enough images of a class.
+    """
+    chosen = np.empty(len(wanted), int)
+    for c in np.unique(wanted):
+        places = np.flatnonzero(np.asarray(wanted) == c)
+        found = np.flatnonzero(labels == c)[: len(places)]
+        if len(found) < len(places):
+            raise ValueError(
+                f"{len(places)} images of class {c} are wanted, "
+                f"there are {len(found)}."
+            )
+        chosen[places] = found
+    return images[chosen]
