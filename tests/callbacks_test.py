@@ -188,8 +188,10 @@ def test_image_grid_writes_the_images_pixel_by_pixel(tmp_path):
         ],
     )
     assert {p.name for p in tmp_path.iterdir()} == {"2.png", "last.png"}
-    assert Image.open(tmp_path / "2.png").size == (3 * 17 - 1, 2 * 17 - 1)
-    picture = np.asarray(Image.open(tmp_path / "last.png"))
+    with Image.open(tmp_path / "2.png") as picture:
+        assert picture.size == (3 * 17 - 1, 2 * 17 - 1)
+    with Image.open(tmp_path / "last.png") as picture:
+        picture = np.asarray(picture)
     assert picture.shape == (17, 17)
     np.testing.assert_array_equal(picture[:8, 9:], model.images[1, ..., 0])
     np.testing.assert_array_equal(picture[9:, :8], model.images[2, ..., 0])

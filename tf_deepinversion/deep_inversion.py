@@ -108,6 +108,7 @@ class DeepInversion(keras.Model):
         self._steps = {}
         self._stage = self._step = None
         self.labels = None
+        self.built = True  # `fit` makes the variables; there is no input
 
     def compile(
         self,
@@ -244,7 +245,7 @@ class DeepInversion(keras.Model):
     def _train(self, epochs, done, batch, enter, save, callbacks, verbose):
         history = keras.callbacks.History()
         callbacks = keras.callbacks.CallbackList(
-            [history, *(callbacks or [])],
+            [*(callbacks or []), history],
             add_progbar=verbose != 0,
             verbose=1 if verbose == "auto" else verbose,
             epochs=len(epochs),
