@@ -173,8 +173,18 @@ def test_a_softmax_within_is_left_alone(final):
     classifier = Classifier(model)
     with classifier.open():
         logits, _ = classifier(noise())
-        assert inner.activation is keras.activations.softmax
+    assert inner.activation is keras.activations.softmax
     np.testing.assert_allclose(logits, twin(noise()), atol=1e-5)
+
+
+def test_a_classifier_made_while_another_is_open():
+    model = with_weights(body(layers.Dense(3, activation="softmax")))
+    with Classifier(model).open():
+        second = Classifier(model)
+        with second.open():
+            logits, _ = second(noise())
+    expected = numpy_logits(model, noise())
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_one_softmax_layer_at_the_end_and_within():

@@ -10,14 +10,14 @@ import tensorflow as tf
 from keras import layers
 
 from tf_deepinversion import feature_statistics
-from tf_deepinversion.feature_statistics import BatchNormInput
 from tf_deepinversion.feature_statistics import Moments
 from tf_deepinversion.feature_statistics import batch_norms
-from tf_deepinversion.feature_statistics import collect
 from tf_deepinversion.feature_statistics import moments
 from tf_deepinversion.feature_statistics import normalised_distance
 from tf_deepinversion.feature_statistics import plain_distance
 from tf_deepinversion.feature_statistics import tap
+from tf_deepinversion.taps import Call
+from tf_deepinversion.taps import collect
 
 
 def rng(seed=0):
@@ -49,7 +49,7 @@ def numpy_distance(x, bn, normalised=False):
 
 
 def distance_of(function, bn):
-    return lambda x: function(moments(BatchNormInput(bn, x)), bn)
+    return lambda x: function(moments(Call(bn, x)), bn)
 
 
 def gradient_of(function, x):
@@ -115,7 +115,7 @@ def test_gradient_is_zero_where_the_statistics_fit_exactly(
 def test_moments_are_sums_about_the_moving_mean():
     bn = make_bn([1.0, -2.0], [1.0, 1.0], axis=1)
     x = rng(3).normal(size=(4, 2, 3, 3))
-    sums = moments(BatchNormInput(bn, tf.constant(x)))
+    sums = moments(Call(bn, tf.constant(x)))
     assert float(sums.count) == 4 * 3 * 3
     shifted = x - np.array([1.0, -2.0])[:, None, None]
     np.testing.assert_allclose(sums.first, shifted.sum((0, 2, 3)))
@@ -125,11 +125,9 @@ def test_moments_are_sums_about_the_moving_mean():
 def test_moments_of_pieces_add_up_to_those_of_the_whole():
     bn = make_bn(rng(1).normal(size=3), [1.0, 2.0, 3.0])
     x = tf.constant(rng(4).normal(size=(6, 2, 2, 3)))
-    pieces = [
-        moments(BatchNormInput(bn, piece)) for piece in (x[:2], x[2:3], x[3:])
-    ]
+    pieces = [moments(Call(bn, piece)) for piece in (x[:2], x[2:3], x[3:])]
     added = Moments(*map(sum, zip(*pieces, strict=True)))
-    for ours, whole in zip(added, moments(BatchNormInput(bn, x)), strict=True):
+    for ours, whole in zip(added, moments(Call(bn, x)), strict=True):
         np.testing.assert_allclose(ours, whole, rtol=1e-12)
     # Which the mean of the pieces' distances is not.
     np.testing.assert_allclose(
@@ -140,7 +138,7 @@ def test_moments_of_pieces_add_up_to_those_of_the_whole():
 def test_variance_far_from_zero_in_float32():
     bn = make_bn([1000.0], [0.0])
     x = (1000 + rng(5).normal(size=(64, 8, 8, 1))).astype("float32")
-    sums = moments(BatchNormInput(bn, tf.constant(x)))
+    sums = moments(Call(bn, tf.constant(x)))
     mean_gap, variance = feature_statistics.mean_and_variance_gaps(sums, bn)
     exact = x.astype("float64")
     np.testing.assert_allclose(mean_gap[0], exact.mean() - 1000, atol=1e-5)
@@ -298,7 +296,7 @@ def test_calls_in_a_graph_are_seen(jit_compile):
     with tap(model):
         found = seen(inputs())
     assert_records(
-        [BatchNormInput(*pair) for pair in zip(bns, found, strict=True)],
+        [Call(*pair) for pair in zip(bns, found, strict=True)],
         bns,
         oracle(inputs()),
     )

@@ -22,6 +22,7 @@ LAYERS = {
         "losses",
         "preprocessing",
         "priors",
+        "taps",
         "transforms",
         "version",
     },

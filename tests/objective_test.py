@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tf_deepinversion.feature_statistics import BatchNormInput
 from tf_deepinversion.objective import L2
 from tf_deepinversion.objective import Competition
 from tf_deepinversion.objective import CrossEntropy
@@ -17,6 +16,7 @@ from tf_deepinversion.objective import Term
 from tf_deepinversion.objective import TotalVariation
 from tf_deepinversion.objective import View
 from tf_deepinversion.objective import weighted_values
+from tf_deepinversion.taps import Call
 
 # A teacher that NumPy can follow: it reads the image and its square by two
 # BatchNormalizations, and its logits are linear in the pixels.
@@ -52,7 +52,7 @@ def view(x, labels=LABELS):
         x,
         tf.constant(labels),
         flat @ HEADS[0],
-        [BatchNormInput(*pair) for pair in seen],
+        [Call(*pair) for pair in seen],
         flat @ HEADS[1],
     )
 

@@ -6,22 +6,33 @@ import keras
 import numpy as np
 
 from tf_deepinversion.feature_statistics import batch_norms
-from tf_deepinversion.feature_statistics import collect
 from tf_deepinversion.feature_statistics import tap
+from tf_deepinversion.taps import collect
+from tf_deepinversion.taps import unwatched
+from tf_deepinversion.taps import watch
 
 
-def _is_softmax(layer) -> bool:
-    return (
-        isinstance(layer, keras.layers.Softmax)
-        or getattr(layer, "activation", None) is keras.activations.softmax
-    )
+def _softmaxes(model):
+    """The layers that may end a model in probabilities, and where they do it.
+
+    Returns:
+        A pair: `Softmax` layers, whose `call` it is, and layers whose
+        `activation` it is.
+    """
+    layers = list(model._flatten_layers())
+    own = [x for x in layers if isinstance(x, keras.layers.Softmax)]
+    activated = [
+        x
+        for x in layers
+        if unwatched(x, "activation") is keras.activations.softmax
+    ]
+    return own, activated
 
 
 class Classifier:
     """A Keras model, held as it is: its weights, flags and statistics stay.
 
-    A softmax at the end is taken off while the model is `open`, since
-    inversion needs logits.
+    Where the model ends in a softmax, the logits are what that was given.
 
     Args:
         model: A `keras.Model` from images to logits or probabilities.
@@ -50,7 +61,7 @@ class Classifier:
         self.model = model
         self.image_shape = self._find_image_shape(image_shape)
         self._check_weights()
-        self._softmax = None
+        self._softmaxes = _softmaxes(model)
         self.classes = self._probe()
 
     def _find_image_shape(self, given):
@@ -92,44 +103,24 @@ class Classifier:
                 )
 
     def _probe(self):
-        """Finds the softmax at the end, if there is one, on two noise images.
-
-        The last layer is the one whose output object the model returns.
-        """
+        """Calls the model on two noise images; returns how many classes."""
         noise = np.random.default_rng(0).normal(size=(2, *self.image_shape))
-        noise = noise.astype("float32")
-        outputs = {}
-        layers = [x for x in self.model._flatten_layers() if _is_softmax(x)]
-        with contextlib.ExitStack() as stack:
-            for layer in layers:
-                stack.enter_context(_record_output(layer, outputs))
-            result = self.model(noise, training=False)
-        if not hasattr(result, "shape") or len(result.shape) != 2:
-            raise ValueError(
-                "Expected a model with one output of shape (batch, classes). "
-                f"Received: {result!r}"
-            )
-        for layer in layers:
-            if any(output is result for output in outputs.get(layer, ())):
-                self._softmax = layer
-        values = np.asarray(result)
-        sums = values.sum(-1)
-        if (
-            self._softmax is None
-            and (values >= 0).all()
-            and np.allclose(sums, 1, atol=1e-2)
-        ):
+        with self.open():
+            logits, _ = self(noise.astype("float32"))
+        values = np.asarray(logits)
+        if (values >= 0).all() and np.allclose(values.sum(-1), 1, atol=1e-2):
             raise ValueError(
                 "The model returns probabilities, and the layer that turns "
                 "logits into them was not found: end the model with a "
                 '`Softmax` layer or `activation="softmax"`, or return logits.'
             )
-        return int(result.shape[-1])
+        return values.shape[-1]
 
     @contextlib.contextmanager
     def open(self):
-        """While open, calls give logits and collect what the BNs see."""
-        with tap(self.model), _without_softmax(self._softmax):
+        """While open, the model can be read by calling this object."""
+        own, activated = self._softmaxes
+        with tap(self.model), watch(own), watch(activated, "activation"):
             yield self
 
     def __call__(self, inputs):
@@ -137,12 +128,28 @@ class Classifier:
 
         Returns:
             A pair: logits `(batch, classes)` in float32 or float64, and the
-            list of `BatchNormInput` of every BatchNormalization call.
+            list of the `Call` of every BatchNormalization.
+
+        Raises:
+            ValueError: if the model's output is not one tensor of that shape.
         """
-        with collect() as records:
+        with collect() as calls:
             # Explicitly not training: a call inherits the caller's phase.
-            logits = self.model(inputs, training=False)
-        if logits.dtype != "float64":
+            result = self.model(inputs, training=False)
+        if not hasattr(result, "shape") or len(result.shape) != 2:
+            raise ValueError(
+                "Expected a model with one output of shape (batch, classes). "
+                f"Received: {result!r}"
+            )
+        softmaxes = [*self._softmaxes[0], *self._softmaxes[1]]
+        records = []
+        logits = result
+        for call in calls:
+            if not any(call.layer is layer for layer in softmaxes):
+                records.append(call)
+            elif call.outputs is result:
+                logits = call.inputs
+        if keras.backend.standardize_dtype(logits.dtype) != "float64":
             logits = keras.ops.cast(logits, "float32")
         return logits, records
 
@@ -156,40 +163,6 @@ class Classifier:
                 "without `FeatureStatistics` to `compile`. "
                 f"Received: {self.model.name!r}"
             )
-
-
-@contextlib.contextmanager
-def _replaced(layer, name, value):
-    """Replaces an attribute of the instance, and puts back what was there."""
-    there = name in layer.__dict__
-    previous = layer.__dict__.get(name)
-    object.__setattr__(layer, name, value)
-    try:
-        yield
-    finally:
-        if there:
-            object.__setattr__(layer, name, previous)
-        else:
-            object.__delattr__(layer, name)
-
-
-def _record_output(layer, outputs):
-    call = layer.call
-
-    def recording_call(*args, **kwargs):
-        result = call(*args, **kwargs)
-        outputs.setdefault(layer, []).append(result)
-        return result
-
-    return _replaced(layer, "call", recording_call)
-
-
-def _without_softmax(layer):
-    if layer is None:
-        return contextlib.nullcontext()
-    if isinstance(layer, keras.layers.Softmax):
-        return _replaced(layer, "call", lambda inputs, mask=None: inputs)
-    return _replaced(layer, "activation", keras.activations.linear)
 
 
 def in_scope(model, strategy):

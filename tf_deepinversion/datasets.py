@@ -2,6 +2,7 @@
 
 import gzip
 import pathlib
+import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -53,18 +54,27 @@ def read_idx(path) -> np.ndarray:
     path = pathlib.Path(path)
     content = path.read_bytes()
     if path.suffix == ".gz":
-        content = gzip.decompress(content)
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as e:
+            raise ValueError(f"{path} is damaged: {e}.") from e
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
         raise ValueError(
             "Expected an idx file of unsigned bytes, which starts with "
             f"00 00 08. Received: {path} starting with {content[:4].hex(' ')}"
         )
     rank = content[3]
+    if len(content) < 4 + 4 * rank:
+        raise ValueError(
+            f"{path} is damaged: its header of {4 + 4 * rank} bytes is cut "
+            f"short. Received: {len(content)} bytes"
+        )
     shape = np.frombuffer(content, ">u4", rank, offset=4).astype(int)
     data = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
     if data.size != shape.prod():
         raise ValueError(
-            f"{path} states {shape.prod()} values of shape {tuple(shape)}. "
+            f"{path} states {shape.prod()} values of shape "
+            f"{tuple(shape.tolist())}. "
             f"Received: {data.size} values; the file is damaged."
         )
     return data.reshape(shape)

@@ -1,27 +1,13 @@
-"""What every BatchNormalization of a network sees, and R_feature.
+"""What every BatchNormalization of a network sees, and R_feature."""
 
-The layers are found by duck type and their `call` is replaced on the instance
-while a `tap` is open: the one way that sees every call of every layer of
-functional, sequential, nested, shared and subclassed models alike, eagerly,
-in a graph and under XLA. What a call sees goes to the collector of the thread
-that makes it, so replicas do not mix. This module alone knows how.
-"""
-
-import contextlib
-import threading
 import typing
 
 import keras
 from keras import ops
 
 from tf_deepinversion.priors import norm
-
-
-class BatchNormInput(typing.NamedTuple):
-    """One call of one BatchNormalization layer: the layer and its input."""
-
-    layer: object
-    inputs: object
+from tf_deepinversion.taps import Call
+from tf_deepinversion.taps import watch
 
 
 class Moments(typing.NamedTuple):
@@ -39,7 +25,11 @@ class Moments(typing.NamedTuple):
 
 
 def batch_norms(model) -> list:
-    """Every layer of a model that has moving statistics, at any depth."""
+    """Every layer of a model that has moving statistics, at any depth.
+
+    By duck type, so that subclasses and layers of others are found; in the
+    private walk of Keras that also sees lists and dicts of subclassed models.
+    """
     return [
         layer
         for layer in model._flatten_layers()
@@ -48,76 +38,14 @@ def batch_norms(model) -> list:
     ]
 
 
-_thread = threading.local()
-_lock = threading.Lock()
-
-
-class _Tap:
-    """Stands in for `layer.call`, shared by all who tap that layer."""
-
-    def __init__(self, layer):
-        self.layer = layer
-        self.call = layer.call
-        self.replaced = layer.__dict__.get("call")
-        self.users = 0
-
-    def __call__(self, inputs, *args, **kwargs):
-        for records in getattr(_thread, "collectors", ()):
-            records.append(BatchNormInput(self.layer, inputs))
-        return self.call(inputs, *args, **kwargs)
-
-    def restore(self):
-        if self.replaced is None:
-            object.__delattr__(self.layer, "call")
-        else:
-            object.__setattr__(self.layer, "call", self.replaced)
-
-
-@contextlib.contextmanager
 def tap(model):
-    """While open, calls of the model's BatchNormalizations can be collected.
-
-    Taps may be nested and may overlap; when the last one on a layer closes,
-    also by an exception, the layer is as it was before the first.
-    """
-    layers = batch_norms(model)
-    with _lock:
-        for layer in layers:
-            # `__dict__`, because Keras's own `__setattr__` would track it.
-            if not isinstance(layer.__dict__.get("call"), _Tap):
-                object.__setattr__(layer, "call", _Tap(layer))
-            layer.__dict__["call"].users += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            for layer in layers:
-                layer.__dict__["call"].users -= 1
-                if not layer.__dict__["call"].users:
-                    layer.__dict__["call"].restore()
+    """While open, the calls of the model's BatchNormalizations are watched."""
+    return watch(batch_norms(model))
 
 
-@contextlib.contextmanager
-def collect():
-    """Collects what tapped layers see in this thread, in the order of calls.
-
-    Yields:
-        A list that fills with `BatchNormInput`.
-    """
-    if not hasattr(_thread, "collectors"):
-        _thread.collectors = []
-    records = []
-    _thread.collectors.append(records)
-    try:
-        yield records
-    finally:
-        # By identity: two empty lists are equal.
-        _thread.collectors = [c for c in _thread.collectors if c is not records]
-
-
-def moments(record: BatchNormInput) -> Moments:
+def moments(call: Call) -> Moments:
     """The additive sums of what one call sees, in float32 at least."""
-    layer, x = record
+    layer, x = call.layer, call.inputs
     double = keras.backend.standardize_dtype(x.dtype) == "float64"
     dtype = "float64" if double else "float32"
     x = ops.moveaxis(ops.cast(x, dtype), layer.axis, -1)

@@ -39,7 +39,8 @@ def jensen_shannon(teacher_logits, student_logits, temperature=3.0):
     """
     log_p = ops.log_softmax(teacher_logits / temperature, axis=-1)
     log_q = ops.log_softmax(student_logits / temperature, axis=-1)
-    log_m = ops.logaddexp(log_p, log_q) - math.log(2)
+    # Not `logaddexp`, whose gradient is wrong where the two are equal.
+    log_m = log_q + ops.softplus(log_p - log_q) - math.log(2)
     kl_p = ops.sum(ops.exp(log_p) * (log_p - log_m), axis=-1)
     kl_q = ops.sum(ops.exp(log_q) * (log_q - log_m), axis=-1)
     return (kl_p + kl_q) / 2

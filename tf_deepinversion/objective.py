@@ -28,7 +28,7 @@ class View(typing.NamedTuple):
         images: z, float tensor `(batch, height, width, channels)`.
         labels: Int tensor `(batch,)`.
         logits: The teacher's, `(batch, classes)`.
-        records: List of `BatchNormInput`, the teacher's.
+        records: List of the `Call` of every BatchNormalization.
         student_logits: `(batch, classes)`, or None without a student.
     """
 
@@ -67,6 +67,10 @@ class Term:
 
     def get_config(self):
         return {"weight": self.weight}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
 
 
 def mean_sums(values):

@@ -30,6 +30,11 @@ APPLICATIONS = (
 )
 
 
+def _rescales(model) -> bool:
+    kinds = (keras.layers.Rescaling, keras.layers.Normalization)
+    return any(isinstance(x, kinds) for x in model._flatten_layers())
+
+
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class Preprocessing:
     """A teacher's view of pixels, and the space in which images are optimised.
@@ -90,6 +95,11 @@ class Preprocessing:
 
     def _check_statistics(self):
         mean, std = self.mean, self.std
+        if mean.size != std.size and 1 not in (mean.size, std.size):
+            raise ValueError(
+                "`mean` and `std` must have a value for each channel, or one. "
+                f"Received: mean={mean}, std={std}"
+            )
         if not (np.isfinite(mean).all() and np.isfinite(std).all()):
             raise ValueError(
                 f"`mean` and `std` must be finite. Received: mean={mean}, "
@@ -188,6 +198,8 @@ class Preprocessing:
         name = str(getattr(model, "name", "")).lower().replace("_", "")
         for start, convention in APPLICATIONS:
             if name.startswith(start):
+                if convention == "pixels" and not _rescales(model):
+                    break  # include_preprocessing=False
                 return cls.imagenet(convention)
         raise ValueError(
             "How this teacher wants its pixels is not known by its name, and a "

@@ -18,8 +18,8 @@ def root(squares):
     Returns:
         A tensor of the same shape.
     """
-    positive = squares > 0
-    return ops.where(positive, ops.sqrt(ops.where(positive, squares, 1.0)), 0.0)
+    some = squares != 0  # and not `> 0`, for which NaN would be none
+    return ops.where(some, ops.sqrt(ops.where(some, squares, 1.0)), 0.0)
 
 
 def norm(vector):

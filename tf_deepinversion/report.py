@@ -149,7 +149,9 @@ def _picture(images, columns, alt):
 
 
 def _classes(sets, labels, names, shown=10):
-    lines = ['<div class="class"><b>class</b><b>synthesised</b><b>real</b></div>']
+    lines = [
+        '<div class="class"><b>class</b><b>synthesised</b><b>real</b></div>'
+    ]
     for c in np.unique(labels):
         ours = sets["DeepInversion"][labels == c][:shown]
         line = f"<span>{html.escape(names[c])}</span>"

@@ -43,8 +43,24 @@ def _gather_rolled(images, shifts):
     return tf.ensure_shape(tf.gather(pixels, index), images.shape)
 
 
+class Transform:
+    """A random change of images, each by numbers of its own."""
+
+    def draw(self, key, count):
+        """The numbers of `count` images: a tensor with a row for each."""
+        raise NotImplementedError
+
+    def __call__(self, images, numbers):
+        """The images, changed by their numbers; differentiable in them."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
 @keras.saving.register_keras_serializable("tf_deepinversion")
-class Jitter:
+class Jitter(Transform):
     """Rolls each image by up to `pixels` in both directions.
 
     Args:
@@ -80,7 +96,7 @@ class Jitter:
 
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
-class HorizontalFlip:
+class HorizontalFlip(Transform):
     """Mirrors each image with the given probability.
 
     Args:

@@ -21,9 +21,7 @@ flags.DEFINE_integer("images", 2000, "How many.")
 
 
 def main(_):
-    images, labels = load_split(
-        "fashion_mnist", "test", idx_dir=FLAGS.idx_dir
-    )
+    images, labels = load_split("fashion_mnist", "test", idx_dir=FLAGS.idx_dir)
     images, labels = images[: FLAGS.images], labels[: FLAGS.images]
     write_atomically(
         SHIPPED_TEST_IMAGES,

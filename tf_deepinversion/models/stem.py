@@ -34,10 +34,20 @@ def build_classifier(features, *, input_shape, classes, mean, std, name):
             f"A classifier has at least 2 classes. Received: classes={classes}"
         )
     channels = input_shape[-1]
-    mean = np.broadcast_to(np.asarray(mean, "float64"), (channels,))
-    std = np.broadcast_to(np.asarray(std, "float64"), (channels,))
+    mean, std = (np.atleast_1d(np.asarray(v, "float64")) for v in (mean, std))
+    for name_, values in (("mean", mean), ("std", std)):
+        if values.shape not in ((1,), (channels,)):
+            raise ValueError(
+                f"`{name_}` must be a number or one for each of {channels} "
+                f"channels. Received: {name_}={values}"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"`{name_}` must be finite. Received: {name_}={values}"
+            )
     if not (std > 0).all():
         raise ValueError(f"`std` must be positive. Received: std={std}")
+    mean, std = (np.broadcast_to(v, (channels,)) for v in (mean, std))
     pixels = keras.Input(input_shape, name="pixels")
     x = layers.Rescaling(
         (1 / std).tolist(), (-mean / std).tolist(), name="normalise"

@@ -1,0 +1,124 @@
+"""The main job, end to end, in a tiny run."""
+
+import json
+import pathlib
+import re
+import runpy
+import sys
+
+import keras
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from tf_deepinversion import demo
+from tf_deepinversion import load_pretrained
+from tf_deepinversion import metrics
+from tf_deepinversion.datasets import load_test_images
+
+ROOT = pathlib.Path(__file__).parent.parent
+FIGURES = {
+    "teacher_test_accuracy",
+    "teacher_accuracy",
+    "verifier_accuracy",
+    "verifier_accuracy_noise",
+    "feature_distance_ratio",
+    "feature_distance_to_real",
+    "diversity",
+    "seconds",
+    "images",
+    "seed",
+    "teacher_sha256",
+}
+
+
+def last_line(printed):
+    return json.loads(printed.strip().splitlines()[-1])
+
+
+def test_demo_saves_measures_and_reports(tmp_path, capsys):
+    demo.main(["--images=20", "--steps=3", f"--output={tmp_path}"])
+    figures = last_line(capsys.readouterr().out)
+    assert FIGURES <= set(figures)
+    assert set(figures["ladder"]) == {
+        "uniform noise",
+        "image prior alone",
+        "DeepInversion",
+        "real images",
+    }
+    saved, labels = next(
+        iter(
+            keras.utils.image_dataset_from_directory(
+                tmp_path / "images",
+                color_mode="grayscale",
+                image_size=(28, 28),
+                shuffle=False,
+                batch_size=20,
+                verbose=0,
+            )
+        )
+    )
+    saved = np.asarray(saved).astype("uint8")
+    assert sorted(labels.numpy()) == sorted(list(range(10)) * 2)
+    # The figures are those of the images as they were saved.
+    teacher = load_pretrained("fashion_mnist_resnet20")
+    verifier = load_pretrained("fashion_mnist_vgg11")
+    for name, network in (("teacher", teacher), ("verifier", verifier)):
+        accuracy = metrics.accuracy(network, saved, labels)
+        assert figures[f"{name}_accuracy"] == pytest.approx(accuracy)
+    real = metrics.alike(*load_test_images(), labels.numpy())
+    assert figures["feature_distance_to_real"] == pytest.approx(
+        metrics.feature_distance(teacher, saved)
+        / metrics.feature_distance(teacher, real),
+        rel=1e-4,
+    )
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 20  # ten classes, twice
+    assert "Ankle boot" in page and "docs/inversion.md" in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page), "not self-contained"
+
+
+@pytest.fixture
+def invert(monkeypatch):
+    """Runs examples/invert.py with flags of its own."""
+
+    def run(*arguments):
+        with flagsaver.flagsaver():
+            monkeypatch.setattr(sys, "argv", ["invert.py", *arguments])
+            with pytest.raises(SystemExit) as end:
+                runpy.run_path(
+                    str(ROOT / "examples" / "invert.py"), run_name="__main__"
+                )
+        return end.value.code
+
+    yield run
+    for name in list(flags.FLAGS):
+        if flags.FLAGS.find_module_defining_flag(name) == "invert.py":
+            delattr(flags.FLAGS, name)
+
+
+def test_example_inverts_a_file_of_the_users(tmp_path, invert, capsys):
+    network = load_pretrained("fashion_mnist_vgg11")
+    inside = keras.Model(
+        network.get_layer("normalise").output, network.output, name="mine"
+    )
+    path = tmp_path / "mine.keras"
+    inside.save(path)
+    code = invert(
+        f"--teacher={path}",
+        "--mean=72.94",
+        "--std=90.02",
+        "--pixel_range=normalised",
+        "--labels=9,9,1",
+        "--steps=2",
+        f"--output={tmp_path}",
+    )
+    figures = last_line(capsys.readouterr().out)
+    assert not code and figures["images"] == 3
+    assert figures["verifier_accuracy"] is None
+    assert figures["feature_distance_ratio"] < 1
+    folders = {
+        p.name: len(list(p.iterdir())) for p in (tmp_path / "images").iterdir()
+    }
+    assert folders == {"1_class_1": 1, "9_class_9": 2}

@@ -1,0 +1,53 @@
+"""The networks and the images that ship."""
+
+import keras
+import numpy as np
+import pytest
+
+from tf_deepinversion import Preprocessing
+from tf_deepinversion import load_pretrained
+from tf_deepinversion import metrics
+from tf_deepinversion.datasets import load_test_images
+from tf_deepinversion.models import pretrained
+
+
+@pytest.mark.parametrize("name", sorted(pretrained.PRETRAINED))
+def test_network_recognises_the_real_images_that_ship(name):
+    # The first 2,000 of the 10,000 images that `test_accuracy` is over: within
+    # three standard errors of it.
+    network = load_pretrained(name)
+    images, labels = load_test_images()
+    accuracy = metrics.accuracy(network, images, labels)
+    stated = pretrained.PRETRAINED[name]["test_accuracy"]
+    assert accuracy == pytest.approx(stated, abs=3 * (0.06 / 2000) ** 0.5)
+    plain = network.predict(images.astype("float32"), verbose=0).argmax(-1)
+    assert np.mean(plain == labels) == accuracy
+
+
+def test_networks_are_good_and_small_enough_to_ship():
+    teacher = pretrained.PRETRAINED["fashion_mnist_resnet20"]
+    verifier = pretrained.PRETRAINED["fashion_mnist_vgg11"]
+    assert teacher["test_accuracy"] >= 0.935
+    assert verifier["test_accuracy"] >= 0.925
+    path = pretrained.FOLDER / "fashion_mnist_resnet20.keras"
+    assert path.stat().st_size < 1_500_000
+
+
+def test_keras_alone_loads_them_and_their_preprocessing_is_known():
+    path = pretrained.FOLDER / "fashion_mnist_resnet20.keras"
+    network = keras.models.load_model(path)
+    preprocessing = Preprocessing.of(network)
+    # Mean and deviation of Fashion-MNIST's training pixels.
+    np.testing.assert_allclose(preprocessing.mean, [72.94], atol=0.01)
+    np.testing.assert_allclose(preprocessing.std, [90.02], atol=0.01)
+    assert preprocessing.pixel_range == (0, 255)
+
+
+def test_unknown_and_damaged_networks_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="`name` must be one of.*'resnet'"):
+        load_pretrained("resnet")
+    whole = (pretrained.FOLDER / "fashion_mnist_vgg11.keras").read_bytes()
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    (tmp_path / "fashion_mnist_vgg11.keras").write_bytes(whole[:-100])
+    with pytest.raises(ValueError, match="not the file that was shipped"):
+        load_pretrained("fashion_mnist_vgg11")
