@@ -10,7 +10,7 @@ The two networks that ship were made by, with Debian's package
         --output=fashion_mnist_vgg11.keras \
         --idx_dir=/usr/share/datasets/fashion-mnist
 
-(two CPU cores: 50 and 15 minutes.) A teacher for CIFAR-10, downloaded by TFDS:
+(two CPU cores: about 50 and 13 minutes.) A teacher for CIFAR-10, by TFDS:
 
     python examples/train_teacher.py --dataset=cifar10 --architecture=ResNet34 \
         --width=64 --epochs=200 --padding=4 --output=cifar10_resnet34.keras

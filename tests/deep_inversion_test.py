@@ -489,6 +489,12 @@ def test_bad_networks():
         inversion().compile(loss=[Competition()])
     with pytest.raises(ValueError, match="`recipe` must be one of"):
         inversion(recipe="cifar")
+    with pytest.raises(TypeError, match="list of terms.*loss='mse'"):
+        inversion().compile(loss="mse")
+    with pytest.raises(ValueError, match="`seed` must be.*seed=-1"):
+        inversion(seed=-1)
+    with pytest.raises(ValueError, match="`steps_per_epoch` must be"):
+        inversion().fit([0], steps=1, steps_per_epoch=0)
     with pytest.raises(ValueError, match="`keep` must be"):
         inversion().fit([0], steps=1, keep="first")
     with pytest.raises(ValueError, match="call `fit` first"):

@@ -18,6 +18,7 @@ PACKAGE = "tf_deepinversion"
 LAYERS = {
     "equations": {
         "checkpoint",
+        "labels",
         "feature_statistics",
         "losses",
         "preprocessing",

@@ -13,6 +13,7 @@ from deep_inversion_test import LABELS
 from deep_inversion_test import inversion
 from tiny import tiny_teacher
 
+from tf_deepinversion import L2
 from tf_deepinversion import checkpoint as checkpoints
 
 SCRIPT = """
@@ -107,7 +108,7 @@ def test_the_state_of_another_run_is_refused(tmp_path, change):
         seed=1 if change == "seed" else 0,
     )
     if change == "loss":
-        model.compile(loss=[])
+        model.compile(loss=[L2()])
     with pytest.raises(ValueError, match="belongs to another run"):
         model.fit(
             [1, 1, 1, 1] if change == "labels" else LABELS,

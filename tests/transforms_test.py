@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_deepinversion import transforms
 from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import Jitter
+from tf_deepinversion.transforms import Shift
 
 SHIFTS = np.array([[0, 0], [1, -2], [-3, 3], [2, 0], [-1, 4]], "int32")
 
@@ -47,6 +48,40 @@ def test_roll_is_numpy_s_of_each_image():
     np.testing.assert_array_equal(
         transforms.roll(tf.constant(images), SHIFTS),
         numpy_roll(images, SHIFTS),
+    )
+
+
+def numpy_shift(images, shifts, p):
+    height, width = images.shape[1:3]
+    padded = np.pad(images, [(0, 0), (p, p), (p, p), (0, 0)], "symmetric")
+    return np.stack(
+        [
+            image[p - down : p - down + height, p - right : p - right + width]
+            for image, (down, right) in zip(padded, shifts, strict=True)
+        ]
+    )
+
+
+def test_shift_is_a_crop_of_the_image_and_its_mirror_image():
+    images, shifts = noise(), SHIFTS.clip(-3, 3)
+    np.testing.assert_array_equal(
+        Shift(3)(tf.constant(images), tf.constant(shifts)),
+        numpy_shift(images, shifts, 3),
+    )
+
+
+def test_shift_s_gradient_is_its_transpose():
+    images, shifts = noise((2, 3, 4, 1)), np.array([[1, -2], [-2, 0]], "int32")
+    units = np.eye(images.size).reshape(-1, *images.shape)
+    matrix = np.stack(
+        [numpy_shift(u, shifts, 2).ravel() for u in units], axis=1
+    )
+    upstream = noise(images.shape, seed=1)
+    gradient = vector_jacobian(
+        lambda x: Shift(2)(x, tf.constant(shifts)), images, upstream
+    )
+    np.testing.assert_allclose(
+        gradient.ravel(), matrix.T @ upstream.ravel(), rtol=1e-14
     )
 
 
@@ -173,7 +208,9 @@ def test_flip_s_probability(probability):
     assert abs(flipped.mean() - probability) <= 6 * spread
 
 
-@pytest.mark.parametrize("transform", [Jitter(3), HorizontalFlip(0.25)])
+@pytest.mark.parametrize(
+    "transform", [Jitter(3), Shift(2), HorizontalFlip(0.25)]
+)
 def test_config_round_trip(transform):
     config = keras.saving.serialize_keras_object(transform)
     again = keras.saving.deserialize_keras_object(

@@ -3,7 +3,7 @@
 from tf_deepinversion.callbacks import ImageGrid
 from tf_deepinversion.callbacks import Verifier
 from tf_deepinversion.deep_inversion import DeepInversion
-from tf_deepinversion.deep_inversion import balanced_labels
+from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.models.pretrained import load_pretrained
 from tf_deepinversion.objective import L2
 from tf_deepinversion.objective import Competition
@@ -14,4 +14,5 @@ from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.recipes import RECIPES
 from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import Jitter
+from tf_deepinversion.transforms import Shift
 from tf_deepinversion.version import __version__

@@ -11,23 +11,9 @@ from tf_deepinversion import recipes
 from tf_deepinversion.classifier import Classifier
 from tf_deepinversion.classifier import in_scope
 from tf_deepinversion.inversion_step import InversionStep
+from tf_deepinversion.labels import check_labels
+from tf_deepinversion.objective import Term
 from tf_deepinversion.preprocessing import Preprocessing
-
-
-def balanced_labels(classes, images) -> np.ndarray:
-    """Labels in which every class is as frequent as any other, or one more.
-
-    Args:
-        classes: Int.
-        images: Int, how many labels.
-
-    Returns:
-        An int32 array `(images,)`: 0, 1, 2, ... and around again.
-
-    >>> balanced_labels(3, 7).tolist()
-    [0, 1, 2, 0, 1, 2, 0]
-    """
-    return (np.arange(images) % classes).astype("int32")
 
 
 class DeepInversion(keras.Model):
@@ -103,6 +89,11 @@ class DeepInversion(keras.Model):
                 f"preprocessing with mean={self.preprocessing.mean}"
             )
         self.recipe = recipes.find(recipe)
+        if int(seed) != seed or not 0 <= seed < 2**31:
+            raise ValueError(
+                "`seed` must be a whole number in [0, 2**31). "
+                f"Received: seed={seed}"
+            )
         self.seed = int(seed)
         self.terms = self._transforms = self._given_optimizer = None
         self._steps = {}
@@ -134,6 +125,11 @@ class DeepInversion(keras.Model):
         """
         if loss is None:
             loss = recipes.make_loss(self.recipe, self._student is not None)
+        if not loss or not all(isinstance(term, Term) for term in loss):
+            raise TypeError(
+                "`loss` must be a list of terms, such as [CrossEntropy(), "
+                f"FeatureStatistics(10.0)]. Received: loss={loss}"
+            )
         for term in loss:
             if term.needs_batch_norms:
                 self._teacher.require_batch_norms()
@@ -202,13 +198,18 @@ class DeepInversion(keras.Model):
             raise ValueError(
                 f'`keep` must be "last" or "best". Received: keep={keep!r}'
             )
+        if int(steps_per_epoch) != steps_per_epoch or steps_per_epoch < 1:
+            raise ValueError(
+                "`steps_per_epoch` must be a whole number, 1 or more. "
+                f"Received: steps_per_epoch={steps_per_epoch}"
+            )
         labels = check_labels(
             labels,
             self._teacher.classes,
             self.recipe["batch_size"],
             self.distribute_strategy.num_replicas_in_sync,
         )
-        counts = check_steps(steps, self.recipe)
+        counts = recipes.steps_of_stages(self.recipe, steps)
         epochs = [
             (stage, first, min(steps_per_epoch, count - first))
             for stage, count in enumerate(counts)
@@ -216,7 +217,9 @@ class DeepInversion(keras.Model):
         ]
         run = saved = None
         if checkpoint is not None:
-            run = self._fingerprint(labels, counts, batch, keep)
+            run = self._fingerprint(
+                labels, counts, batch, keep, steps_per_epoch
+            )
             saved = checkpoints.load(checkpoint, run)
 
         def save(done):
@@ -286,9 +289,12 @@ class DeepInversion(keras.Model):
         return history
 
     def _logs(self, values):
-        names = [term.name for term in self.terms]
-        terms = dict(zip(names, map(float, values), strict=True))
-        return {"loss": float(np.sum(values)), **terms}
+        logs = {"loss": float(np.sum(values))}
+        for term, value in zip(self.terms, values, strict=True):
+            # Two terms of one name, say both forms of the total variation,
+            # are logged as one.
+            logs[term.name] = logs.get(term.name, 0.0) + float(value)
+        return logs
 
     def _raise_not_finite(self, step, logs):
         raise FloatingPointError(
@@ -300,7 +306,8 @@ class DeepInversion(keras.Model):
 
     def _enter(self, stage, steps, images, keep):
         """Makes the stage's step the present one, once for each shape."""
-        key = (stage, steps, images, keep)
+        schedule = steps if self._given_optimizer is None else None
+        key = (stage, schedule, images, keep)
         if key not in self._steps:
             plan = self.recipe["stages"][stage]
             optimizer = self._given_optimizer
@@ -347,7 +354,7 @@ class DeepInversion(keras.Model):
     def _resized(self, images):
         return keras.ops.image.resize(images, self._step.images.shape[1:3])
 
-    def _fingerprint(self, labels, counts, batch, keep):
+    def _fingerprint(self, labels, counts, batch, keep, steps_per_epoch):
         networks = [n for n in (self._teacher, self._student) if n is not None]
         return checkpoints.fingerprint(
             {
@@ -360,7 +367,7 @@ class DeepInversion(keras.Model):
                 "optimizer": self._given_optimizer
                 and self._given_optimizer.get_config(),
                 "preprocessing": self.preprocessing.get_config(),
-                "steps": counts,
+                "steps": [counts, steps_per_epoch],
                 "seed": [self.seed, batch],
                 "keep": keep,
                 "dtype": self.variable_dtype,
@@ -413,61 +420,3 @@ class DeepInversion(keras.Model):
     def load_own_variables(self, store):
         self._require_step()
         self._step.images.assign(store["images"])
-
-
-def check_labels(labels, classes, default_size, replicas) -> np.ndarray:
-    """`labels` as an int32 array `(n,)`, balanced ones if None.
-
-    Raises:
-        TypeError: if they are not integers.
-        ValueError: if they are of another shape, out of [0, classes), or no
-            multiple of the replicas.
-    """
-    if labels is None:
-        labels = balanced_labels(classes, default_size)
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or not labels.size:
-        raise ValueError(
-            "`labels` must be a list of classes, one an image. "
-            f"Received: an array of shape {labels.shape}"
-        )
-    if labels.dtype.kind not in "iu":
-        raise TypeError(
-            f"`labels` must be integers. Received: dtype {labels.dtype}"
-        )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"`labels` must lie in [0, {classes}), the teacher's classes. "
-            f"Received: labels from {labels.min()} to {labels.max()}"
-        )
-    if len(labels) % replicas:
-        raise ValueError(
-            f"The number of labels must be a multiple of the {replicas} "
-            f"replicas. Received: {len(labels)} labels; add "
-            f"{-len(labels) % replicas} or drop {len(labels) % replicas}."
-        )
-    return labels.astype("int32")
-
-
-def check_steps(steps, recipe) -> list:
-    """The steps of each stage of a recipe, its own if `steps` is None.
-
-    Raises:
-        ValueError: if there are not as many as stages, or one is not a whole
-            number of at least 1.
-    """
-    stages = recipe["stages"]
-    if steps is None:
-        return [stage["steps"] for stage in stages]
-    counts = [steps] if np.ndim(steps) == 0 else list(steps)
-    if len(counts) != len(stages):
-        raise ValueError(
-            f"The recipe has {len(stages)} stages, so `steps` must be a list "
-            f"of as many. Received: steps={steps}"
-        )
-    if any(int(count) != count or count < 1 for count in counts):
-        raise ValueError(
-            "`steps` must be a whole number, 1 or more. "
-            f"Received: steps={steps}"
-        )
-    return [int(count) for count in counts]

@@ -18,7 +18,7 @@ from tf_deepinversion.callbacks import Verifier
 from tf_deepinversion.datasets import FASHION_MNIST_CLASSES
 from tf_deepinversion.datasets import load_test_images
 from tf_deepinversion.deep_inversion import DeepInversion
-from tf_deepinversion.deep_inversion import balanced_labels
+from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.metrics import alike
 from tf_deepinversion.models.pretrained import PRETRAINED

@@ -65,10 +65,16 @@ class InversionStep:
             self.best_loss = keras.Variable(
                 float("inf"), trainable=False, dtype=dtype, name="best_loss"
             )
-        self._compiled_gradient = tf.function(self._one_pass, jit_compile=True)
-        self._compiled_sums = tf.function(self._sums, jit_compile=True)
-        self._compiled_pullback = tf.function(self._pullback, jit_compile=True)
-        self.run = self._run if run_eagerly else tf.function(self._run)
+
+        def xla(function):
+            return tf.function(function, jit_compile=True, autograph=False)
+
+        self._compiled_gradient = xla(self._one_pass)
+        self._compiled_sums = xla(self._sums)
+        self._compiled_pullback = xla(self._pullback)
+        self.run = self._run
+        if not run_eagerly:
+            self.run = tf.function(self._run, autograph=False)
         self.traces = 0
 
     def reset(self, images):

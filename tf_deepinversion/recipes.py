@@ -13,6 +13,7 @@ A recipe is a dictionary of
 """
 
 import keras
+import numpy as np
 
 from tf_deepinversion import objective
 from tf_deepinversion import transforms
@@ -74,21 +75,24 @@ RECIPES = {
         ],
     },
     "imagenet_20k": {**_IMAGENET, "stages": [_imagenet_stage(20000, 1.0, 30)]},
-    # For any network: see docs/inversion.md for how these were chosen.
+    # For small images: docs/inversion.md says how these were chosen.
     "ours": {
         "source": "ours",
         "batch_size": 256,
         "loss": [
             ("CrossEntropy", {"weight": 1.0}),
             ("FeatureStatistics", {"weight": 10.0, "normalised": True}),
-            ("TotalVariation", {"weight": 0.1, "form": "l1"}),
+            ("TotalVariation", {"weight": 0.5, "form": "l1"}),
         ],
         "competition": 1.0,
         "stages": [
             {
-                "steps": 500,
+                "steps": 1000,
                 "scale": 1.0,
-                "transforms": [("Jitter", {"pixels": 2})],
+                "transforms": [
+                    ("Shift", {"pixels": 2}),
+                    ("HorizontalFlip", {}),
+                ],
                 "adam": {"beta_1": 0.5, "beta_2": 0.9},
                 "learning_rate": 0.1,
                 "warmup_steps": 0,
@@ -142,3 +146,27 @@ def make_optimizer(stage, steps) -> keras.optimizers.Optimizer:
     else:
         rate = peak
     return keras.optimizers.Adam(rate, **stage["adam"])
+
+
+def steps_of_stages(recipe, steps=None) -> list:
+    """The steps of each stage of a recipe, its own if `steps` is None.
+
+    Raises:
+        ValueError: if there are not as many as stages, or one is not a whole
+            number of at least 1.
+    """
+    stages = recipe["stages"]
+    if steps is None:
+        return [stage["steps"] for stage in stages]
+    counts = [steps] if np.ndim(steps) == 0 else list(steps)
+    if len(counts) != len(stages):
+        raise ValueError(
+            f"The recipe has {len(stages)} stages, so `steps` must be a list "
+            f"of as many. Received: steps={steps}"
+        )
+    if any(int(count) != count or count < 1 for count in counts):
+        raise ValueError(
+            "`steps` must be a whole number, 1 or more. "
+            f"Received: steps={steps}"
+        )
+    return [int(count) for count in counts]

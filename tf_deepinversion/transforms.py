@@ -96,6 +96,26 @@ class Jitter(Transform):
 
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
+class Shift(Jitter):
+    """Moves each image by up to `pixels`; its mirror image comes in (ours).
+
+    Where `Jitter` brings what leaves in on the far side, and so lets objects
+    lie anywhere, cut in two, this keeps them in the middle and whole, as the
+    random crops of padded images do with which most classifiers are trained.
+
+    Args:
+        pixels: Int, at least 0.
+    """
+
+    def __call__(self, images, shifts):
+        p = self.pixels
+        sides = [(0, 0), (p, p), (p, p), (0, 0)]
+        rolled = roll(ops.pad(images, sides, mode="symmetric"), shifts)
+        height, width = images.shape[1:3]
+        return rolled[:, p : p + height, p : p + width]
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
 class HorizontalFlip(Transform):
     """Mirrors each image with the given probability.
 

@@ -1,0 +1,53 @@
+"""Which classes to synthesise."""
+
+import numpy as np
+
+
+def balanced_labels(classes, images) -> np.ndarray:
+    """Labels in which every class is as frequent as any other, or one more.
+
+    Args:
+        classes: Int.
+        images: Int, how many labels.
+
+    Returns:
+        An int32 array `(images,)`: 0, 1, 2, ... and around again.
+
+    >>> balanced_labels(3, 7).tolist()
+    [0, 1, 2, 0, 1, 2, 0]
+    """
+    return (np.arange(images) % classes).astype("int32")
+
+
+def check_labels(labels, classes, default_size, replicas) -> np.ndarray:
+    """`labels` as an int32 array `(n,)`, balanced ones if None.
+
+    Raises:
+        TypeError: if they are not integers.
+        ValueError: if they are of another shape, out of [0, classes), or no
+            multiple of the replicas.
+    """
+    if labels is None:
+        labels = balanced_labels(classes, default_size)
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not labels.size:
+        raise ValueError(
+            "`labels` must be a list of classes, one an image. "
+            f"Received: an array of shape {labels.shape}"
+        )
+    if labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"`labels` must be integers. Received: dtype {labels.dtype}"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"`labels` must lie in [0, {classes}), the teacher's classes. "
+            f"Received: labels from {labels.min()} to {labels.max()}"
+        )
+    if len(labels) % replicas:
+        raise ValueError(
+            f"The number of labels must be a multiple of the {replicas} "
+            f"replicas. Received: {len(labels)} labels; add "
+            f"{-len(labels) % replicas} or drop {len(labels) % replicas}."
+        )
+    return labels.astype("int32")
