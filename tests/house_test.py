@@ -34,7 +34,12 @@ LAYERS = {
         "models",
         "objective",
     },
-    "makers": {"deep_inversion", "inversion_step", "recipes"},
+    "makers": {
+        "deep_inversion",
+        "inversion_step",
+        "pyramid_adam",
+        "recipes",
+    },
     "applications": {"callbacks", "demo", "pictures", "report"},
     "public names": {"__init__"},
 }

@@ -8,8 +8,9 @@ A recipe is a dictionary of
 - `competition`: the weight of the competition with a student, if there is one;
 - `stages`, done one after the other, each a dictionary of `steps`, `scale` (of
   the teacher's resolution), `transforms` (pairs of a class name in
-  `transforms` and its arguments), `adam` (arguments of the optimizer),
-  `learning_rate`, `warmup_steps` and `decay` (`"constant"` or `"cosine"`).
+  `transforms` and its arguments), `optimizer` (`"Adam"` or `"PyramidAdam"` and
+  its arguments), `learning_rate`, `warmup_steps` and `decay` (`"constant"` or
+  `"cosine"`).
 """
 
 import keras
@@ -17,6 +18,9 @@ import numpy as np
 
 from tf_deepinversion import objective
 from tf_deepinversion import transforms
+from tf_deepinversion.pyramid_adam import PyramidAdam
+
+OPTIMIZERS = {"Adam": keras.optimizers.Adam, "PyramidAdam": PyramidAdam}
 
 
 def _imagenet_stage(steps, scale, jitter):
@@ -24,7 +28,7 @@ def _imagenet_stage(steps, scale, jitter):
         "steps": steps,
         "scale": scale,
         "transforms": [("Jitter", {"pixels": jitter}), ("HorizontalFlip", {})],
-        "adam": {"beta_1": 0.5, "beta_2": 0.9},
+        "optimizer": ("Adam", {"beta_1": 0.5, "beta_2": 0.9}),
         "learning_rate": 0.25,
         "warmup_steps": 100,
         "decay": "cosine",
@@ -60,7 +64,7 @@ RECIPES = {
                 "steps": 2000,
                 "scale": 1.0,
                 "transforms": [("Jitter", {"pixels": 2})],
-                "adam": {},
+                "optimizer": ("Adam", {}),
                 "learning_rate": 0.05,
                 "warmup_steps": 0,
                 "decay": "constant",
@@ -93,8 +97,8 @@ RECIPES = {
                     ("Shift", {"pixels": 2}),
                     ("HorizontalFlip", {}),
                 ],
-                "adam": {"beta_1": 0.5, "beta_2": 0.9},
-                "learning_rate": 0.1,
+                "optimizer": ("PyramidAdam", {}),
+                "learning_rate": 0.2,
                 "warmup_steps": 0,
                 "decay": "cosine",
             }
@@ -134,7 +138,7 @@ def make_transforms(stage) -> list:
 
 
 def make_optimizer(stage, steps) -> keras.optimizers.Optimizer:
-    """Adam with the stage's learning rate, fitted to a number of steps."""
+    """The stage's optimizer, its schedule fitted to a number of steps."""
     peak, warmup = stage["learning_rate"], min(stage["warmup_steps"], steps)
     if stage["decay"] == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(
@@ -145,7 +149,8 @@ def make_optimizer(stage, steps) -> keras.optimizers.Optimizer:
         )
     else:
         rate = peak
-    return keras.optimizers.Adam(rate, **stage["adam"])
+    name, config = stage["optimizer"]
+    return OPTIMIZERS[name](rate, **config)
 
 
 def steps_of_stages(recipe, steps=None) -> list:

@@ -1,0 +1,419 @@
+r"""Times one step of inversion beside the same step in PyTorch.
+
+PyTorch is no requirement of this package. Install it into an environment of
+its own, and name that environment's Python:
+
+    python -m venv /tmp/torch
+    /tmp/torch/bin/pip install torch==2.13.0 numpy
+    python benchmarks/step_time.py --torch_python=/tmp/torch/bin/python
+
+ResNet-18 in the form for small images, 32 images of 32x32 pixels, the
+objective, optimizer and jitter of the recipe `cifar10_paper`, as many threads
+as cores. Ours is `DeepInversion.fit`, all of it. Theirs is our own loop of the
+same equations in PyTorch, `torch_inversion.py`, in each of these forms:
+contiguous, channels_last, compiled, compiled channels_last; the fastest counts.
+Each is timed with the gradients of the teacher's weights, which the published
+code computes, and without. All start from the same network and images, and the
+terms of the objective at step 0, without jitter, must agree to 1e-3. Each side
+is a process of its own; they take turns, and the figures are medians.
+
+A tiny run, to see that everything works: add `--rounds=1 --steps=1 --width=8`.
+
+Time and result on two cores: RESULT_PLACEHOLDER
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import app
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "torch_python", sys.executable, "A Python that can import torch."
+)
+flags.DEFINE_integer("rounds", 5, "Turns of each side.")
+flags.DEFINE_integer("steps", 10, "Steps in a turn.")
+flags.DEFINE_integer("batch", 32, "Images in a batch.")
+flags.DEFINE_integer("width", 64, "Channels of the first stage.")
+flags.DEFINE_integer("threads", os.cpu_count(), "Threads of each side.")
+flags.DEFINE_integer("seed", 0, "Of the weights and the start images.")
+flags.DEFINE_enum(
+    "worker", None, ["ours", "product"], "Used by the benchmark itself."
+)
+flags.DEFINE_string("network", None, "Used by the benchmark itself.")
+
+FORMS = ("contiguous", "channels_last", "compile", "compile_channels_last")
+TERMS = ("cross_entropy", "feature_statistics", "total_variation")
+TOLERANCE = 1e-3
+MATRIX_SIZES = (1024, 2048, 4096)
+
+
+def make_teacher():
+    """A random ResNet-18 whose moving statistics are those of a batch.
+
+    The batch is of coarse noise, so that the statistics of the start images,
+    which are fine noise, are not too near.
+    """
+    import keras
+    import numpy as np
+
+    from tf_deepinversion.models import ResNet18
+
+    keras.utils.set_random_seed(FLAGS.seed)
+    random = np.random.default_rng(FLAGS.seed)
+    teacher = ResNet18(width=FLAGS.width)
+    for layer in teacher.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+            layer.gamma.assign(random.uniform(0.5, 1.5, layer.gamma.shape))
+            layer.beta.assign(random.normal(0, 0.1, layer.beta.shape))
+    pixels = random.uniform(0, 255, (FLAGS.batch, 8, 8, 3)).astype("float32")
+    teacher(pixels.repeat(4, axis=1).repeat(4, axis=2), training=True)
+    return teacher
+
+
+def flops_of_step(teacher):
+    """Of the convolutions and the dense layer, forward and input gradient.
+
+    Both take a multiplication and an addition for each weight and place, those
+    on the padding included.
+    """
+    import keras
+
+    multiplications = 0
+    for layer in teacher.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            _, height, width, _ = layer.output.shape
+            multiplications += (
+                height * width * layer.kernel.shape.num_elements()
+            )
+        elif isinstance(layer, keras.layers.Dense):
+            multiplications += layer.kernel.shape.num_elements()
+    return 2 * 2 * multiplications * FLAGS.batch
+
+
+def answer(**figures):
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak *= 1 if sys.platform == "darwin" else 1024
+    print(json.dumps({**figures, "peak_bytes": peak}), flush=True)
+
+
+def set_threads():
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)
+
+
+def work_ours():
+    """Writes the network and the start images; then steps as it is told."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from tf_deepinversion import DeepInversion
+    from tf_deepinversion import balanced_labels
+
+    set_threads()
+    teacher = make_teacher()
+    labels = balanced_labels(10, FLAGS.batch)
+    model = DeepInversion(teacher, recipe="cifar10_paper", seed=FLAGS.seed)
+    arrays = {weight.path: weight.numpy() for weight in teacher.weights}
+    start = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: arrays.update(
+            images=model.trainable_variables[0].numpy()
+        )
+    )
+    model.compile(transforms=[])
+    history = model.fit(labels, steps=1, verbose=0, callbacks=[start]).history
+    sha256 = hashlib.sha256(b"".join(w.tobytes() for w in arrays.values()))
+    black, white = model.preprocessing.bounds()
+    arrays["labels"] = labels.astype("int64")
+    arrays["black"] = np.broadcast_to(black, (3,)).astype("float32")
+    arrays["white"] = np.broadcast_to(white, (3,)).astype("float32")
+    np.savez(FLAGS.network, **arrays)
+    model.compile()
+    model.fit(labels, steps=FLAGS.steps, verbose=0)
+    answer(
+        terms=[history[name][-1] for name in TERMS],
+        flops=flops_of_step(teacher),
+        teacher_sha256=sha256.hexdigest(),
+        versions={"tensorflow": tf.__version__, "keras": keras.__version__},
+    )
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        model.fit(labels, steps=FLAGS.steps, verbose=0)
+        answer(seconds=time.perf_counter() - start)
+
+
+def work_product():
+    """Times products of square matrices in TensorFlow."""
+    import tensorflow as tf
+
+    set_threads()
+    product = tf.function(tf.matmul)
+    pairs = [
+        tf.random.stateless_normal((2, size, size), (FLAGS.seed, size))
+        for size in MATRIX_SIZES
+    ]
+    for a, b in pairs:
+        product(a, b)
+    answer()
+    for _ in sys.stdin:
+        rates = []
+        for a, b in pairs:
+            repeats = 3 * (MATRIX_SIZES[-1] // a.shape[0])
+            start = time.perf_counter()
+            for _ in range(repeats):
+                result = product(a, b)
+            result.numpy()
+            seconds = (time.perf_counter() - start) / repeats
+            rates.append(2 * a.shape[0] ** 3 / seconds)
+        answer(rates=rates)
+
+
+class Side:
+    """A process that measures when it is told to.
+
+    Args:
+        name: String.
+        command: List of strings.
+    """
+
+    def __init__(self, name, command):
+        self.name, self.answers = name, []
+        print(f"Starting {name}", file=sys.stderr)
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        )
+        self.first = self._read()
+
+    def _read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended early; see its error above.")
+        return json.loads(line)
+
+    def measure(self):
+        self.process.stdin.write(f"{FLAGS.steps}\n")
+        self.process.stdin.flush()
+        self.answers.append(self._read())
+
+    @property
+    def milliseconds(self):
+        """The median step."""
+        seconds = [a["seconds"] / FLAGS.steps for a in self.answers]
+        return 1e3 * statistics.median(seconds)
+
+    @property
+    def megabytes(self):
+        return self.answers[-1]["peak_bytes"] / 1e6
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def check_torch():
+    """Raises SystemExit if the other Python cannot import torch."""
+    try:
+        found = subprocess.run(
+            [FLAGS.torch_python, "-c", "import torch"],
+            capture_output=True,
+            text=True,
+        )
+        error = (
+            found.stderr.strip().splitlines()[-1] if found.returncode else ""
+        )
+    except OSError as e:
+        error = str(e)
+    if error:
+        raise SystemExit(
+            "PyTorch, which this benchmark compares with, cannot be imported. "
+            "Install it into an environment of its own and pass "
+            "--torch_python=PATH of that environment's Python. Received: "
+            f"--torch_python={FLAGS.torch_python} ({error})"
+        )
+
+
+def own_worker(name, network):
+    return Side(
+        name,
+        [
+            sys.executable,
+            __file__,
+            f"--worker={name}",
+            f"--network={network}",
+            *(
+                f"--{flag}={FLAGS[flag].value}"
+                for flag in ("steps", "batch", "width", "threads", "seed")
+            ),
+        ],
+    )
+
+
+def torch_worker(form, weight_gradients, network):
+    command = [
+        FLAGS.torch_python,
+        str(pathlib.Path(__file__).with_name("torch_inversion.py")),
+        str(network),
+        f"--form={form}",
+        f"--threads={FLAGS.threads}",
+        f"--seed={FLAGS.seed}",
+    ]
+    name = f"torch {form}"
+    if weight_gradients:
+        return Side(
+            f"{name} with weight gradients",
+            [
+                *command,
+                "--weight_gradients",
+            ],
+        )
+    return Side(name, command)
+
+
+def difference(ours, theirs):
+    """The largest relative difference of the terms at step 0.
+
+    Raises:
+        SystemExit: if it is above the tolerance.
+    """
+    gaps = {
+        name: abs(a - b) / max(abs(a), abs(b))
+        for name, a, b in zip(
+            TERMS, ours.first["terms"], theirs.first["terms"], strict=True
+        )
+    }
+    if not max(gaps.values()) <= TOLERANCE:
+        raise SystemExit(
+            f"The terms at step 0 of ours and {theirs.name} differ by more "
+            f"than {TOLERANCE}, relatively: {gaps}. Nothing was timed."
+        )
+    return max(gaps.values())
+
+
+def machine(torch_version, versions):
+    cpu = platform.processor()
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": FLAGS.threads,
+        "python": platform.python_version(),
+        "torch": torch_version,
+        **versions,
+    }
+
+
+def measure(sides, product):
+    for turn in range(FLAGS.rounds):
+        for side in [*sides, product]:
+            side.measure()
+        steps = ", ".join(
+            f"{s.name} {1e3 * s.answers[-1]['seconds'] / FLAGS.steps:.0f}"
+            for s in sides
+        )
+        best = max(product.answers[-1]["rates"]) / 1e9
+        print(
+            f"Round {turn + 1} of {FLAGS.rounds}: {steps} ms; "
+            f"matrix product {best:.0f} GFLOP/s",
+            file=sys.stderr,
+        )
+
+
+def best_rate(product):
+    """Of the size of matrix whose median rate is the highest."""
+    rates = zip(*(a["rates"] for a in product.answers), strict=True)
+    return max(statistics.median(r) for r in rates)
+
+
+def figures(ours, published, lean, product, loss_difference):
+    fastest, fastest_lean = (
+        min(sides, key=lambda side: side.milliseconds)
+        for sides in (published, lean)
+    )
+    rate = ours.first["flops"] / ours.milliseconds * 1e3
+    peak = best_rate(product)
+    sides = [ours, *published, *lean]
+    return {
+        "speedup_vs_published_form": fastest.milliseconds / ours.milliseconds,
+        "speedup_vs_no_weight_gradients": (
+            fastest_lean.milliseconds / ours.milliseconds
+        ),
+        "share_of_matmul_rate": rate / peak,
+        "peak_memory_ratio": ours.megabytes / fastest.megabytes,
+        "peak_memory_ratio_no_weight_gradients": (
+            ours.megabytes / fastest_lean.megabytes
+        ),
+        "gflops": rate / 1e9,
+        "matmul_gflops": peak / 1e9,
+        "milliseconds": {s.name: s.milliseconds for s in sides},
+        "megabytes": {s.name: s.megabytes for s in sides},
+        "loss_difference_at_step_0": loss_difference,
+    }
+
+
+def compare():
+    check_torch()
+    with tempfile.TemporaryDirectory() as folder:
+        network = pathlib.Path(folder) / "network.npz"
+        ours = own_worker("ours", network)
+        product = own_worker("product", network)
+        published, lean = (
+            [torch_worker(form, gradients, network) for form in FORMS]
+            for gradients in (True, False)
+        )
+    for side in published + lean:
+        if "error" in side.first:
+            print(
+                f"Without {side.name}: {side.first['error']}", file=sys.stderr
+            )
+    published, lean = (
+        [side for side in sides if "error" not in side.first]
+        for sides in (published, lean)
+    )
+    loss_difference = max(difference(ours, s) for s in published + lean)
+    measure([ours, *published, *lean], product)
+    for side in [ours, *published, *lean, product]:
+        side.close()
+    results = figures(ours, published, lean, product, loss_difference)
+    return {
+        **results,
+        "machine": machine(lean[0].first["version"], ours.first["versions"]),
+        "seed": FLAGS.seed,
+        "teacher_sha256": ours.first["teacher_sha256"],
+        "images": FLAGS.batch,
+    }
+
+
+def main(_):
+    if FLAGS.worker == "ours":
+        work_ours()
+    elif FLAGS.worker == "product":
+        work_product()
+    else:
+        print(json.dumps(compare()))
+
+
+if __name__ == "__main__":
+    app.run(main)
