@@ -24,6 +24,7 @@ def sgd_on_l2(rate=0.5):
         keras.optimizers.SGD(rate),
         [L2(1.0)],
         transforms=[],
+        feature_dropout=0.0,
         steps_per_execution=2,
     )
     return model
@@ -79,7 +80,12 @@ def test_stop_training_stops_at_the_block():
 
 def test_terminate_on_nan_ends_in_place_of_the_error():
     model = inversion()
-    model.compile(keras.optimizers.SGD(float("nan")), [L2()], transforms=[])
+    model.compile(
+        keras.optimizers.SGD(float("nan")),
+        [L2()],
+        transforms=[],
+        feature_dropout=0.0,
+    )
     with pytest.raises(FloatingPointError, match="step 0"):
         model.fit(LABELS, steps=30, verbose=0)
 
@@ -87,7 +93,12 @@ def test_terminate_on_nan_ends_in_place_of_the_error():
         def value(self, sums):
             return super().value(sums) * float("nan")
 
-    model.compile(keras.optimizers.SGD(0.1), [Infinite()], transforms=[])
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        [Infinite()],
+        transforms=[],
+        feature_dropout=0.0,
+    )
     history = model.fit(
         LABELS,
         steps=30,

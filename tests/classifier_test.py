@@ -187,6 +187,35 @@ def test_a_classifier_made_while_another_is_open():
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("activation", "last"),
+    [(None, []), ("softmax", []), (None, [layers.Softmax])],
+)
+def test_a_mask_leaves_a_part_of_the_features(activation, last):
+    head = layers.Dense(3, activation=activation)
+    model = with_weights(body(head, *(f() for f in last)))
+    classifier = Classifier(model)
+    assert classifier.features == 4
+    mask = np.random.default_rng(2).uniform(size=(5, 4)).astype("float32")
+    with classifier.open():
+        logits, records, masked = classifier.with_dropout(noise(), mask)
+    expected = numpy_logits(model, noise())
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    kernel, bias = (np.float64(w) for w in head.get_weights())
+    features = keras.Model(model.inputs, head.input)(noise()).numpy()
+    np.testing.assert_allclose(
+        masked, (features * mask) @ kernel + bias, rtol=1e-4, atol=1e-4
+    )
+    assert len(records) == 1
+
+
+def test_a_head_that_is_not_dense_has_no_features_to_mask():
+    images = keras.Input((8, 8, 1))
+    x = layers.Conv2D(3, 1)(layers.BatchNormalization()(images))
+    model = keras.Model(images, layers.GlobalAveragePooling2D()(x))
+    assert Classifier(model).features is None
+
+
 def test_one_softmax_layer_at_the_end_and_within():
     shared = layers.Softmax()
     model = with_weights(body(layers.Dense(4), shared, layers.Dense(3), shared))

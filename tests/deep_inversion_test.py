@@ -100,6 +100,7 @@ def test_loss_and_gradient_equal_a_plain_reading(jit, with_student):
     model.compile(
         loss=TERMS + ([Competition(2.0)] if with_student else []),
         transforms=[],
+        feature_dropout=0.0,
         jit_compile=jit,
     )
     z = start(model)
@@ -116,12 +117,50 @@ def test_loss_and_gradient_equal_a_plain_reading(jit, with_student):
     )
 
 
+@pytest.mark.parametrize("jit", [False, True])
+def test_feature_dropout_scales_what_feeds_the_head(jit):
+    teacher = tiny_teacher()
+    model = inversion(teacher)
+    model.compile(
+        loss=[CrossEntropy()],
+        transforms=[],
+        feature_dropout=0.25,
+        jit_compile=jit,
+    )
+    z = start(model)
+    masks = [
+        model._step._dropout_mask(tf.constant([0, 0]), tf.constant(step))
+        for step in range(200)
+    ]
+    assert set(np.unique(masks)) == {0.0, np.float32(1 / 0.75)}
+    assert np.mean(masks) == pytest.approx(1.0, abs=0.05)
+    assert len({mask.numpy().tobytes() for mask in masks}) > 190
+    with model._teacher.open():
+        values, gradient = tf.function(model._step.gradient)(
+            tf.constant(z), tf.constant(LABELS), [masks[0]]
+        )
+    body = keras.Model(teacher.inputs, teacher.layers[-1].input)
+    kernel, bias = teacher.layers[-1].weights
+    x = tf.constant(z)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        logits = (body(x, training=False) * masks[0]) @ kernel + bias
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(LABELS, logits)
+        )
+    np.testing.assert_allclose(values, [loss], rtol=1e-5)
+    expected = tape.gradient(loss, x).numpy()
+    np.testing.assert_allclose(
+        gradient, expected, atol=1e-5 * np.abs(expected).max()
+    )
+
+
 def test_gradient_is_the_finite_difference_of_the_loss_in_float64():
     keras.config.set_floatx("float64")
     try:
         teacher = tiny_teacher(dtype="float64")
         model = inversion(teacher, dtype="float64")
-        model.compile(loss=TERMS, transforms=[Jitter(2)])
+        model.compile(loss=TERMS, transforms=[Jitter(2)], feature_dropout=0.0)
         z = start(model)
         assert z.dtype == np.float64
         shifts = tf.constant([[1, -2], [0, 1], [-1, 0], [2, 2]])
@@ -186,7 +225,9 @@ def test_teacher_is_restored_when_a_callback_raises():
 def test_sgd_on_l2_follows_the_closed_form():
     # d ||z|| / dz = z / ||z||: each step shortens z by the learning rate.
     model = inversion()
-    model.compile(keras.optimizers.SGD(0.5), [L2(2.0)], transforms=[])
+    model.compile(
+        keras.optimizers.SGD(0.5), [L2(2.0)], transforms=[], feature_dropout=0.0
+    )
     wide = Preprocessing(127.5, 2.0, "normalised")  # nothing is clipped
     model.preprocessing = wide
     history = model.fit(LABELS, steps=3, verbose=0, steps_per_epoch=1)
@@ -205,7 +246,12 @@ def test_sgd_on_l2_follows_the_closed_form():
 
 def test_images_stay_within_the_pixel_range():
     model = inversion()
-    model.compile(keras.optimizers.SGD(1e4), [CrossEntropy()], transforms=[])
+    model.compile(
+        keras.optimizers.SGD(1e4),
+        [CrossEntropy()],
+        transforms=[],
+        feature_dropout=0.0,
+    )
     model.fit(LABELS, steps=2, verbose=0)
     z = model.trainable_variables[0].numpy()
     assert z.min() == pytest.approx(-2.55) and z.max() == pytest.approx(2.55)
@@ -218,12 +264,17 @@ def test_two_replicas_give_the_gradients_of_one_device(jit):
     teacher = tiny_teacher()
     terms = [*TERMS[:3], L2(0.1, over="images")]
     one = inversion(teacher)
-    one.compile(loss=terms, transforms=[Jitter(1)])
+    one.compile(loss=terms, transforms=[Jitter(1)], feature_dropout=0.0)
     start(one)
     strategy = two_replicas()
     with strategy.scope():
         two = inversion(teacher)
-        two.compile(loss=terms, transforms=[Jitter(1)], jit_compile=jit)
+        two.compile(
+            loss=terms,
+            transforms=[Jitter(1)],
+            feature_dropout=0.0,
+            jit_compile=jit,
+        )
     start(two)
     labels = tf.constant(LABELS)
 
@@ -335,7 +386,9 @@ def test_steps_in_blocks_equal_steps_one_by_one():
 def test_best_images_are_those_of_the_smallest_loss_and_no_alias():
     # Too large a learning rate: the loss goes down, then up and down.
     model = inversion()
-    model.compile(keras.optimizers.SGD(40.0), TERMS, transforms=[])
+    model.compile(
+        keras.optimizers.SGD(40.0), TERMS, transforms=[], feature_dropout=0.0
+    )
     z = []
     grab = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda b, logs: z.append(
@@ -346,6 +399,7 @@ def test_best_images_are_those_of_the_smallest_loss_and_no_alias():
         keras.optimizers.SGD(40.0),
         TERMS,
         transforms=[],
+        feature_dropout=0.0,
         steps_per_execution=1,
     )
     history = model.fit(
@@ -397,7 +451,7 @@ def test_softmax_teacher_gives_the_pictures_of_its_logits():
 
 def test_images_come_to_fit_labels_and_statistics():
     model = inversion(learned_teacher())
-    model.compile(transforms=[])
+    model.compile(transforms=[], feature_dropout=0.0)
     history = model.fit(
         balanced_labels(3, 12), steps=60, verbose=0, steps_per_epoch=1
     ).history
@@ -489,8 +543,10 @@ def test_bad_networks():
         inversion().compile(loss=[Competition()])
     with pytest.raises(ValueError, match="`recipe` must be one of"):
         inversion(recipe="cifar")
-    with pytest.raises(TypeError, match="list of terms.*loss='mse'"):
+    with pytest.raises(TypeError, match="list of terms.*loss=mse"):
         inversion().compile(loss="mse")
+    with pytest.raises(ValueError, match="`feature_dropout` must lie"):
+        inversion().compile(feature_dropout=1.0)
     with pytest.raises(ValueError, match="`seed` must be.*seed=-1"):
         inversion(seed=-1)
     with pytest.raises(ValueError, match="`steps_per_epoch` must be"):
@@ -520,10 +576,14 @@ def test_divergence_stops_names_the_step_and_keeps_finite_images():
             return rate(step)
 
     model = inversion()
-    model.compile(keras.optimizers.SGD(Rate()), TERMS, transforms=[])
+    model.compile(
+        keras.optimizers.SGD(Rate()), TERMS, transforms=[], feature_dropout=0.0
+    )
     with pytest.raises(FloatingPointError, match="step 4 of stage 0"):
         model.fit(LABELS, steps=20, verbose=0)
     stopped = model.images
-    model.compile(keras.optimizers.SGD(0.1), TERMS, transforms=[])
+    model.compile(
+        keras.optimizers.SGD(0.1), TERMS, transforms=[], feature_dropout=0.0
+    )
     model.fit(LABELS, steps=4, verbose=0)
     np.testing.assert_array_equal(stopped, model.images)

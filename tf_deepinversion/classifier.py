@@ -29,6 +29,12 @@ def _softmaxes(model):
     return own, activated
 
 
+def _at_least_float32(x):
+    if keras.backend.standardize_dtype(x.dtype) == "float64":
+        return x
+    return keras.ops.cast(x, "float32")
+
+
 class Classifier:
     """A Keras model, held as it is: its weights, flags and statistics stay.
 
@@ -42,6 +48,7 @@ class Classifier:
     Attributes:
         image_shape: Tuple `(height, width, channels)`.
         classes: Int, number of logits.
+        features: Int, how many features feed the dense head, or None.
 
     Raises:
         TypeError: if `model` is not a `keras.Model`.
@@ -62,7 +69,10 @@ class Classifier:
         self.image_shape = self._find_image_shape(image_shape)
         self._check_weights()
         self._softmaxes = _softmaxes(model)
-        self.classes = self._probe()
+        self._dense = [
+            x for x in model._flatten_layers() if type(x) is keras.layers.Dense
+        ]
+        self.classes, self.features = self._probe()
 
     def _find_image_shape(self, given):
         try:
@@ -103,10 +113,15 @@ class Classifier:
                 )
 
     def _probe(self):
-        """Calls the model on two noise images; returns how many classes."""
+        """Reads two noise images.
+
+        Returns:
+            A pair: how many classes there are, and how many features feed the
+            dense head, or None if the head is not dense.
+        """
         noise = np.random.default_rng(0).normal(size=(2, *self.image_shape))
         with self.open():
-            logits, _ = self(noise.astype("float32"))
+            logits, _, head = self._read(noise.astype("float32"))
         values = np.asarray(logits)
         if (values >= 0).all() and np.allclose(values.sum(-1), 1, atol=1e-2):
             raise ValueError(
@@ -114,17 +129,25 @@ class Classifier:
                 "logits into them was not found: end the model with a "
                 '`Softmax` layer or `activation="softmax"`, or return logits.'
             )
-        return values.shape[-1]
+        return values.shape[-1], head and head.inputs.shape[-1]
 
     @contextlib.contextmanager
     def open(self):
         """While open, the model can be read by calling this object."""
         own, activated = self._softmaxes
-        with tap(self.model), watch(own), watch(activated, "activation"):
+        with (
+            tap(self.model),
+            watch(own),
+            watch(activated, "activation"),
+            watch(self._dense),
+        ):
             yield self
 
     def __call__(self, inputs):
         """Calls the open model in inference mode.
+
+        Args:
+            inputs: Tensor `(batch, *image_shape)`, as the model is fed.
 
         Returns:
             A pair: logits `(batch, classes)` in float32 or float64, and the
@@ -133,6 +156,31 @@ class Classifier:
         Raises:
             ValueError: if the model's output is not one tensor of that shape.
         """
+        logits, records, _ = self._read(inputs)
+        return logits, records
+
+    def with_dropout(self, inputs, mask):
+        """As a call, and the logits that are left of a part of the features.
+
+        Args:
+            inputs: Tensor `(batch, *image_shape)`, as the model is fed.
+            mask: Tensor `(batch, features)` by which the features are
+                multiplied that feed the dense head.
+
+        Returns:
+            A triple: logits, list of `Call`, and the logits of the masked
+            features.
+        """
+        logits, records, head = self._read(inputs)
+        features = _at_least_float32(head.inputs)
+        kernel = keras.ops.cast(head.layer.kernel, features.dtype)
+        masked = (features * keras.ops.cast(mask, features.dtype)) @ kernel
+        if head.layer.bias is not None:
+            masked = masked + keras.ops.cast(head.layer.bias, features.dtype)
+        return logits, records, masked
+
+    def _read(self, inputs):
+        """Logits, the calls of the BNs, and the call of the dense head."""
         with collect() as calls:
             # Explicitly not training: a call inherits the caller's phase.
             result = self.model(inputs, training=False)
@@ -141,17 +189,19 @@ class Classifier:
                 "Expected a model with one output of shape (batch, classes). "
                 f"Received: {result!r}"
             )
-        softmaxes = [*self._softmaxes[0], *self._softmaxes[1]]
-        records = []
-        logits = result
+        logits, records, head = result, [], None
         for call in calls:
-            if not any(call.layer is layer for layer in softmaxes):
+            softmax = isinstance(call.layer, keras.layers.Softmax)
+            if softmax or call.name == "activation":
+                if call.outputs is result:
+                    logits = call.inputs
+            elif hasattr(call.layer, "moving_mean"):
                 records.append(call)
-            elif call.outputs is result:
-                logits = call.inputs
-        if keras.backend.standardize_dtype(logits.dtype) != "float64":
-            logits = keras.ops.cast(logits, "float32")
-        return logits, records
+        for call in calls:
+            if call.layer in self._dense and call.name == "call":
+                if call.outputs is result or call.outputs is logits:
+                    head = call
+        return _at_least_float32(logits), records, head
 
     def require_batch_norms(self):
         """Raises a ValueError if the model has no BatchNormalization."""

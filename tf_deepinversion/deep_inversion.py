@@ -96,6 +96,7 @@ class DeepInversion(keras.Model):
             )
         self.seed = int(seed)
         self.terms = self._transforms = self._given_optimizer = None
+        self._feature_dropout = None
         self._steps = {}
         self._stage = self._step = None
         self.labels = None
@@ -107,6 +108,7 @@ class DeepInversion(keras.Model):
         loss=None,
         *,
         transforms=None,
+        feature_dropout=None,
         jit_compile="auto",
         run_eagerly=False,
         steps_per_execution=10,
@@ -117,6 +119,9 @@ class DeepInversion(keras.Model):
             optimizer: A `keras.optimizers.Optimizer` or its name.
             loss: List of `Term`: the objective is their weighted sum.
             transforms: List of transforms, applied every step in that order.
+            feature_dropout: Float in [0, 1). Each step the cross-entropy sees
+                only the rest of the features that feed a dense head, so that
+                an image must show all that its class is known by (ours).
             jit_compile: Whether XLA compiles the gradient step; `"auto"` as
                 Keras resolves it: not on the CPU, nor with several replicas.
             run_eagerly: Bool, to debug.
@@ -140,6 +145,11 @@ class DeepInversion(keras.Model):
                 )
         if optimizer is not None:
             optimizer = keras.optimizers.get(optimizer)
+        if feature_dropout is not None and not 0 <= feature_dropout < 1:
+            raise ValueError(
+                "`feature_dropout` must lie in [0, 1). "
+                f"Received: feature_dropout={feature_dropout}"
+            )
         super().compile(
             optimizer=optimizer or "adam",
             jit_compile=jit_compile,
@@ -148,6 +158,7 @@ class DeepInversion(keras.Model):
         )
         self.terms, self._transforms = list(loss), transforms
         self._given_optimizer = optimizer
+        self._feature_dropout = feature_dropout
         self._steps = {}
 
     def fit(
@@ -318,6 +329,9 @@ class DeepInversion(keras.Model):
             transforms = self._transforms
             if transforms is None:
                 transforms = recipes.make_transforms(plan)
+            dropout = self._feature_dropout
+            if dropout is None:
+                dropout = plan.get("feature_dropout", 0.0)
             self._steps[key] = InversionStep(
                 self._teacher,
                 self._student,
@@ -327,6 +341,7 @@ class DeepInversion(keras.Model):
                 optimizer,
                 shape=(images, *self._shape_of(stage)),
                 dtype=self.variable_dtype,
+                feature_dropout=dropout,
                 keep_best=keep == "best",
                 jit_compile=self.jit_compile,
                 run_eagerly=self.run_eagerly,
@@ -364,6 +379,7 @@ class DeepInversion(keras.Model):
                 and [
                     (type(t).__name__, t.get_config()) for t in self._transforms
                 ],
+                "feature_dropout": self._feature_dropout,
                 "optimizer": self._given_optimizer
                 and self._given_optimizer.get_config(),
                 "preprocessing": self.preprocessing.get_config(),

@@ -3,6 +3,7 @@
 import typing
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from tf_deepinversion.priors import norm
@@ -50,12 +51,26 @@ def moments(call: Call) -> Moments:
     dtype = "float64" if double else "float32"
     x = ops.moveaxis(ops.cast(x, dtype), layer.axis, -1)
     x = ops.reshape(x, (-1, x.shape[-1]))
-    shifted = x - ops.cast(layer.moving_mean, dtype)
-    return Moments(
-        ops.cast(ops.shape(x)[0], dtype),
-        ops.sum(shifted, axis=0),
-        ops.sum(ops.square(shifted), axis=0),
-    )
+    centre = ops.convert_to_tensor(ops.cast(layer.moving_mean, dtype))
+    first, second = _sums_about(x, centre)
+    return Moments(ops.cast(ops.shape(x)[0], dtype), first, second)
+
+
+@tf.custom_gradient
+def _sums_about(x, centre):
+    """The sums over the rows of x - centre and of its square.
+
+    As `ops.sum` of both, in less than half the time on a CPU: BiasAddGrad is
+    TensorFlow's fast sum over rows, and the gradient here goes over x once.
+    """
+    shifted = x - centre
+    first = tf.raw_ops.BiasAddGrad(out_backprop=shifted)
+    second = tf.raw_ops.BiasAddGrad(out_backprop=tf.square(shifted))
+
+    def gradient(d_first, d_second):
+        return shifted * (2 * d_second) + d_first, None
+
+    return (first, second), gradient
 
 
 def mean_and_variance_gaps(sums: Moments, layer):

@@ -24,6 +24,8 @@ class InversionStep:
         optimizer: A `keras.optimizers.Optimizer`, not yet built.
         shape: Tuple `(n, height, width, channels)`.
         dtype: String, of the images.
+        feature_dropout: Float in [0, 1), the share of the features feeding
+            the head that each image is asked to do without, every step.
         keep_best: Bool, whether to keep the images of the smallest loss.
         jit_compile: Bool, whether XLA compiles the gradient.
         run_eagerly: Bool.
@@ -40,6 +42,7 @@ class InversionStep:
         *,
         shape,
         dtype="float32",
+        feature_dropout=0.0,
         keep_best=False,
         jit_compile=False,
         run_eagerly=False,
@@ -48,6 +51,7 @@ class InversionStep:
         self.preprocessing = preprocessing
         self.terms, self.transforms = terms, transforms
         self.optimizer = optimizer
+        self.feature_dropout = feature_dropout if teacher.features else 0.0
         self.keep_best = keep_best
         self.jit_compile = jit_compile
         self.strategy = tf.distribute.get_strategy()
@@ -139,6 +143,8 @@ class InversionStep:
 
     def _step(self, step, labels, seed):
         draws = draw(self.transforms, seed, step, self.images.shape[0])
+        if self.feature_dropout:
+            draws.append(self._dropout_mask(seed, step))
         before = tf.identity(self.images.value)
         values = self.strategy.run(self._replica_step, (labels, draws))
         values = self.strategy.experimental_local_results(values)[0]
@@ -154,6 +160,13 @@ class InversionStep:
             )
             self.best_loss.assign(tf.where(better, loss, self.best_loss.value))
         return finite, values
+
+    def _dropout_mask(self, seed, step):
+        shape = (self.images.shape[0], self.teacher.features)
+        key = tf.random.experimental.stateless_fold_in(seed, -1 - step)
+        kept = 1 - self.feature_dropout
+        drawn = tf.random.stateless_uniform(shape, key, alg="philox")
+        return tf.cast(drawn < kept, self.images.dtype) / kept
 
     def _replica_step(self, labels, draws):
         share = self.images.shape[0] // self.replicas
@@ -207,12 +220,16 @@ class InversionStep:
 
     def _sums(self, images, labels, draws):
         """S_r: the sums of these rows, a list of tensors for each term."""
-        for transform, numbers in zip(self.transforms, draws, strict=True):
+        # Where there is a mask, it comes after the transforms' numbers.
+        for transform, numbers in zip(self.transforms, draws, strict=False):
             images = transform(images, numbers)
         fed = self.preprocessing.teacher_input(images)
-        logits, records = self.teacher(fed)
+        if self.feature_dropout:
+            logits, records, masked = self.teacher.with_dropout(fed, draws[-1])
+        else:
+            (logits, records), masked = self.teacher(fed), None
         student_logits = self.student(fed)[0] if self.student else None
-        view = View(images, labels, logits, records, student_logits)
+        view = View(images, labels, logits, records, student_logits, masked)
         return [term.sums(view) for term in self.terms]
 
     def _all_reduce(self, sums):

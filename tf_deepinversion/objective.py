@@ -30,6 +30,8 @@ class View(typing.NamedTuple):
         logits: The teacher's, `(batch, classes)`.
         records: List of the `Call` of every BatchNormalization.
         student_logits: `(batch, classes)`, or None without a student.
+        masked_logits: `(batch, classes)`, the teacher's logits of the features
+            that dropout leaves, or None without dropout.
     """
 
     images: object
@@ -37,6 +39,7 @@ class View(typing.NamedTuple):
     logits: object
     records: list
     student_logits: object = None
+    masked_logits: object = None
 
 
 class Term:
@@ -87,6 +90,8 @@ def mean_value(sums):
 class CrossEntropy(Term):
     """Mean of CE(f_T(x), y): the images belong to their labels.
 
+    With feature dropout, f_T is the head's reading of what dropout leaves.
+
     Args:
         weight: Float, not negative. Defaults to 1.
     """
@@ -94,7 +99,10 @@ class CrossEntropy(Term):
     name = "cross_entropy"
 
     def sums(self, view):
-        return mean_sums(losses.cross_entropy(view.labels, view.logits))
+        logits = view.logits
+        if view.masked_logits is not None:
+            logits = view.masked_logits
+        return mean_sums(losses.cross_entropy(view.labels, logits))
 
     def value(self, sums):
         return mean_value(sums)

@@ -37,11 +37,22 @@ def neighbour_differences(images):
         A tuple of four float tensors, each one row or one column or both
         smaller than the images.
     """
+    number, height, width, channels = ops.shape(images)
+
+    def window(top, left, rows, columns):
+        # TensorFlow's gradient of `slice` is ten times as fast as that of
+        # `images[...]`.
+        return ops.slice(
+            images,
+            (0, top, left, 0),
+            (number, height - rows, width - columns, channels),
+        )
+
     return (
-        images[:, :, :-1] - images[:, :, 1:],
-        images[:, :-1] - images[:, 1:],
-        images[:, :-1, :-1] - images[:, 1:, 1:],
-        images[:, :-1, 1:] - images[:, 1:, :-1],
+        window(0, 0, 0, 1) - window(0, 1, 0, 1),
+        window(0, 0, 1, 0) - window(1, 0, 1, 0),
+        window(0, 0, 1, 1) - window(1, 1, 1, 1),
+        window(0, 1, 1, 1) - window(1, 0, 1, 1),
     )
 
 

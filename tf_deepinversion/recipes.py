@@ -10,7 +10,7 @@ A recipe is a dictionary of
   the teacher's resolution), `transforms` (pairs of a class name in
   `transforms` and its arguments), `optimizer` (`"Adam"` or `"PyramidAdam"` and
   its arguments), `learning_rate`, `warmup_steps` and `decay` (`"constant"` or
-  `"cosine"`).
+  `"cosine"`); optionally `feature_dropout`, see `DeepInversion.compile`.
 """
 
 import keras
@@ -86,7 +86,7 @@ RECIPES = {
         "loss": [
             ("CrossEntropy", {"weight": 1.0}),
             ("FeatureStatistics", {"weight": 10.0, "normalised": True}),
-            ("TotalVariation", {"weight": 0.5, "form": "l1"}),
+            ("TotalVariation", {"weight": 0.1, "form": "l1"}),
         ],
         "competition": 1.0,
         "stages": [
@@ -97,6 +97,7 @@ RECIPES = {
                     ("Shift", {"pixels": 2}),
                     ("HorizontalFlip", {}),
                 ],
+                "feature_dropout": 0.5,
                 "optimizer": ("PyramidAdam", {}),
                 "learning_rate": 0.2,
                 "warmup_steps": 0,

@@ -13,11 +13,15 @@ import typing
 
 
 class Call(typing.NamedTuple):
-    """One watched call: the layer, what it was given and what it gave."""
+    """One watched call: the layer, what it was given and what it gave.
+
+    `name` is that of the attribute which was called.
+    """
 
     layer: object
     inputs: object
     outputs: object = None
+    name: str = "call"
 
 
 _thread = threading.local()
@@ -36,7 +40,7 @@ class _Tap:
     def __call__(self, inputs, *args, **kwargs):
         outputs = self.function(inputs, *args, **kwargs)
         for calls in getattr(_thread, "collectors", ()):
-            calls.append(Call(self.layer, inputs, outputs))
+            calls.append(Call(self.layer, inputs, outputs, self.name))
         return outputs
 
     def restore(self):
