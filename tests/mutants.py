@@ -15,9 +15,10 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 MUTANTS = [
     # The equations.
-    ("priors.py", "images[:, :-1, :-1] - images", "images[:, :-1, :-1] + images", "priors"),
+    ("priors.py", "window(0, 0, 1, 1) - window", "window(0, 0, 1, 1) + window", "priors"),
     ("priors.py", "ops.sum(root(squared_differences(images)))", "ops.sum(squared_differences(images))", "priors"),
-    ("priors.py", "ops.sqrt(ops.where(positive, squares, 1.0)), 0.0", "ops.sqrt(squares), 0.0", "priors"),
+    ("priors.py", "ops.sqrt(ops.where(some, squares, 1.0)), 0.0", "ops.sqrt(squares), 0.0", "priors"),
+    ("priors.py", "some = squares != 0", "some = squares > 0", "priors"),
     ("priors.py", "sums[:4] / sums[4:]", "sums[:4]", "priors"),
     ("losses.py", "return -ops.sum(one_hot", "return ops.sum(one_hot", "losses"),
     ("losses.py", "- math.log(2)", "", "losses"),
@@ -30,10 +31,13 @@ MUTANTS = [
     ("feature_statistics.py", "norm(mean_gap) + norm(variance_gap)", "ops.sum(ops.square(mean_gap)) + norm(variance_gap)", "feature_statistics"),
     ("feature_statistics.py", "layer.moving_variance, mean_gap.dtype) + layer.epsilon", "layer.moving_variance, mean_gap.dtype) + 1.0", "feature_statistics"),
     ("feature_statistics.py", "variance = sums.second / sums.count", "variance = sums.second / (sums.count - 1)", "feature_statistics"),
-    ("feature_statistics.py", "if not layer.__dict__[\"call\"].users:", "if False:", "feature_statistics deep_inversion"),
+    ("feature_statistics.py", "(2 * d_second)", "d_second", "feature_statistics"),
+    ("taps.py", "if not tap.users:", "if False:", "feature_statistics"),
     # What the loop sees and does.
-    ("classifier.py", "training=False)\n        if logits", "training=True)\n        if logits", "deep_inversion"),
-    ("classifier.py", "keras.activations.linear", "keras.activations.softmax", "classifier"),
+    ("classifier.py", "self.model(inputs, training=False)", "self.model(inputs, training=True)", "classifier"),
+    ("classifier.py", "logits = call.inputs", "logits = call.outputs", "classifier"),
+    ("classifier.py", "if head.layer.bias is not None", "if head.layer.bias is None", "classifier"),
+    ("pyramid_adam.py", "ops.average_pool(g, 2**level", "ops.max_pool(g, 2**level", "pyramid_adam"),
     ("inversion_step.py", "return self._one_pass(images, labels, draws, self._all_reduce)", "return self._one_pass(images, labels, draws)", "deep_inversion"),
     ("inversion_step.py", "self._all_reduce(self._compiled_sums(images, labels, draws))", "self._compiled_sums(images, labels, draws)", "deep_inversion"),
     ("inversion_step.py", "self._step(first + done, labels, seed)", "self._step(done, labels, seed)", "deep_inversion"),

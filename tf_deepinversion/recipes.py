@@ -85,8 +85,8 @@ RECIPES = {
         "batch_size": 256,
         "loss": [
             ("CrossEntropy", {"weight": 1.0}),
-            ("FeatureStatistics", {"weight": 10.0, "normalised": True}),
-            ("TotalVariation", {"weight": 0.1, "form": "l1"}),
+            ("FeatureStatistics", {"weight": 2.5, "normalised": True}),
+            ("TotalVariation", {"weight": 0.025, "form": "l1"}),
         ],
         "competition": 1.0,
         "stages": [

@@ -24,9 +24,10 @@ def roll(images, shifts):
 
     @tf.custom_gradient
     def rolled(images):
-        return _gather_rolled(images, shifts), lambda upstream: _gather_rolled(
-            upstream, -shifts
-        )
+        def gradient(upstream):
+            return _gather_rolled(upstream, -shifts)
+
+        return _gather_rolled(images, shifts), gradient
 
     return rolled(images)
 
