@@ -1,6 +1,7 @@
 """DeepInversion: a Keras model whose trainable variables are images."""
 
 import contextlib
+import json
 
 import keras
 import numpy as np
@@ -195,7 +196,7 @@ class DeepInversion(keras.Model):
 
         Returns:
             A `keras.callbacks.History`: for each epoch the loss and every
-            weighted term at its last step.
+            weighted term at its last step, those before an interruption too.
 
         Raises:
             ValueError: if an argument is out of range, or the checkpoint is
@@ -233,9 +234,12 @@ class DeepInversion(keras.Model):
             )
             saved = checkpoints.load(checkpoint, run)
 
-        def save(done):
+        def save(history):
             if checkpoint is not None:
-                state = {**self._step.state(), "epochs": np.array(done)}
+                past = json.dumps(
+                    [history.epoch, history.history], default=float
+                )
+                state = {**self._step.state(), "past": np.array(past)}
                 checkpoints.save(checkpoint, state, run)
 
         def enter(stage):
@@ -246,17 +250,18 @@ class DeepInversion(keras.Model):
             stack.enter_context(self.distribute_strategy.scope())
             for network in filter(None, (self._teacher, self._student)):
                 stack.enter_context(network.open())
-            done = int(saved["epochs"]) if saved else 0
+            past = json.loads(str(saved["past"])) if saved else [[], {}]
+            done = len(past[0])
             enter(epochs[max(0, done - 1)][0])
             if saved:
                 self._step.restore(saved)
             else:
                 self._step.reset(self._noise(batch))
             return self._train(
-                epochs, done, batch, enter, save, callbacks, verbose
+                epochs, past, batch, enter, save, callbacks, verbose
             )
 
-    def _train(self, epochs, done, batch, enter, save, callbacks, verbose):
+    def _train(self, epochs, past, batch, enter, save, callbacks, verbose):
         history = keras.callbacks.History()
         callbacks = keras.callbacks.CallbackList(
             [*(callbacks or []), history],
@@ -268,8 +273,9 @@ class DeepInversion(keras.Model):
         )
         self.stop_training = False
         callbacks.on_train_begin()
+        history.epoch, history.history = past
         logs = {}
-        for epoch in range(done, len(epochs)):
+        for epoch in range(len(history.epoch), len(epochs)):
             stage, first, steps = epochs[epoch]
             if stage != self._stage:
                 images = self._step.images.numpy()
@@ -295,7 +301,7 @@ class DeepInversion(keras.Model):
             callbacks.on_epoch_end(epoch, logs)
             if self.stop_training:
                 break
-            save(epoch + 1)
+            save(history)
         callbacks.on_train_end(logs)
         return history
 
