@@ -175,6 +175,17 @@ def test_the_same_network_without_its_rescaling_is_not_fed_pixels():
         Preprocessing.of(mobilenet_v3(include_preprocessing=False))
 
 
+def test_a_known_network_behind_a_rescaling_of_its_own_is_refused():
+    images = keras.Input((32, 32, 3))
+    network = keras.applications.MobileNetV2(
+        input_tensor=layers.Rescaling(1 / 127.5, offset=-1)(images),
+        alpha=0.35,
+        weights=None,
+    )
+    with pytest.raises(ValueError, match="preprocessing="):
+        Preprocessing.of(network)
+
+
 @pytest.mark.parametrize("build", [models.ResNet20, models.VGG11BN])
 @pytest.mark.parametrize("mean,std", [(72.9, 90.0), (list(MEAN), list(STD))])
 def test_networks_of_this_package_are_known(build, mean, std, tmp_path):
@@ -191,10 +202,41 @@ def test_networks_of_this_package_are_known(build, mean, std, tmp_path):
         np.testing.assert_allclose(fed, random_pixels(), atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["my_net", "net_resnet50", "sequential"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "my_net",
+        "net_resnet50",
+        "sequential",
+        # A start alone proves nothing: these are what Keras calls a subclass
+        # of the name DenseNet, and networks of Keras Hub, which are fed
+        # otherwise.
+        "dense_net",
+        "mobile_net_image_classifier",
+        "xception_image_classifier",
+        "resnet50_cifar10",
+        "resnet500",
+        "densenet_bc",
+        "mobilenet",
+    ],
+)
 def test_an_unknown_network_is_refused(name):
     with pytest.raises(ValueError, match=f"pass preprocessing=.*'{name}'"):
         Preprocessing.of(named(name))
+
+
+@pytest.mark.parametrize(
+    "name,body",
+    [
+        ("NASNet", []),
+        ("MobilenetV3small", [layers.Rescaling(1 / 127.5, offset=-1)]),
+        ("mobilenet_1.00_None", []),
+        ("mobilenetv2_1.40_224", []),
+    ],
+)
+def test_names_that_keras_gave_or_gives(name, body):
+    fed = Preprocessing.of(named(name, *body)).pixel_range
+    assert fed == ((0, 255) if body else (-1, 1))
 
 
 @pytest.mark.parametrize(

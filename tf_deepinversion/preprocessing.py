@@ -1,5 +1,7 @@
 """Between pixels, the space in which images are optimised, and a teacher."""
 
+import re
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,26 +10,16 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 
-# How keras.applications feed their networks, by the start of a model's name,
-# the longer name first: see `keras.applications.<family>.preprocess_input`.
-APPLICATIONS = (
-    ("resnet50v2", "tf"),
-    ("resnet101v2", "tf"),
-    ("resnet152v2", "tf"),
-    ("resnet50", "caffe"),
-    ("resnet101", "caffe"),
-    ("resnet152", "caffe"),
-    ("vgg16", "caffe"),
-    ("vgg19", "caffe"),
-    ("densenet", "torch"),
-    ("mobilenetv3", "pixels"),
-    ("mobilenet", "tf"),
-    ("inception", "tf"),
-    ("xception", "tf"),
-    ("nasnet", "tf"),
-    ("efficientnet", "pixels"),
-    ("convnext", "pixels"),
-)
+# How keras.applications feed their networks, by a model's whole name in lower
+# case, here and in earlier Keras: `keras.applications.FAMILY.preprocess_input`.
+APPLICATIONS = {
+    "caffe": r"resnet(50|101|152)|vgg(16|19)",
+    "pixels": r"efficientnet(b\d|v2-(b\d|[sml]))|mobilenetv3(small|large)"
+    r"|convnext_(tiny|small|base|large|xlarge)",
+    "tf": r"inception_v3|inception_resnet_v2|xception|nasnet(_mobile|_large)?"
+    r"|mobilenet(v2)?_\d\.\d\d_(\d+|none)|resnet(50|101|152)v2",
+    "torch": r"densenet(121|169|201)",
+}
 
 
 def _rescales(model) -> bool:
@@ -195,17 +187,20 @@ class Preprocessing:
         if isinstance(layer, keras.layers.Rescaling):
             std = 1 / np.asarray(layer.scale, "float64")
             return cls(-np.asarray(layer.offset) * std, std)
-        name = str(getattr(model, "name", "")).lower().replace("_", "")
-        for start, convention in APPLICATIONS:
-            if name.startswith(start):
-                if convention == "pixels" and not _rescales(model):
-                    break  # include_preprocessing=False
+        name = str(getattr(model, "name", ""))
+        for convention, names in APPLICATIONS.items():
+            if not re.fullmatch(names, name.lower()):
+                continue
+            # Fed otherwise: if made with include_preprocessing=False, or if
+            # `input_tensor` came out of a Rescaling.
+            if _rescales(model) == (convention == "pixels"):
                 return cls.imagenet(convention)
         raise ValueError(
             "How this teacher wants its pixels is not known by its name, and a "
             "wrong guess would give wrong images: pass preprocessing="
-            "Preprocessing(mean, std, pixel_range). "
-            f"Received: a teacher named {getattr(model, 'name', None)!r}"
+            "Preprocessing(mean, std, pixel_range), or Preprocessing.imagenet("
+            "convention) where a preprocess_input of Keras feeds it. "
+            f"Received: a teacher named {name!r}"
         )
 
     @classmethod
