@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import zoo
 from keras import layers
 
 from tf_deepinversion import feature_statistics
@@ -157,108 +158,18 @@ def test_half_precision_is_promoted(function, normalised, dtype):
     np.testing.assert_allclose(distance, exact, rtol=1e-4)
 
 
-# Models of every kind. Each computes bn(relu(bn(x W + b)) W' + b').
+# The taps. That they see every kind of model right is in zoo_test.py.
 
 
-class InAttributes(keras.Model):
-    def __init__(self, blocks):
-        super().__init__()
-        self.dense = [dense for dense, _ in blocks]
-        self.norms = {str(i): bn for i, (_, bn) in enumerate(blocks)}
-        self.relu = layers.ReLU()
-
-    def call(self, x):
-        x = self.relu(self.norms["0"](self.dense[0](x)))
-        return self.norms["1"](self.dense[1](x))
-
-
-class Block(layers.Layer):
-    def __init__(self, dense, bn):
-        super().__init__()
-        self.dense, self.bn = dense, bn
-
-    def call(self, x):
-        return self.bn(self.dense(x))
-
-
-def functional(blocks):
-    (d0, b0), (d1, b1) = blocks
-    x = keras.Input((3,))
-    return keras.Model(x, b1(d1(layers.ReLU()(b0(d0(x))))))
-
-
-def sequential(blocks):
-    (d0, b0), (d1, b1) = blocks
-    return keras.Sequential([keras.Input((3,)), d0, b0, layers.ReLU(), d1, b1])
-
-
-def sequential_without_input(blocks):
-    (d0, b0), (d1, b1) = blocks
-    return keras.Sequential([d0, b0, layers.ReLU(), d1, b1])
-
-
-def nested(blocks):
-    (d0, b0), (d1, b1) = blocks
-    x = keras.Input((3,))
-    inner = keras.Model(x, b0(d0(x)))
-    y = keras.Input((3,))
-    head = keras.Sequential([layers.ReLU(), d1, b1])
-    return keras.Model(y, head(inner(y)))
-
-
-def nested_in_attributes(blocks):
-    (d0, b0), second = blocks
-    x = keras.Input((3,))
-    return InAttributes(
-        [(keras.Model(x, b0(d0(x))), layers.Identity()), second]
-    )
-
-
-def custom_layers(blocks):
-    x = keras.Input((3,))
-    y = layers.ReLU()(Block(*blocks[0])(x))
-    return keras.Model(x, Block(*blocks[1])(y))
-
-
-KINDS = [
-    functional,
-    sequential,
-    sequential_without_input,
-    nested,
-    InAttributes,
-    nested_in_attributes,
-    custom_layers,
-]
-
-
-def make_model(kind, seed=7):
-    """A model, its blocks, and the inputs of its two BNs by NumPy."""
-    blocks = [
-        (layers.Dense(units), layers.BatchNormalization()) for units in (4, 2)
-    ]
-    model = kind(blocks)
-    model(np.zeros((1, 3), "float32"))
+def images(seed=8, count=5):
     random = rng(seed)
-    for layer in (layer for block in blocks for layer in block):
-        layer.set_weights(
-            [random.uniform(0.5, 2, w.shape) for w in layer.get_weights()]
-        )
-
-    def oracle(x):
-        seen = []
-        for dense, bn in blocks:
-            kernel, bias = dense.get_weights()
-            gamma, beta, mean, variance = bn.get_weights()
-            seen.append(x @ kernel + bias)
-            x = (seen[-1] - mean) / np.sqrt(variance + bn.epsilon)
-            x = np.maximum(x * gamma + beta, 0)
-        return seen
-
-    return model, [bn for _, bn in blocks], oracle
+    return random.normal(size=(count, *zoo.SHAPE)).astype("float32")
 
 
-def inputs(seed=8, count=5):
-    return rng(seed).normal(size=(count, 3)).astype("float32")
+def make_model(build):
+    """A model, its BatchNormalizations, and what they see by plain reading."""
+    model, read, _ = zoo.teacher(build)
+    return model, batch_norms(model), lambda x: [y for _, y in read(x)[1]]
 
 
 def assert_records(records, bns, expected):
@@ -269,66 +180,6 @@ def assert_records(records, bns, expected):
 
 def untouched(*bns):
     return all("call" not in bn.__dict__ for bn in bns)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_call_of_every_batch_norm_is_seen(kind):
-    model, bns, oracle = make_model(kind)
-    assert set(batch_norms(model)) == set(bns)
-    plain = model(inputs(), training=False)
-    with tap(model), collect() as records:
-        tapped = model(inputs(), training=False)
-    assert_records(records, bns, oracle(inputs()))
-    np.testing.assert_array_equal(tapped, plain)
-    assert untouched(*bns)
-
-
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_calls_in_a_graph_are_seen(jit_compile):
-    model, bns, oracle = make_model(nested)
-
-    @tf.function(jit_compile=jit_compile)
-    def seen(x):
-        with collect() as records:
-            model(x, training=False)
-        return [r.inputs for r in records]
-
-    with tap(model):
-        found = seen(inputs())
-    assert_records(
-        [Call(*pair) for pair in zip(bns, found, strict=True)],
-        bns,
-        oracle(inputs()),
-    )
-
-
-def test_a_shared_layer_called_twice_gives_two_records():
-    first, second = layers.Dense(4), layers.Dense(4)
-    bn = layers.BatchNormalization()
-    x = keras.Input((3,))
-    model = keras.Model(x, bn(second(bn(first(x)))))
-    bn.beta.assign([0.5] * 4)
-    with tap(model), collect() as records:
-        model(inputs(), training=False)
-    seen = inputs() @ first.get_weights()[0]
-    normalised = seen / np.sqrt(1 + bn.epsilon) + 0.5
-    expected = [seen, normalised @ second.get_weights()[0]]
-    assert_records(records, [bn, bn], expected)
-
-
-class Doubling(layers.BatchNormalization):
-    def call(self, inputs, training=None, mask=None):
-        return inputs * 2
-
-
-def test_a_batch_norm_with_a_call_of_its_own():
-    bn = Doubling()
-    x = keras.Input((3,))
-    model = keras.Model(x, bn(x))
-    with tap(model), collect() as records:
-        result = model(inputs())
-    assert_records(records, [bn], [inputs()])
-    np.testing.assert_allclose(result, 2 * inputs())
 
 
 def test_other_normalisations_are_not_batch_norms():
@@ -343,100 +194,100 @@ def test_other_normalisations_are_not_batch_norms():
 
 
 def test_the_model_is_restored_after_an_exception():
-    model, bns, _ = make_model(nested)
+    model, bns, _ = make_model(zoo.nested)
     with pytest.raises(RuntimeError, match="on purpose"), tap(model):
         assert not untouched(*bns)
         raise RuntimeError("on purpose")
     assert untouched(*bns)
     # Also after one within a call.
     with contextlib.suppress(ValueError), tap(model), collect():
-        model(np.zeros((2, 99), "float32"))
+        model(np.zeros((2, 9), "float32"))
     assert untouched(*bns)
     with collect() as records:
-        model(inputs())
+        model(images())
     assert records == []
 
 
 def test_nested_taps_give_one_record_a_call():
-    model, bns, oracle = make_model(sequential)
+    model, bns, oracle = make_model(zoo.sequential)
     with tap(model):
         with tap(model), collect() as records:
-            model(inputs(), training=False)
-        assert_records(records, bns, oracle(inputs()))
+            model(images(), training=False)
+        assert_records(records, bns, oracle(images()))
         assert not untouched(*bns)
     assert untouched(*bns)
 
 
 def test_overlapping_taps():
-    model, bns, oracle = make_model(functional)
+    model, bns, oracle = make_model(zoo.functional)
     first, second = tap(model), tap(model)
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
     with collect() as records:
-        model(inputs(), training=False)
-    assert_records(records, bns, oracle(inputs()))
+        model(images(), training=False)
+    assert_records(records, bns, oracle(images()))
     second.__exit__(None, None, None)
     assert untouched(*bns)
 
 
 def test_taps_of_two_models_that_share_a_layer():
     shared = layers.BatchNormalization()
-    x = keras.Input((3,))
+    x = keras.Input(zoo.SHAPE)
     one = keras.Model(x, shared(x))
     two = keras.Model(x, shared(layers.Rescaling(2.0)(x)))
     with tap(two):
         with tap(one):
             pass
         with collect() as records:
-            two(inputs(), training=False)
-        assert_records(records, [shared], [2 * inputs()])
+            two(images(), training=False)
+        assert_records(records, [shared], [2 * images()])
     assert untouched(shared)
 
 
 def test_a_call_that_the_user_has_replaced_is_used_and_put_back():
-    model, (bn, _), _ = make_model(functional)
+    model, (bn, _), _ = make_model(zoo.functional)
     original = bn.call
 
     def users_own(inputs, **kwargs):
         return original(inputs, **kwargs) + 100
 
     object.__setattr__(bn, "call", users_own)
-    expected = model(inputs())
+    expected = model(images())
     with tap(model), collect() as records:
-        result = model(inputs())
+        result = model(images())
     assert bn.__dict__["call"] is users_own
     assert len(records) == 2
     np.testing.assert_array_equal(result, expected)
 
 
 def test_collectors_are_a_stack():
-    model, bns, oracle = make_model(functional)
+    model, bns, oracle = make_model(zoo.functional)
     with tap(model), collect() as outer:
         # Two empty lists are equal: closing must not take the wrong one.
         with collect() as inner:
             pass
-        model(inputs(1), training=False)
+        model(images(1), training=False)
         assert inner == []
-        assert_records(outer, bns, oracle(inputs(1)))
+        assert_records(outer, bns, oracle(images(1)))
         with collect() as inner:
-            model(inputs(2), training=False)
-        assert_records(inner, bns, oracle(inputs(2)))
-    assert_records(outer, bns * 2, [*oracle(inputs(1)), *oracle(inputs(2))])
+            model(images(2), training=False)
+        assert_records(inner, bns, oracle(images(2)))
+    assert_records(outer, bns * 2, [*oracle(images(1)), *oracle(images(2))])
     with tap(model):
-        model(inputs(3))
+        model(images(3))
     assert len(outer) == 4 and len(inner) == 2
 
 
 def test_two_threads_that_collect_at_once_do_not_mix():
-    model, bns, oracle = make_model(functional)
+    model, bns, oracle = make_model(zoo.functional)
     barrier = threading.Barrier(2, timeout=60)
     found = {}
 
     def work(seed):
         with collect() as records:
             barrier.wait()
-            model(inputs(seed), training=False)
+            model(images(seed), training=False)
             barrier.wait()
             found[seed] = list(records)
 
@@ -447,11 +298,11 @@ def test_two_threads_that_collect_at_once_do_not_mix():
         for thread in threads:
             thread.join()
     for seed in (1, 2):
-        assert_records(found[seed], bns, oracle(inputs(seed)))
+        assert_records(found[seed], bns, oracle(images(seed)))
 
 
 def test_threads_that_tap_at_once_restore_the_model():
-    model, bns, oracle = make_model(functional)
+    model, bns, oracle = make_model(zoo.functional)
     barrier = threading.Barrier(2, timeout=60)
     found = {}
 
@@ -463,7 +314,7 @@ def test_threads_that_tap_at_once_restore_the_model():
             if seed == 2:
                 barrier.wait()
                 with collect() as records:
-                    model(inputs(seed), training=False)
+                    model(images(seed), training=False)
                 found[seed] = records
         if seed == 1:
             barrier.wait()
@@ -473,5 +324,5 @@ def test_threads_that_tap_at_once_restore_the_model():
         thread.start()
     for thread in threads:
         thread.join()
-    assert_records(found[2], bns, oracle(inputs(2)))
+    assert_records(found[2], bns, oracle(images(2)))
     assert untouched(*bns)

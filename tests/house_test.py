@@ -23,6 +23,7 @@ LAYERS = {
         "losses",
         "preprocessing",
         "priors",
+        "reading",
         "taps",
         "transforms",
         "version",

@@ -4,11 +4,15 @@ import contextlib
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tf_deepinversion.feature_statistics import batch_norms
+from tf_deepinversion.feature_statistics import cut_off
 from tf_deepinversion.feature_statistics import tap
+from tf_deepinversion.reading import check_policy
+from tf_deepinversion.reading import reading
 from tf_deepinversion.taps import collect
-from tf_deepinversion.taps import unwatched
+from tf_deepinversion.taps import original
 from tf_deepinversion.taps import watch
 
 
@@ -24,7 +28,7 @@ def _softmaxes(model):
     activated = [
         x
         for x in layers
-        if unwatched(x, "activation") is keras.activations.softmax
+        if original(x, "activation") is keras.activations.softmax
     ]
     return own, activated
 
@@ -44,6 +48,11 @@ class Classifier:
         model: A `keras.Model` from images to logits or probabilities.
         image_shape: Tuple `(height, width, channels)`, needed where the model
             does not fix it.
+        dtype_policy: String or `keras.DTypePolicy` in which all layers of
+            floats compute while the model is read, such as
+            `"mixed_bfloat16"`; their variables stay what they are. None: as
+            the model does, but in float32 where that is float16, in which the
+            gradients of images underflow.
 
     Attributes:
         image_shape: Tuple `(height, width, channels)`.
@@ -53,11 +62,12 @@ class Classifier:
     Raises:
         TypeError: if `model` is not a `keras.Model`.
         ValueError: if it has several inputs or outputs, weights that are not
-            finite, an unknown image size, or probabilities whose logits
-            cannot be found.
+            finite, an unknown image size, probabilities whose logits cannot
+            be found, or layers whose gradient does not reach the images; or
+            if gradients cannot be computed in `dtype_policy`.
     """
 
-    def __init__(self, model, image_shape=None):
+    def __init__(self, model, image_shape=None, dtype_policy=None):
         if not isinstance(model, keras.Model):
             raise TypeError(
                 "Expected a `keras.Model`. A SavedModel (`TFSMLayer`, "
@@ -66,7 +76,11 @@ class Classifier:
                 f"Received: {type(model)}"
             )
         self.model = model
+        self._policy = check_policy(dtype_policy)
         self.image_shape = self._find_image_shape(image_shape)
+        if not model.built:
+            # In its own precision, and before its layers are listed.
+            model(self._noise(), training=False)
         self._check_weights()
         self._softmaxes = _softmaxes(model)
         self._dense = [
@@ -112,6 +126,10 @@ class Classifier:
                     f"after its training had failed. Received: {weight.path}"
                 )
 
+    def _noise(self):
+        noise = np.random.default_rng(0).normal(size=(2, *self.image_shape))
+        return tf.constant(noise, "float32")
+
     def _probe(self):
         """Reads two noise images.
 
@@ -119,9 +137,22 @@ class Classifier:
             A pair: how many classes there are, and how many features feed the
             dense head, or None if the head is not dense.
         """
-        noise = np.random.default_rng(0).normal(size=(2, *self.image_shape))
-        with self.open():
-            logits, _, head = self._read(noise.astype("float32"))
+        noise = self._noise()
+        # The tape must see the images only, not the weights.
+        tape = tf.GradientTape(watch_accessed_variables=False)
+        with self.open(), tape:
+            tape.watch(noise)
+            logits, records, head = self._read(noise)
+            lost = cut_off([logits, *(r.inputs for r in records)], noise, tape)
+        if lost:
+            names = [x.path for x in [self.model, *(r.layer for r in records)]]
+            raise ValueError(
+                "The gradient of what these layers see does not reach the "
+                "images: a function under `keras.remat`, `tf.recompute_grad` "
+                "or `tf.function` hides it, or a cast to whole numbers. "
+                "Rebuild the model without that and load its weights. "
+                f"Received: {', '.join(names[i] for i in lost)}"
+            )
         values = np.asarray(logits)
         if (values >= 0).all() and np.allclose(values.sum(-1), 1, atol=1e-2):
             raise ValueError(
@@ -181,7 +212,7 @@ class Classifier:
 
     def _read(self, inputs):
         """Logits, the calls of the BNs, and the call of the dense head."""
-        with collect() as calls:
+        with reading(self.model, self._policy), collect() as calls:
             # Explicitly not training: a call inherits the caller's phase.
             result = self.model(inputs, training=False)
         if not hasattr(result, "shape") or len(result.shape) != 2:

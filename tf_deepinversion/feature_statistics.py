@@ -1,5 +1,6 @@
 """What every BatchNormalization of a network sees, and R_feature."""
 
+import contextlib
 import typing
 
 import keras
@@ -8,6 +9,8 @@ from keras import ops
 
 from tf_deepinversion.priors import norm
 from tf_deepinversion.taps import Call
+from tf_deepinversion.taps import original
+from tf_deepinversion.taps import replace
 from tf_deepinversion.taps import watch
 
 
@@ -39,9 +42,53 @@ def batch_norms(model) -> list:
     ]
 
 
+@contextlib.contextmanager
 def tap(model):
-    """While open, the calls of the model's BatchNormalizations are watched."""
-    return watch(batch_norms(model))
+    """While open, the calls of the model's BatchNormalizations are watched.
+
+    A `call` that is a `tf.function` gives way to its Python function: what is
+    seen inside belongs to its graph, and no gradient finds it.
+    """
+    calls = [(x, original(x, "call")) for x in model._flatten_layers()]
+    graph = tf.types.experimental.PolymorphicFunction
+    functions = [
+        (layer, call.python_function)
+        for layer, call in calls
+        if isinstance(call, graph)
+    ]
+    with replace("call", functions), watch(batch_norms(model)):
+        yield
+
+
+def cut_off(tensors, images, tape) -> list:
+    """Finds the tensors that no gradient leads from to the images.
+
+    Args:
+        tensors: List of tensors.
+        images: Tensor, watched by the tape.
+        tape: A `tf.GradientTape`, which records no more after this.
+
+    Returns:
+        List of their indices.
+    """
+    reached = set()
+
+    def marked(index, x):
+        def gradient(upstream):
+            reached.add(index)
+            return upstream
+
+        # Only what the tape has seen is ever asked for its gradient.
+        return tf.custom_gradient(lambda y: (tf.identity(y), gradient))(x)
+
+    # A symbolic one is of a graph that we are not in.
+    found = [
+        marked(i, x)
+        for i, x in enumerate(tensors)
+        if not tf.is_symbolic_tensor(x)
+    ]
+    tape.gradient(found, images)
+    return [i for i in range(len(tensors)) if i not in reached]
 
 
 def moments(call: Call) -> Moments:

@@ -1,10 +1,9 @@
-"""Watches the calls of single layers of a model, and leaves it as it was.
+"""Replaces attributes of single layers for a while, and puts them back.
 
-An attribute of a layer (its `call`, its `activation`) is replaced on the
-instance while it is watched: the one way that sees every call in functional,
-sequential, nested, shared and subclassed models alike, eagerly, in a graph and
-under XLA. What a call sees goes to the collectors of the thread that makes it,
-so replicas do not mix.
+That is how the calls of layers are watched: the one way that sees every call
+in functional, sequential, nested, shared and subclassed models alike, eagerly,
+in a graph and under XLA. What a call sees goes to the collectors of the thread
+that makes it, so replicas do not mix.
 """
 
 import contextlib
@@ -24,8 +23,67 @@ class Call(typing.NamedTuple):
     name: str = "call"
 
 
+class _Replaced:
+    """An attribute as it was, and the values that stand in for it."""
+
+    def __init__(self, owner, name):
+        self.owner, self.name = owner, name
+        self.original = getattr(owner, name, None)
+        self.own = name in vars(owner)
+        self.values = []
+
+    def apply(self):
+        # Not by setattr: Keras would track what it is given.
+        if self.values:
+            object.__setattr__(self.owner, self.name, self.values[-1][0])
+        elif self.own:
+            object.__setattr__(self.owner, self.name, self.original)
+        else:
+            object.__delattr__(self.owner, self.name)
+
+
 _thread = threading.local()
 _lock = threading.Lock()
+_replaced = {}  # by (id of the owner, name)
+
+
+def original(owner, name):
+    """An attribute as it is when nobody replaces it, or None."""
+    replaced = _replaced.get((id(owner), name))
+    return replaced.original if replaced else getattr(owner, name, None)
+
+
+@contextlib.contextmanager
+def replace(name, values):
+    """While open, an attribute of some objects has other values.
+
+    Replacements may be nested and may overlap: the value is that of the one
+    which was opened last and is still open. When the last one closes, also by
+    an exception, the object is as it was before the first.
+
+    Args:
+        name: String, the attribute.
+        values: List of pairs of an object and its value.
+    """
+    held = []
+    with _lock:
+        for owner, value in values:
+            key = id(owner), name
+            replaced = _replaced.setdefault(key, _Replaced(owner, name))
+            # A list, to be found again by identity.
+            held.append((key, [value]))
+            replaced.values.append(held[-1][1])
+            replaced.apply()
+    try:
+        yield
+    finally:
+        with _lock:
+            for key, value in held:
+                replaced = _replaced[key]
+                replaced.values = [v for v in replaced.values if v is not value]
+                replaced.apply()
+                if not replaced.values:
+                    del _replaced[key]
 
 
 class _Tap:
@@ -34,8 +92,6 @@ class _Tap:
     def __init__(self, layer, name):
         self.layer, self.name = layer, name
         self.function = getattr(layer, name)
-        self.own = name in vars(layer)
-        self.users = 0
 
     def __call__(self, inputs, *args, **kwargs):
         outputs = self.function(inputs, *args, **kwargs)
@@ -43,45 +99,22 @@ class _Tap:
             calls.append(Call(self.layer, inputs, outputs, self.name))
         return outputs
 
-    def restore(self):
-        # Not by setattr: Keras would track what it is given.
-        if self.own:
-            object.__setattr__(self.layer, self.name, self.function)
-        else:
-            object.__delattr__(self.layer, self.name)
 
-
-def unwatched(layer, name):
-    """An attribute of a layer as it is when nobody watches it, or None."""
-    attribute = getattr(layer, name, None)
-    return attribute.function if isinstance(attribute, _Tap) else attribute
+def _tap(layer, name):
+    present = vars(layer).get(name)
+    return present if isinstance(present, _Tap) else _Tap(layer, name)
 
 
 @contextlib.contextmanager
 def watch(layers, name="call"):
     """While open, what the layers' attribute is called with can be collected.
 
-    Watches may be nested and may overlap; when the last one on a layer closes,
-    also by an exception, the layer is as it was before the first.
-
     Args:
         layers: List of layers.
         name: String, an attribute of theirs that is called.
     """
-    with _lock:
-        for layer in layers:
-            if not isinstance(vars(layer).get(name), _Tap):
-                object.__setattr__(layer, name, _Tap(layer, name))
-            vars(layer)[name].users += 1
-    try:
+    with replace(name, [(layer, _tap(layer, name)) for layer in layers]):
         yield
-    finally:
-        with _lock:
-            for layer in layers:
-                tap = vars(layer)[name]
-                tap.users -= 1
-                if not tap.users:
-                    tap.restore()
 
 
 @contextlib.contextmanager
