@@ -48,6 +48,8 @@ flags.DEFINE_list("image_size", None, "Height and width, if not fixed.")
 flags.DEFINE_string("recipe", "ours", "A name in RECIPES.")
 flags.DEFINE_list("steps", None, "Steps, one number for each stage.")
 flags.DEFINE_integer("seed", 0, "Another seed gives other images.")
+flags.DEFINE_string("dtype", None, "mixed_bfloat16: compute in bfloat16.")
+flags.DEFINE_integer("micro_batch", None, "Images read at once; all.")
 flags.DEFINE_bool("prior_alone", True, "Also invert without R_feature.")
 flags.DEFINE_string("output", None, "Folder; by default output/TEACHER.")
 
@@ -111,7 +113,9 @@ def main(_):
         recipe=FLAGS.recipe,
         image_shape=size and (*map(int, size), 3),
         seed=FLAGS.seed,
+        dtype=FLAGS.dtype,
     )
+    model.compile(micro_batch=FLAGS.micro_batch)
     labels = FLAGS.labels and [int(v) for v in FLAGS.labels]
     if FLAGS.images:
         labels = balanced_labels(model.classes, FLAGS.images)

@@ -33,7 +33,7 @@ def start(model, labels=LABELS):
     """Makes the variables without moving the images; returns z."""
     model.fit(labels, steps=1, verbose=0)
     z = model._noise(0)
-    model._step.images.assign(z)
+    model._step.reset(z)
     return z
 
 
@@ -284,7 +284,7 @@ def test_two_replicas_give_the_gradients_of_one_device(jit):
             r = tf.distribute.get_replica_context().replica_id_in_sync_group
             rows = slice(2 * r, 2 * r + 2)
             return two._step.gradient(
-                two._step.images.value[rows], labels[rows], [shifts[rows]]
+                two._step.images.value, labels[rows], [shifts[rows]]
             )
 
         values, gradients = strategy.run(replica, (shifts,))
@@ -295,7 +295,7 @@ def test_two_replicas_give_the_gradients_of_one_device(jit):
         for step in range(3):
             shifts = Jitter(1).draw(tf.constant([0, step]), 4)
             z = one._step.images.numpy()
-            two._step.images.assign(z)
+            two._step.scatter(two._step.images, z)
             values, gradient = one._step.gradient(
                 tf.constant(z), labels, [shifts]
             )
@@ -322,6 +322,120 @@ def test_fit_under_two_replicas_gives_the_images_of_one_device():
     two, loss2 = images(two_replicas())
     assert np.abs(one - two).max() <= 1
     np.testing.assert_allclose(loss, loss2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "nadam", "ours"])
+def test_optimizers_with_a_state_move_every_replica_s_own_images(optimizer):
+    """In float64: the first steps of Adam are signs of the gradient."""
+    keras.config.set_floatx("float64")
+    try:
+        teacher = tiny_teacher(dtype="float64")
+
+        def images(strategy):
+            with strategy.scope():
+                model = inversion(teacher, dtype="float64")
+                model.compile(None if optimizer == "ours" else optimizer, TERMS)
+            model.fit(LABELS, steps=50, verbose=0, keep="best")
+            return [
+                model._step.gather(variable)
+                for variable in (model._step.images, model._step.best_images)
+            ]
+
+        one, two = (
+            images(s) for s in (tf.distribute.get_strategy(), two_replicas())
+        )
+        np.testing.assert_allclose(two, one, rtol=0, atol=1e-6)
+        assert np.abs(one[0] - one[1]).max() > 1e-3, "best was last"
+    finally:
+        keras.config.set_floatx("float32")
+
+
+def test_a_run_under_two_replicas_goes_on_as_if_never_interrupted(tmp_path):
+    def images(name, stop=None):
+        class Stop(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                if epoch == stop:
+                    raise KeyboardInterrupt
+
+        with two_replicas().scope():
+            model = inversion()
+        model.fit(
+            LABELS,
+            steps=6,
+            steps_per_epoch=2,
+            verbose=0,
+            keep="best",
+            checkpoint=tmp_path / name,
+            callbacks=[Stop()],
+        )
+        return model._step.state()
+
+    whole = images("whole.npz")
+    with pytest.raises(KeyboardInterrupt):
+        images("state.npz", stop=1)
+    for name, value in images("state.npz").items():
+        np.testing.assert_array_equal(value, whole[name])
+    assert whole["images"].shape == (4, *SHAPE)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"clipnorm": 1.0}, {"use_ema": True}, {"global_clipnorm": 0.1}],
+)
+def test_what_keras_would_do_to_all_replicas_gradients_is_refused(given):
+    with two_replicas().scope():
+        model = inversion()
+        model.compile(keras.optimizers.Adam(0.1, **given))
+    with pytest.raises(ValueError, match=f"several replicas.*{list(given)[0]}"):
+        model.fit(LABELS, steps=1)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_micro_batches_give_the_gradients_of_the_whole(jit, replicas):
+    """In float64, with random transforms and dropout, after some steps."""
+    keras.config.set_floatx("float64")
+    try:
+        teacher = tiny_teacher(dtype="float64")
+        strategy = tf.distribute.get_strategy()
+        if replicas == 2:
+            strategy = two_replicas()
+
+        def run(micro_batch):
+            with strategy.scope():
+                model = inversion(teacher, dtype="float64")
+                model.compile(
+                    keras.optimizers.SGD(0.3),
+                    TERMS,
+                    jit_compile=jit,
+                    micro_batch=micro_batch,
+                )
+            loss = model.fit([0, 1, 2, 0, 1, 2, 0, 1], steps=5, verbose=0)
+            images = model._step.gather(model._step.images)
+            return images, loss.history["loss"], model._step.pieces
+
+        whole, loss, pieces = run(None)
+        assert pieces == 1
+        for micro_batch in (1, 2):
+            found, loss2, pieces = run(micro_batch)
+            assert pieces == 8 / replicas / micro_batch
+            np.testing.assert_allclose(found, whole, rtol=0, atol=1e-11)
+            np.testing.assert_allclose(loss2, loss, rtol=1e-12)
+    finally:
+        keras.config.set_floatx("float32")
+
+
+def test_a_micro_batch_that_does_not_divide_the_images_is_refused():
+    model = inversion()
+    model.compile(micro_batch=4)
+    with pytest.raises(ValueError, match="divide the 6 images.*take 3.*=4"):
+        model.fit([0, 1, 2, 0, 1, 2], steps=1)
+    model.compile(micro_batch=0)
+    with pytest.raises(ValueError, match="whole number.*micro_batch=0"):
+        model.fit(LABELS, steps=1)
+    model.compile(micro_batch=100)  # as many as there are
+    model.fit(LABELS, steps=1, verbose=0)
+    assert model._step.pieces == 1
 
 
 def test_labels_that_replicas_cannot_share_are_refused():

@@ -189,6 +189,15 @@ def test_weighted_values_are_the_terms_times_their_weights():
     )
 
 
+def test_statistics_that_are_not_synchronized_are_the_mean_of_the_pieces():
+    term = FeatureStatistics(first_weight=3.0, synchronized=False)
+    pieces = [term.sums(view(*piece)) for piece in pieces_of(images())]
+    added = [sum(tensors) for tensors in zip(*pieces, strict=True)]
+    each = [numpy_features(x, 3.0) for x, _ in pieces_of(images())]
+    np.testing.assert_allclose(term.value(added), np.mean(each), rtol=1e-10)
+    assert abs(np.mean(each) / numpy_features(images(), 3.0) - 1) > 1e-3
+
+
 def test_gradients_of_pieces_by_cotangents_are_the_gradient_of_the_whole():
     terms = [term for term, _ in TERMS.values()]
     tapes, inputs, parts = [], [], []

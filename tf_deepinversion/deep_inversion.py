@@ -37,6 +37,9 @@ class DeepInversion(keras.Model):
         image_shape: Tuple `(height, width, channels)`, needed where the
             teacher does not fix it.
         seed: Int. With `batch` (see `fit`) it decides all randomness.
+        dtype: A dtype policy. `"mixed_bfloat16"`: the networks compute in
+            bfloat16; images and statistics stay in float32. By default the
+            networks compute as they were made to.
 
     Raises:
         TypeError: if a network is not a `keras.Model`.
@@ -64,17 +67,20 @@ class DeepInversion(keras.Model):
         student=None,
         image_shape=None,
         seed=0,
+        dtype=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(dtype=dtype, **kwargs)
         strategy = tf.distribute.get_strategy()
         # Classifiers are no Keras objects, so Keras does not track what they
         # hold: the teacher is no part of this model's weights.
-        self._teacher = Classifier(in_scope(teacher, strategy), image_shape)
+        self._teacher = Classifier(
+            in_scope(teacher, strategy), image_shape, dtype
+        )
         self._student = None
         if student is not None:
             self._student = Classifier(
-                in_scope(student, strategy), self._teacher.image_shape
+                in_scope(student, strategy), self._teacher.image_shape, dtype
             )
             if self._student.classes != self._teacher.classes:
                 raise ValueError(
@@ -97,7 +103,7 @@ class DeepInversion(keras.Model):
             )
         self.seed = int(seed)
         self.terms = self._transforms = self._given_optimizer = None
-        self._feature_dropout = None
+        self._feature_dropout = self._micro_batch = None
         self._steps = {}
         self._stage = self._step = None
         self.labels = None
@@ -110,6 +116,7 @@ class DeepInversion(keras.Model):
         *,
         transforms=None,
         feature_dropout=None,
+        micro_batch=None,
         jit_compile="auto",
         run_eagerly=False,
         steps_per_execution=10,
@@ -123,6 +130,10 @@ class DeepInversion(keras.Model):
             feature_dropout: Float in [0, 1). Each step the cross-entropy sees
                 only the rest of the features that feed a dense head, so that
                 an image must show all that its class is known by (ours).
+            micro_batch: Int, how many images a replica reads at once; None
+                for all of its share. The statistics stay those of the whole
+                batch, so memory no longer bounds its size; the networks are
+                read forward twice.
             jit_compile: Whether XLA compiles the gradient step; `"auto"` as
                 Keras resolves it: not on the CPU, nor with several replicas.
             run_eagerly: Bool, to debug.
@@ -160,6 +171,7 @@ class DeepInversion(keras.Model):
         self.terms, self._transforms = list(loss), transforms
         self._given_optimizer = optimizer
         self._feature_dropout = feature_dropout
+        self._micro_batch = micro_batch
         self._steps = {}
 
     def fit(
@@ -235,11 +247,14 @@ class DeepInversion(keras.Model):
             saved = checkpoints.load(checkpoint, run)
 
         def save(history):
-            if checkpoint is not None:
+            if checkpoint is None:
+                return
+            state = self._step.state()  # all workers give their rows
+            if self.distribute_strategy.extended.should_checkpoint:
                 past = json.dumps(
                     [history.epoch, history.history], default=float
                 )
-                state = {**self._step.state(), "past": np.array(past)}
+                state["past"] = np.array(past)
                 checkpoints.save(checkpoint, state, run)
 
         def enter(stage):
@@ -252,6 +267,7 @@ class DeepInversion(keras.Model):
                 stack.enter_context(network.open())
             past = json.loads(str(saved["past"])) if saved else [[], {}]
             done = len(past[0])
+            self._require_agreement(done, checkpoint)
             enter(epochs[max(0, done - 1)][0])
             if saved:
                 self._step.restore(saved)
@@ -278,7 +294,7 @@ class DeepInversion(keras.Model):
         for epoch in range(len(history.epoch), len(epochs)):
             stage, first, steps = epochs[epoch]
             if stage != self._stage:
-                images = self._step.images.numpy()
+                images = self._step.gather(self._step.images)
                 enter(stage)
                 self._step.reset(self._resized(images))
             callbacks.params["steps"] = steps
@@ -314,11 +330,11 @@ class DeepInversion(keras.Model):
         return logs
 
     def _raise_not_finite(self, step, logs):
+        rate = keras.ops.convert_to_numpy(self.optimizer.learning_rate)
         raise FloatingPointError(
             f"The loss or the images are not finite at step {step} of stage "
             f"{self._stage}; `images` are those of the step before. Lower the "
-            f"learning rate. Received: {logs}, learning_rate="
-            f"{float(self.optimizer.learning_rate):g}"
+            f"learning rate. Received: {logs}, learning_rate={rate:g}"
         )
 
     def _enter(self, stage, steps, images, keep):
@@ -348,6 +364,7 @@ class DeepInversion(keras.Model):
                 shape=(images, *self._shape_of(stage)),
                 dtype=self.variable_dtype,
                 feature_dropout=dropout,
+                micro_batch=self._micro_batch,
                 keep_best=keep == "best",
                 jit_compile=self.jit_compile,
                 run_eagerly=self.run_eagerly,
@@ -362,7 +379,7 @@ class DeepInversion(keras.Model):
 
     def _noise(self, batch):
         """N(0, 1), each image a function of (seed, batch, index) alone."""
-        shape = self._step.images.shape
+        shape = self._step.shape
         return np.stack(
             [
                 np.random.default_rng(
@@ -373,7 +390,22 @@ class DeepInversion(keras.Model):
         )
 
     def _resized(self, images):
-        return keras.ops.image.resize(images, self._step.images.shape[1:3])
+        return keras.ops.image.resize(images, self._step.shape[1:3])
+
+    def _require_agreement(self, done, checkpoint):
+        """All workers must have found the same state."""
+        strategy = self.distribute_strategy
+        if checkpoint is None or strategy.num_replicas_in_sync == 1:
+            return
+        found = strategy.run(lambda: tf.constant([done, done * done]))
+        count, squares = strategy.reduce("SUM", found, axis=None).numpy()
+        if count * count != squares * strategy.num_replicas_in_sync:
+            raise ValueError(
+                "The workers do not see the same checkpoint: all of them must "
+                "be given one file, on a disk that they share. "
+                f"Received: checkpoint={str(checkpoint)!r}, here after "
+                f"{done} epochs"
+            )
 
     def _fingerprint(self, labels, counts, batch, keep, steps_per_epoch):
         networks = [n for n in (self._teacher, self._student) if n is not None]
@@ -412,8 +444,8 @@ class DeepInversion(keras.Model):
         """The images as pixels: a new uint8 array `(n, height, width, c)`."""
         self._require_step()
         best = self._step.best_images
-        z = self._step.images if best is None else best
-        return self.preprocessing.to_pixels(z.numpy())
+        z = self._step.gather(self._step.images if best is None else best)
+        return self.preprocessing.to_pixels(z)
 
     def _require_step(self):
         if self._step is None:
@@ -437,7 +469,7 @@ class DeepInversion(keras.Model):
 
     def save_own_variables(self, store):
         self._require_step()
-        store["images"] = self._step.images.numpy()
+        store["images"] = self._step.gather(self._step.images)
 
     def load_own_variables(self, store):
         self._require_step()

@@ -8,12 +8,56 @@ from tf_deepinversion.objective import weighted_values
 from tf_deepinversion.transforms import draw
 
 
+def _pieces(share, micro_batch):
+    """In how many pieces a replica reads its share of the images."""
+    if micro_batch is None or micro_batch >= share:
+        return 1
+    if int(micro_batch) != micro_batch or micro_batch < 1:
+        raise ValueError(
+            "`micro_batch` must be a whole number, 1 or more. "
+            f"Received: micro_batch={micro_batch}"
+        )
+    if share % micro_batch:
+        fitting = max(m for m in range(1, micro_batch) if share % m == 0)
+        raise ValueError(
+            f"`micro_batch` must divide the {share} images of a replica: take "
+            f"{fitting}, or another number of labels. "
+            f"Received: micro_batch={micro_batch}"
+        )
+    return share // micro_batch
+
+
+def _keep_apart(optimizer):
+    """Makes each replica's gradient move its own images alone.
+
+    For variables that are the same on all replicas, Keras's optimizers add up
+    the gradients of all; our replicas' images are not the same.
+
+    Raises:
+        ValueError: if the optimizer does what asks for all gradients at once.
+    """
+    for name in (
+        "clipnorm",
+        "global_clipnorm",
+        "gradient_accumulation_steps",
+        "use_ema",
+    ):
+        if getattr(optimizer, name, None):
+            raise ValueError(
+                "Each replica moves its own images, so an optimizer with "
+                f"{name!r} cannot be used with several replicas: leave it "
+                f"out. Received: {name}={getattr(optimizer, name)}"
+            )
+    optimizer._all_reduce_sum_gradients = lambda pairs: pairs
+
+
 class InversionStep:
     """The variables and the graph of one stage, for one shape of batch.
 
-    Replica r of R optimises rows r n/R to (r + 1) n/R of the images. It makes
-    the sums of its rows; the sums of all replicas give the objective of the
-    global batch and, by the chain rule, the gradient of each row.
+    Replica r of R holds and moves rows r n/R to (r + 1) n/R of the images. It
+    makes the sums of its rows; the sums of all replicas, O(channels) numbers,
+    are all that crosses devices: they give the objective of the global batch
+    and, by the chain rule, the gradient of each row.
 
     Args:
         teacher: An open `Classifier`.
@@ -26,6 +70,8 @@ class InversionStep:
         dtype: String, of the images.
         feature_dropout: Float in [0, 1), the share of the features feeding
             the head that each image is asked to do without, every step.
+        micro_batch: Int, how many images a replica reads at once, or None for
+            all of its share.
         keep_best: Bool, whether to keep the images of the smallest loss.
         jit_compile: Bool, whether XLA compiles the gradient.
         run_eagerly: Bool.
@@ -43,6 +89,7 @@ class InversionStep:
         shape,
         dtype="float32",
         feature_dropout=0.0,
+        micro_batch=None,
         keep_best=False,
         jit_compile=False,
         run_eagerly=False,
@@ -56,15 +103,21 @@ class InversionStep:
         self.jit_compile = jit_compile
         self.strategy = tf.distribute.get_strategy()
         self.replicas = self.strategy.num_replicas_in_sync
-        self.images = keras.Variable(
-            tf.zeros(shape, dtype), trainable=True, name="images"
-        )
+        self.shape = tuple(shape)
+        self.share = shape[0] // self.replicas
+        self.pieces = _pieces(self.share, micro_batch)
+        if self.replicas > 1:
+            _keep_apart(optimizer)
+        # A mirrored variable by kind, but every replica has its own rows in
+        # it: nothing here ever copies one replica's to another.
+        rows = tf.zeros((self.share, *shape[1:]), dtype)
+        self.images = keras.Variable(rows, trainable=True, name="images")
         optimizer.build([self.images])
         self._fresh_optimizer = [v.numpy() for v in optimizer.variables]
         self.best_images = self.best_loss = None
         if keep_best:
             self.best_images = keras.Variable(
-                tf.zeros(shape, dtype), trainable=False, name="best_images"
+                rows, trainable=False, name="best_images"
             )
             self.best_loss = keras.Variable(
                 float("inf"), trainable=False, dtype=dtype, name="best_loss"
@@ -82,36 +135,58 @@ class InversionStep:
         self.traces = 0
 
     def reset(self, images):
-        """Starts anew from z, an array of the shape of the images."""
+        """Starts anew from z, an array of the shape of the whole batch."""
         for variable, value in zip(
             self.optimizer.variables, self._fresh_optimizer, strict=True
         ):
             variable.assign(value)
-        self.images.assign(images)
+        self.scatter(self.images, images)
         if self.keep_best:
-            self.best_images.assign(images)
+            self.scatter(self.best_images, images)
             self.best_loss.assign(float("inf"))
 
     def state(self) -> dict:
         """All that a later run needs to go on from here, as arrays."""
-        state = {
-            f"optimizer_{i}": v.numpy()
-            for i, v in enumerate(self.optimizer.variables)
-        }
-        state["images"] = self.images.numpy()
-        if self.keep_best:
-            state["best_images"] = self.best_images.numpy()
-            state["best_loss"] = self.best_loss.numpy()
-        return state
+        variables = self._variables()
+        return {name: self.gather(v) for name, v in variables.items()}
 
     def restore(self, state):
         """Goes on from what `state` gave."""
-        for i, variable in enumerate(self.optimizer.variables):
-            variable.assign(state[f"optimizer_{i}"])
-        self.images.assign(state["images"])
+        for name, variable in self._variables().items():
+            self.scatter(variable, state[name])
+
+    def _variables(self):
+        variables = {
+            f"optimizer_{i}": v for i, v in enumerate(self.optimizer.variables)
+        }
+        variables["images"] = self.images
         if self.keep_best:
-            self.best_images.assign(state["best_images"])
-            self.best_loss.assign(state["best_loss"])
+            variables["best_images"] = self.best_images
+            variables["best_loss"] = self.best_loss
+        return variables
+
+    def gather(self, variable):
+        """The rows of a variable on all replicas, or a scalar, as an array."""
+        if self.replicas == 1 or not len(variable.shape):
+            return variable.numpy()
+        rows = self.strategy.run(lambda: tf.identity(variable.value))
+        return self.strategy.gather(rows, axis=0).numpy()
+
+    def scatter(self, variable, value):
+        """Gives each replica its rows of an array, or a scalar to all."""
+        if self.replicas == 1 or not len(variable.shape):
+            variable.assign(value)
+        else:
+            self.strategy.run(lambda: variable.assign(self._rows(value)))
+
+    def _rows(self, tensor):
+        """The part of a batch, or of a gathered variable, of this replica."""
+        if self.replicas == 1:
+            return tf.convert_to_tensor(tensor)
+        context = tf.distribute.get_replica_context()
+        count = tensor.shape[0] // self.replicas
+        start = context.replica_id_in_sync_group * count
+        return tensor[start : start + count]
 
     def _run(self, first, count, labels, seed):
         """Does `count` steps in the graph; stops at one that is not finite.
@@ -142,16 +217,32 @@ class InversionStep:
         )
 
     def _step(self, step, labels, seed):
-        draws = draw(self.transforms, seed, step, self.images.shape[0])
+        draws = draw(self.transforms, seed, step, self.shape[0])
         if self.feature_dropout:
             draws.append(self._dropout_mask(seed, step))
+        finite, values = self.strategy.run(self._replica_step, (labels, draws))
+        local = self.strategy.experimental_local_results
+        return local(finite)[0], local(values)[0]
+
+    def _dropout_mask(self, seed, step):
+        shape = (self.shape[0], self.teacher.features)
+        key = tf.random.experimental.stateless_fold_in(seed, -1 - step)
+        kept = 1 - self.feature_dropout
+        drawn = tf.random.stateless_uniform(shape, key, alg="philox")
+        return tf.cast(drawn < kept, self.images.dtype) / kept
+
+    def _replica_step(self, labels, draws):
         before = tf.identity(self.images.value)
-        values = self.strategy.run(self._replica_step, (labels, draws))
-        values = self.strategy.experimental_local_results(values)[0]
-        loss = tf.reduce_sum(values)
+        values, gradient = self.gradient(
+            before, self._rows(labels), [self._rows(d) for d in draws]
+        )
+        gradient = tf.ensure_shape(gradient, self.images.shape)
+        self.optimizer.apply([gradient], [self.images])
         after = tf.convert_to_tensor(self.images.value)
+        loss = tf.reduce_sum(values)
         finite = tf.reduce_all(tf.math.is_finite(after))
         finite &= tf.math.is_finite(loss)
+        finite = self._all_reduce(tf.cast(~finite, "float32")) == 0
         self.images.assign(tf.where(finite, self._clip(after), before))
         if self.keep_best:
             better = loss < self.best_loss.value
@@ -161,49 +252,59 @@ class InversionStep:
             self.best_loss.assign(tf.where(better, loss, self.best_loss.value))
         return finite, values
 
-    def _dropout_mask(self, seed, step):
-        shape = (self.images.shape[0], self.teacher.features)
-        key = tf.random.experimental.stateless_fold_in(seed, -1 - step)
-        kept = 1 - self.feature_dropout
-        drawn = tf.random.stateless_uniform(shape, key, alg="philox")
-        return tf.cast(drawn < kept, self.images.dtype) / kept
-
-    def _replica_step(self, labels, draws):
-        share = self.images.shape[0] // self.replicas
-        context = tf.distribute.get_replica_context()
-        start = context.replica_id_in_sync_group * share
-
-        def rows(tensor):
-            if self.replicas == 1:
-                return tf.convert_to_tensor(tensor)
-            return tensor[start : start + share]
-
-        values, gradient = self.gradient(
-            rows(self.images.value), rows(labels), [rows(d) for d in draws]
-        )
-        if self.replicas > 1:
-            # Keras's optimizers add up the gradients of all replicas.
-            after = self.images.shape[0] - share - start
-            gradient = tf.pad(
-                gradient, [(start, after), (0, 0), (0, 0), (0, 0)]
-            )
-            gradient = tf.ensure_shape(gradient, self.images.shape)
-        self.optimizer.apply([gradient], [self.images])
-        return values
-
     def gradient(self, images, labels, draws):
         """The weighted terms of the global batch and the rows' gradient."""
-        if not self.jit_compile:
+        jit, alone = self.jit_compile, self.replicas == 1
+        if self.pieces == 1 and not jit:
             return self._one_pass(images, labels, draws, self._all_reduce)
-        if self.replicas == 1:
+        if self.pieces == 1 and alone:
             return self._compiled_gradient(images, labels, draws)
-        # No collective may stand inside what XLA compiles, so the teacher is
-        # read twice: for the sums, and for their pullback.
-        sums = self._all_reduce(self._compiled_sums(images, labels, draws))
-        values, cotangents = self._objective(sums)
-        return values, self._compiled_pullback(
-            images, labels, draws, cotangents
+        # The objective is one of all the sums, and no collective may stand
+        # inside what XLA compiles: so the teacher is read twice, for the sums
+        # and for their pullback.
+        sums, pullback = self._sums, self._pullback
+        if jit:
+            sums, pullback = self._compiled_sums, self._compiled_pullback
+        batch = (images, labels, draws)
+        total = self._all_reduce(self._sum_of_pieces(sums, batch))
+        values, cotangents = self._objective(total)
+        return values, self._rows_of_pieces(
+            lambda *piece: pullback(*piece, cotangents), batch
         )
+
+    def _sum_of_pieces(self, function, batch):
+        if self.pieces == 1:
+            return function(*batch)
+        cut = tf.nest.map_structure(self._cut, batch)
+
+        def add_piece(i, total):
+            own = function(*tf.nest.map_structure(lambda t: t[i], cut))
+            return i + 1, tf.nest.map_structure(tf.add, total, own)
+
+        first = function(*tf.nest.map_structure(lambda t: t[0], cut))
+        # One at a time, or the memory of all would be held at once.
+        return tf.while_loop(
+            lambda i, total: i < self.pieces,
+            add_piece,
+            (tf.constant(1), first),
+            parallel_iterations=1,
+        )[1]
+
+    def _rows_of_pieces(self, function, batch):
+        if self.pieces == 1:
+            return function(*batch)
+        rows = tf.map_fn(
+            lambda piece: function(*piece),
+            tf.nest.map_structure(self._cut, batch),
+            fn_output_signature=self.images.dtype,
+            parallel_iterations=1,
+        )
+        return tf.reshape(rows, self.images.shape)
+
+    def _cut(self, tensor):
+        tensor = tf.convert_to_tensor(tensor)
+        size = self.share // self.pieces
+        return tf.reshape(tensor, (self.pieces, size, *tensor.shape[1:]))
 
     def _one_pass(self, images, labels, draws, reduce=lambda sums: sums):
         with tf.GradientTape(watch_accessed_variables=False) as tape:

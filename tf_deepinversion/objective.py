@@ -120,6 +120,9 @@ class FeatureStatistics(Term):
             of (var - v)/(v + eps), a number near 1 for noise in any network.
         first_weight: Float, not negative: the factor of the first call, 10 in
             the paper's ImageNet recipe. Defaults to 1.
+        synchronized: Bool. True: the statistics are those of the whole batch.
+            False: each replica, and each micro-batch, is measured by itself,
+            and the distance is the mean of theirs.
 
     Reference:
         - Yin et al., arXiv:1912.08795, eq. 4
@@ -128,7 +131,13 @@ class FeatureStatistics(Term):
     name = "feature_statistics"
     needs_batch_norms = True
 
-    def __init__(self, weight=1.0, normalised=False, first_weight=1.0):
+    def __init__(
+        self,
+        weight=1.0,
+        normalised=False,
+        first_weight=1.0,
+        synchronized=True,
+    ):
         super().__init__(weight)
         if not np.isfinite(first_weight) or first_weight < 0:
             raise ValueError(
@@ -137,6 +146,7 @@ class FeatureStatistics(Term):
             )
         self.normalised = bool(normalised)
         self.first_weight = float(first_weight)
+        self.synchronized = bool(synchronized)
         self._layers = []
 
     def sums(self, view):
@@ -144,9 +154,16 @@ class FeatureStatistics(Term):
         # layers that belong to the sums from here.
         self._layers = [record.layer for record in view.records]
         moments = [feature_statistics.moments(r) for r in view.records]
-        return [tensor for m in moments for tensor in m]
+        sums = [tensor for m in moments for tensor in m]
+        if self.synchronized:
+            return sums
+        own = self._distance(sums)
+        return [own, ops.ones_like(own)]
 
     def value(self, sums):
+        return self._distance(sums) if self.synchronized else mean_value(sums)
+
+    def _distance(self, sums):
         distance = (
             feature_statistics.normalised_distance
             if self.normalised
@@ -165,6 +182,7 @@ class FeatureStatistics(Term):
             **super().get_config(),
             "normalised": self.normalised,
             "first_weight": self.first_weight,
+            "synchronized": self.synchronized,
         }
 
 
