@@ -37,6 +37,8 @@ LAYERS = {
     },
     "makers": {
         "deep_inversion",
+        "fast_inversion",
+        "generator_step",
         "inversion_step",
         "pyramid_adam",
         "recipes",

@@ -3,6 +3,7 @@
 from tf_deepinversion.callbacks import ImageGrid
 from tf_deepinversion.callbacks import Verifier
 from tf_deepinversion.deep_inversion import DeepInversion
+from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.models.pretrained import load_pretrained
 from tf_deepinversion.objective import L2

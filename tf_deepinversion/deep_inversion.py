@@ -354,13 +354,13 @@ class DeepInversion(keras.Model):
             dropout = self._feature_dropout
             if dropout is None:
                 dropout = plan.get("feature_dropout", 0.0)
-            self._steps[key] = InversionStep(
-                self._teacher,
-                self._student,
-                self.preprocessing,
-                self.terms,
-                transforms,
-                optimizer,
+            self._steps[key] = self._make_step(
+                teacher=self._teacher,
+                student=self._student,
+                preprocessing=self.preprocessing,
+                terms=self.terms,
+                transforms=transforms,
+                optimizer=optimizer,
                 shape=(images, *self._shape_of(stage)),
                 dtype=self.variable_dtype,
                 feature_dropout=dropout,
@@ -372,6 +372,9 @@ class DeepInversion(keras.Model):
         self._stage, self._step = stage, self._steps[key]
         self.optimizer = self._step.optimizer
 
+    def _make_step(self, **kwargs):
+        return InversionStep(**kwargs)
+
     def _shape_of(self, stage):
         height, width, channels = self._teacher.image_shape
         scale = self.recipe["stages"][stage]["scale"]
@@ -379,7 +382,7 @@ class DeepInversion(keras.Model):
 
     def _noise(self, batch):
         """N(0, 1), each image a function of (seed, batch, index) alone."""
-        shape = self._step.shape
+        shape = self._step.start_shape
         return np.stack(
             [
                 np.random.default_rng(
@@ -409,8 +412,10 @@ class DeepInversion(keras.Model):
 
     def _fingerprint(self, labels, counts, batch, keep, steps_per_epoch):
         networks = [n for n in (self._teacher, self._student) if n is not None]
+        description, arrays = self._identity()
         return checkpoints.fingerprint(
             {
+                **description,
                 "recipe": self.recipe,
                 "terms": [(t.name, t.get_config()) for t in self.terms],
                 "transforms": self._transforms
@@ -426,8 +431,16 @@ class DeepInversion(keras.Model):
                 "keep": keep,
                 "dtype": self.variable_dtype,
             },
-            [labels, *(w for n in networks for w in n.model.get_weights())],
+            [
+                labels,
+                *(w for n in networks for w in n.model.get_weights()),
+                *arrays,
+            ],
         )
+
+    def _identity(self):
+        """What else a run depends on: a description and arrays."""
+        return {}, []
 
     @property
     def teacher(self) -> keras.Model:
@@ -453,7 +466,7 @@ class DeepInversion(keras.Model):
 
     @property
     def trainable_variables(self):
-        return [] if self._step is None else [self._step.images]
+        return [] if self._step is None else self._step.moved
 
     @property
     def trainable_weights(self):

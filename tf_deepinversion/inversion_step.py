@@ -112,7 +112,8 @@ class InversionStep:
         # it: nothing here ever copies one replica's to another.
         rows = tf.zeros((self.share, *shape[1:]), dtype)
         self.images = keras.Variable(rows, trainable=True, name="images")
-        optimizer.build([self.images])
+        self.moved = self._make_moved()
+        optimizer.build(self.moved)
         self._fresh_optimizer = [v.numpy() for v in optimizer.variables]
         self.best_images = self.best_loss = None
         if keep_best:
@@ -134,16 +135,28 @@ class InversionStep:
             self.run = tf.function(self._run, autograph=False)
         self.traces = 0
 
-    def reset(self, images):
-        """Starts anew from z, an array of the shape of the whole batch."""
+    @property
+    def start_shape(self):
+        """Of the noise that a run starts from."""
+        return self.shape
+
+    def _make_moved(self):
+        """The variables that the optimizer moves."""
+        return [self.images]
+
+    def reset(self, start):
+        """Starts anew from an array of `start_shape`: here, from the images."""
         for variable, value in zip(
             self.optimizer.variables, self._fresh_optimizer, strict=True
         ):
             variable.assign(value)
-        self.scatter(self.images, images)
+        self._set_start(start)
         if self.keep_best:
-            self.scatter(self.best_images, images)
+            self.best_images.assign(self.images)
             self.best_loss.assign(float("inf"))
+
+    def _set_start(self, images):
+        self.scatter(self.images, images)
 
     def state(self) -> dict:
         """All that a later run needs to go on from here, as arrays."""
@@ -233,24 +246,34 @@ class InversionStep:
 
     def _replica_step(self, labels, draws):
         before = tf.identity(self.images.value)
-        values, gradient = self.gradient(
-            before, self._rows(labels), [self._rows(d) for d in draws]
+        images, moved, values, finite = self._move(
+            self._rows(labels), [self._rows(d) for d in draws]
         )
-        gradient = tf.ensure_shape(gradient, self.images.shape)
-        self.optimizer.apply([gradient], [self.images])
-        after = tf.convert_to_tensor(self.images.value)
         loss = tf.reduce_sum(values)
-        finite = tf.reduce_all(tf.math.is_finite(after))
         finite &= tf.math.is_finite(loss)
         finite = self._all_reduce(tf.cast(~finite, "float32")) == 0
-        self.images.assign(tf.where(finite, self._clip(after), before))
+        self.images.assign(tf.where(finite, self._clip(moved), before))
         if self.keep_best:
             better = loss < self.best_loss.value
             self.best_images.assign(
-                tf.where(better, before, self.best_images.value)
+                tf.where(better, images, self.best_images.value)
             )
             self.best_loss.assign(tf.where(better, loss, self.best_loss.value))
         return finite, values
+
+    def _move(self, labels, draws):
+        """Moves the variables down the gradient.
+
+        Returns:
+            The images whose gradient it was; those there are now; the weighted
+            terms of the former; whether all variables are finite.
+        """
+        images = tf.identity(self.images.value)
+        values, gradient = self.gradient(images, labels, draws)
+        gradient = tf.ensure_shape(gradient, self.images.shape)
+        self.optimizer.apply([gradient], self.moved)
+        moved = tf.convert_to_tensor(self.images.value)
+        return images, moved, values, tf.reduce_all(tf.math.is_finite(moved))
 
     def gradient(self, images, labels, draws):
         """The weighted terms of the global batch and the rows' gradient."""

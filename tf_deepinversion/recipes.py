@@ -80,6 +80,31 @@ RECIPES = {
     },
     "imagenet_20k": {**_IMAGENET, "stages": [_imagenet_stage(20000, 1.0, 30)]},
     # For small images: docs/inversion.md says how these were chosen.
+    # For `FastInversion` on small images: a generator's.
+    "fast": {
+        "source": "ours, after arXiv:2112.06253",
+        "batch_size": 256,
+        "loss": [
+            ("CrossEntropy", {"weight": 16.0}),
+            ("FeatureStatistics", {"weight": 1.0}),
+        ],
+        "competition": 1.0,
+        "stages": [
+            {
+                "steps": 500,
+                "scale": 1.0,
+                "transforms": [
+                    ("Shift", {"pixels": 2}),
+                    ("HorizontalFlip", {}),
+                ],
+                "feature_dropout": 0.6,
+                "optimizer": ("Adam", {"beta_1": 0.5}),
+                "learning_rate": 3e-3,
+                "warmup_steps": 0,
+                "decay": "cosine",
+            }
+        ],
+    },
     "ours": {
         "source": "ours",
         "batch_size": 256,

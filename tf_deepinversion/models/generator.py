@@ -1,0 +1,70 @@
+"""A network that draws images of given classes from random latents."""
+
+import math
+
+import keras
+from keras import layers
+
+
+def Generator(
+    image_shape, classes, latents=64, width=128, seed=0, name="generator"
+) -> keras.Model:
+    """From latents and classes to images.
+
+    A dense layer makes a small map, as many nearest-neighbour doublings as
+    lead from about 7 pixels to the size of the image enlarge it, each followed
+    by a 3x3 convolution, BatchNormalization and a leaky ReLU, with half the
+    channels of the one before. Convolutions shared by all places and images
+    are a strong prior: what is drawn hangs together.
+
+    Args:
+        image_shape: Tuple `(height, width, channels)`.
+        classes: Int, at least 1.
+        latents: Int, numbers that tell images of one class apart.
+        width: Int, channels after the first doubling.
+        seed: Int, of the initial weights.
+        name: String.
+
+    Returns:
+        A functional `keras.Model` from `(batch, latents + classes)`, N(0, 1)
+        numbers and a one-hot class, to images in [0, 1].
+    """
+    height, breadth, channels = image_shape
+    levels = max(1, round(math.log2(min(height, breadth) / 7)))
+    start = [-(-size // 2**levels) for size in (height, breadth)]
+    seeds = iter(range(1000 * seed, 1000 * (seed + 1)))
+
+    def initial():
+        return keras.initializers.HeNormal(seed=next(seeds))
+
+    def activated(x):
+        x = layers.BatchNormalization(momentum=0.9)(x)
+        return layers.LeakyReLU(0.2)(x)
+
+    inputs = keras.Input((latents + classes,))
+    x = layers.Dense(
+        start[0] * start[1] * 2 * width,
+        use_bias=False,
+        kernel_initializer=initial(),
+    )(inputs)
+    x = activated(layers.Reshape((*start, 2 * width))(x))
+    for level in range(levels):
+        x = layers.UpSampling2D()(x)
+        x = layers.Conv2D(
+            max(8, width // 2**level),
+            3,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=initial(),
+        )(x)
+        x = activated(x)
+    x = layers.Conv2D(
+        channels,
+        3,
+        padding="same",
+        kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
+    )(x)
+    over = [s * 2**levels - size for s, size in zip(start, (height, breadth))]
+    if any(over):
+        x = layers.Cropping2D(((0, over[0]), (0, over[1])))(x)
+    return keras.Model(inputs, layers.Activation("sigmoid")(x), name=name)
