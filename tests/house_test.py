@@ -34,6 +34,9 @@ LAYERS = {
         "metrics",
         "models",
         "objective",
+        "pool",
+        "pool_folder",
+        "records",
     },
     "makers": {
         "deep_inversion",

@@ -68,6 +68,13 @@ MUTANTS = [
     ("preprocessing.py", "np.rint(z * self.std + self.mean)", "np.floor(z * self.std + self.mean)", "preprocessing"),
     ("metrics.py", "ddof=1", "ddof=0", "metrics"),
     ("checkpoint.py", "if header.get(\"format\") != FORMAT or header.get(\"run\") != run:", "if header.get(\"format\") != FORMAT:", "checkpoint resume"),
+    # What is made is kept.
+    ("records.py", "images.get(shard_name(i), 0)", "images.get(shard_name(i), 1)", "records"),
+    ("pool.py", "apply_default_optimizations = False", "apply_default_optimizations = True", "pool"),
+    ("pool.py", "default_rng((seed, step))", "default_rng((seed, 0))", "pool"),
+    ("pool_folder.py", "if found != shard[\"sha256\"]:", "if found == \"no file\":", "pool"),
+    ("pool_folder.py", "if not (self._path / n).exists()", "if n", "pool"),
+    ("pool_folder.py", "fcntl.LOCK_EX", "fcntl.LOCK_SH", "pool"),
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from tf_deepinversion.objective import Competition
 from tf_deepinversion.objective import CrossEntropy
 from tf_deepinversion.objective import FeatureStatistics
 from tf_deepinversion.objective import TotalVariation
+from tf_deepinversion.pool import Pool
 from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.pyramid_adam import PyramidAdam
 from tf_deepinversion.recipes import RECIPES
