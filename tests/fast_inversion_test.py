@@ -22,6 +22,7 @@ def fast(teacher=None, **kwargs):
         teacher or tiny_teacher(),
         NORMALISED,
         generator=Generator(SHAPE, CLASSES, latents=5, width=8),
+        latent_scale=0.5,
         **kwargs,
     )
 
@@ -45,7 +46,7 @@ def drawn(generator, latents):
 
 
 def noise(batch=0, seed=0):
-    return np.stack(
+    return np.float32(0.5) * np.stack(
         [
             np.random.default_rng((seed, batch, i)).standard_normal(
                 5, "float32"

@@ -46,7 +46,14 @@ LAYERS = {
         "pyramid_adam",
         "recipes",
     },
-    "applications": {"callbacks", "demo", "pictures", "report"},
+    "applications": {
+        "callbacks",
+        "demo",
+        "distill",
+        "distillation",
+        "pictures",
+        "report",
+    },
     "public names": {"__init__"},
 }
 

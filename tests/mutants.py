@@ -42,7 +42,7 @@ MUTANTS = [
     ("reading.py", "return self._kept", "return \"float32\"", "reading"),
     ("reading.py", "if own.quantization_mode or not floating:", "if not floating:", "reading"),
     # What the loop sees and does.
-    ("classifier.py", "self.model(inputs, training=False)", "self.model(inputs, training=True)", "classifier"),
+    ("classifier.py", "self.model(inputs, training=training)", "self.model(inputs)", "classifier"),
     ("classifier.py", "logits = call.inputs", "logits = call.outputs", "classifier"),
     ("classifier.py", "tf.GradientTape(watch_accessed_variables=False)", "tf.GradientTape()", "zoo"),
     ("classifier.py", "if head.layer.bias is not None", "if head.layer.bias is None", "classifier"),
@@ -58,7 +58,7 @@ MUTANTS = [
     ("inversion_step.py", "tf.where(better, before, self.best_images.value)", "tf.where(better, after, self.best_images.value)", "deep_inversion"),
     ("inversion_step.py", "tf.where(finite, self._clip(after), before)", "tf.where(finite, after, before)", "deep_inversion"),
     ("inversion_step.py", "for name, variable in self._variables().items():", "for name, variable in list(self._variables().items())[:-1]:", "resume"),
-    ("generator_step.py", "latents / self.latent_rate", "latents", "fast_inversion"),
+    ("generator_step.py", "self.latent_scale * noise / self.latent_rate", "self.latent_scale * noise", "fast_inversion"),
     ("generator_step.py", "output_gradients=gradient", "output_gradients=tf.sign(gradient)", "fast_inversion"),
     ("fast_inversion.py", "old + self._meta_rate * (new - old)", "new", "fast_inversion"),
     ("transforms.py", "_gather_rolled(upstream, -shifts)", "_gather_rolled(upstream, shifts)", "transforms"),

@@ -1,8 +1,12 @@
 """Data-free knowledge transfer from trained Keras classifiers."""
 
 from tf_deepinversion.callbacks import ImageGrid
+from tf_deepinversion.callbacks import RefreshPool
 from tf_deepinversion.callbacks import Verifier
 from tf_deepinversion.deep_inversion import DeepInversion
+from tf_deepinversion.distill import distill
+from tf_deepinversion.distillation import Distillation
+from tf_deepinversion.distillation import SoftenedKL
 from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.models.pretrained import load_pretrained

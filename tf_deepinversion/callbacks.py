@@ -1,11 +1,13 @@
-"""Keras callbacks that watch an inversion."""
+"""Keras callbacks: they watch an inversion, and feed a student from one."""
 
 import pathlib
+import time
 
 import keras
 import numpy as np
 
 from tf_deepinversion import metrics
+from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.pictures import grid
 from tf_deepinversion.pictures import save_png
 
@@ -84,3 +86,79 @@ class Verifier(keras.callbacks.Callback):
             logs[f"{name}_accuracy"] = metrics.accuracy(
                 network, images, labels, self.preprocessing.get(name)
             )
+
+
+class RefreshPool(keras.callbacks.Callback):
+    """Adds synthesised images to a pool before each epoch of a student.
+
+    Made for `Distillation.fit(pool.dataset(...), steps_per_epoch=N)`: every N
+    steps there are new images, made with the student as it then is.
+
+    Args:
+        pool: A `Pool`.
+        synthesizer: A `DeepInversion` or `FastInversion`; with `student=` the
+            one in training, it looks for images on which that still differs.
+        images: Int, how many a batch, of balanced classes.
+        steps: Int, of the synthesizer for each batch; None for its recipe's.
+        batches: Int, how many batches before each epoch.
+        first: Int, how many batches before the first epoch.
+        first_steps: Int, the steps of the very first batch, in which a
+            generator learns most.
+
+    Attributes:
+        seconds: Float, spent on synthesis so far.
+
+    Raises:
+        ValueError: if a number is not whole and at least 1.
+    """
+
+    def __init__(
+        self,
+        pool,
+        synthesizer,
+        images=256,
+        steps=None,
+        batches=1,
+        first=1,
+        first_steps=None,
+    ):
+        super().__init__()
+        for name, value in (
+            ("images", images),
+            ("batches", batches),
+            ("first", first),
+            ("steps", steps or 1),
+            ("first_steps", first_steps or 1),
+        ):
+            if int(value) != value or value < 1:
+                raise ValueError(
+                    f"`{name}` must be a whole number, 1 or more. "
+                    f"Received: {name}={value}"
+                )
+        self.pool, self.synthesizer = pool, synthesizer
+        self.images, self.steps = images, steps
+        self.batches, self.first = batches, first
+        self.first_steps = first_steps or steps
+        self.seconds = 0.0
+        self.next_batch = 0
+
+    def batches_before(self, epoch) -> int:
+        """How many batches the first `epoch` epochs have asked for."""
+        return self.first + (epoch - 1) * self.batches if epoch else 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        begin = time.monotonic()
+        labels = balanced_labels(self.synthesizer.classes, self.images)
+        while self.next_batch < self.batches_before(epoch + 1):
+            batch = self.next_batch
+            self.synthesizer.fit(
+                labels,
+                self.first_steps if batch == 0 else self.steps,
+                batch=batch,
+                verbose=0,
+            )
+            # Made again after an interruption, a batch may be there already.
+            if batch == self.pool.batches:
+                self.pool.add(self.synthesizer.images, self.synthesizer.labels)
+            self.next_batch += 1
+        self.seconds += time.monotonic() - begin

@@ -174,11 +174,12 @@ class Classifier:
         ):
             yield self
 
-    def __call__(self, inputs):
-        """Calls the open model in inference mode.
+    def __call__(self, inputs, training=False):
+        """Calls the open model, in inference mode unless told otherwise.
 
         Args:
             inputs: Tensor `(batch, *image_shape)`, as the model is fed.
+            training: Bool.
 
         Returns:
             A pair: logits `(batch, classes)` in float32 or float64, and the
@@ -187,7 +188,7 @@ class Classifier:
         Raises:
             ValueError: if the model's output is not one tensor of that shape.
         """
-        logits, records, _ = self._read(inputs)
+        logits, records, _ = self._read(inputs, training)
         return logits, records
 
     def with_dropout(self, inputs, mask):
@@ -210,11 +211,11 @@ class Classifier:
             masked = masked + keras.ops.cast(head.layer.bias, features.dtype)
         return logits, records, masked
 
-    def _read(self, inputs):
+    def _read(self, inputs, training=False):
         """Logits, the calls of the BNs, and the call of the dense head."""
         with reading(self.model, self._policy), collect() as calls:
-            # Explicitly not training: a call inherits the caller's phase.
-            result = self.model(inputs, training=False)
+            # Explicitly: a call inherits its caller's phase.
+            result = self.model(inputs, training=training)
         if not hasattr(result, "shape") or len(result.shape) != 2:
             raise ValueError(
                 "Expected a model with one output of shape (batch, classes). "

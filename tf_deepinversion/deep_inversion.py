@@ -424,7 +424,7 @@ class DeepInversion(keras.Model):
                 ],
                 "feature_dropout": self._feature_dropout,
                 "optimizer": self._given_optimizer
-                and self._given_optimizer.get_config(),
+                and {**self._given_optimizer.get_config(), "name": None},
                 "preprocessing": self.preprocessing.get_config(),
                 "steps": [counts, steps_per_epoch],
                 "seed": [self.seed, batch],
@@ -451,6 +451,16 @@ class DeepInversion(keras.Model):
     def classes(self) -> int:
         """How many classes the teacher tells apart."""
         return self._teacher.classes
+
+    @property
+    def image_shape(self) -> tuple:
+        """(height, width, channels) of the images."""
+        return self._teacher.image_shape
+
+    @property
+    def carried(self) -> list:
+        """The variables that one batch leaves to the next: here, none."""
+        return []
 
     @property
     def images(self) -> np.ndarray:

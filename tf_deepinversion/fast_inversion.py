@@ -18,6 +18,8 @@ class FastInversion(DeepInversion):
             other arguments.
         generator: A `keras.Model` from `(batch, latents + classes)` to images
             in [0, 1]; None for a new `Generator`.
+        latent_scale: Float, positive, the standard deviation of the latents
+            at first: the smaller, the more alike are the images of a class.
         latent_rate: Float, positive, how much faster than the generator's
             weights the latents are learnt.
         meta_rate: Float in (0, 1], how far the generator goes from what it was
@@ -49,7 +51,8 @@ class FastInversion(DeepInversion):
         preprocessing=None,
         *,
         generator=None,
-        latent_rate=5.0,
+        latent_scale=0.3,
+        latent_rate=1.0,
         meta_rate=1.0,
         recipe="fast",
         seed=0,
@@ -66,6 +69,7 @@ class FastInversion(DeepInversion):
                 "replicas"
             )
         for name, value, most in (
+            ("latent_scale", latent_scale, float("inf")),
             ("latent_rate", latent_rate, float("inf")),
             ("meta_rate", meta_rate, 1),
         ):
@@ -85,7 +89,13 @@ class FastInversion(DeepInversion):
                 f"Received: from {inputs} to {outputs}"
             )
         self.generator = generator
-        self._latent_rate, self._meta_rate = latent_rate, meta_rate
+        self._rates = {"latent_scale": latent_scale, "latent_rate": latent_rate}
+        self._meta_rate = meta_rate
+
+    @property
+    def carried(self) -> list:
+        """The variables that one batch leaves to the next: the generator's."""
+        return self.generator.variables
 
     def fit(self, *args, **kwargs):
         """As `DeepInversion.fit`; the generator keeps what it learns.
@@ -107,10 +117,8 @@ class FastInversion(DeepInversion):
         return history
 
     def _make_step(self, **kwargs):
-        return GeneratorStep(
-            generator=self.generator, latent_rate=self._latent_rate, **kwargs
-        )
+        return GeneratorStep(generator=self.generator, **self._rates, **kwargs)
 
     def _identity(self):
-        rates = [self._latent_rate, self._meta_rate]
-        return {"rates": rates}, self.generator.get_weights()
+        description = {**self._rates, "meta_rate": self._meta_rate}
+        return description, self.generator.get_weights()

@@ -15,12 +15,14 @@ class GeneratorStep(InversionStep):
     Args:
         *args: As for `InversionStep`.
         generator: A `keras.Model`, see `Generator`.
+        latent_scale: Float, the standard deviation of the latents at first.
         latent_rate: Float, how much faster than weights latents are learnt.
         **kwargs: As for `InversionStep`.
     """
 
-    def __init__(self, *args, generator, latent_rate, **kwargs):
-        self.generator, self.latent_rate = generator, latent_rate
+    def __init__(self, *args, generator, latent_scale, latent_rate, **kwargs):
+        self.generator = generator
+        self.latent_scale, self.latent_rate = latent_scale, latent_rate
         super().__init__(*args, **kwargs)
 
     @property
@@ -35,8 +37,8 @@ class GeneratorStep(InversionStep):
         )
         return [self.latents, *self.generator.trainable_variables]
 
-    def _set_start(self, latents):
-        self.latents.assign(latents / self.latent_rate)
+    def _set_start(self, noise):
+        self.latents.assign(self.latent_scale * noise / self.latent_rate)
 
     def _variables(self):
         weights = enumerate(self.generator.variables)

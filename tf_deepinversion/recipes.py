@@ -85,7 +85,7 @@ RECIPES = {
         "source": "ours, after arXiv:2112.06253",
         "batch_size": 256,
         "loss": [
-            ("CrossEntropy", {"weight": 16.0}),
+            ("CrossEntropy", {"weight": 8.0}),
             ("FeatureStatistics", {"weight": 1.0}),
         ],
         "competition": 1.0,
@@ -97,7 +97,7 @@ RECIPES = {
                     ("Shift", {"pixels": 2}),
                     ("HorizontalFlip", {}),
                 ],
-                "feature_dropout": 0.6,
+                "feature_dropout": 0.5,
                 "optimizer": ("Adam", {"beta_1": 0.5}),
                 "learning_rate": 3e-3,
                 "warmup_steps": 0,

@@ -3,6 +3,7 @@
 from tf_deepinversion.models.pretrained import PRETRAINED
 from tf_deepinversion.models.pretrained import load_pretrained
 from tf_deepinversion.models.pretrained import sha256_of_file
+from tf_deepinversion.models.resnet import ResNet14
 from tf_deepinversion.models.resnet import ResNet18
 from tf_deepinversion.models.resnet import ResNet20
 from tf_deepinversion.models.resnet import ResNet32
@@ -13,6 +14,7 @@ from tf_deepinversion.models.vgg import VGG11BN
 
 __all__ = [
     "PRETRAINED",
+    "ResNet14",
     "ResNet18",
     "ResNet20",
     "ResNet32",

@@ -64,7 +64,6 @@ def Generator(
         padding="same",
         kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
     )(x)
-    over = [s * 2**levels - size for s, size in zip(start, (height, breadth))]
-    if any(over):
-        x = layers.Cropping2D(((0, over[0]), (0, over[1])))(x)
+    over = [(0, -size % 2**levels) for size in (height, breadth)]
+    x = layers.Cropping2D(over)(x)
     return keras.Model(inputs, layers.Activation("sigmoid")(x), name=name)

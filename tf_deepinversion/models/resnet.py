@@ -92,6 +92,7 @@ def _network(depth, blocks, default_width):
     return build
 
 
+ResNet14 = _network(14, (2, 2, 2), 16)
 ResNet20 = _network(20, (3, 3, 3), 16)
 ResNet32 = _network(32, (5, 5, 5), 16)
 ResNet44 = _network(44, (7, 7, 7), 16)

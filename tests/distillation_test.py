@@ -1,0 +1,303 @@
+"""A student learns from a pool that grows; interrupted, the same student."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from deep_inversion_test import NORMALISED
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import learned_teacher
+from tiny import tiny_teacher
+
+from tf_deepinversion import DeepInversion
+from tf_deepinversion import FastInversion
+from tf_deepinversion import HorizontalFlip
+from tf_deepinversion import Pool
+from tf_deepinversion import Preprocessing
+from tf_deepinversion import RefreshPool
+from tf_deepinversion.distill import TrainingState
+from tf_deepinversion.distill import default_optimizer
+from tf_deepinversion.distill import distill
+from tf_deepinversion.distillation import Distillation
+from tf_deepinversion.distillation import SoftenedKL
+from tf_deepinversion.models.generator import Generator
+
+RANDOM = np.random.default_rng(0)
+PIXELS = RANDOM.integers(0, 256, (6, *SHAPE), "uint8")
+LABELS = RANDOM.integers(0, CLASSES, 6)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def kl(t, s, temperature):
+    p, q = softmax(t / temperature), softmax(s / temperature)
+    return temperature**2 * np.sum(p * np.log(p / q), -1)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
+def test_softened_kl(temperature):
+    t, s = RANDOM.normal(size=(2, 5, 7)) * 3
+    loss = SoftenedKL(temperature)
+    np.testing.assert_allclose(
+        loss(t, s), kl(t, s, temperature).mean(), rtol=1e-6
+    )
+    assert float(loss(t, t + 2.5)) == pytest.approx(
+        0, abs=1e-7 * temperature**2
+    )
+    again = keras.losses.deserialize(
+        json.loads(json.dumps(keras.losses.serialize(loss)))
+    )
+    assert again.temperature == temperature
+
+
+def test_softened_kl_is_finite_for_certain_teachers():
+    t, s = np.array([[200.0, -200.0]]), np.array([[-200.0, 200.0]])
+    assert float(SoftenedKL(1.0)(t, s)) == pytest.approx(400)
+    with pytest.raises(ValueError, match="positive. Received: temperature=0"):
+        SoftenedKL(0)
+
+
+def test_it_is_the_loss_that_keras_s_own_distiller_needs():
+    """Whose default, given by name, takes the KL of raw logits."""
+    teacher, student = tiny_teacher(0), tiny_teacher(1)
+    x = NORMALISED.normalise(PIXELS)
+    t, s = (net(x, training=False).numpy() for net in (teacher, student))
+
+    def loss_of(loss):
+        distiller = keras.distillation.Distiller(
+            teacher=teacher,
+            student=student,
+            distillation_losses=keras.distillation.LogitsDistillation(
+                temperature=1.0, loss=loss
+            ),
+            student_loss_weight=0.0,
+        )
+        distiller.compile(
+            optimizer="sgd",
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        return distiller.evaluate(x, LABELS, verbose=0, return_dict=True)
+
+    found = loss_of(SoftenedKL(2.0))["loss"]
+    assert found == pytest.approx(kl(t, s, 2.0).mean(), rel=1e-4)
+    if keras.version().startswith("3.15."):
+        broken = loss_of("kl_divergence")["loss"]
+        assert abs(broken / kl(t, s, 1.0).mean() - 1) > 0.1
+
+
+def train_once(model, optimizer, images):
+    model.compile(optimizer=optimizer)
+    return model.fit(images, epochs=1, verbose=0, batch_size=len(images))
+
+
+@pytest.mark.parametrize("ending", [None, "softmax"])
+def test_one_step_follows_the_gradient_of_the_divergence(ending):
+    teacher = tiny_teacher(0, activation=ending)
+    student = tiny_teacher(1, activation=ending)
+    twin = tiny_teacher(1)
+    for network in (student, twin):  # so that no moving statistics move
+        for layer in network.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+    model = Distillation(
+        teacher, student, NORMALISED, temperature=3.0, transforms=[]
+    )
+    logits = tiny_teacher(0)(NORMALISED.normalise(PIXELS), training=False)
+    with tf.GradientTape() as tape:
+        s = twin(NORMALISED.normalise(PIXELS), training=True)
+        p = tf.nn.softmax(logits / 3.0)
+        q = tf.nn.softmax(s / 3.0)
+        loss = 9 * tf.reduce_mean(
+            tf.reduce_sum(p * (tf.math.log(p) - tf.math.log(q)), -1)
+        )
+    gradients = tape.gradient(loss, twin.trainable_variables)
+    before = [v.numpy() for v in student.trainable_variables]
+    teacher_before = teacher.get_weights()
+    history = train_once(model, keras.optimizers.SGD(1.0), PIXELS)
+    assert history.history["loss"][0] == pytest.approx(float(loss), rel=1e-4)
+    for old, new, g in zip(
+        before, student.trainable_variables, gradients, strict=True
+    ):
+        np.testing.assert_allclose(old - new.numpy(), g, rtol=1e-3, atol=1e-5)
+    for a, b in zip(teacher_before, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_evaluation_on_labelled_images():
+    teacher, student = learned_teacher(0), learned_teacher(1)
+    model = Distillation(teacher, student, NORMALISED)
+    model.compile(optimizer="sgd")
+    found = model.evaluate(PIXELS, LABELS, verbose=0, return_dict=True)
+    x = NORMALISED.normalise(PIXELS)
+    t, s = (
+        net(x, training=False).numpy().argmax(-1) for net in (teacher, student)
+    )
+    assert found["accuracy"] == pytest.approx((s == LABELS).mean())
+    assert found["agreement"] == pytest.approx((s == t).mean())
+
+
+def test_a_student_may_be_fed_otherwise_and_have_another_size():
+    teacher = tiny_teacher()
+    inputs = keras.Input((4, 4, 1))
+    x = keras.layers.Flatten()(inputs)
+    student = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
+    unit = Preprocessing(127.5, 127.5, (0, 1))
+    model = Distillation(
+        teacher, student, NORMALISED, student_preprocessing=unit
+    )
+    small = tf.image.resize(PIXELS.astype("float32"), (4, 4)) / 255
+    np.testing.assert_allclose(
+        model(PIXELS), student(small), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_subclassed_student_learns():
+    class Student(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.flat = keras.layers.Flatten()
+            self.head = keras.layers.Dense(CLASSES)
+
+        def call(self, x, training=False):
+            return self.head(self.flat(x))
+
+    model = Distillation(
+        learned_teacher(),
+        Student(),
+        NORMALISED,
+        student_preprocessing=NORMALISED,
+        student_shape=SHAPE,
+        transforms=[HorizontalFlip()],
+    )
+    model.compile(optimizer=keras.optimizers.Adam(0.02))
+    loss = model.fit(PIXELS, epochs=60, verbose=0).history["loss"]
+    assert loss[-1] < 0.5 * loss[0]
+
+
+def run(folder, rounds=4, stop=None, seed=0):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == stop:
+                raise KeyboardInterrupt
+
+    teacher, student = learned_teacher(), tiny_teacher(1)
+    synthesizer = FastInversion(
+        teacher,
+        NORMALISED,
+        generator=Generator(SHAPE, CLASSES, latents=4, width=8),
+        student=student,
+        seed=seed,
+    )
+    _, history, pool = distill(
+        teacher,
+        student,
+        synthesizer,
+        rounds=rounds,
+        steps_per_round=3,
+        batch_size=4,
+        refresh={"images": 6, "steps": 2, "first": 2, "first_steps": 3},
+        capacity=24,
+        folder=folder,
+        seed=seed,
+        callbacks=[Stop()],
+        verbose=0,
+        preprocessing=NORMALISED,
+        student_preprocessing=NORMALISED,
+    )
+    images = pool.images
+    pool.close()
+    return student.get_weights(), history, images
+
+
+def test_interrupted_it_goes_on_to_the_same_student(tmp_path):
+    weights, history, images = run(tmp_path / "whole")
+    assert len(history["loss"]) == 4 and len(images) == 24
+    # Interrupted after the pool has grown, before the state is saved.
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "part", stop=2)
+    weights2, history2, images2 = run(tmp_path / "part")
+    np.testing.assert_array_equal(images, images2)
+    for a, b in zip(weights, weights2, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert history["loss"] == history2["loss"]
+
+
+def test_the_folder_of_another_run_is_refused(tmp_path):
+    run(tmp_path, rounds=1)
+    with pytest.raises(ValueError, match="another run"):
+        run(tmp_path, rounds=2)
+
+
+def test_a_pool_is_refreshed_by_the_numbers_that_were_asked_for():
+    pool = Pool(100, SHAPE, CLASSES)
+    asked = []
+
+    class Maker:
+        classes = CLASSES
+
+        def fit(self, labels, steps, batch, verbose):
+            asked.append((batch, steps, len(labels)))
+            self.labels, self.images = labels, PIXELS[: len(labels)]
+
+    refresh = RefreshPool(
+        pool, Maker(), images=3, steps=7, batches=2, first=1, first_steps=9
+    )
+    refresh.on_epoch_begin(0)
+    assert asked == [(0, 9, 3)] and len(pool) == 3
+    refresh.on_epoch_begin(1)
+    assert asked[1:] == [(1, 7, 3), (2, 7, 3)] and pool.batches == 3
+    np.testing.assert_array_equal(pool.labels, [0, 1, 2] * 3)
+
+
+def test_adaptive_deep_inversion_feeds_a_student():
+    teacher, student = learned_teacher(), tiny_teacher(1)
+    synthesizer = DeepInversion(teacher, NORMALISED, student=student)
+    _, history, pool = distill(
+        teacher,
+        student,
+        synthesizer,
+        rounds=2,
+        steps_per_round=2,
+        batch_size=4,
+        refresh={"images": 6, "steps": 3},
+        verbose=0,
+        preprocessing=NORMALISED,
+        student_preprocessing=NORMALISED,
+    )
+    assert len(pool) == 12 and len(history["agreement"]) == 2
+    assert (pool.images[:6] != pool.images[6:]).mean() > 0.5
+
+
+def test_the_learning_rate_rises_and_falls():
+    rate = default_optimizer(1000, 0.3)._learning_rate
+    assert float(rate(0)) == 0
+    assert float(rate(50)) == pytest.approx(0.15)
+    assert float(rate(100)) == pytest.approx(0.3)
+    assert float(rate(550)) == pytest.approx(0.15, rel=1e-3)
+    assert float(rate(1000)) == pytest.approx(0, abs=1e-7)
+
+
+def test_bad_arguments(tmp_path):
+    teacher = tiny_teacher()
+    other = keras.Sequential(
+        [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(4)]
+    )
+    with pytest.raises(ValueError, match="same classes. Received: 3 and 4"):
+        Distillation(teacher, other, NORMALISED)
+    with pytest.raises(ValueError, match="`rounds` must be.*rounds=0"):
+        distill(teacher, tiny_teacher(1), rounds=0)
+    with pytest.raises(ValueError, match="`images` must be.*images=0"):
+        RefreshPool(None, None, images=0)
+    path = tmp_path / "state.npz"
+    variable = keras.Variable(1.0)
+    TrainingState(path, [variable], "run").on_epoch_end(0)
+    content = path.read_bytes()
+    path.write_bytes(content[:-30])
+    with pytest.raises(ValueError, match="damaged"):
+        TrainingState(path, [variable], "run")

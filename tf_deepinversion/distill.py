@@ -1,0 +1,195 @@
+"""A student without data, in one call: images, distillation, and its state."""
+
+import json
+import math
+import pathlib
+
+import keras
+import numpy as np
+
+from tf_deepinversion import checkpoint as checkpoints
+from tf_deepinversion.callbacks import RefreshPool
+from tf_deepinversion.distillation import Distillation
+from tf_deepinversion.fast_inversion import FastInversion
+from tf_deepinversion.pool import Pool
+
+
+class TrainingState(keras.callbacks.Callback):
+    """Saves variables and the history of `fit` after each epoch, atomically.
+
+    Unlike `keras.callbacks.BackupAndRestore` it saves what else the run
+    depends on, and the file appears whole or not at all. It must come last.
+
+    Args:
+        path: Path of the file.
+        variables: List of `keras.Variable`, all that the run changes.
+        run: String that tells this run from others.
+
+    Attributes:
+        epoch: Int, how many epochs are done: `fit`'s `initial_epoch`.
+        history: Dict of lists, the logs of all epochs that are done.
+
+    Raises:
+        ValueError: if the file is damaged or another run's.
+    """
+
+    def __init__(self, path, variables, run):
+        super().__init__()
+        self.path, self.variables, self.run = path, list(variables), run
+        self.epoch, self.history = 0, {}
+        saved = checkpoints.load(path, run)
+        if saved is not None:
+            past = json.loads(str(saved["past"]))
+            self.epoch, self.history = past["epoch"], past["history"]
+            for i, variable in enumerate(self.variables):
+                variable.assign(saved[f"variable_{i}"])
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epoch = epoch + 1
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        past = json.dumps({"epoch": self.epoch, "history": self.history})
+        arrays = {
+            f"variable_{i}": keras.ops.convert_to_numpy(variable)
+            for i, variable in enumerate(self.variables)
+        }
+        checkpoints.save(
+            self.path, {**arrays, "past": np.array(past)}, self.run
+        )
+
+
+def default_optimizer(steps, learning_rate=0.1):
+    """SGD with Nesterov momentum 0.9 and a cosine over all steps.
+
+    Args:
+        steps: Int, of the whole training; a tenth of them, at most 500, warm
+            up.
+        learning_rate: Float, the peak.
+    """
+    warmup = min(500, math.ceil(steps / 10))
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, steps - warmup),
+        warmup_target=learning_rate,
+        warmup_steps=warmup,
+    )
+    return keras.optimizers.SGD(
+        rate, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
+
+
+def distill(
+    teacher,
+    student,
+    synthesizer=None,
+    *,
+    rounds,
+    steps_per_round=50,
+    batch_size=128,
+    refresh=None,
+    capacity=50_000,
+    optimizer=None,
+    folder=None,
+    seed=0,
+    callbacks=None,
+    verbose="auto",
+    validation_data=None,
+    **kwargs,
+):
+    """Trains a student on images that are synthesised as it learns.
+
+    Each round adds a batch of images to a pool and trains the student for
+    some steps on random images of the pool, by the teacher's soft answers.
+
+    Args:
+        teacher: A `keras.Model` classifier.
+        student: A `keras.Model` with the same classes, of any architecture.
+        synthesizer: A `DeepInversion` or `FastInversion` of the teacher; None
+            for a `FastInversion` that competes with the student.
+        rounds: Int, at least 1.
+        steps_per_round: Int, of the student.
+        batch_size: Int, of the student.
+        refresh: Dict of arguments of `RefreshPool`.
+        capacity: Int, images in the pool; the oldest leave.
+        optimizer: A `keras.optimizers.Optimizer`; see `default_optimizer`.
+        folder: Path for the pool and the state. The same call goes on from
+            there, after any interruption, to the same student.
+        seed: Int.
+        callbacks: List of `keras.callbacks.Callback`.
+        verbose: As in Keras.
+        validation_data: As in Keras; labelled images, only looked at.
+        **kwargs: Of `Distillation`.
+
+    Returns:
+        A triple: the `Distillation`, the dict of the history of all rounds,
+        and the `Pool`.
+
+    Raises:
+        ValueError: if an argument is out of range or does not fit, the student
+            was trained before (its BatchNormalizations have seen data), or the
+            folder holds another run.
+    """
+    for name, value in (
+        ("rounds", rounds),
+        ("steps_per_round", steps_per_round),
+        ("batch_size", batch_size),
+    ):
+        if int(value) != value or value < 1:
+            raise ValueError(
+                f"`{name}` must be a whole number, 1 or more. "
+                f"Received: {name}={value}"
+            )
+    if synthesizer is None:
+        synthesizer = FastInversion(teacher, student=student, seed=seed)
+    model = Distillation(teacher, student, seed=seed, **kwargs)
+    if optimizer is None:
+        optimizer = default_optimizer(rounds * steps_per_round)
+    optimizer.build(student.trainable_variables)
+    model.compile(optimizer=optimizer)
+    run = checkpoints.fingerprint(
+        {
+            "rounds": [rounds, steps_per_round, batch_size, capacity, seed],
+            "refresh": refresh,
+            "recipe": synthesizer.recipe,
+            "optimizer": {**optimizer.get_config(), "name": None},
+        },
+        [*teacher.get_weights(), *student.get_weights()],
+    )
+    pool_folder = state = None
+    variables = [
+        *student.variables,
+        *optimizer.variables,
+        *synthesizer.carried,
+    ]
+    if folder is not None:
+        folder = pathlib.Path(folder)
+        pool_folder = folder / "pool"
+        state = TrainingState(folder / "state.npz", variables, run)
+    pool = Pool(
+        capacity,
+        synthesizer.image_shape,
+        synthesizer.classes,
+        folder=pool_folder,
+        run=run,
+    )
+    refresher = RefreshPool(pool, synthesizer, **(refresh or {}))
+    done = state.epoch if state else 0
+    refresher.next_batch = refresher.batches_before(done)
+    try:
+        history = model.fit(
+            pool.dataset(batch_size, seed, done * steps_per_round),
+            epochs=rounds,
+            initial_epoch=done,
+            steps_per_epoch=steps_per_round,
+            shuffle=False,
+            callbacks=[
+                refresher,
+                *(callbacks or []),
+                *([state] if state else []),
+            ],
+            validation_data=validation_data,
+            verbose=verbose,
+        ).history
+    finally:
+        pool.close()  # its images stay; the folder is free
+    return model, (state.history if state else history), pool

@@ -1,0 +1,184 @@
+"""Distillation: a student learns what a teacher says of images."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from tf_deepinversion.classifier import Classifier
+from tf_deepinversion.preprocessing import Preprocessing
+from tf_deepinversion.transforms import HorizontalFlip
+from tf_deepinversion.transforms import Shift
+from tf_deepinversion.transforms import draw
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class SoftenedKL(keras.losses.Loss):
+    """T^2 KL(softmax(t / T) || softmax(s / T)) of logits t and s.
+
+    `y_true` are the teacher's logits, `y_pred` the student's, both
+    `(batch, classes)`. The factor T^2 keeps the size of the gradients.
+
+    Args:
+        temperature: Float T, positive. Defaults to 4.
+
+    Reference:
+        - Hinton et al., arXiv:1503.02531
+
+    >>> teacher, student = np.array([[1.0, 3.0]]), np.array([[3.0, 1.0]])
+    >>> round(float(SoftenedKL(1.0)(teacher, student)), 4)
+    1.5232
+    """
+
+    def __init__(self, temperature=4.0, name="softened_kl", **kwargs):
+        super().__init__(name=name, **kwargs)
+        if not temperature > 0:
+            raise ValueError(
+                "`temperature` must be positive. "
+                f"Received: temperature={temperature}"
+            )
+        self.temperature = float(temperature)
+
+    def call(self, y_true, y_pred):
+        log_p = ops.log_softmax(y_true / self.temperature)
+        log_q = ops.log_softmax(y_pred / self.temperature)
+        kl = ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
+        return self.temperature**2 * kl
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+def _logits(classifier, preprocessing, pixels, training=False):
+    mean, std = (
+        tf.constant(v, "float32")
+        for v in (preprocessing.mean, preprocessing.std)
+    )
+    with classifier.open():
+        fed = preprocessing.teacher_input((pixels - mean) / std)
+        return classifier(fed, training)[0]
+
+
+class Distillation(keras.Model):
+    """A student in training by its teacher's logits, no labels needed.
+
+    A Keras model like any other: `compile`, `fit`, callbacks, `evaluate` on
+    labelled images. What is trained is the student alone.
+
+    Args:
+        teacher: A `keras.Model` classifier.
+        student: A `keras.Model` with the teacher's classes, of any
+            architecture, and for any size of image: it is fed images resized.
+        preprocessing: The teacher's `Preprocessing`; None if known by name.
+        student_preprocessing: The student's; None: if known by name its own,
+            or else the teacher's.
+        temperature: Float, see `SoftenedKL`.
+        transforms: List of transforms that both see, drawn anew every step;
+            by default `Shift(2)` and `HorizontalFlip()`.
+        image_shape: Tuple `(height, width, channels)`, needed where the
+            teacher does not fix it.
+        student_shape: The same for the student.
+        seed: Int, of the transforms.
+
+    Raises:
+        TypeError: if a network is not a `keras.Model`.
+        ValueError: if the classes differ, or as for `Classifier`.
+    """
+
+    def __init__(
+        self,
+        teacher,
+        student,
+        preprocessing=None,
+        student_preprocessing=None,
+        *,
+        temperature=4.0,
+        transforms=None,
+        image_shape=None,
+        student_shape=None,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self._teacher = Classifier(teacher, image_shape)
+        self._student = Classifier(student, student_shape)
+        if self._student.classes != self._teacher.classes:
+            raise ValueError(
+                "Teacher and student must have the same classes. Received: "
+                f"{self._teacher.classes} and {self._student.classes}"
+            )
+        self.student = student
+        self.preprocessing = preprocessing or Preprocessing.of(teacher)
+        if student_preprocessing is None:
+            try:
+                student_preprocessing = Preprocessing.of(student)
+            except ValueError:
+                student_preprocessing = self.preprocessing
+        self.student_preprocessing = student_preprocessing
+        self._kl = SoftenedKL(temperature)
+        if transforms is None:
+            transforms = [Shift(2), HorizontalFlip()]
+        self._transforms, self._seed = list(transforms), int(seed)
+        self._loss = keras.metrics.Mean(name="loss")
+        self._agreement = keras.metrics.Mean(name="agreement")
+        self._accuracy = keras.metrics.SparseCategoricalAccuracy(
+            name="accuracy"
+        )
+        self.built = True
+
+    @property
+    def teacher(self) -> keras.Model:
+        """The network that is learnt from; it stays as it is."""
+        return self._teacher.model
+
+    @property
+    def metrics(self):
+        return [self._loss, self._agreement, self._accuracy]
+
+    def call(self, pixels, training=False):
+        """The student's logits of pixels in [0, 255]."""
+        pixels = tf.cast(pixels, "float32")
+        size = self._student.image_shape[:2]
+        if tuple(pixels.shape[1:3]) != size:
+            pixels = ops.image.resize(pixels, size)
+        preprocessing = self.student_preprocessing
+        return _logits(self._student, preprocessing, pixels, training)
+
+    def train_step(self, data):
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        step = tf.cast(self.optimizer.iterations, "int32")
+        images = tf.cast(images, "float32")
+        numbers = draw(
+            self._transforms, [self._seed, 1], step, tf.shape(images)[0]
+        )
+        for transform, drawn in zip(self._transforms, numbers, strict=True):
+            images = transform(images, drawn)
+        target = _logits(self._teacher, self.preprocessing, images)
+        with tf.GradientTape() as tape:
+            logits = self(images, training=True)
+            loss = self._kl(target, logits)
+            scaled = self.optimizer.scale_loss(loss)
+        variables = self.student.trainable_variables
+        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        self._loss.update_state(loss)
+        self._agree(target, logits)
+        return {"loss": self._loss.result(), **self._agreement_log()}
+
+    def test_step(self, data):
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images = tf.cast(images, "float32")
+        target = _logits(self._teacher, self.preprocessing, images)
+        logits = self(images)
+        self._loss.update_state(self._kl(target, logits))
+        self._agree(target, logits)
+        logs = {"loss": self._loss.result(), **self._agreement_log()}
+        if labels is not None:
+            self._accuracy.update_state(labels, logits)
+            logs["accuracy"] = self._accuracy.result()
+        return logs
+
+    def _agree(self, target, logits):
+        same = tf.argmax(target, -1) == tf.argmax(logits, -1)
+        self._agreement.update_state(tf.cast(same, "float32"))
+
+    def _agreement_log(self):
+        return {"agreement": self._agreement.result()}
