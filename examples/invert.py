@@ -45,7 +45,12 @@ flags.DEFINE_enum("channel_order", "rgb", ["rgb", "bgr"], "What it is fed.")
 flags.DEFINE_list("labels", None, "Classes to make; all in turn by default.")
 flags.DEFINE_integer("images", None, "How many; by default the recipe's.")
 flags.DEFINE_list("image_size", None, "Height and width, if not fixed.")
-flags.DEFINE_string("recipe", "ours", "A name in RECIPES.")
+flags.DEFINE_string(
+    "recipe",
+    "generator",
+    "A name in RECIPES. generator: FastInversion, for small images; else "
+    "pixels: DeepInversion.",
+)
 flags.DEFINE_list("steps", None, "Steps, one number for each stage.")
 flags.DEFINE_integer("seed", 0, "Another seed gives other images.")
 flags.DEFINE_string("dtype", None, "mixed_bfloat16: compute in bfloat16.")
@@ -94,6 +99,7 @@ def preprocessing_from_flags():
 
 def main(_):
     from tf_deepinversion import DeepInversion
+    from tf_deepinversion import FastInversion
     from tf_deepinversion import balanced_labels
     from tf_deepinversion.checkpoint import fingerprint
     from tf_deepinversion.datasets import FASHION_MNIST_CLASSES
@@ -107,7 +113,8 @@ def main(_):
     size = FLAGS.image_size
     if size is None and FLAGS.teacher in dir(__import__("keras").applications):
         size = (224, 224)
-    model = DeepInversion(
+    moves_pixels = FLAGS.recipe != "generator"
+    model = (DeepInversion if moves_pixels else FastInversion)(
         teacher,
         preprocessing_from_flags(),
         recipe=FLAGS.recipe,

@@ -13,6 +13,7 @@ from tiny import CLASSES
 from tiny import SHAPE
 from tiny import tiny_teacher
 
+from tf_deepinversion import DeepInversion
 from tf_deepinversion import FastInversion
 from tf_deepinversion.models.generator import Generator
 
@@ -208,6 +209,10 @@ def test_bad_arguments():
         fast(meta_rate=1.5)
     with pytest.raises(ValueError, match=r"`latent_rate` must.*latent_rate=0"):
         fast(latent_rate=0)
+    with pytest.raises(ValueError, match="needs a recipe that moves a gener"):
+        fast(recipe="ours")
+    with pytest.raises(ValueError, match="use FastInversion.*'ours, after"):
+        DeepInversion(tiny_teacher(), NORMALISED, recipe="generator")
     wrong = Generator((28, 28, 1), CLASSES)
     with pytest.raises(ValueError, match=r"to \(batch, 8, 8, 1\). Received"):
         FastInversion(tiny_teacher(), NORMALISED, generator=wrong)

@@ -96,6 +96,7 @@ class DeepInversion(keras.Model):
                 f"preprocessing with mean={self.preprocessing.mean}"
             )
         self.recipe = recipes.find(recipe)
+        self._check_recipe()
         if int(seed) != seed or not 0 <= seed < 2**31:
             raise ValueError(
                 "`seed` must be a whole number in [0, 2**31). "
@@ -437,6 +438,13 @@ class DeepInversion(keras.Model):
                 *arrays,
             ],
         )
+
+    def _check_recipe(self):
+        if self.recipe.get("moves", "pixels") != "pixels":
+            raise ValueError(
+                "This recipe moves a generator, not pixels: use FastInversion. "
+                f"Received: the recipe from {self.recipe['source']!r}"
+            )
 
     def _identity(self):
         """What else a run depends on: a description and arrays."""

@@ -17,7 +17,7 @@ from tf_deepinversion.callbacks import ImageGrid
 from tf_deepinversion.callbacks import Verifier
 from tf_deepinversion.datasets import FASHION_MNIST_CLASSES
 from tf_deepinversion.datasets import load_test_images
-from tf_deepinversion.deep_inversion import DeepInversion
+from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.metrics import alike
@@ -40,7 +40,7 @@ def invert_and_report(
     """Runs an inversion, saves its images and measures them.
 
     Args:
-        model: A `DeepInversion`.
+        model: A `DeepInversion` or `FastInversion`.
         output: Path of the folder for `images/`, `grid.png`, `report.html`
             and the state of the run, from which the same call goes on.
         labels: As for `DeepInversion.fit`.
@@ -104,7 +104,7 @@ def invert_and_report(
 
 
 def _prior_alone(model, labels, steps):
-    twin = DeepInversion(
+    twin = type(model)(
         model.teacher, model.preprocessing, recipe=model.recipe, seed=model.seed
     )
     twin.compile(loss=[t for t in model.terms if not t.needs_batch_norms])
@@ -147,7 +147,7 @@ def main(argv=None):
     parser.add_argument("--output", default="output/demo")
     args = parser.parse_args(argv)
     name = "fashion_mnist_resnet20"
-    model = DeepInversion(load_pretrained(name), seed=args.seed)
+    model = FastInversion(load_pretrained(name), seed=args.seed)
     figures = invert_and_report(
         model,
         args.output,

@@ -54,7 +54,7 @@ class FastInversion(DeepInversion):
         latent_scale=0.3,
         latent_rate=1.0,
         meta_rate=1.0,
-        recipe="fast",
+        recipe="generator",
         seed=0,
         **kwargs,
     ):
@@ -96,6 +96,16 @@ class FastInversion(DeepInversion):
     def carried(self) -> list:
         """The variables that one batch leaves to the next: the generator's."""
         return self.generator.variables
+
+    def _check_recipe(self):
+        if self.recipe.get("moves") != "generator" or (
+            len(self.recipe["stages"]) != 1
+        ):
+            raise ValueError(
+                'FastInversion needs a recipe that moves a generator ("moves": '
+                '"generator"), of one stage. '
+                f"Received: the recipe from {self.recipe['source']!r}"
+            )
 
     def fit(self, *args, **kwargs):
         """As `DeepInversion.fit`; the generator keeps what it learns.

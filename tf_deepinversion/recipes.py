@@ -3,6 +3,7 @@
 A recipe is a dictionary of
 
 - `source`: where its numbers come from;
+- `moves`: `"generator"` if it is one for `FastInversion`;
 - `batch_size`: how many images `fit` makes when no labels are given;
 - `loss`: the terms, pairs of a class name in `objective` and its arguments;
 - `competition`: the weight of the competition with a student, if there is one;
@@ -81,8 +82,9 @@ RECIPES = {
     "imagenet_20k": {**_IMAGENET, "stages": [_imagenet_stage(20000, 1.0, 30)]},
     # For small images: docs/inversion.md says how these were chosen.
     # For `FastInversion` on small images: a generator's.
-    "fast": {
+    "generator": {
         "source": "ours, after arXiv:2112.06253",
+        "moves": "generator",
         "batch_size": 256,
         "loss": [
             ("CrossEntropy", {"weight": 8.0}),

@@ -7,7 +7,7 @@ from keras import layers
 
 
 def Generator(
-    image_shape, classes, latents=64, width=128, seed=0, name="generator"
+    image_shape, classes, latents=64, width=64, seed=0, name="generator"
 ) -> keras.Model:
     """From latents and classes to images.
 
