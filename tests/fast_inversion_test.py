@@ -24,6 +24,7 @@ def fast(teacher=None, **kwargs):
         NORMALISED,
         generator=Generator(SHAPE, CLASSES, latents=5, width=8),
         latent_scale=0.5,
+        latent_noise=kwargs.pop("latent_noise", 1e-30),
         **kwargs,
     )
 
@@ -135,6 +136,21 @@ def test_meta_rate_says_how_far_the_generator_goes():
         np.testing.assert_allclose(
             found, old + 0.25 * (new - old), rtol=1e-5, atol=1e-7
         )
+
+
+def test_noise_is_added_to_the_latents_anew_every_step():
+    model = fast(latent_noise=0.25)
+    still(model, rate=0.0)
+    model.fit(LABELS, steps=1, verbose=0)
+    draws = [
+        model._step._draws(tf.constant([seed, 0]), tf.constant(step))[0]
+        for seed, step in [(0, 0), (0, 1), (1, 0), *((2, i) for i in range(99))]
+    ]
+    assert len({d.numpy().tobytes() for d in draws}) == len(draws)
+    assert np.std(draws) == pytest.approx(0.25, rel=0.05)
+    z = drawn(model.generator, tf.constant(noise()) + draws[0])
+    gap = model.images.astype(int) - NORMALISED.to_pixels(z.numpy())
+    assert np.abs(gap).max() <= 1
 
 
 def test_one_seed_one_result():

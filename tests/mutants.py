@@ -59,6 +59,7 @@ MUTANTS = [
     ("inversion_step.py", "tf.where(finite, self._clip(after), before)", "tf.where(finite, after, before)", "deep_inversion"),
     ("inversion_step.py", "for name, variable in self._variables().items():", "for name, variable in list(self._variables().items())[:-1]:", "resume"),
     ("generator_step.py", "self.latent_scale * noise / self.latent_rate", "self.latent_scale * noise", "fast_inversion"),
+    ("generator_step.py", "self.latents.value + noise", "self.latents.value", "fast_inversion"),
     ("generator_step.py", "output_gradients=gradient", "output_gradients=tf.sign(gradient)", "fast_inversion"),
     ("fast_inversion.py", "old + self._meta_rate * (new - old)", "new", "fast_inversion"),
     ("transforms.py", "_gather_rolled(upstream, -shifts)", "_gather_rolled(upstream, shifts)", "transforms"),

@@ -20,6 +20,9 @@ class FastInversion(DeepInversion):
             in [0, 1]; None for a new `Generator`.
         latent_scale: Float, positive, the standard deviation of the latents
             at first: the smaller, the more alike are the images of a class.
+        latent_noise: Float, positive, the standard deviation of what is added
+            to them anew every step: the generator must draw good images all
+            around them, and no collages learnt by heart.
         latent_rate: Float, positive, how much faster than the generator's
             weights the latents are learnt.
         meta_rate: Float in (0, 1], how far the generator goes from what it was
@@ -51,7 +54,8 @@ class FastInversion(DeepInversion):
         preprocessing=None,
         *,
         generator=None,
-        latent_scale=0.3,
+        latent_scale=0.5,
+        latent_noise=0.3,
         latent_rate=1.0,
         meta_rate=1.0,
         recipe="generator",
@@ -70,6 +74,7 @@ class FastInversion(DeepInversion):
             )
         for name, value, most in (
             ("latent_scale", latent_scale, float("inf")),
+            ("latent_noise", latent_noise, float("inf")),
             ("latent_rate", latent_rate, float("inf")),
             ("meta_rate", meta_rate, 1),
         ):
@@ -89,7 +94,11 @@ class FastInversion(DeepInversion):
                 f"Received: from {inputs} to {outputs}"
             )
         self.generator = generator
-        self._rates = {"latent_scale": latent_scale, "latent_rate": latent_rate}
+        self._rates = {
+            "latent_scale": latent_scale,
+            "latent_noise": latent_noise,
+            "latent_rate": latent_rate,
+        }
         self._meta_rate = meta_rate
 
     @property

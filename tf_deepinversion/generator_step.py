@@ -16,12 +16,21 @@ class GeneratorStep(InversionStep):
         *args: As for `InversionStep`.
         generator: A `keras.Model`, see `Generator`.
         latent_scale: Float, the standard deviation of the latents at first.
+        latent_noise: Float, that of the noise which they get anew every step.
         latent_rate: Float, how much faster than weights latents are learnt.
         **kwargs: As for `InversionStep`.
     """
 
-    def __init__(self, *args, generator, latent_scale, latent_rate, **kwargs):
-        self.generator = generator
+    def __init__(
+        self,
+        *args,
+        generator,
+        latent_scale,
+        latent_noise,
+        latent_rate,
+        **kwargs,
+    ):
+        self.generator, self.latent_noise = generator, latent_noise
         self.latent_scale, self.latent_rate = latent_scale, latent_rate
         super().__init__(*args, **kwargs)
 
@@ -48,20 +57,27 @@ class GeneratorStep(InversionStep):
             **{f"generator_{i}": variable for i, variable in weights},
         }
 
+    def _draws(self, seed, step):
+        key = tf.random.experimental.stateless_fold_in(seed, -1 - step)
+        key = tf.random.experimental.stateless_fold_in(key, 1)
+        drawn = tf.random.stateless_normal(self.start_shape, key, alg="philox")
+        return [self.latent_noise * drawn, *super()._draws(seed, step)]
+
     def _move(self, labels, draws):
+        noise, *draws = draws
         moved = [variable.value for variable in self.moved]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(moved)
-            images = self._generate(labels)
+            images = self._generate(labels, noise)
         values, gradient = self.gradient(images, labels, draws)
         gradients = tape.gradient(images, moved, output_gradients=gradient)
         self.optimizer.apply(gradients, self.moved)
         finite = [tf.reduce_all(tf.math.is_finite(v.value)) for v in self.moved]
         return images, images, values, tf.reduce_all(finite)
 
-    def _generate(self, labels):
+    def _generate(self, labels, noise):
         classes = tf.one_hot(labels, self.teacher.classes)
-        latents = self.latent_rate * self.latents.value
+        latents = self.latent_rate * self.latents.value + noise
         drawn = self.generator(
             tf.concat([latents, classes], axis=-1), training=True
         )

@@ -230,12 +230,17 @@ class InversionStep:
         )
 
     def _step(self, step, labels, seed):
-        draws = draw(self.transforms, seed, step, self.shape[0])
-        if self.feature_dropout:
-            draws.append(self._dropout_mask(seed, step))
+        draws = self._draws(seed, step)
         finite, values = self.strategy.run(self._replica_step, (labels, draws))
         local = self.strategy.experimental_local_results
         return local(finite)[0], local(values)[0]
+
+    def _draws(self, seed, step):
+        """All random numbers of a step, each with a row for every image."""
+        draws = draw(self.transforms, seed, step, self.shape[0])
+        if self.feature_dropout:
+            draws.append(self._dropout_mask(seed, step))
+        return draws
 
     def _dropout_mask(self, seed, step):
         shape = (self.shape[0], self.teacher.features)

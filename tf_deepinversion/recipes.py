@@ -93,7 +93,7 @@ RECIPES = {
         "competition": 1.0,
         "stages": [
             {
-                "steps": 500,
+                "steps": 600,
                 "scale": 1.0,
                 "transforms": [
                     ("Shift", {"pixels": 2}),
