@@ -7,7 +7,8 @@ with and without XLA:
 - the gradient of the images at every point of the single device's trajectory,
   as the largest difference relative to the largest component (float32);
 - the losses of a free run (float32, relative) and its images z (float64,
-  absolute), under the recipe's own optimizer;
+  absolute), under the recipe's own optimizer. Rounding is amplified from step
+  to step, most by large learning rates, so that float32 tells least;
 - how many bytes every replica gives to be added up in a step, beside the bytes
   of the images.
 
@@ -36,6 +37,7 @@ flags.DEFINE_enum(
     "network", "fashion_mnist_resnet20", ["fashion_mnist_resnet20", "tiny"], ""
 )
 flags.DEFINE_list("jit", ["false", "true"], "Without XLA, with it.")
+flags.DEFINE_string("recipe", "cifar10_paper", "A name in RECIPES.")
 flags.DEFINE_integer("steps", 50, "Of the free runs.")
 flags.DEFINE_integer("points", 5, "Of the trajectory, for the gradients.")
 flags.DEFINE_integer("images", 8, "In the batch of all replicas.")
@@ -92,7 +94,11 @@ class Run:
         self.strategy = strategy
         with strategy.scope():
             self.model = di.DeepInversion(
-                teacher, known, seed=FLAGS.seed, dtype=dtype
+                teacher,
+                known,
+                recipe=FLAGS.recipe,
+                seed=FLAGS.seed,
+                dtype=dtype,
             )
             self.model.compile(jit_compile=jit)
 
@@ -107,15 +113,12 @@ class Run:
         """From z and a step's number to the gradient of all images."""
         import tensorflow as tf
 
-        from tf_deepinversion.transforms import draw
-
         step, strategy = self.model._step, self.strategy
         labels = tf.constant(self.labels)
 
         @tf.function(autograph=False)
         def gradients(number):
-            draws = draw(step.transforms, [0, 0], number, FLAGS.images)
-            draws.append(step._dropout_mask(tf.constant([0, 0]), number))
+            draws = step._draws(tf.constant([0, 0]), number)
 
             def replica():
                 return step.gradient(
@@ -229,7 +232,14 @@ def start_case(case):
         f"--jit={','.join(FLAGS.jit)}",
         *(
             f"--{name}={FLAGS[name].value}"
-            for name in ("network", "steps", "points", "images", "seed")
+            for name in (
+                "network",
+                "recipe",
+                "steps",
+                "points",
+                "images",
+                "seed",
+            )
         ),
     ]
     addresses = [f"localhost:{port}" for port in free_ports(workers)]
@@ -290,6 +300,7 @@ def main(_):
         "jit": sorted({result["jit"] for result in results}),
         "cases": results,
         "network": FLAGS.network,
+        "recipe": FLAGS.recipe,
         "images": FLAGS.images,
         "seed": FLAGS.seed,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

@@ -87,7 +87,7 @@ RECIPES = {
         "moves": "generator",
         "batch_size": 256,
         "loss": [
-            ("CrossEntropy", {"weight": 3.0}),
+            ("CrossEntropy", {"weight": 2.0}),
             ("FeatureStatistics", {"weight": 1.0}),
         ],
         "competition": 1.0,
