@@ -1,0 +1,187 @@
+r"""Tries every network of keras.applications as a teacher.
+
+    python benchmarks/teachers.py
+
+Each has random weights, its 1000 classes and the smallest images that it
+accepts, and is a process of its own, one after the other. Checked are
+
+- its preprocessing, known by name: against its family's `preprocess_input`;
+- that every BatchNormalization is seen once;
+- its logits: against its own softmax, and against the same network made with
+  classifier_activation=None;
+- that a few steps of `DeepInversion` lower what the teacher adds to the loss,
+  from noise, on moving statistics of other noise;
+- without BatchNormalization: that it is refused with the reason, and that the
+  image prior alone works.
+
+Prints a line each, brings the table in docs/teachers.md up to date, which shows
+the result to expect, and ends with a line of JSON. A tiny run, to see that
+everything works: `--teachers=MobileNetV2 --output=`.
+
+Time and result on two cores of a busy machine: 25 minutes, at most 6.7 GB of
+memory (ConvNeXtXLarge); 40 teachers, all passed, 7 of them refused for want of
+BatchNormalization.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import resource
+import subprocess
+import sys
+import time
+
+from absl import app
+from absl import flags
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FLAGS = flags.FLAGS
+flags.DEFINE_list("teachers", None, "Classes in keras.applications; or all.")
+flags.DEFINE_integer("images", 2, "How many images to make.")
+flags.DEFINE_integer("steps", 8, "Steps of inversion.")
+flags.DEFINE_integer("seed", 0, "Of the weights, the pixels and the noise.")
+flags.DEFINE_string(
+    "output", str(ROOT / "docs" / "teachers.md"), "The page; none if empty."
+)
+flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
+
+BEGIN, END = "<!-- table -->\n", "<!-- /table -->"
+HEAD = (
+    "| network | pixels | weights | BatchNorms | is fed | loss |\n"
+    "|---|---|---|---|---|---|\n"
+)
+FED = {
+    "[0.0, 255.0]": "0 to 255",
+    "[-1.0, 1.0]": "-1 to 1",
+    "normalised": "normalised",
+}
+
+
+def work():
+    """Checks one network, or names them all."""
+    import keras
+    import tensorflow as tf
+    from check_teacher import check
+    from check_teacher import names
+
+    if FLAGS.worker == "names":
+        versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
+        return {"names": names(), "versions": versions}
+    try:
+        figures = check(FLAGS.worker, FLAGS.images, FLAGS.steps, FLAGS.seed)
+    except Exception as error:  # whatever it is, the others are to be tried
+        figures = {"error": f"{type(error).__name__}: {error}"}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    figures["peak_bytes"] = peak * (1 if sys.platform == "darwin" else 1024)
+    return figures
+
+
+def run_worker(name):
+    result = subprocess.run(
+        [
+            sys.executable,
+            __file__,
+            f"--worker={name}",
+            *(f"--{f}={FLAGS[f].value}" for f in ("images", "steps", "seed")),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+    )
+    if result.returncode:
+        return {"error": f"ended with status {result.returncode}"}
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def cells(name, figures):
+    """The row of the table."""
+    if "error" in figures:
+        reason = " ".join(figures["error"].replace("|", "/").split())
+        return [name, "", "", "", "", f"failed: {reason}"]
+    fed = FED.get(str(figures["pixel_range"]), "0 to 255, less the mean")
+    if figures["channel_order"] == "bgr":
+        fed += ", BGR"
+    first, last = figures["losses"]
+    return [
+        name,
+        str(figures["size"]),
+        f"{figures['parameters'] / 1e6:.1f} M",
+        str(figures["batch_norms"] or "none"),
+        fed,
+        f"{first:.4g} to {last:.4g}",
+    ]
+
+
+def update(page, rows):
+    """Puts rows, lists of cells by name, into the table of a page."""
+    before, begin, rest = page.partition(BEGIN)
+    table, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"The page needs the lines {BEGIN!r} and {END!r}.")
+    old = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in table.splitlines()[2:]
+    ]
+    rows = {**{row[0]: row for row in old}, **rows}
+    lines = [f"| {' | '.join(rows[name])} |\n" for name in sorted(rows)]
+    return "".join([before, begin, HEAD, *lines, end, after])
+
+
+def machine(versions):
+    cpu = platform.processor()
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def try_all():
+    start = time.perf_counter()
+    known = run_worker("names")
+    versions, results = known["versions"], {}
+    for name in FLAGS.teachers or known["names"]:
+        begin = time.perf_counter()
+        figures = results[name] = run_worker(name)
+        row = cells(name, figures)
+        took = time.perf_counter() - begin
+        size = figures.get("peak_bytes", 0) / 1e9
+        print(*filter(None, row), f"{took:.0f} s", f"{size:.1f} GB", sep="; ")
+        sys.stdout.flush()
+        if FLAGS.output:
+            page = pathlib.Path(FLAGS.output)
+            text = page.read_text(encoding="utf-8")
+            page.write_text(update(text, {name: row}), encoding="utf-8")
+    failed = {n: f["error"] for n, f in results.items() if "error" in f}
+    return {
+        "teachers": len(results),
+        "passed": len(results) - len(failed),
+        "failed": failed,
+        "without_batch_norms": sorted(
+            n for n, f in results.items() if f.get("batch_norms") == 0
+        ),
+        "seconds": time.perf_counter() - start,
+        "peak_bytes": max(f.get("peak_bytes", 0) for f in results.values()),
+        "images": FLAGS.images,
+        "steps": FLAGS.steps,
+        "seed": FLAGS.seed,
+        "machine": machine(versions),
+    }
+
+
+def main(_):
+    results = work() if FLAGS.worker else try_all()
+    print(json.dumps(results))
+    return int(bool(results.get("failed")))
+
+
+if __name__ == "__main__":
+    app.run(main)
