@@ -125,8 +125,7 @@ def distill(
         and the `Pool`.
 
     Raises:
-        ValueError: if an argument is out of range or does not fit, the student
-            was trained before (its BatchNormalizations have seen data), or the
+        ValueError: if an argument is out of range or does not fit, or the
             folder holds another run.
     """
     for name, value in (
