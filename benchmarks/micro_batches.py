@@ -9,8 +9,6 @@ memory, less what it held before the first step, and its median step.
 
 import json
 import os
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -18,6 +16,8 @@ import time
 
 from absl import app
 from absl import flags
+from machine import machine
+from machine import peak_bytes
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("micro_batches", ["256", "64", "16", "8"], "")
@@ -26,11 +26,6 @@ flags.DEFINE_integer("width", 64, "Channels of the first stage.")
 flags.DEFINE_integer("steps", 3, "Timed, after one that is not.")
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_integer("worker", None, "Used by the benchmark itself.")
-
-
-def peak_bytes():
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024)
 
 
 def measure(micro_batch):
@@ -84,7 +79,7 @@ def main(_):
         "by_micro_batch": results,
         "images": FLAGS.images,
         "seed": FLAGS.seed,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
     }
     print(json.dumps(figures))
 

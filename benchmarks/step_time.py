@@ -25,13 +25,10 @@ best without weight gradients (medians 574, 470 and 294 ms; our rounds varied
 from 326 to 624 ms), 0.41 of the rate of the matrix product. To be improved.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import pathlib
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -40,6 +37,8 @@ import time
 
 from absl import app
 from absl import flags
+from machine import machine
+from machine import peak_bytes
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -107,9 +106,7 @@ def flops_of_step(teacher):
 
 
 def answer(**figures):
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak *= 1 if sys.platform == "darwin" else 1024
-    print(json.dumps({**figures, "peak_bytes": peak}), flush=True)
+    print(json.dumps({**figures, "peak_bytes": peak_bytes()}), flush=True)
 
 
 def set_threads():
@@ -311,23 +308,6 @@ def difference(ours, theirs):
     return max(gaps.values())
 
 
-def machine(torch_version, versions):
-    cpu = platform.processor()
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                cpu = line.partition(":")[2].strip()
-                break
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": FLAGS.threads,
-        "python": platform.python_version(),
-        "torch": torch_version,
-        **versions,
-    }
-
-
 def measure(sides, product):
     for turn in range(FLAGS.rounds):
         for side in [*sides, product]:
@@ -402,7 +382,11 @@ def compare():
     results = figures(ours, published, lean, product, loss_difference)
     return {
         **results,
-        "machine": machine(lean[0].first["version"], ours.first["versions"]),
+        "machine": machine(
+            threads=FLAGS.threads,
+            torch=lean[0].first["version"],
+            **ours.first["versions"],
+        ),
         "seed": FLAGS.seed,
         "teacher_sha256": ours.first["teacher_sha256"],
         "images": FLAGS.batch,

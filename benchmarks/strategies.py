@@ -21,13 +21,13 @@ collectives of two strategies in one process.
 
 import json
 import os
-import platform
 import socket
 import subprocess
 import sys
 
 from absl import app
 from absl import flags
+from machine import machine
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list(
@@ -303,7 +303,7 @@ def main(_):
         "recipe": FLAGS.recipe,
         "images": FLAGS.images,
         "seed": FLAGS.seed,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
     }
     print(json.dumps(figures))
 

@@ -23,18 +23,17 @@ memory (ConvNeXtXLarge); 40 teachers, all passed, 7 of them refused for want of
 BatchNormalization.
 """
 
-import contextlib
 import json
 import os
 import pathlib
-import platform
-import resource
 import subprocess
 import sys
 import time
 
 from absl import app
 from absl import flags
+from machine import machine
+from machine import peak_bytes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLAGS = flags.FLAGS
@@ -73,8 +72,7 @@ def work():
         figures = check(FLAGS.worker, FLAGS.images, FLAGS.steps, FLAGS.seed)
     except Exception as error:  # whatever it is, the others are to be tried
         figures = {"error": f"{type(error).__name__}: {error}"}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    figures["peak_bytes"] = peak * (1 if sys.platform == "darwin" else 1024)
+    figures["peak_bytes"] = peak_bytes()
     return figures
 
 
@@ -129,21 +127,6 @@ def update(page, rows):
     return "".join([before, begin, HEAD, *lines, end, after])
 
 
-def machine(versions):
-    cpu = platform.processor()
-    with contextlib.suppress(OSError):
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                cpu = line.partition(":")[2].strip()
-                break
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **versions,
-    }
-
-
 def try_all():
     start = time.perf_counter()
     known = run_worker("names")
@@ -173,7 +156,7 @@ def try_all():
         "images": FLAGS.images,
         "steps": FLAGS.steps,
         "seed": FLAGS.seed,
-        "machine": machine(versions),
+        "machine": machine(**versions),
     }
 
 

@@ -1,0 +1,30 @@
+"""What a benchmark says of the machine that it ran on."""
+
+import contextlib
+import os
+import pathlib
+import platform
+import resource
+import sys
+
+
+def machine(**more) -> dict:
+    """The processor, its cores and the Python, and what else is given."""
+    cpu = platform.processor()
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(":")[2].strip()
+                break
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **more,
+    }
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)
