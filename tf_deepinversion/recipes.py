@@ -80,8 +80,8 @@ RECIPES = {
         ],
     },
     "imagenet_20k": {**_IMAGENET, "stages": [_imagenet_stage(20000, 1.0, 30)]},
-    # For small images: docs/inversion.md says how these were chosen.
-    # For `FastInversion` on small images: a generator's.
+    # Ours: docs/inversion.md says how they were chosen. A generator's, for
+    # `FastInversion` on small images.
     "generator": {
         "source": "ours, after arXiv:2112.06253",
         "moves": "generator",
@@ -107,6 +107,7 @@ RECIPES = {
             }
         ],
     },
+    # For pixels of small images.
     "ours": {
         "source": "ours",
         "batch_size": 256,
