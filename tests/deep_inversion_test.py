@@ -378,6 +378,18 @@ def test_a_run_under_two_replicas_goes_on_as_if_never_interrupted(tmp_path):
     assert whole["images"].shape == (4, *SHAPE)
 
 
+def test_saved_images_come_back_to_the_replicas_that_held_them():
+    with two_replicas().scope():
+        model = inversion()
+    model.fit(LABELS, steps=1, verbose=0)
+    store, images = {}, model.images
+    model.save_own_variables(store)
+    assert store["images"].shape == (4, *SHAPE)
+    model._step.scatter(model._step.images, 0 * store["images"])
+    model.load_own_variables(store)
+    np.testing.assert_array_equal(model.images, images)
+
+
 @pytest.mark.parametrize(
     "given",
     [{"clipnorm": 1.0}, {"use_ema": True}, {"global_clipnorm": 0.1}],

@@ -504,4 +504,4 @@ class DeepInversion(keras.Model):
 
     def load_own_variables(self, store):
         self._require_step()
-        self._step.images.assign(store["images"])
+        self._step.scatter(self._step.images, store["images"])
