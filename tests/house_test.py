@@ -29,6 +29,7 @@ LAYERS = {
         "version",
     },
     "networks and data": {
+        "checkpoints",
         "classifier",
         "datasets",
         "metrics",

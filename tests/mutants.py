@@ -69,6 +69,14 @@ MUTANTS = [
     ("preprocessing.py", "np.rint(z * self.std + self.mean)", "np.floor(z * self.std + self.mean)", "preprocessing"),
     ("metrics.py", "ddof=1", "ddof=0", "metrics"),
     ("checkpoint.py", "if header.get(\"format\") != FORMAT or header.get(\"run\") != run:", "if header.get(\"format\") != FORMAT:", "checkpoint resume"),
+    # Weights of others.
+    ("models/efficientnet_lite.py", "epsilon=1e-3", "epsilon=1e-5", "efficientnet_lite"),
+    ("models/efficientnet_lite.py", "strides if repeat == 0 else 1", "strides", "efficientnet_lite"),
+    ("checkpoints/names.py", "transpose(2, 3, 1, 0)", "transpose(3, 2, 1, 0)", "efficientnet_lite"),
+    ("checkpoints/names.py", "if given != set(names):", "if not given >= set(names):", "efficientnet_lite"),
+    ("checkpoints/torch_legacy.py", "if file.read(1):", "if False:", "torch_legacy"),
+    ("checkpoints/torch_legacy.py", "if math.prod(self.shape) > self.storage.count:", "if False:", "torch_legacy"),
+    ("checkpoints/torch_legacy.py", "if name not in (DICTIONARY, TENSOR, *DTYPES):", "if False:", "torch_legacy"),
     # What is made is kept.
     ("records.py", "images.get(shard_name(i), 0)", "images.get(shard_name(i), 1)", "records"),
     ("pool.py", "apply_default_optimizations = False", "apply_default_optimizations = True", "pool"),

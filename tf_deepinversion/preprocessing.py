@@ -12,9 +12,11 @@ CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 # How keras.applications feed their networks, by a model's whole name in lower
 # case, here and in earlier Keras: `keras.applications.FAMILY.preprocess_input`.
+# Also the EfficientNet-Lites of `models`: trained on ImageNet, they rescale.
 APPLICATIONS = {
     "caffe": r"resnet(50|101|152)|vgg(16|19)",
-    "pixels": r"efficientnet(b\d|v2-(b\d|[sml]))|mobilenetv3(small|large)"
+    "pixels": r"efficientnet(b\d|v2-(b\d|[sml])|_lite[0-4])"
+    r"|mobilenetv3(small|large)"
     r"|convnext_(tiny|small|base|large|xlarge)",
     "tf": r"inception_v3|inception_resnet_v2|xception|nasnet(_mobile|_large)?"
     r"|mobilenet(v2)?_\d\.\d\d_(\d+|none)|resnet(50|101|152)v2",

@@ -1,5 +1,10 @@
-"""Networks for small images, and those that ship with their weights."""
+"""Networks that can be built, and those that ship with their weights."""
 
+from tf_deepinversion.models.efficientnet_lite import EfficientNetLite0
+from tf_deepinversion.models.efficientnet_lite import EfficientNetLite1
+from tf_deepinversion.models.efficientnet_lite import EfficientNetLite2
+from tf_deepinversion.models.efficientnet_lite import EfficientNetLite3
+from tf_deepinversion.models.efficientnet_lite import EfficientNetLite4
 from tf_deepinversion.models.pretrained import PRETRAINED
 from tf_deepinversion.models.pretrained import load_pretrained
 from tf_deepinversion.models.pretrained import sha256_of_file
@@ -13,6 +18,11 @@ from tf_deepinversion.models.resnet import ResNet56
 from tf_deepinversion.models.vgg import VGG11BN
 
 __all__ = [
+    "EfficientNetLite0",
+    "EfficientNetLite1",
+    "EfficientNetLite2",
+    "EfficientNetLite3",
+    "EfficientNetLite4",
     "PRETRAINED",
     "ResNet14",
     "ResNet18",

@@ -1,0 +1,8 @@
+"""Weights that others have published, read without their frameworks."""
+
+from tf_deepinversion.checkpoints.efficientnet_lite import (
+    load_efficientnet_lite,
+)
+from tf_deepinversion.checkpoints.torch_legacy import read_torch_legacy
+
+__all__ = ["load_efficientnet_lite", "read_torch_legacy"]
