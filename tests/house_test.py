@@ -32,6 +32,7 @@ LAYERS = {
         "checkpoints",
         "classifier",
         "datasets",
+        "image_metrics",
         "metrics",
         "models",
         "objective",

@@ -68,6 +68,11 @@ MUTANTS = [
     ("preprocessing.py", "if self.channel_order == \"bgr\"", "if self.channel_order == \"rgb\"", "preprocessing"),
     ("preprocessing.py", "np.rint(z * self.std + self.mean)", "np.floor(z * self.std + self.mean)", "preprocessing"),
     ("metrics.py", "ddof=1", "ddof=0", "metrics"),
+    ("image_metrics.py", "return ops.exp(self.negative_entropy / self.images - marginal)", "return ops.exp(self.negative_entropy / self.images + marginal)", "image_metrics"),
+    ("image_metrics.py", "/ (count - 1)", "/ count", "image_metrics"),
+    ("image_metrics.py", "- 2 * crossed", "- crossed", "image_metrics"),
+    ("image_metrics.py", "neighbours, 1)[:, neighbours]", "neighbours - 1, 1)[:, neighbours - 1]", "image_metrics"),
+    ("image_metrics.py", "np.all(list(right.values()), axis=0)", "np.any(list(right.values()), axis=0)", "image_metrics"),
     ("checkpoint.py", "if header.get(\"format\") != FORMAT or header.get(\"run\") != run:", "if header.get(\"format\") != FORMAT:", "checkpoint resume"),
     # Weights of others.
     ("models/efficientnet_lite.py", "epsilon=1e-3", "epsilon=1e-5", "efficientnet_lite"),
