@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tf_deepinversion.datasets import load_test_images
 from tf_deepinversion.metrics import accuracy
+from tf_deepinversion.quantization import LiteRT
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -55,4 +56,33 @@ def test_distill_exports_a_student_that_takes_uint8_pixels(tmp_path):
         student(images[:50].astype("float32")),
         rtol=1e-4,
         atol=1e-4,
+    )
+
+
+def test_quantize_scores_the_files_it_writes(tmp_path):
+    figures = example(
+        "quantize.py",
+        "--images=4",
+        "--sets=2",
+        "--steps=2",
+        f"--output={tmp_path}",
+    )
+    assert figures["calibration_images"] == 4 and figures["sets"] == 2
+    assert figures["test_images"] == 1992
+    int8 = figures["int8_test_accuracies"]
+    assert {name: len(v) for name, v in int8.items()} == {
+        "noise": 2,
+        "synthesised": 2,
+        "real": 2,
+    }
+    images, labels = (part[8:] for part in load_test_images())
+    contents = {
+        name: (tmp_path / f"{name}.tflite").read_bytes()
+        for name in ("int8", "float")
+    }
+    scored = LiteRT(contents["int8"]).accuracy(images, labels)
+    assert scored == int8["synthesised"][0]
+    assert figures["int8_test_accuracy"]["real"] > 0.9
+    assert figures["size_ratio"] == len(contents["int8"]) / len(
+        contents["float"]
     )

@@ -54,6 +54,7 @@ LAYERS = {
         "distill",
         "distillation",
         "pictures",
+        "quantization",
         "report",
     },
     "public names": {"__init__"},

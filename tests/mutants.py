@@ -82,6 +82,9 @@ MUTANTS = [
     ("checkpoints/torch_legacy.py", "if file.read(1):", "if False:", "torch_legacy"),
     ("checkpoints/torch_legacy.py", "if math.prod(self.shape) > self.storage.count:", "if False:", "torch_legacy"),
     ("checkpoints/torch_legacy.py", "if name not in (DICTIONARY, TENSOR, *DTYPES):", "if False:", "torch_legacy"),
+    ("quantization.py", "np.rint(images / scale + zero)", "np.rint(images + zero)", "quantization"),
+    ("quantization.py", "(logits.astype(\"float32\") - zero) * scale", "logits.astype(\"float32\") * scale", "quantization"),
+    ("quantization.py", "(fed[1] - fed[0]) / 255, fed[0]", "(fed[1] - fed[0]) / 255, fed[1]", "quantization"),
     # What is made is kept.
     ("records.py", "images.get(shard_name(i), 0)", "images.get(shard_name(i), 1)", "records"),
     ("pool.py", "apply_default_optimizations = False", "apply_default_optimizations = True", "pool"),

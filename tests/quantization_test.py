@@ -1,0 +1,141 @@
+"""Whole-number models against the float ones that they stand for."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_deepinversion.preprocessing import Preprocessing
+from tf_deepinversion.quantization import LiteRT
+from tf_deepinversion.quantization import quantize
+from tf_deepinversion.quantization import takes_pixels
+from tf_deepinversion.quantization import to_litert
+
+PIXELS = Preprocessing(mean=127.5, std=50.0, pixel_range="normalised")
+
+
+def pixels(n=40, high=256, seed=0):
+    return np.random.default_rng(seed).integers(0, high, (n, 8, 8, 1), "uint8")
+
+
+def logits_of(model, images):
+    z = (images.astype("float32") - 127.5) / 50
+    return model(z, training=False).numpy()
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    """With ReLU: softplus itself is coarse in 8 bits."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8, 8, 1)), *layers()], name="any")
+    model.layers[-1].kernel.assign(model.layers[-1].kernel * 10)
+    return model
+
+
+def layers():
+    for strides in (1, 2):
+        yield keras.layers.Conv2D(6, 3, strides, "same")
+        yield keras.layers.BatchNormalization()
+        yield keras.layers.ReLU()
+    yield keras.layers.Flatten()
+    yield keras.layers.Dense(3)
+
+
+@pytest.fixture(scope="module")
+def content(teacher):
+    return quantize(teacher, pixels(), PIXELS)
+
+
+def test_int8_is_the_network_but_for_its_steps(teacher, content):
+    model = LiteRT(content)
+    assert model.input["dtype"] == np.uint8
+    assert model.output["dtype"] == np.int8
+    images = pixels()  # of others, a logit may lie outside of the range
+    expected = logits_of(teacher, images)
+    step = model.output["quantization"][0]
+    assert 0 < step < np.ptp(expected) / 100
+    error = np.abs(model(images) - expected)
+    assert error.max() < 4 * step and error.mean() < step
+
+
+def test_every_tensor_is_of_whole_numbers(content):
+    tensors = LiteRT(content)._interpreter.get_tensor_details()
+    dtypes = {np.dtype(tensor["dtype"]) for tensor in tensors}
+    assert dtypes <= {np.dtype(d) for d in ("uint8", "int8", "int32")}
+
+
+def test_float_is_the_network(teacher):
+    model = LiteRT(to_litert(teacher, PIXELS), batch_size=7)
+    images = pixels(seed=1)
+    np.testing.assert_allclose(
+        model(images), logits_of(teacher, images), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_pieces_make_no_difference_and_accuracy_counts(content):
+    images = pixels(23)
+    whole = LiteRT(content)(images)
+    pieces = LiteRT(content, batch_size=5)
+    np.testing.assert_array_equal(pieces(images), whole)
+    labels = whole.argmax(-1)
+    labels[:3] += 1
+    assert pieces.accuracy(images, labels) == pytest.approx(20 / 23)
+
+
+def test_ranges_are_those_of_the_calibration_images(teacher, content):
+    dark = quantize(teacher, pixels(high=20), PIXELS)
+    images = pixels(seed=1)
+    expected = logits_of(teacher, images)
+    error = [
+        np.abs(LiteRT(c)(images) - expected).max() for c in (content, dark)
+    ]
+    assert error[1] > 5 * error[0]
+    # And dark images are told in finer steps of the input than one level.
+    scale, zero = LiteRT(dark).input["quantization"]
+    assert scale == pytest.approx(19 / 255) and zero == 0
+    images = pixels(high=20)
+    gap = np.abs(LiteRT(dark)(images) - logits_of(teacher, images)).max()
+    assert gap < 4 * LiteRT(dark).output["quantization"][0]
+
+
+def test_a_dataset_of_images_and_labels_calibrates(teacher, content):
+    dataset = tf.data.Dataset.from_tensor_slices((pixels(), np.zeros(40)))
+    again = LiteRT(quantize(teacher, dataset, PIXELS))
+    np.testing.assert_array_equal(
+        again(pixels(seed=1)), LiteRT(content)(pixels(seed=1))
+    )
+
+
+@pytest.mark.parametrize("convention", ["caffe", "tf", "torch", "pixels"])
+def test_networks_of_all_conventions_are_fed_pixels(convention):
+    inputs = keras.Input((2, 2, 3))
+    outputs = keras.layers.Flatten()(inputs)
+    model = keras.Model(inputs, outputs, name="any")
+    p = Preprocessing.imagenet(convention)
+    images = np.random.default_rng(0).integers(0, 256, (3, 2, 2, 3), "uint8")
+    np.testing.assert_allclose(
+        takes_pixels(model, p)(images.astype("float32")),
+        model(p.teacher_input(tf.constant(p.normalise(images)))),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+    assert (takes_pixels(model, p) is model) == (convention == "pixels")
+
+
+def test_what_cannot_be_is_said(teacher, content):
+    with pytest.raises(ValueError, match="no calibration images"):
+        quantize(teacher, pixels(0), PIXELS)
+    with pytest.raises(TypeError, match="uint8.*dtype=float32"):
+        quantize(teacher, pixels(2).astype("float32"), PIXELS)
+    batches = tf.data.Dataset.from_tensors(pixels(2))
+    with pytest.raises(ValueError, match=r"unbatch.*shape=\(2, 8, 8, 1\)"):
+        quantize(teacher, batches, PIXELS)
+    with pytest.raises(ValueError, match=r"of the shape \(8, 8, 1\)"):
+        LiteRT(content)(np.zeros((1, 4, 4, 1), "uint8"))
+    with pytest.raises(ValueError, match="not known by its name"):
+        quantize(teacher, pixels(2))
+    anysize = keras.Sequential([keras.Input((None, None, 1))])
+    with pytest.raises(ValueError, match="one image size"):
+        takes_pixels(anysize, PIXELS)
+    with pytest.raises(ValueError, match="no LiteRT model"):
+        LiteRT(b"another file, of more than a few bytes")
