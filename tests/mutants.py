@@ -64,6 +64,8 @@ MUTANTS = [
     ("fast_inversion.py", "old + self._meta_rate * (new - old)", "new", "fast_inversion"),
     ("transforms.py", "_gather_rolled(upstream, -shifts)", "_gather_rolled(upstream, shifts)", "transforms"),
     ("transforms.py", "self.pixels + 1,", "self.pixels,", "transforms"),
+    ("transforms.py", "(pixels + 0.5) / size * share", "pixels / size * share", "transforms"),
+    ("transforms.py", "stretch, 1 / stretch", "stretch, stretch", "transforms"),
     ("preprocessing.py", "offset = black + self.mean", "offset = black - self.mean", "preprocessing"),
     ("preprocessing.py", "if self.channel_order == \"bgr\"", "if self.channel_order == \"rgb\"", "preprocessing"),
     ("preprocessing.py", "np.rint(z * self.std + self.mean)", "np.floor(z * self.std + self.mean)", "preprocessing"),

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_deepinversion import transforms
 from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import Jitter
+from tf_deepinversion.transforms import ResizedCrop
 from tf_deepinversion.transforms import Shift
 
 SHIFTS = np.array([[0, 0], [1, -2], [-3, 3], [2, 0], [-1, 4]], "int32")
@@ -230,3 +231,93 @@ def test_jitter_by_a_bad_number_of_pixels(pixels):
 def test_flip_with_a_bad_probability(probability):
     with pytest.raises(ValueError, match=f"Received: .*={probability}"):
         HorizontalFlip(probability)
+
+
+PARTS = np.array(
+    [
+        [0.0, 0.0, 1.0, 1.0],  # top, left, height, width
+        [0.25, 0.5, 0.5, 0.5],
+        [0.7, 0.1, 0.3, 0.8],
+        [0.6, 0.0, 0.4, 0.25],
+        [0.1, 0.3, 0.55, 0.35],
+    ]
+)
+
+
+def keras_crop(image, part):
+    """By Keras's own sampling of a scaled and moved image."""
+    sizes = np.array(image.shape[:2])
+    enlarged = keras.ops.image.scale_and_translate(
+        image,
+        image.shape,
+        scale=1 / part[2:],
+        translation=-part[:2] * sizes / part[2:],
+        spatial_dims=(0, 1),
+        method="linear",
+    )
+    return keras.ops.convert_to_numpy(enlarged)
+
+
+def test_resized_crop_is_scale_and_translate_of_keras():
+    images = noise((5, 12, 20, 2))
+    expected = np.stack(
+        [keras_crop(i, p) for i, p in zip(images, PARTS, strict=True)]
+    )
+    crops = ResizedCrop()(tf.constant(images), tf.constant(PARTS)).numpy()
+    np.testing.assert_allclose(crops[0], images[0], atol=1e-12)
+    # Keras samples nothing beyond the image; at its edge ours goes on as it
+    # was there, so compare what is sampled from within a part's own pixels.
+    for crop, other, part in zip(crops, expected, PARTS, strict=True):
+        edge = np.ceil(0.5 / part[2:]).astype(int)
+        inside = tuple(slice(e, -e) for e in edge)
+        assert crop[inside].size > 0
+        np.testing.assert_allclose(crop[inside], other[inside], atol=1e-6)
+
+
+def test_resized_crop_of_an_edge_repeats_it():
+    row = np.arange(8.0)[None, :, None, None] + np.zeros((1, 8, 8, 1))
+    part = np.array([[0.0, 0.0, 0.5, 1.0]])
+    crop = ResizedCrop()(tf.constant(row), tf.constant(part)).numpy()
+    expected = np.clip((np.arange(8) + 0.5) / 2 - 0.5, 0, 7)
+    np.testing.assert_allclose(crop[0, :, 3, 0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_resized_crop_s_gradient_is_its_transpose(jit_compile):
+    images, parts = noise((2, 3, 4, 1)), tf.constant(PARTS[3:])
+    crop = tf.function(
+        lambda x: ResizedCrop()(x, parts), jit_compile=jit_compile
+    )
+    units = np.eye(images.size).reshape(-1, *images.shape)
+    matrix = np.stack(
+        [crop(tf.constant(u)).numpy().ravel() for u in units], axis=1
+    )
+    upstream = noise(images.shape, seed=1)
+    gradient = vector_jacobian(crop, images, upstream)
+    np.testing.assert_allclose(
+        gradient.ravel(), matrix.T @ upstream.ravel(), rtol=1e-12, atol=1e-14
+    )
+
+
+def test_resized_crop_draws_parts_of_the_area_and_shape():
+    top, left, height, width = draws(
+        ResizedCrop((0.2, 0.5), 1.5), count=20_000
+    ).T.astype("float64")
+    area, ratio = height * width, height / width
+    assert area.min() > 0.1999 and area.max() < 0.5001
+    assert area.mean() == pytest.approx(0.35, abs=0.005)
+    assert ratio.min() > 1 / 1.5001 and ratio.max() < 1.5001
+    assert np.log(ratio).mean() == pytest.approx(0, abs=0.01)
+    assert min(top.min(), left.min()) >= 0
+    assert max((top + height).max(), (left + width).max()) < 1.000001
+    assert (top / (1 - height)).mean() == pytest.approx(0.5, abs=0.01)
+    whole = draws(ResizedCrop((1.0, 1.0)), count=100)
+    assert whole[:, 2:].max() == 1 and (whole[:, :2] >= 0).all()
+
+
+def test_resized_crop_says_what_it_wants():
+    for wrong in ({"area": (0.0, 1.0)}, {"area": (0.5, 0.2)}, {"ratio": 0.5}):
+        with pytest.raises(ValueError, match="Received: (area|ratio)="):
+            ResizedCrop(**wrong)
+    crop = ResizedCrop((0.1, 0.9), 1.2)
+    assert ResizedCrop.from_config(crop.get_config()).area == crop.area

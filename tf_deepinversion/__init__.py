@@ -21,5 +21,6 @@ from tf_deepinversion.pyramid_adam import PyramidAdam
 from tf_deepinversion.recipes import RECIPES
 from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import Jitter
+from tf_deepinversion.transforms import ResizedCrop
 from tf_deepinversion.transforms import Shift
 from tf_deepinversion.version import __version__
