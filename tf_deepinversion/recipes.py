@@ -24,6 +24,21 @@ from tf_deepinversion.pyramid_adam import PyramidAdam
 OPTIMIZERS = {"Adam": keras.optimizers.Adam, "PyramidAdam": PyramidAdam}
 
 
+def _imagenet_crops(steps, scale):
+    return {
+        "steps": steps,
+        "scale": scale,
+        "transforms": [
+            ("ResizedCrop", {"area": [0.25, 1.0]}),
+            ("HorizontalFlip", {}),
+        ],
+        "optimizer": ("Adam", {"beta_1": 0.5, "beta_2": 0.9}),
+        "learning_rate": 0.25,
+        "warmup_steps": 20,
+        "decay": "cosine",
+    }
+
+
 def _imagenet_stage(steps, scale, jitter):
     return {
         "steps": steps,
@@ -78,6 +93,21 @@ RECIPES = {
             _imagenet_stage(2000, 0.5, 15),
             _imagenet_stage(1000, 1.0, 30),
         ],
+    },
+    # Ours: fewer steps, crops as in training, statistics in the layers' units.
+    "imagenet": {
+        "source": "ours, after arXiv:1912.08795",
+        "batch_size": 20,
+        "loss": [
+            ("CrossEntropy", {"weight": 1.0}),
+            (
+                "FeatureStatistics",
+                {"weight": 5.0, "normalised": True, "first_weight": 10.0},
+            ),
+            ("TotalVariation", {"weight": 0.025, "form": "l1"}),
+        ],
+        "competition": 1.0,
+        "stages": [_imagenet_crops(400, 0.5), _imagenet_crops(200, 1.0)],
     },
     "imagenet_20k": {**_IMAGENET, "stages": [_imagenet_stage(20000, 1.0, 30)]},
     # Ours: docs/inversion.md says how they were chosen. A generator's, for

