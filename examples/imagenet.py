@@ -91,7 +91,7 @@ class Curve(keras.callbacks.Callback):
         self._begin = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        from tf_deepinversion.image_metrics import verification_table
+        from tf_deepinversion.verification import verification_table
 
         logs["seconds"] = time.monotonic() - self._begin
         images = {"": (self.model.images, self.model.labels)}
@@ -134,8 +134,8 @@ def curve_of(histories, sizes):
 def measure(images, labels, teacher, verifiers):
     from tf_deepinversion import metrics
     from tf_deepinversion.image_metrics import InceptionScore
-    from tf_deepinversion.image_metrics import resized
-    from tf_deepinversion.image_metrics import verification_table
+    from tf_deepinversion.verification import resized
+    from tf_deepinversion.verification import verification_table
 
     made = {"made": (images, labels)}
     judge = next(iter(verifiers))

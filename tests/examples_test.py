@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from tf_deepinversion.datasets import load_test_images
 from tf_deepinversion.metrics import accuracy
+from tf_deepinversion.pictures import save_folders
 from tf_deepinversion.quantization import LiteRT
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -20,11 +22,12 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 def example(name, *arguments):
     """Runs an example; returns its last line, read."""
+    paths = [str(ROOT), os.environ.get("PYTHONPATH")]
     result = subprocess.run(
         [sys.executable, str(ROOT / "examples" / name), *arguments],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
     )
     assert result.returncode == 0, result.stderr[-2000:]
     return json.loads(result.stdout.splitlines()[-1])
@@ -60,11 +63,13 @@ def test_distill_exports_a_student_that_takes_uint8_pixels(tmp_path):
 
 
 def test_quantize_scores_the_files_it_writes(tmp_path):
+    images, labels = load_test_images()
+    save_folders(tmp_path / "pool", images[:5], labels[:5])
     figures = example(
         "quantize.py",
         "--images=4",
         "--sets=1",
-        "--steps=2",
+        f"--pool={tmp_path / 'pool'}",
         f"--output={tmp_path}",
     )
     assert figures["calibration_images"] == 4 and figures["sets"] == 1
@@ -75,7 +80,7 @@ def test_quantize_scores_the_files_it_writes(tmp_path):
         "synthesised": 1,
         "real": 1,
     }
-    images, labels = (part[4:] for part in load_test_images())
+    images, labels = images[4:], labels[4:]
     contents = {
         name: (tmp_path / f"{name}.tflite").read_bytes()
         for name in ("int8", "float")
@@ -85,4 +90,42 @@ def test_quantize_scores_the_files_it_writes(tmp_path):
     assert figures["int8_test_accuracy"]["real"] > 0.9
     assert figures["size_ratio"] == len(contents["int8"]) / len(
         contents["float"]
+    )
+
+
+@pytest.mark.slow
+def test_imagenet_goes_on_to_the_same_images(tmp_path):
+    """A minute, by the one weight file that the tests install."""
+    arguments = (
+        "--verifiers=lite0",
+        "--images=3",
+        "--batch_size=2",
+        "--size=64",
+        "--steps=1,2",
+        "--steps_per_epoch=1",
+        f"--output={tmp_path}",
+    )
+    figures = example("imagenet.py", *arguments)
+    assert figures["images"] == 3 and len(set(figures["labels"])) == 3
+    assert figures["verifier_accuracy"]["all"] == figures["teacher_accuracy"]
+    assert 1 <= figures["inception_score"] <= 3
+    seconds, verified = np.transpose(figures["curve"])
+    assert len(verified) == 3 and (np.diff(seconds) > 0).all()
+    assert seconds[-1] == figures["seconds_per_image"]
+    assert verified[-1] == figures["verifier_accuracy"]["all"]
+    assert len(list(tmp_path.glob("images/*/*.png"))) == 3
+    assert json.loads((tmp_path / "figures.json").read_text()) == figures
+    again = example("imagenet.py", *arguments)
+    assert again == figures
+
+
+def test_imagenet_s_curve_is_of_all_batches():
+    curve_of = runpy.run_path(str(ROOT / "examples/imagenet.py"))["curve_of"]
+    histories = [
+        {"seconds": [10.0, 5.0], "verified": [0.5, 1.0]},
+        {"seconds": [4.0, 1.0], "verified": [0.0, 0.0]},
+    ]
+    # Three images in 14 and then in 20 seconds; the last batch is of one.
+    assert curve_of(histories, [2, 1]) == pytest.approx(
+        np.array([[14 / 3, 1 / 3], [20 / 3, 2 / 3]])
     )

@@ -39,6 +39,7 @@ LAYERS = {
         "pool",
         "pool_folder",
         "records",
+        "verification",
     },
     "makers": {
         "deep_inversion",

@@ -3,9 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from deep_inversion_test import NORMALISED
 
-from tf_deepinversion import image_metrics
 from tf_deepinversion.image_metrics import FrechetDistance
 from tf_deepinversion.image_metrics import InceptionScore
 from tf_deepinversion.image_metrics import precision_and_recall
@@ -134,39 +132,3 @@ def test_one_mode_made_of_two_is_precise_and_recalls_half():
         precision_and_recall(near, real, neighbours=50)
     with pytest.raises(ValueError, match="equal features.*(50, 2).*(50, 1)"):
         precision_and_recall(near, near[:, :1])
-
-
-def test_resized_keeps_pixels():
-    network = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.ReLU()])
-    images = np.repeat(np.array([0, 100, 255], "uint8"), 64)
-    images = images.reshape(3, 8, 8, 1)
-    small = image_metrics.resized(images, network)
-    np.testing.assert_array_equal(small, images[:, :4, :4])
-    assert image_metrics.resized(small, network) is small
-
-
-def linear_network():
-    layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
-    return keras.Sequential([keras.Input((8, 8, 1)), *layers])
-
-
-def test_verification_table_counts_each_and_all():
-    networks = {name: linear_network() for name in "ab"}
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (20, 8, 8, 1), "uint8")
-    z = NORMALISED.normalise(images)
-    guesses = {k: n(z).numpy().argmax(-1) for k, n in networks.items()}
-    labels = np.where(np.arange(20) < 12, guesses["a"], guesses["b"])
-    table = image_metrics.verification_table(
-        {"noise": (images, labels)}, networks, dict.fromkeys("ab", NORMALISED)
-    )
-    right = np.stack([guesses[k] == labels for k in "ab"])
-    assert table == {
-        "noise": {
-            "a": right[0].mean(),
-            "b": right[1].mean(),
-            "all": right.all(0).mean(),
-            "images": 20,
-        }
-    }
-    assert 0 < right.all(0).mean() < right.mean(1).min()

@@ -74,7 +74,7 @@ MUTANTS = [
     ("image_metrics.py", "/ (count - 1)", "/ count", "image_metrics"),
     ("image_metrics.py", "- 2 * crossed", "- crossed", "image_metrics"),
     ("image_metrics.py", "neighbours, 1)[:, neighbours]", "neighbours - 1, 1)[:, neighbours - 1]", "image_metrics"),
-    ("image_metrics.py", "np.all(list(right.values()), axis=0)", "np.any(list(right.values()), axis=0)", "image_metrics"),
+    ("verification.py", "np.all(list(right.values()), axis=0)", "np.any(list(right.values()), axis=0)", "verification"),
     ("checkpoint.py", "if header.get(\"format\") != FORMAT or header.get(\"run\") != run:", "if header.get(\"format\") != FORMAT:", "checkpoint resume"),
     # Weights of others.
     ("models/efficientnet_lite.py", "epsilon=1e-3", "epsilon=1e-5", "efficientnet_lite"),
@@ -82,8 +82,8 @@ MUTANTS = [
     ("checkpoints/names.py", "transpose(2, 3, 1, 0)", "transpose(3, 2, 1, 0)", "efficientnet_lite"),
     ("checkpoints/names.py", "if given != set(names):", "if not given >= set(names):", "efficientnet_lite"),
     ("checkpoints/torch_legacy.py", "if file.read(1):", "if False:", "torch_legacy"),
-    ("checkpoints/torch_legacy.py", "if math.prod(self.shape) > self.storage.count:", "if False:", "torch_legacy"),
-    ("checkpoints/torch_legacy.py", "if name not in (DICTIONARY, TENSOR, *DTYPES):", "if False:", "torch_legacy"),
+    ("checkpoints/pickle_machine.py", "if math.prod(self.shape) > self.storage.count:", "if False:", "torch_legacy"),
+    ("checkpoints/pickle_machine.py", "if name not in (DICTIONARY, TENSOR, *DTYPES):", "if False:", "torch_legacy"),
     ("quantization.py", "np.rint(images / scale + zero)", "np.rint(images + zero)", "quantization"),
     ("quantization.py", "(logits.astype(\"float32\") - zero) * scale", "logits.astype(\"float32\") * scale", "quantization"),
     ("quantization.py", "(fed[1] - fed[0]) / 255, fed[0]", "(fed[1] - fed[0]) / 255, fed[1]", "quantization"),
@@ -102,7 +102,7 @@ def survives(name, old, new, tests) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder)
         ignore = shutil.ignore_patterns("__pycache__")
-        for part in ("tf_deepinversion", "tests"):
+        for part in ("tf_deepinversion", "tests", "tools"):
             shutil.copytree(ROOT / part, copy / part, ignore=ignore)
         for part in ("conftest.py", "setup.cfg"):
             shutil.copy(ROOT / part, copy)
@@ -111,11 +111,12 @@ def survives(name, old, new, tests) -> bool:
         if source.count(old) != 1:
             raise ValueError(f"{name} holds {old!r} {source.count(old)} times.")
         path.write_text(source.replace(old, new))
+        paths = [str(copy), *filter(None, [os.environ.get("PYTHONPATH")])]
         result = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x"]
             + [f"tests/{test}_test.py" for test in tests.split()],
             cwd=copy,
-            env={**os.environ, "PYTHONPATH": str(copy)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             capture_output=True,
         )
         if result.returncode not in (0, 1):

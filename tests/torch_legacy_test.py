@@ -9,7 +9,7 @@ import types
 import numpy as np
 import pytest
 
-from tf_deepinversion.checkpoints.torch_legacy import DTYPES
+from tf_deepinversion.checkpoints.pickle_machine import DTYPES
 from tf_deepinversion.checkpoints.torch_legacy import MAGIC
 from tf_deepinversion.checkpoints.torch_legacy import read_torch_legacy
 

@@ -32,8 +32,8 @@ def _imagenet_crops(steps, scale):
             ("ResizedCrop", {"area": [0.25, 1.0]}),
             ("HorizontalFlip", {}),
         ],
-        "optimizer": ("Adam", {"beta_1": 0.5, "beta_2": 0.9}),
-        "learning_rate": 0.25,
+        "optimizer": ("PyramidAdam", {}),
+        "learning_rate": 0.1,
         "warmup_steps": 20,
         "decay": "cosine",
     }
@@ -102,7 +102,7 @@ RECIPES = {
             ("CrossEntropy", {"weight": 1.0}),
             (
                 "FeatureStatistics",
-                {"weight": 5.0, "normalised": True, "first_weight": 10.0},
+                {"weight": 10.0, "normalised": True, "first_weight": 10.0},
             ),
             ("TotalVariation", {"weight": 0.025, "form": "l1"}),
         ],
