@@ -15,6 +15,7 @@ from tiny import tiny_teacher
 from tf_deepinversion import L2
 from tf_deepinversion import ImageGrid
 from tf_deepinversion import Verifier
+from tf_deepinversion.verification import resized
 
 
 def sgd_on_l2(rate=0.5):
@@ -220,6 +221,22 @@ def test_verifier_counts_the_images_that_another_network_takes():
     z = (model.images.astype("float32") - 127.5) / 50
     guesses = other(tf.constant(z)).numpy().argmax(-1)
     assert history.history["other_accuracy"][-1] == np.mean(guesses == LABELS)
+
+
+def test_verifier_of_another_size_sees_resized_images():
+    layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+    other = keras.Sequential([keras.Input((4, 4, 1)), *layers])
+    model = inversion()
+    history = model.fit(
+        LABELS,
+        steps=1,
+        verbose=0,
+        callbacks=[Verifier({"other": other}, {"other": NORMALISED})],
+    )
+    seen = resized(model.images, other)
+    assert seen.shape[1:] == (4, 4, 1)
+    guesses = other((seen.astype("float32") - 127.5) / 50).numpy().argmax(-1)
+    assert history.history["other_accuracy"] == [np.mean(guesses == LABELS)]
 
 
 def test_bad_arguments():

@@ -10,6 +10,7 @@ from tf_deepinversion import metrics
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.pictures import grid
 from tf_deepinversion.pictures import save_png
+from tf_deepinversion.verification import resized
 
 
 class ImageGrid(keras.callbacks.Callback):
@@ -64,7 +65,8 @@ class Verifier(keras.callbacks.Callback):
 
     Args:
         networks: Dict from names to `keras.Model` classifiers with the
-            teacher's classes. `logs` gets `{name}_accuracy`.
+            teacher's classes. `logs` gets `{name}_accuracy`. Where a network
+            takes images of one size, they are resized to that.
         preprocessing: Dict from the same names to `Preprocessing`; needed for
             the networks that are not known by name.
         every: Int, epochs between two readings. Defaults to 1.
@@ -84,7 +86,10 @@ class Verifier(keras.callbacks.Callback):
         images, labels = self.model.images, self.model.labels
         for name, network in self.networks.items():
             logs[f"{name}_accuracy"] = metrics.accuracy(
-                network, images, labels, self.preprocessing.get(name)
+                network,
+                resized(images, network),
+                labels,
+                self.preprocessing.get(name),
             )
 
 

@@ -8,7 +8,8 @@ from tf_deepinversion import metrics
 
 def resized(images, network) -> np.ndarray:
     """Images at the size that a network takes, if that is fixed: uint8."""
-    size = tuple(network.input_shape[1:3])
+    shape = getattr(network, "input_shape", None)  # none if subclassed
+    size = tuple(shape[1:3]) if shape else (None,)
     if None in size or size == images.shape[1:3]:
         return images
     scaled = ops.image.resize(ops.cast(images, "float32"), size, antialias=True)
