@@ -315,5 +315,5 @@ def test_mutants_are_read_right_or_refused(torch, tmp_path):
 
 @pytest.mark.slow
 def test_a_hundred_thousand_mutants(torch, tmp_path):
-    """Two minutes."""
+    """One minute on a free core."""
     fuzz(torch, tmp_path, 100_000, seed=1)
