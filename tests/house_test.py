@@ -52,6 +52,7 @@ LAYERS = {
         "distill",
         "distillation",
         "pictures",
+        "pruning",
         "report",
     },
     "public names": {"__init__"},
