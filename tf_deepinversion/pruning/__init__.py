@@ -1,5 +1,6 @@
 """Pruning of Keras 3 models: masks of weights, and networks made smaller."""
 
+from tf_deepinversion.pruning.graph import ChannelGraph
 from tf_deepinversion.pruning.magnitude import load_masks
 from tf_deepinversion.pruning.magnitude import masks_of
 from tf_deepinversion.pruning.magnitude import prune_low_magnitude
@@ -7,4 +8,7 @@ from tf_deepinversion.pruning.magnitude import save_masks
 from tf_deepinversion.pruning.magnitude import strip_pruning
 from tf_deepinversion.pruning.schedule import ConstantSparsity
 from tf_deepinversion.pruning.schedule import PolynomialDecay
+from tf_deepinversion.pruning.shrink import dead_channels
+from tf_deepinversion.pruning.shrink import mask_channels
+from tf_deepinversion.pruning.shrink import shrink
 from tf_deepinversion.pruning.update_pruning_step import UpdatePruningStep
