@@ -1,11 +1,16 @@
 """Pruning of Keras 3 models: masks of weights, and networks made smaller."""
 
+from tf_deepinversion.pruning.flops import count_flops
+from tf_deepinversion.pruning.flops import flops_of_model
 from tf_deepinversion.pruning.graph import ChannelGraph
+from tf_deepinversion.pruning.iterative import prune
+from tf_deepinversion.pruning.latency import LatencyTable
 from tf_deepinversion.pruning.magnitude import load_masks
 from tf_deepinversion.pruning.magnitude import masks_of
 from tf_deepinversion.pruning.magnitude import prune_low_magnitude
 from tf_deepinversion.pruning.magnitude import save_masks
 from tf_deepinversion.pruning.magnitude import strip_pruning
+from tf_deepinversion.pruning.recovery import recover
 from tf_deepinversion.pruning.schedule import ConstantSparsity
 from tf_deepinversion.pruning.schedule import PolynomialDecay
 from tf_deepinversion.pruning.shrink import dead_channels

@@ -69,6 +69,8 @@ class ChannelGraph:
         outputs: Dict from layers that make channels to those; -1 is fixed.
         places: Dict from layers with kernels to at how many places of an
             image they are applied, in all their calls together.
+        input_shapes: Dict from the same layers to the shape `(batch, ...,
+            channels)` that they are first given.
         calls: List of `Call`, each after those that it depends on.
 
     Raises:
@@ -80,7 +82,8 @@ class ChannelGraph:
         self.model = model
         self._parents = []
         self._of_tensor, self._made = {}, {}
-        self._pending, self._calls, self.places = [], [], {}
+        self._pending, self._calls = [], []
+        self.places, self.input_shapes = {}, {}
         self._fixed = self._new(1)[0]
         for node in _nodes(model):
             self._visit(node)
@@ -128,6 +131,7 @@ class ChannelGraph:
         if makes or kind == "depthwise":
             at = inputs[0] if rules.is_transposed(layer) else output
             places = _places(layer, at)
+            self.input_shapes.setdefault(layer, inputs[0].shape)
             self.places[layer] = self.places.get(layer, 0) + places
             return self._made_by(layer, kind, units[0])
         if kind == "merge":
