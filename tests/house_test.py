@@ -51,6 +51,7 @@ LAYERS = {
         "demo",
         "distill",
         "distillation",
+        "export",
         "pictures",
         "pruning",
         "report",

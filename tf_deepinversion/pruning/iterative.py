@@ -101,13 +101,15 @@ def prune(
             "numbers": [target, rounds, steps_per_round, final_steps, batches],
             "ranking": [criterion, momentum, multiple_of, eta, seed, run],
             "cost": cost if isinstance(cost, str) else cost.entries,
-            "training": [learning_rate, temperature, kwargs],
+            "training": [learning_rate, temperature],
+            "recovery": {k: v for k, v in kwargs.items() if k != "callbacks"},
         },
         teacher.get_weights(),
     )
     folder = folder and pathlib.Path(folder)
     state = _State(teacher, whole, folder and folder / "prune.npz", identity)
     step = len(state.costs) * (batches + steps_per_round)
+    full = count(whole)
     for number in range(len(state.costs), rounds):
         graph = ChannelGraph(state.student)
         ranking = (
@@ -128,9 +130,9 @@ def prune(
         if eta:
             saved = savings(graph, count, step=multiple_of)
             scores = with_cost(smoothed, saved, eta)
-        limit = count(whole) * (1 - target) ** ((number + 1) / rounds)
+        limit = full * (1 - target) ** ((number + 1) / rounds)
         stays = select(graph, scores, count, limit, multiple_of=multiple_of)
-        state.remove(stays, smoothed, count(graph, stays) / count(whole))
+        state.remove(stays, smoothed, count(graph, stays) / full)
         last = number == rounds - 1
         steps = final_steps if last else steps_per_round
         step += batches

@@ -4,6 +4,7 @@ import keras
 
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.distillation import Distillation
+from tf_deepinversion.pruning.magnitude import masks_of
 
 
 def recovery_optimizer(steps, learning_rate=0.02):
@@ -40,9 +41,10 @@ def recover(
         student: A `keras.Model` with the same classes; it is changed.
         images: Function from a step to a `tf.data.Dataset` of batches of
             `(image, label)` that starts at that step, as `Pool.dataset`.
-        steps: Int.
+        steps: Int, rounded up to whole epochs.
         first_step: Int, from which `images` are read.
-        steps_per_epoch: Int, after which the state is saved.
+        steps_per_epoch: Int, after which the state is saved, the masks of
+            `prune_low_magnitude` too.
         optimizer: See `recovery_optimizer`.
         keep_statistics: Bool, whether BatchNormalization layers stay as they
             are: in inference mode, with the statistics of the teacher's data.
@@ -70,7 +72,8 @@ def recover(
         model.compile(optimizer=optimizer)
         state = None
         if path is not None:
-            variables = [*student.variables, *optimizer.variables]
+            masks = [mask.mask for mask in masks_of(student)]
+            variables = [*student.variables, *optimizer.variables, *masks]
             state = TrainingState(path, variables, run)
         done = state.epoch if state else 0
         steps_per_epoch = min(steps_per_epoch, steps)
