@@ -65,7 +65,7 @@ flags.DEFINE_float("momentum", 0.9, "Of the ranking, over rounds.")
 flags.DEFINE_integer("multiple_of", 1, "Of the channels left; 8 for speed.")
 flags.DEFINE_float("eta", 0.0, "Weight of the hardware-aware term.")
 flags.DEFINE_bool("keep_statistics", False, "Leaves BatchNormalization alone.")
-flags.DEFINE_integer("latency_batch", 1, "Images a call, where it is timed.")
+flags.DEFINE_integer("latency_batch", 32, "Images a call, where it is timed.")
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("output", None, "Folder; by default output/prune_DATA.")
 
@@ -189,49 +189,21 @@ def prune_channels(teacher, images, output):
 
 def prune_weights(teacher, images, output):
     """Masks weights; returns the network and what is left by layer."""
-    import keras
-    import numpy as np
+    from tf_deepinversion.pruning import sparsify
 
-    from tf_deepinversion.checkpoint import fingerprint
-    from tf_deepinversion.pruning import PolynomialDecay
-    from tf_deepinversion.pruning import UpdatePruningStep
-    from tf_deepinversion.pruning import masks_of
-    from tf_deepinversion.pruning import prune_low_magnitude
-    from tf_deepinversion.pruning import recover
-    from tf_deepinversion.pruning import strip_pruning
-    from tf_deepinversion.pruning.recovery import recovery_optimizer
-
-    student = keras.models.clone_model(teacher)
-    student.set_weights(teacher.get_weights())
-    end = max(2, FLAGS.steps // 2)
-    schedule = PolynomialDecay(
-        0.0, FLAGS.target, 0, end, frequency=max(1, end // 20)
+    return sparsify(
+        teacher,
+        images,
+        target=FLAGS.target,
+        steps=FLAGS.steps if FLAGS.data != "none" else 0,
+        learning_rate=FLAGS.learning_rate,
+        temperature=FLAGS.temperature,
+        keep_statistics=FLAGS.keep_statistics,
+        folder=output,
+        run=f"{FLAGS.data} {FLAGS.pool} {FLAGS.batch_size} {FLAGS.images}",
+        seed=FLAGS.seed,
+        verbose=2,
     )
-    prune_low_magnitude(student, schedule)
-    masks = masks_of(student)
-    if FLAGS.data == "none":
-        for mask in masks:
-            mask.update(FLAGS.target)
-    else:
-        recover(
-            teacher,
-            student,
-            images,
-            steps=FLAGS.steps,
-            optimizer=recovery_optimizer(FLAGS.steps, FLAGS.learning_rate),
-            keep_statistics=FLAGS.keep_statistics,
-            path=output / "recover.npz",
-            run=fingerprint(FLAGS.flag_values_dict(), teacher.get_weights()),
-            callbacks=[UpdatePruningStep(student)],
-            verbose=2,
-            temperature=FLAGS.temperature,
-            seed=FLAGS.seed,
-        )
-    left = {
-        mask.layer.name: (mask.mask.numpy().size, int(np.sum(mask.mask)))
-        for mask in masks
-    }
-    return strip_pruning(student), left
 
 
 def kernels(model):
@@ -242,26 +214,9 @@ def kernels(model):
     return np.concatenate([np.ravel(w) for w in found])
 
 
-def latencies(networks, images, turns=5):
-    """Seconds a call of each served network, measured in turns."""
-    import numpy as np
-    import tensorflow as tf
-
-    from tf_deepinversion.pruning.latency import measure
-
-    batch = tf.constant(images[: FLAGS.latency_batch])
-    seconds = [
-        [
-            measure(lambda n=n: n.signature(batch)["logits"].numpy(), 20)
-            for n in networks
-        ]
-        for _ in range(turns)
-    ]
-    return np.median(seconds, axis=0)
-
-
 def main(_):
     import numpy as np
+    import tensorflow as tf
 
     import tf_deepinversion as di
     from tf_deepinversion.checkpoint import fingerprint
@@ -270,6 +225,7 @@ def main(_):
     from tf_deepinversion.pictures import save_png
     from tf_deepinversion.pruning import count_flops
     from tf_deepinversion.pruning import widths_picture
+    from tf_deepinversion.pruning.latency import compare
 
     if FLAGS.data == "real" and not FLAGS.idx_dir:
         raise app.UsageError("--data=real needs --idx_dir.")
@@ -298,7 +254,10 @@ def main(_):
     sample = pool.images[:100]
     z = preprocessing.normalise(sample)
     expected = student(preprocessing.teacher_input(z), training=False)
-    seconds = latencies(served, pool.images)
+    batch = tf.constant(pool.images[: FLAGS.latency_batch])
+    seconds = compare(
+        [lambda n=n: n.signature(batch)["logits"].numpy() for n in served]
+    )
     flops = [count_flops(network.signature) for network in served]
     figures = {
         "data": FLAGS.data,
@@ -309,6 +268,7 @@ def main(_):
         "sparsity": 1
         - np.count_nonzero(kernels(student)) / kernels(teacher).size,
         "latency_ms": [1000 * s for s in seconds],
+        "latency_batch": FLAGS.latency_batch,
         "latency_ratio": seconds[1] / seconds[0],
         "saved_model_max_difference": float(
             np.abs(served[1](sample) - expected).max()

@@ -56,3 +56,38 @@ def test_distill_exports_a_student_that_takes_uint8_pixels(tmp_path):
         rtol=1e-4,
         atol=1e-4,
     )
+
+
+@pytest.mark.parametrize(
+    ("criterion", "data"), [("taylor", "synthesised"), ("magnitude", "noise")]
+)
+def test_prune_exports_a_smaller_network(tmp_path, criterion, data):
+    figures = example(
+        "prune.py",
+        f"--criterion={criterion}",
+        f"--data={data}",
+        "--rounds=1",
+        "--steps=2",
+        "--images=20",
+        "--first_steps=2",
+        "--synthesis_steps=1",
+        "--batches=1",
+        "--batch_size=8",
+        "--latency_batch=2",
+        f"--output={tmp_path}",
+    )
+    assert figures["saved_model_max_difference"] < 1e-4
+    student = keras.models.load_model(tmp_path / "pruned.keras")
+    images, labels = load_test_images()
+    assert figures["test_accuracy"] == pytest.approx(
+        accuracy(student, images, labels), abs=2e-3
+    )
+    assert figures["baseline_test_accuracy"] > 0.94
+    assert (tmp_path / "widths.png").read_bytes()[1:4] == b"PNG"
+    if criterion == "magnitude":
+        assert figures["flops_ratio"] == figures["parameters_ratio"] == 1
+        assert figures["sparsity"] == pytest.approx(0.5, abs=1e-3)
+    else:
+        assert 0.45 < figures["flops_ratio"] <= 0.5
+        ratio = student.count_params() / figures["parameters_ratio"]
+        assert ratio == pytest.approx(276_762, rel=0.1)

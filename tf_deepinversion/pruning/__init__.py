@@ -16,6 +16,7 @@ from tf_deepinversion.pruning.schedule import PolynomialDecay
 from tf_deepinversion.pruning.shrink import dead_channels
 from tf_deepinversion.pruning.shrink import mask_channels
 from tf_deepinversion.pruning.shrink import shrink
+from tf_deepinversion.pruning.sparsify import sparsify
 from tf_deepinversion.pruning.update_pruning_step import UpdatePruningStep
 from tf_deepinversion.pruning.widths import channel_widths
 from tf_deepinversion.pruning.widths import widths_picture

@@ -31,6 +31,21 @@ def measure(function, repeats=30, warmup=5) -> float:
     return statistics.median(seconds)
 
 
+def compare(functions, turns=7, repeats=10) -> list[float]:
+    """As `measure`, of several functions in turns, so that all see the same.
+
+    Args:
+        functions: List of functions without arguments.
+        turns: Int, how many there are.
+        repeats: Int, calls of each in a turn.
+
+    Returns:
+        A list of floats, the median over turns of each one's seconds.
+    """
+    rows = [[measure(f, repeats, 2) for f in functions] for _ in range(turns)]
+    return [statistics.median(column) for column in zip(*rows, strict=True)]
+
+
 class LatencyTable:
     """Seconds of each convolution and dense layer, by its widths; a cost.
 
