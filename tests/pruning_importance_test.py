@@ -1,5 +1,6 @@
 """Importance, cost and selection, against finite differences and counting."""
 
+import contextlib
 import itertools
 
 import keras
@@ -7,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
-from pruning_shrink_test import chain
-from pruning_shrink_test import conv
-from pruning_shrink_test import pooled_head
-from pruning_shrink_test import random_keep
-from pruning_shrink_test import randomised
+from pruned import chain
+from pruned import conv
+from pruned import pooled_head
+from pruned import random_keep
+from pruned import randomised
 
 from tf_deepinversion import Preprocessing
 from tf_deepinversion.models import ResNet14
@@ -50,34 +51,41 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
-def divergence(teacher, student, images, temperature):
-    z = NORMALISED.normalise(images).astype("float64")
-    p, q = (softmax(forward(m, z) / temperature) for m in (teacher, student))
-    return temperature**2 * np.sum(p * np.log(p / q), -1).mean()
-
-
-def forward(model, z):
-    """In float64, so that differences can be taken."""
-    with_double = keras.models.clone_model(
+def double(model):
+    """A copy in float64, so that differences can be taken."""
+    twin = keras.models.clone_model(
         model,
         clone_function=lambda x: type(x).from_config(
             {**x.get_config(), "dtype": "float64"}
         ),
     )
-    with_double.set_weights([np.asarray(w, "float64") for w in model.weights])
-    return np.asarray(with_double(tf.constant(z, "float64")))
+    twin.set_weights([np.asarray(w, "float64") for w in model.weights])
+    return twin
 
 
+def divergence(teacher, student, images, temperature):
+    z = tf.constant(NORMALISED.normalise(images), "float64")
+    p, q = (softmax(np.asarray(m(z)) / temperature) for m in (teacher, student))
+    return temperature**2 * np.sum(p * np.log(p / q), -1).mean()
+
+
+@contextlib.contextmanager
 def gated(model, layer, channel, factor):
-    """The model with a gate after a layer: scale and offset times factor."""
-    twin = keras.models.clone_model(model)
-    twin.set_weights(model.get_weights())
-    bn = twin.get_layer(layer)
+    """While open, there is a gate after a layer: scale and offset change."""
+    bn = model.get_layer(layer)
     gate = np.ones(bn.gamma.shape)
     gate[channel] = factor
-    bn.gamma.assign(bn.gamma * gate)
-    bn.beta.assign(bn.beta * gate)
-    return twin
+    before = [v.numpy() for v in (bn.gamma, bn.beta)]
+    bn.gamma.assign(before[0] * gate)
+    bn.beta.assign(before[1] * gate)
+    yield model
+    bn.gamma.assign(before[0])
+    bn.beta.assign(before[1])
+
+
+def at(teacher, student, gate, images):
+    with gated(student, *gate):
+        return divergence(teacher, student, images, 2)
 
 
 def of_channels(graph, values):
@@ -96,18 +104,17 @@ def test_first_order_is_the_squared_difference_of_the_loss():
     found = importance.GateImportance(
         graph, teacher, NORMALISED, temperature=2.0
     ).first_order(BATCHES)
-    expected = {}
+    teacher, student = double(teacher), double(student)
+    h, expected = 1e-2, {}
     for name in ("bn0", "bn1"):
         slopes = []
         for images, _ in BATCHES:
             for channel in range(3):
                 up, down = (
-                    divergence(
-                        teacher, gated(student, name, channel, 1 + h), images, 2
-                    )
-                    for h in (1e-2, -1e-2)
+                    at(teacher, student, (name, channel, f), images)
+                    for f in (1 + h, 1 - h)
                 )
-                slopes.append(((up - down) / 2e-2) ** 2)
+                slopes.append(((up - down) / (2 * h)) ** 2)
         expected[name] = np.mean(np.reshape(slopes, (2, 3)), 0)
     total, members = of_channels(graph, expected)
     assert members.tolist() == [2, 2, 2, 0, 0]
@@ -128,10 +135,11 @@ def test_second_order_is_the_curvature_of_the_divergence():
         for signs in itertools.product([-1, 1], repeat=3)
     ]
     found, h, expected = np.mean(per_sign, 0), 1e-2, {}
+    same, moved = double(model), double(model)
     for name in ("bn0", "bn1"):
         expected[name] = [
             sum(
-                divergence(model, gated(model, name, channel, f), images, 2)
+                at(same, moved, (name, channel, f), images)
                 for f in (1 + h, 1 - h)
             )
             / h**2
@@ -240,7 +248,7 @@ def fake_timer(call):
 def test_a_latency_table_interpolates(tmp_path):
     model = ResNet14((8, 8, 1), 3, width=8)
     graph = ChannelGraph(model)
-    table = LatencyTable.measure(graph, timer=fake_timer)
+    table = LatencyTable.measure(graph, levels=2, timer=fake_timer)
     keep = random_keep(graph)
     sizes = [
         np.prod(shrink(model, keep).get_layer(x.name).output.shape[1:])

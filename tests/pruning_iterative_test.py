@@ -4,12 +4,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pruned import NORMALISED
+from pruned import POOL
+from pruned import Killed
+from pruned import images
 from tiny import CLASSES
 from tiny import SHAPE
 from tiny import learned_teacher
 
-from tf_deepinversion import Pool
-from tf_deepinversion import Preprocessing
 from tf_deepinversion.models import ResNet14
 from tf_deepinversion.pruning import ChannelGraph
 from tf_deepinversion.pruning import LatencyTable
@@ -18,18 +20,6 @@ from tf_deepinversion.pruning import prune
 from tf_deepinversion.pruning import recover
 from tf_deepinversion.pruning import shrink
 from tf_deepinversion.pruning.recovery import recovery_optimizer
-
-RANDOM = np.random.default_rng(0)
-NORMALISED = Preprocessing(127.5, 64.0, "normalised")
-POOL = Pool(40, SHAPE, CLASSES)
-POOL.add(
-    RANDOM.integers(0, 256, (40, *SHAPE), "uint8"),
-    RANDOM.integers(0, CLASSES, 40),
-)
-
-
-def images(step):
-    return POOL.dataset(8, 0, step)
 
 
 def run(teacher=None, **kwargs):
@@ -130,10 +120,6 @@ def test_eta_moves_what_is_removed_to_where_it_saves():
     ]
     assert kept[1] > kept[0]
     assert graph.count > kept[1]
-
-
-class Killed(Exception):
-    pass
 
 
 IN_PARTS = {"steps_per_round": 4, "final_steps": 4, "steps_per_epoch": 2}

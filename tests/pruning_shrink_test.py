@@ -4,6 +4,11 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from pruned import chain
+from pruned import conv
+from pruned import pooled_head
+from pruned import random_keep
+from pruned import randomised
 
 from tf_deepinversion.models import VGG11BN
 from tf_deepinversion.models import ResNet14
@@ -16,18 +21,6 @@ from tf_deepinversion.pruning.graph import functional
 RANDOM = np.random.default_rng(0)
 
 
-def randomised(model, seed=0):
-    """Draws all that starts as zero or one: nothing is trivially zero."""
-    random = np.random.default_rng(seed)
-    for variable in model.weights:
-        name, shape = variable.name, variable.shape
-        if name in ("gamma", "moving_variance", "alpha"):
-            variable.assign(random.uniform(0.5, 1.5, shape))
-        elif name in ("beta", "moving_mean", "bias"):
-            variable.assign(random.normal(size=shape) / 3)
-    return model
-
-
 def calibrated(model, scale):
     """Statistics of images, so that the outputs of a deep network differ."""
     random = np.random.default_rng(0)
@@ -38,16 +31,6 @@ def calibrated(model, scale):
     model(
         random.normal(size=(8, *model.input_shape[1:])) * scale, training=True
     )
-
-
-def random_keep(graph, seed=0, least=0.5):
-    random = np.random.default_rng(seed)
-    keep = np.zeros(graph.count, bool)
-    for group in range(graph.groups.max() + 1):
-        own = np.flatnonzero(graph.groups == group)
-        k = random.integers(max(1, int(least * len(own))), max(2, len(own)))
-        keep[random.choice(own, k, replace=False)] = True
-    return keep
 
 
 def check(model, seed=0, scale=1.0, draw=True):
@@ -71,21 +54,6 @@ def check(model, seed=0, scale=1.0, draw=True):
     assert shrink(model).count_params() == smaller.count_params()
     assert smaller.count_params() < model.count_params()
     return smaller
-
-
-def chain(*stack, shape=(8, 8, 2)):
-    inputs = x = keras.Input(shape)
-    for layer in stack:
-        x = layer(x)
-    return keras.Model(inputs, x)
-
-
-def conv(filters, size=3, **kwargs):
-    return layers.Conv2D(filters, size, padding="same", **kwargs)
-
-
-def pooled_head():
-    return layers.GlobalAveragePooling2D(), layers.Dense(3)
 
 
 def with_biases():

@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from pruning_iterative_test import NORMALISED
-from pruning_iterative_test import POOL
-from pruning_iterative_test import Killed
-from pruning_iterative_test import images
+from pruned import NORMALISED
+from pruned import POOL
+from pruned import Killed
+from pruned import images
 from tiny import learned_teacher
 
 from tf_deepinversion.pruning import masks_of
@@ -30,7 +30,7 @@ def test_each_layer_keeps_a_quarter(steps):
             kernel = keras.ops.convert_to_numpy(layer.kernel)
             size, stay = left[layer.name]
             assert size == kernel.size
-            assert np.count_nonzero(kernel) == stay == round(size / 4 + 1e-9)
+            assert np.count_nonzero(kernel) == stay == round(size * 0.25)
     assert len(left) == 3 and masks_of(student) == []
     for a, b in zip(before, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
