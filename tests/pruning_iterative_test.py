@@ -72,7 +72,6 @@ def test_recovery_brings_the_answers_nearer():
         steps_per_epoch=20,
         optimizer=recovery_optimizer(60, 0.05),
         preprocessing=NORMALISED,
-        student_preprocessing=NORMALISED,
     )["loss"]
     assert len(loss) == 3 and loss[-1] < 0.7 * loss[0]
 

@@ -348,3 +348,16 @@ def test_the_private_names_of_keras_that_the_walk_rests_on():
     for node in nodes:
         assert len(node.outputs) == 1, "Keras has changed its nodes."
         assert isinstance(node.arguments.keras_tensors, (list, tuple))
+
+
+@pytest.mark.parametrize("gone", [("gamma",), ("gamma", "beta")])
+def test_a_constant_channel_is_dropped_only_where_it_is_zero(gone):
+    norm = layers.BatchNormalization()
+    model = randomised(chain(conv(4), norm, layers.ReLU(), *pooled_head()))
+    for name in gone:
+        variable = getattr(norm, name)
+        variable.assign(variable * np.array([0, 1, 1, 1]))
+    smaller = shrink(model)
+    assert smaller.layers[1].filters == 4 - (len(gone) - 1)
+    images = RANDOM.normal(size=(2, 8, 8, 2)).astype("float32")
+    np.testing.assert_allclose(smaller(images), model(images), atol=1e-5)

@@ -10,7 +10,6 @@ import contextlib
 import keras
 import numpy as np
 
-from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion.pruning import patterns
 
 # The weights of Keras's layers that are worth a mask. Those of depthwise
@@ -230,13 +229,14 @@ def strip_pruning(model):
     Raises:
         ValueError: if the model has no masks.
     """
-    for mask in _required(model):
+    for mask in required_masks(model):
         mask.apply()
         mask.variable.constraint = mask.before
     return model
 
 
-def _required(model):
+def required_masks(model):
+    """As `masks_of`; a ValueError where there are none."""
     masks = masks_of(model)
     if not masks:
         raise ValueError(
@@ -244,49 +244,3 @@ def _required(model):
             f"Received: {model.name!r}"
         )
     return masks
-
-
-def _identity(masks):
-    shapes = [
-        [m.layer.name, m.variable.name, list(m.variable.shape)] for m in masks
-    ]
-    return checkpoints.fingerprint({"masks": shapes})
-
-
-def save_masks(path, model):
-    """Saves the masks, whole or not at all, beside a model that is plain.
-
-    Args:
-        path: String or path of an .npz file.
-        model: A model with masks.
-    """
-    masks = _required(model)
-    arrays = {
-        f"mask_{i}": np.packbits(
-            keras.ops.convert_to_numpy(mask.mask).astype(bool)
-        )
-        for i, mask in enumerate(masks)
-    }
-    checkpoints.save(path, arrays, _identity(masks))
-
-
-def load_masks(path, model):
-    """Reads what `save_masks` wrote into a model of the same layers.
-
-    Args:
-        path: String or path.
-        model: A model that went through `prune_low_magnitude` as the other.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged or the masks are of other weights.
-    """
-    masks = _required(model)
-    arrays = checkpoints.load(path, _identity(masks))
-    if arrays is None:
-        raise FileNotFoundError(f"There is no file {path}.")
-    for i, mask in enumerate(masks):
-        size = int(np.prod(mask.variable.shape))
-        bits = np.unpackbits(arrays[f"mask_{i}"], count=size)
-        mask.mask.assign(bits.reshape(mask.variable.shape))
-        mask.apply()

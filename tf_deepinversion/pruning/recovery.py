@@ -52,11 +52,14 @@ def recover(
         run: String that tells this run from others.
         callbacks: List of `keras.callbacks.Callback`.
         verbose: As in Keras.
-        **kwargs: Of `Distillation`.
+        **kwargs: Of `Distillation`; the student is fed as the teacher is,
+            unless `student_preprocessing` says otherwise.
 
     Returns:
         The dict of the history.
     """
+    if kwargs.get("preprocessing") is not None:
+        kwargs.setdefault("student_preprocessing", kwargs["preprocessing"])
     norms = [
         layer
         for layer in student._flatten_layers()
