@@ -112,21 +112,16 @@ def prune(
     full = count(whole)
     for number in range(len(state.costs), rounds):
         graph = ChannelGraph(state.student)
-        ranking = (
-            GateImportance(graph, teacher, preprocessing, temperature)
-            if criterion in ("taylor", "fisher")
-            else None
-        )
         found = _rank(
             graph,
-            criterion,
-            ranking,
-            lambda s=step: images(s).take(batches),
-            first=number == 0,
+            criterion if number or criterion != "taylor" else "fisher",
+            lambda g=graph: GateImportance(
+                g, teacher, preprocessing, temperature
+            ),
+            images(step).take(batches),
             seed=seed * rounds + number,
         )
-        smoothed = state.smooth(found, momentum)
-        scores = smoothed
+        smoothed = scores = state.smooth(found, momentum)
         if eta:
             saved = savings(graph, count, step=multiple_of)
             scores = with_cost(smoothed, saved, eta)
@@ -191,7 +186,7 @@ def _check(target, criterion, rounds, batches, momentum, eta, multiple_of):
         raise ValueError(f"`eta` must be 0 or more. Received: eta={eta}")
 
 
-def _rank(graph, criterion, ranking, batches, first, seed):
+def _rank(graph, criterion, gates, batches, seed):
     """The importance of each channel of the network as it now is."""
     if criterion == "random":
         return criteria.random_importance(graph, seed)
@@ -199,9 +194,9 @@ def _rank(graph, criterion, ranking, batches, first, seed):
         return criteria.filter_norm(graph)
     if criterion == "bn_scale":
         return criteria.batch_norm_scale(graph)
-    if criterion == "fisher" or first:
-        return ranking.second_order(batches(), seed)
-    return ranking.first_order(batches())
+    if criterion == "fisher":
+        return gates().second_order(batches, seed)
+    return gates().first_order(batches)
 
 
 class _State:
