@@ -14,7 +14,9 @@ import tensorflow as tf
 
 from tf_deepinversion.datasets import load_test_images
 from tf_deepinversion.metrics import accuracy
+from tf_deepinversion.models import VGG11BN
 from tf_deepinversion.pictures import save_folders
+from tf_deepinversion.pruning import flops_of_model
 from tf_deepinversion.quantization import LiteRT
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -129,3 +131,47 @@ def test_imagenet_s_curve_is_of_all_batches():
     assert curve_of(histories, [2, 1]) == pytest.approx(
         np.array([[14 / 3, 1 / 3], [20 / 3, 2 / 3]])
     )
+
+
+@pytest.mark.parametrize(
+    ("criterion", "data"), [("taylor", "synthesised"), ("magnitude", "noise")]
+)
+def test_prune_exports_a_smaller_network(tmp_path, criterion, data):
+    keras.utils.set_random_seed(0)
+    teacher = VGG11BN((28, 28, 1), width=4, mean=73, std=90)
+    teacher.save(tmp_path / "teacher.keras")
+    figures = example(
+        "prune.py",
+        f"--teacher={tmp_path / 'teacher.keras'}",
+        f"--criterion={criterion}",
+        f"--data={data}",
+        "--rounds=1",
+        "--steps=2",
+        "--images=20",
+        "--first_steps=2",
+        "--synthesis_steps=1",
+        "--batches=1",
+        "--batch_size=8",
+        "--latency_batch=2",
+        f"--output={tmp_path}",
+    )
+    assert figures["saved_model_max_difference"] < 1e-4
+    student = keras.models.load_model(tmp_path / "pruned.keras")
+    images, labels = load_test_images()
+    assert figures["test_accuracy"] == pytest.approx(
+        accuracy(student, images, labels), abs=2e-3
+    )
+    assert figures["baseline_test_accuracy"] == pytest.approx(
+        accuracy(teacher, images, labels), abs=2e-3
+    )
+    assert (tmp_path / "widths.png").read_bytes()[1:4] == b"PNG"
+    if criterion == "magnitude":
+        assert figures["flops_ratio"] == figures["parameters_ratio"] == 1
+        assert figures["sparsity"] == pytest.approx(0.5, abs=1e-3)
+    else:
+        assert 0.45 < figures["flops_ratio"] <= 0.5
+        ratio = student.count_params() / teacher.count_params()
+        assert figures["parameters_ratio"] == ratio
+        assert figures["flops_ratio"] == pytest.approx(
+            flops_of_model(student) / flops_of_model(teacher)
+        )

@@ -1,0 +1,293 @@
+r"""Makes a trained network smaller, without the data it was trained on.
+
+The network that ships, at half its FLOPs, recovered on synthesised images:
+
+    python examples/prune.py --target=0.5 --output=output/prune
+
+Beside it, as ceiling and floors, the same on real images, on noise, and
+without any recovery (ranked on the same images):
+
+    python examples/prune.py --data=real \
+        --idx_dir=/usr/share/datasets/fashion-mnist
+    python examples/prune.py --data=noise
+    python examples/prune.py --data=none
+
+`--criterion=magnitude` masks single weights, and the target is then the share
+of them that become zero; all others remove whole channels, and the target is
+the share of the FLOPs (`--cost`: parameters, latency) that goes. `--pool` takes
+the images that `examples/distill.py` left in `OUTPUT/pool`; without it some are
+made. The same command started again goes on where it was stopped. In the output
+folder: `pruned.keras`; `saved_model/`, whose serving signature takes uint8
+pixels; `widths.png`. Figures are of the SavedModels, reloaded.
+
+A tiny run, to see that everything works: `--rounds=1 --steps=2 --images=20
+--first_steps=5 --batches=2`.
+"""
+
+import json
+import os
+import pathlib
+import platform
+import time
+
+from absl import app
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "teacher", "fashion_mnist_resnet20", "A shipped network or a .keras file."
+)
+flags.DEFINE_float("target", 0.5, "The share that is to go.")
+flags.DEFINE_enum("cost", "flops", ["flops", "parameters", "latency"], "Of it.")
+flags.DEFINE_enum(
+    "criterion",
+    "taylor",
+    ["taylor", "fisher", "bn_scale", "filter_norm", "random", "magnitude"],
+    "What ranks channels, or weights.",
+)
+flags.DEFINE_enum(
+    "data", "synthesised", ["none", "noise", "synthesised", "real"], ""
+)
+flags.DEFINE_string("pool", None, "Folder of images for --data=synthesised.")
+flags.DEFINE_string("idx_dir", None, "Real images: for --data=real, test.")
+flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
+flags.DEFINE_integer("images", 2560, "Synthesised, or noise.")
+flags.DEFINE_integer("synthesis_steps", 50, "A batch of 256 images.")
+flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
+flags.DEFINE_integer("rounds", 5, "Each ranks, removes and trains.")
+flags.DEFINE_integer("steps_per_round", 100, "Of training, but the last.")
+flags.DEFINE_integer("steps", 1000, "Of training in the last round.")
+flags.DEFINE_integer("batches", 30, "By which channels are ranked.")
+flags.DEFINE_integer("batch_size", 128, "Of training and ranking.")
+flags.DEFINE_float("learning_rate", 0.02, "The peak.")
+flags.DEFINE_float("temperature", 4.0, "Of the distillation.")
+flags.DEFINE_float("momentum", 0.9, "Of the ranking, over rounds.")
+flags.DEFINE_integer("multiple_of", 1, "Of the channels left; 8 for speed.")
+flags.DEFINE_float("eta", 0.0, "Weight of the hardware-aware term.")
+flags.DEFINE_bool("keep_statistics", False, "Leaves BatchNormalization alone.")
+flags.DEFINE_integer("latency_batch", 32, "Images a call, where it is timed.")
+flags.DEFINE_integer("seed", 0, "")
+flags.DEFINE_string("output", None, "Folder; by default output/prune_DATA.")
+
+
+def load_teacher():
+    import keras
+
+    from tf_deepinversion import load_pretrained
+
+    if FLAGS.teacher.endswith(".keras"):
+        return keras.models.load_model(FLAGS.teacher, compile=False)
+    return load_pretrained(FLAGS.teacher)
+
+
+def load_test(shape):
+    import numpy as np
+
+    from tf_deepinversion.datasets import load_idx
+    from tf_deepinversion.datasets import load_test_images
+
+    if FLAGS.test_data:
+        with np.load(FLAGS.test_data) as data:
+            return data["images"], data["labels"]
+    if FLAGS.idx_dir:
+        return load_idx(FLAGS.idx_dir, "test")
+    return load_test_images() if tuple(shape) == (28, 28, 1) else None
+
+
+def load_pool_folder(folder):
+    """The images and labels of a pool, read as anybody can."""
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder_from_directory(str(folder))
+    images, labels = tfds.as_numpy(
+        builder.as_dataset("train", batch_size=-1, as_supervised=True)
+    )
+    return images, labels.astype("int32")
+
+
+def make_images(teacher, output):
+    """A pool of the images on which channels are ranked and all is trained."""
+    import numpy as np
+
+    import tf_deepinversion as di
+    from tf_deepinversion.checkpoint import fingerprint
+    from tf_deepinversion.datasets import load_idx
+
+    shape, classes = teacher.input_shape[1:], teacher.output_shape[-1]
+    if FLAGS.data == "real":
+        images, labels = load_idx(FLAGS.idx_dir, "train")
+    elif FLAGS.data == "synthesised" and FLAGS.pool:
+        images, labels = load_pool_folder(FLAGS.pool)
+    elif FLAGS.data == "noise":
+        random = np.random.default_rng(FLAGS.seed)
+        images = random.integers(0, 256, (FLAGS.images, *shape), "uint8")
+        labels = np.arange(FLAGS.images) % classes
+    else:
+        numbers = [FLAGS.images, FLAGS.synthesis_steps, FLAGS.first_steps]
+        run = fingerprint(
+            {"numbers": numbers, "seed": FLAGS.seed}, teacher.get_weights()
+        )
+        pool = di.Pool(
+            FLAGS.images, shape, classes, folder=output / "pool", run=run
+        )
+        batch = min(256, FLAGS.images)
+        if len(pool) < FLAGS.images // batch * batch:
+            di.RefreshPool(
+                pool,
+                di.FastInversion(teacher, seed=FLAGS.seed),
+                images=batch,
+                steps=FLAGS.synthesis_steps,
+                first=FLAGS.images // batch,
+                first_steps=FLAGS.first_steps,
+            ).on_epoch_begin(0)
+        pool.close()
+        return pool
+    pool = di.Pool(len(images), shape, classes)
+    pool.add(images, labels)
+    return pool
+
+
+def prune_channels(teacher, images, output):
+    """Removes channels; returns the network and what is left by layer."""
+    from tf_deepinversion.pruning import ChannelGraph
+    from tf_deepinversion.pruning import LatencyTable
+    from tf_deepinversion.pruning import channel_widths
+    from tf_deepinversion.pruning import prune
+
+    graph, cost = ChannelGraph(teacher), FLAGS.cost
+    if cost == "latency":
+        path = output / "latency_table.json"
+        if not path.exists():  # a second measurement would be another run
+            LatencyTable.measure(graph, batch_size=FLAGS.latency_batch).save(
+                path
+            )
+        cost = LatencyTable.load(path)
+    recovered = FLAGS.data != "none"
+    student, report = prune(
+        teacher,
+        images,
+        target=FLAGS.target,
+        cost=cost,
+        criterion=FLAGS.criterion,
+        rounds=FLAGS.rounds if recovered else 1,
+        steps_per_round=FLAGS.steps_per_round,
+        final_steps=FLAGS.steps if recovered else 0,
+        batches=FLAGS.batches,
+        momentum=FLAGS.momentum,
+        multiple_of=FLAGS.multiple_of,
+        eta=FLAGS.eta,
+        learning_rate=FLAGS.learning_rate,
+        temperature=FLAGS.temperature,
+        keep_statistics=FLAGS.keep_statistics,
+        folder=output,
+        run=f"{FLAGS.data} {FLAGS.pool} {FLAGS.batch_size} {FLAGS.images}",
+        seed=FLAGS.seed,
+        verbose=2,
+    )
+    return student, channel_widths(graph, report["keep"])
+
+
+def prune_weights(teacher, images, output):
+    """Masks weights; returns the network and what is left by layer."""
+    from tf_deepinversion.pruning import sparsify
+
+    return sparsify(
+        teacher,
+        images,
+        target=FLAGS.target,
+        steps=FLAGS.steps if FLAGS.data != "none" else 0,
+        learning_rate=FLAGS.learning_rate,
+        temperature=FLAGS.temperature,
+        keep_statistics=FLAGS.keep_statistics,
+        folder=output,
+        run=f"{FLAGS.data} {FLAGS.pool} {FLAGS.batch_size} {FLAGS.images}",
+        seed=FLAGS.seed,
+        verbose=2,
+    )
+
+
+def kernels(model):
+    """All numbers of the model's kernels."""
+    import numpy as np
+
+    found = [w for w in model.weights if w.name.endswith("kernel")]
+    return np.concatenate([np.ravel(w) for w in found])
+
+
+def main(_):
+    import numpy as np
+    import tensorflow as tf
+
+    import tf_deepinversion as di
+    from tf_deepinversion.checkpoint import fingerprint
+    from tf_deepinversion.export import Served
+    from tf_deepinversion.export import export
+    from tf_deepinversion.pictures import save_png
+    from tf_deepinversion.pruning import count_flops
+    from tf_deepinversion.pruning import widths_picture
+    from tf_deepinversion.pruning.latency import compare
+
+    if FLAGS.data == "real" and not FLAGS.idx_dir:
+        raise app.UsageError("--data=real needs --idx_dir.")
+    begin = time.monotonic()
+    teacher = load_teacher()
+    output = pathlib.Path(FLAGS.output or f"output/prune_{FLAGS.data}")
+    output.mkdir(parents=True, exist_ok=True)
+    pool = make_images(teacher, output)
+    made = time.monotonic()
+    pruned = prune_weights if FLAGS.criterion == "magnitude" else prune_channels
+    student, left = pruned(
+        teacher,
+        lambda step: pool.dataset(FLAGS.batch_size, FLAGS.seed, step),
+        output,
+    )
+    student.save(output / "pruned.keras")
+    save_png(output / "widths.png", widths_picture(left))
+    preprocessing = di.Preprocessing.of(teacher)
+    served = []
+    for network, folder in (
+        (teacher, "teacher_saved_model"),
+        (student, "saved_model"),
+    ):
+        export(network, output / folder, preprocessing)
+        served.append(Served(output / folder))
+    sample = pool.images[:100]
+    z = preprocessing.normalise(sample)
+    expected = student(preprocessing.teacher_input(z), training=False)
+    batch = tf.constant(pool.images[: FLAGS.latency_batch])
+    seconds = compare(
+        [lambda n=n: n.signature(batch)["logits"].numpy() for n in served]
+    )
+    flops = [count_flops(network.signature) for network in served]
+    figures = {
+        "data": FLAGS.data,
+        "criterion": FLAGS.criterion,
+        "target": FLAGS.target,
+        "flops_ratio": flops[1] / flops[0],
+        "parameters_ratio": student.count_params() / teacher.count_params(),
+        "sparsity": 1
+        - np.count_nonzero(kernels(student)) / kernels(teacher).size,
+        "latency_ms": [1000 * s for s in seconds],
+        "latency_batch": FLAGS.latency_batch,
+        "latency_ratio": seconds[1] / seconds[0],
+        "saved_model_max_difference": float(
+            np.abs(served[1](sample) - expected).max()
+        ),
+        "widths": left,
+        "images": len(pool),
+        "minutes_images": (made - begin) / 60,
+        "minutes": (time.monotonic() - begin) / 60,
+        "seed": FLAGS.seed,
+        "teacher_sha256": fingerprint({}, teacher.get_weights()),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    test = load_test(teacher.input_shape[1:])
+    if test is not None:
+        figures["baseline_test_accuracy"] = served[0].accuracy(*test)
+        figures["test_accuracy"] = served[1].accuracy(*test)
+        figures["test_images"] = len(test[0])
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    app.run(main)

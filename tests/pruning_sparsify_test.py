@@ -1,0 +1,77 @@
+"""A sparse network by its teacher's answers; a kill changes nothing."""
+
+import keras
+import numpy as np
+import pytest
+from pruned import NORMALISED
+from pruned import POOL
+from pruned import Killed
+from pruned import images
+from tiny import learned_teacher
+
+from tf_deepinversion.pruning import masks_of
+from tf_deepinversion.pruning import sparsify
+
+
+def run(teacher=None, **kwargs):
+    arguments = {"target": 0.75, "steps": 8, "steps_per_epoch": 2, **kwargs}
+    if arguments["steps"]:
+        arguments["preprocessing"] = NORMALISED
+    return sparsify(teacher or learned_teacher(), images, **arguments)
+
+
+@pytest.mark.parametrize("steps", [0, 8])
+def test_each_layer_keeps_a_quarter(steps):
+    teacher = learned_teacher()
+    before = teacher.get_weights()
+    student, left = run(teacher, steps=steps)
+    for layer in student.layers:
+        if layer.name in left:
+            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            size, stay = left[layer.name]
+            assert size == kernel.size
+            assert np.count_nonzero(kernel) == stay == round(size * 0.25)
+    assert len(left) == 3 and masks_of(student) == []
+    for a, b in zip(before, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_training_helps():
+    teacher = learned_teacher()
+    z = NORMALISED.normalise(POOL.images)
+    gaps = [
+        np.abs(np.asarray(run(teacher, steps=n)[0](z) - teacher(z))).mean()
+        for n in (0, 60)
+    ]
+    assert gaps[1] < 0.8 * gaps[0]
+
+
+def test_blocks_of_chosen_layers():
+    student, left = run(
+        policy=keras.layers.Conv2D, mask_arguments={"block_size": (1, 2)}
+    )
+    assert len(left) == 2
+    kernel = keras.ops.convert_to_numpy(student.layers[1].kernel)
+    pairs = (kernel != 0).reshape(-1, 2)
+    assert (pairs[:, 0] == pairs[:, 1]).all()
+
+
+@pytest.mark.parametrize("kill_at", [2, 3])
+def test_killed_and_resumed_it_ends_the_same(tmp_path, kill_at):
+    whole, _ = run(folder=tmp_path / "whole")
+
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == kill_at:
+                raise Killed
+
+    with pytest.raises(Killed):
+        run(folder=tmp_path / "part", callbacks=[Kill()])
+    resumed, _ = run(folder=tmp_path / "part")
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_bad_target():
+    with pytest.raises(ValueError, match="target=1.0"):
+        run(target=1.0)

@@ -1,0 +1,301 @@
+"""Which channels of a network must go together: its dependency groups.
+
+Each channel that a convolution or dense layer makes is a *unit*. The graph of
+the model is walked once, and each tensor carries the units of its last axis:
+a residual addition unites those of its summands, a concatenation lines them
+up, flattening repeats them. What remains is a set of *channels*, classes of
+units that can only be removed as one; the channels that one layer makes are a
+*group*. Every axis of every weight is then a list of channels, which is all
+that shrinking, masking and counting need.
+
+The walk rests on these private names of Keras: `_nodes_by_depth` of a
+functional model, `_flatten_layers`; `arguments` and `outputs` of its nodes.
+"""
+
+import dataclasses
+import math
+import typing
+
+import keras
+import numpy as np
+from keras import layers
+
+from tf_deepinversion.pruning import rules
+
+
+@dataclasses.dataclass
+class Axis:
+    """One axis of a weight, as a list of channels.
+
+    Attributes:
+        layer: The layer.
+        name: String, the attribute that is the weight.
+        axis: Int, negative.
+        channels: Int array, the channel of each index.
+        reads: Bool, whether the axis is the inputs of a kernel, which turns
+            them into other channels. Otherwise it makes or scales them.
+    """
+
+    layer: object
+    name: str
+    axis: int
+    channels: np.ndarray
+    reads: bool
+
+
+class Call(typing.NamedTuple):
+    """One call of a layer: its tensors by number, and their channels."""
+
+    layer: object
+    inputs: list
+    output: int
+    channels: np.ndarray
+
+
+class ChannelGraph:
+    """The channels of a functional or sequential model, and where they are.
+
+    Args:
+        model: A built `keras.Model`, functional or sequential, its channels
+            last.
+
+    Attributes:
+        model: The model.
+        count: Int, how many channels there are, those aside that are fixed:
+            of the images and of the logits. They are numbered from 0 in the
+            order in which the network makes them.
+        groups: Int array `(count,)`, the group of each channel.
+        axes: List of `Axis`, of all weights that have channels.
+        outputs: Dict from layers that make channels to those; -1 is fixed.
+        places: Dict from layers with kernels to at how many places of an
+            image they are applied, in all their calls together.
+        input_shapes: Dict from the same layers to the shape `(batch, ...,
+            channels)` that they are first given.
+        calls: List of `Call`, each after those that it depends on.
+
+    Raises:
+        TypeError: if the model is subclassed.
+        ValueError: if a layer mixes channels in a way that is not known.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self._parents = []
+        self._of_tensor, self._made = {}, {}
+        self._pending, self._calls = [], []
+        self.places, self.input_shapes = {}, {}
+        self._fixed = self._new(1)[0]
+        for node in _nodes(model):
+            self._visit(node)
+        for tensor in keras.tree.flatten(functional(model).outputs):
+            self._unite(self._of_tensor[id(tensor)], self._fixed)
+        self._number()
+
+    def _new(self, count):
+        first = len(self._parents)
+        self._parents += range(first, first + count)
+        return np.arange(first, first + count)
+
+    def _root(self, unit):
+        while self._parents[unit] != unit:
+            self._parents[unit] = self._parents[self._parents[unit]]
+            unit = self._parents[unit]
+        return unit
+
+    def _unite(self, first, second):
+        for a, b in np.nditer(np.broadcast_arrays(first, second), ["refs_ok"]):
+            a, b = sorted((self._root(int(a)), self._root(int(b))))
+            self._parents[b] = a  # the older one stands for both
+
+    def _visit(self, node):
+        layer, output = node.operation, node.outputs[0]
+        inputs = node.arguments.keras_tensors
+        if isinstance(layer, layers.InputLayer):
+            units = np.full(output.shape[-1] or 1, self._fixed)
+        else:
+            units = self._apply(layer, inputs, output)
+        for tensor in node.outputs:
+            self._of_tensor[id(tensor)] = units
+        seen = [id(x) for x in inputs]
+        self._calls.append((layer, seen, id(output), units))
+
+    def _apply(self, layer, inputs, output):
+        units = [self._of_tensor[id(x)] for x in inputs]
+        kind = rules.kind_of(layer)
+        makes = kind in ("kernel", "separable")
+        unknown = not makes and not isinstance(layer, keras.Model)
+        if unknown and all((u == self._fixed).all() for u in units):
+            # What is done to images, before any channel is made.
+            return np.full(output.shape[-1] or 1, self._fixed)
+        rules.check(layer, kind)
+        if makes or kind == "depthwise":
+            at = inputs[0] if rules.is_transposed(layer) else output
+            places = _places(layer, at)
+            self.input_shapes.setdefault(layer, inputs[0].shape)
+            self.places[layer] = self.places.get(layer, 0) + places
+            return self._made_by(layer, kind, units[0])
+        if kind == "merge":
+            return self._merged(layer, units)
+        if kind == "concatenate":
+            if layer.axis in (-1, len(output.shape) - 1):
+                return np.concatenate(units)
+            return self._merged(layer, units)
+        if kind == "reshape":
+            return self._reshaped(layer, units[0], inputs[0], output)
+        if rules.mixes(layer):
+            self._unite(units[0], self._fixed)
+        self._record(layer, units[0])
+        return units[0]
+
+    def _merged(self, layer, units):
+        widest = max(units, key=len)
+        for other in units:
+            if len(other) == len(widest):
+                self._unite(widest, other)
+            elif len(other) == 1:  # one for all: a part of each of them
+                self._unite(other, self._fixed)
+            else:
+                raise ValueError(
+                    f"{layer.name!r} unites {len(other)} channels with "
+                    f"{len(widest)}: this is not known."
+                )
+        return widest
+
+    def _reshaped(self, layer, units, inputs, output):
+        """The units of the last axis, where they are the same in all places."""
+        before = inputs.shape[1:]
+        if None in before or None in output.shape[1:]:
+            if output.shape[-1] == len(units) != 1:
+                return units
+            raise ValueError(
+                "The images' size must be fixed for the channels after "
+                f"{layer.name!r} to be known. Received: shape {before}"
+            )
+        everywhere = np.broadcast_to(units, before)
+        rows = everywhere.reshape(-1, output.shape[-1])
+        if not (rows == rows[0]).all():
+            raise ValueError(
+                "This layer mixes channels and places in a way that pruning "
+                f"does not know. Received: {layer.name!r}, from {before} to "
+                f"{tuple(output.shape[1:])}"
+            )
+        return rows[0]
+
+    def _made_by(self, layer, kind, units):
+        """The units that come out of a layer with kernels."""
+        if layer in self._made:  # shared: all its calls see the same
+            made, seen = self._made[layer]
+            self._unite(seen, units)
+            return made
+        inner = units
+        if kind in ("depthwise", "separable"):
+            inner = np.repeat(units, layer.depth_multiplier)
+        made = inner
+        if kind != "depthwise":
+            made = self._new(rules.width_of(layer))
+        self._record(layer, units, made, inner)
+        if rules.mixes(layer):
+            self._unite(made, self._fixed)
+        return made
+
+    def _record(self, layer, units, made=None, inner=None):
+        if layer in self._made:
+            self._unite(self._made[layer][1], units)
+            return
+        self._made[layer] = units if made is None else made, units
+        roles = {"in": units, "out": made, "inner": inner}
+        for name, axis, role in rules.axes_of(layer):
+            self._pending.append((layer, name, axis, role, roles[role]))
+
+    def _number(self):
+        """From units to channels, numbered in the order they are made in."""
+        roots = np.array([self._root(i) for i in range(len(self._parents))])
+        found = np.unique(roots)  # the fixed unit is the oldest: number 0
+        number = np.searchsorted(found, roots) - 1
+        self.count = len(found) - 1
+        self.axes = [
+            Axis(layer, name, axis, number[units], rules.reads(layer, role))
+            for layer, name, axis, role, units in self._pending
+        ]
+        self.outputs = {
+            layer: number[made] for layer, (made, _) in self._made.items()
+        }
+        self.calls = [Call(*c[:3], number[c[3]]) for c in self._calls]
+        self.groups = self._grouped()
+
+    def _grouped(self):
+        """Numbers channels alike that are made by the same layer."""
+        group = np.arange(self.count)
+        for layer, channels in self.outputs.items():
+            own = channels[channels >= 0]
+            if rules.makes(layer) and len(own):
+                joined = np.isin(group, group[own])
+                group[joined] = group[own].min()
+        return np.unique(group, return_inverse=True)[1]
+
+    def makers(self, group) -> list:
+        """The layers whose kernels make the channels of a group."""
+        own = set(np.flatnonzero(self.groups == group))
+        return [
+            layer
+            for layer, channels in self.outputs.items()
+            if rules.makes(layer) and own & set(channels.tolist())
+        ]
+
+    def check_keep(self, keep) -> np.ndarray:
+        """`keep` as a bool array, if it leaves something of each group.
+
+        Raises:
+            ValueError: if it has another shape or leaves a group empty.
+        """
+        keep = np.asarray(keep, bool)
+        if keep.shape != (self.count,):
+            raise ValueError(
+                f"Expected a bool for each of {self.count} channels. "
+                f"Received: shape {keep.shape}"
+            )
+        left = np.bincount(self.groups[keep], minlength=self.groups.max() + 1)
+        for group in np.flatnonzero(left == 0):
+            names = [layer.name for layer in self.makers(group)]
+            raise ValueError(
+                "A group of channels would vanish, and the network with it: "
+                f"keep at least one. Received: none of {', '.join(names)}"
+            )
+        return keep
+
+    @staticmethod
+    def kept(channels, keep) -> np.ndarray:
+        """Which indices of an axis stay: the fixed ones, and those kept."""
+        return np.append(keep, True)[channels]
+
+
+def functional(model):
+    if not isinstance(model, keras.Model) or not hasattr(model, "layers"):
+        raise TypeError(f"Expected a `keras.Model`. Received: {type(model)}")
+    if isinstance(model, keras.Sequential):
+        if not model.built:
+            raise ValueError("Build the model first: it has no weights yet.")
+        return model._functional
+    if not hasattr(model, "_nodes_by_depth"):
+        raise TypeError(
+            "Channels are found in the graph of a functional or sequential "
+            "model; a subclassed one has none. Rebuild it with `keras.Input` "
+            f"and `keras.Model(inputs, outputs)`. Received: {type(model)}"
+        )
+    return model
+
+
+def _places(layer, tensor):
+    places = tensor.shape[1:-1]
+    if None in places:
+        raise ValueError(
+            "The images' size must be fixed, for the cost of a channel to be "
+            f"known. Received: {layer.name!r}, which gives {tensor.shape}"
+        )
+    return math.prod(places)
+
+
+def _nodes(model):
+    """The calls of a model's operations, each after those it depends on."""
+    nodes = functional(model)._nodes_by_depth
+    return [node for depth in sorted(nodes)[::-1] for node in nodes[depth]]

@@ -1,0 +1,95 @@
+"""Recovery of a pruned network by its teacher's answers."""
+
+import keras
+
+from tf_deepinversion.distill import TrainingState
+from tf_deepinversion.distillation import Distillation
+from tf_deepinversion.pruning.magnitude import masks_of
+
+
+def recovery_optimizer(steps, learning_rate=0.02):
+    """SGD with Nesterov momentum 0.9, a cosine, and no weight decay."""
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, steps - steps // 20),
+        warmup_target=learning_rate,
+        warmup_steps=steps // 20,
+    )
+    return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
+
+
+def recover(
+    teacher,
+    student,
+    images,
+    *,
+    steps,
+    first_step=0,
+    steps_per_epoch=100,
+    optimizer=None,
+    keep_statistics=False,
+    path=None,
+    run="recover",
+    callbacks=None,
+    verbose=0,
+    **kwargs,
+):
+    """Trains a pruned network by its teacher's soft answers.
+
+    Args:
+        teacher: A `keras.Model` classifier.
+        student: A `keras.Model` with the same classes; it is changed.
+        images: Function from a step to a `tf.data.Dataset` of batches of
+            `(image, label)` that starts at that step, as `Pool.dataset`.
+        steps: Int, rounded up to whole epochs.
+        first_step: Int, from which `images` are read.
+        steps_per_epoch: Int, after which the state is saved, the masks of
+            `prune_low_magnitude` too.
+        optimizer: See `recovery_optimizer`.
+        keep_statistics: Bool, whether BatchNormalization layers stay as they
+            are: in inference mode, with the statistics of the teacher's data.
+        path: Path of the state, or None. The same call goes on from there.
+        run: String that tells this run from others.
+        callbacks: List of `keras.callbacks.Callback`.
+        verbose: As in Keras.
+        **kwargs: Of `Distillation`; the student is fed as the teacher is,
+            unless `student_preprocessing` says otherwise.
+
+    Returns:
+        The dict of the history.
+    """
+    if kwargs.get("preprocessing") is not None:
+        kwargs.setdefault("student_preprocessing", kwargs["preprocessing"])
+    norms = [
+        layer
+        for layer in student._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    trained = [layer.trainable for layer in norms]
+    try:
+        for layer in norms:
+            layer.trainable = layer.trainable and not keep_statistics
+        model = Distillation(teacher, student, **kwargs)
+        optimizer = optimizer or recovery_optimizer(steps)
+        optimizer.build(student.trainable_variables)
+        model.compile(optimizer=optimizer)
+        state = None
+        if path is not None:
+            masks = [mask.mask for mask in masks_of(student)]
+            variables = [*student.variables, *optimizer.variables, *masks]
+            state = TrainingState(path, variables, run)
+        done = state.epoch if state else 0
+        steps_per_epoch = min(steps_per_epoch, steps)
+        history = model.fit(
+            images(first_step + done * steps_per_epoch),
+            epochs=-(-steps // steps_per_epoch),
+            initial_epoch=done,
+            steps_per_epoch=steps_per_epoch,
+            shuffle=False,
+            callbacks=[*(callbacks or []), *([state] if state else [])],
+            verbose=verbose,
+        ).history
+        return state.history if state else history
+    finally:
+        for layer, value in zip(norms, trained, strict=True):
+            layer.trainable = value
