@@ -255,6 +255,31 @@ def test_a_pool_is_refreshed_by_the_numbers_that_were_asked_for():
     np.testing.assert_array_equal(pool.labels, [0, 1, 2] * 3)
 
 
+def test_what_a_generator_draws_is_added_as_often_as_asked():
+    asked = []
+
+    class Maker:
+        classes, images, labels = CLASSES, None, None
+
+        def fit(self, labels, steps, batch, verbose):
+            asked.append(("fit", batch))
+
+        def draw(self, labels, batch):
+            asked.append(("draw", batch))
+            return np.full((len(labels), *SHAPE), batch, "uint8")
+
+    pool = Pool(100, SHAPE, CLASSES)
+    refresh = RefreshPool(pool, Maker(), images=3, steps=7, draws=2)
+    refresh.on_epoch_begin(0)
+    refresh.on_epoch_begin(1)
+    calls = [("fit", 0), ("draw", 0), ("draw", 1)]
+    calls += [("fit", 1), ("draw", 2), ("draw", 3)]
+    assert asked == calls and pool.batches == 2
+    np.testing.assert_array_equal(pool.labels, [0, 1, 2] * 4)
+    drawn = [image.flat[0] for image in pool.images]
+    assert drawn == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+
+
 def test_adaptive_deep_inversion_feeds_a_student():
     teacher, student = learned_teacher(), tiny_teacher(1)
     synthesizer = DeepInversion(teacher, NORMALISED, student=student)

@@ -234,3 +234,45 @@ def test_bad_arguments():
         FastInversion(tiny_teacher(), NORMALISED, generator=wrong)
     with two_replicas().scope(), pytest.raises(ValueError, match="one device"):
         fast()
+
+
+def live(teacher=None, **kwargs):
+    return FastInversion(
+        teacher or tiny_teacher(),
+        NORMALISED,
+        generator=Generator(SHAPE, CLASSES, latents=5, width=8),
+        recipe="distillation",
+        **kwargs,
+    )
+
+
+def test_drawn_images_are_the_generator_s_of_new_latents():
+    model = live(seed=3)
+    model.fit(LABELS, steps=2, verbose=0)
+    before = model.generator.get_weights()
+    images = model.draw(LABELS, batch=7)
+    latents = tf.random.stateless_normal((len(LABELS), 5), (3, 7), alg="philox")
+    twin = keras.models.clone_model(model.generator)
+    twin.set_weights(before)
+    z = drawn(twin, latents)
+    gap = images.astype(int) - NORMALISED.to_pixels(z.numpy())
+    assert images.dtype == np.uint8 and np.abs(gap).max() <= 1
+    for old, new in zip(before, model.generator.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_array_equal(model.draw(LABELS, batch=7), images)
+    assert (model.draw(LABELS, batch=8) != images).mean() > 0.5
+
+
+def test_latents_that_are_drawn_are_not_learnt():
+    model = live()
+    model.fit(LABELS, steps=2, verbose=0)
+    weights = model.generator.trainable_variables
+    assert len(model.trainable_variables) == len(weights)
+
+
+def test_learnt_latents_cannot_be_drawn_anew():
+    model = fast()
+    with pytest.raises(ValueError, match="Received: latent_scale=0.5"):
+        model.draw(LABELS)
+    with pytest.raises(ValueError, match="labels from 0 to 99"):
+        live().draw([0, 99])

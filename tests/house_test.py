@@ -27,6 +27,7 @@ LAYERS = {
         "taps",
         "transforms",
         "version",
+        "warps",
     },
     "networks and data": {
         "checkpoints",

@@ -180,3 +180,23 @@ def test_jensen_shannon_s_gradient_with_logits_of_eighty(temperature):
     expected = central_differences(oracle, teacher.astype("float64"))
     assert np.abs(expected).max() > 1e-3
     np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+def test_agreed_divergence_is_kl_where_both_say_the_same():
+    teacher = np.array([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0], [0.0, 9.0, 1.0]])
+    student = np.array([[1.0, 0.9, 0.0], [1.0, 1.1, 0.0], [-90.0, 5.0, 4.0]])
+    expected = [
+        kullback_leibler(softmax(t), softmax(s))
+        for t, s in zip(teacher, student, strict=True)
+    ]
+    expected[1] = 0.0
+    np.testing.assert_allclose(
+        losses.agreed_divergence(teacher, student), expected, rtol=1e-10
+    )
+    gradient = gradient_of(
+        lambda s: losses.agreed_divergence(teacher, s), student
+    )
+    agreed = np.array([[1.0], [0.0], [1.0]])
+    np.testing.assert_allclose(
+        gradient, agreed * (softmax(student) - softmax(teacher)), atol=1e-12
+    )

@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from tf_deepinversion.objective import L2
+from tf_deepinversion.objective import AgreedDivergence
 from tf_deepinversion.objective import Competition
 from tf_deepinversion.objective import CrossEntropy
 from tf_deepinversion.objective import FeatureStatistics
@@ -72,6 +73,13 @@ def numpy_competition(x, temperature=3.0):
     m = (p + q) / 2
     js = np.sum(p * np.log(p / m) + q * np.log(q / m), axis=-1) / 2
     return 1 - js.mean()
+
+
+def numpy_agreed_divergence(x):
+    p, q = probabilities(x, 0), probabilities(x, 1)
+    agreed = p.argmax(-1) == q.argmax(-1)
+    assert 0 < agreed.sum() < len(x)
+    return -np.mean(agreed * np.sum(p * np.log(p / q), axis=-1))
 
 
 def numpy_features(x, first_weight=1.0):
@@ -141,6 +149,7 @@ TERMS = {
         Competition(0.6, temperature=1.5),
         lambda x: numpy_competition(x, 1.5),
     ),
+    "agreed divergence": (AgreedDivergence(0.8), numpy_agreed_divergence),
 }
 each_term = pytest.mark.parametrize(
     "term,oracle", TERMS.values(), ids=TERMS.keys()
@@ -233,13 +242,14 @@ def test_gradients_of_pieces_by_cotangents_are_the_gradient_of_the_whole():
         (TotalVariation(), "total_variation"),
         (L2(), "l2"),
         (Competition(), "competition"),
+        (AgreedDivergence(), "agreed_divergence"),
     ],
 )
 def test_names_and_needs(term, text):
     assert term.name == text
     assert term.weight == 1
     assert term.needs_batch_norms == (text == "feature_statistics")
-    assert term.needs_student == (text == "competition")
+    assert term.needs_student == (text in ("competition", "agreed_divergence"))
 
 
 @each_term
@@ -256,7 +266,15 @@ def test_config_round_trip(term, oracle):
 
 @pytest.mark.parametrize("weight", [-1, -1e-9, np.nan, np.inf])
 @pytest.mark.parametrize(
-    "make", [CrossEntropy, FeatureStatistics, TotalVariation, L2, Competition]
+    "make",
+    [
+        AgreedDivergence,
+        Competition,
+        CrossEntropy,
+        FeatureStatistics,
+        L2,
+        TotalVariation,
+    ],
 )
 def test_bad_weights(make, weight):
     message = f"not negative. Received: weight={weight} for {make.__name__}"

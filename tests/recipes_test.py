@@ -15,7 +15,9 @@ def test_recipe_is_plain_and_complete(name):
     assert recipes.find(name) is recipe and recipes.find(recipe) is recipe
     terms = recipes.make_loss(recipe, with_student=True)
     assert len(terms) == len(recipe["loss"]) + 1
-    assert terms[-1].weight == recipe["competition"]
+    kind, arguments = recipe["competition"]
+    assert type(terms[-1]).__name__ == kind
+    assert terms[-1].weight == arguments["weight"]
     for stage in recipe["stages"]:
         assert len(recipes.make_transforms(stage)) >= 1
         assert 0 < stage["scale"] <= 1 and stage["steps"] > 0

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tf_deepinversion import transforms
 from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import Jitter
-from tf_deepinversion.transforms import ResizedCrop
+from tf_deepinversion.transforms import MixUp
 from tf_deepinversion.transforms import Shift
 
 SHIFTS = np.array([[0, 0], [1, -2], [-3, 3], [2, 0], [-1, 4]], "int32")
@@ -210,7 +210,7 @@ def test_flip_s_probability(probability):
 
 
 @pytest.mark.parametrize(
-    "transform", [Jitter(3), Shift(2), HorizontalFlip(0.25)]
+    "transform", [Jitter(3), Shift(2), HorizontalFlip(0.25), MixUp(0.5)]
 )
 def test_config_round_trip(transform):
     config = keras.saving.serialize_keras_object(transform)
@@ -233,91 +233,35 @@ def test_flip_with_a_bad_probability(probability):
         HorizontalFlip(probability)
 
 
-PARTS = np.array(
-    [
-        [0.0, 0.0, 1.0, 1.0],  # top, left, height, width
-        [0.25, 0.5, 0.5, 0.5],
-        [0.7, 0.1, 0.3, 0.8],
-        [0.6, 0.0, 0.4, 0.25],
-        [0.1, 0.3, 0.55, 0.35],
-    ]
-)
-
-
-def keras_crop(image, part):
-    """By Keras's own sampling of a scaled and moved image."""
-    sizes = np.array(image.shape[:2])
-    enlarged = keras.ops.image.scale_and_translate(
-        image,
-        image.shape,
-        scale=1 / part[2:],
-        translation=-part[:2] * sizes / part[2:],
-        spatial_dims=(0, 1),
-        method="linear",
+def test_mixup_blends_with_others_of_the_batch():
+    images = noise((6, 2, 3, 1))
+    numbers = np.array(
+        [
+            [0.24, 0.99, 0.7],  # the sixth image, of which 0.3
+            [0.26, 0.5, 0.0],  # not chosen
+            [0.0, 0.0, 1.0],  # all its own
+            [0.1, 0.34, 0.0],  # all the third
+            [0.9, 0.9, 0.9],
+            [0.2, 0.5, 0.5],  # half the fourth
+        ]
     )
-    return keras.ops.convert_to_numpy(enlarged)
+    mixed = MixUp(0.25)(tf.constant(images), tf.constant(numbers)).numpy()
+    expected = images.copy()
+    expected[0] = 0.7 * images[0] + 0.3 * images[5]
+    expected[3] = images[2]
+    expected[5] = (images[5] + images[3]) / 2
+    np.testing.assert_allclose(mixed, expected, rtol=1e-12)
 
 
-def test_resized_crop_is_scale_and_translate_of_keras():
-    images = noise((5, 12, 20, 2))
-    expected = np.stack(
-        [keras_crop(i, p) for i, p in zip(images, PARTS, strict=True)]
-    )
-    crops = ResizedCrop()(tf.constant(images), tf.constant(PARTS)).numpy()
-    np.testing.assert_allclose(crops[0], images[0], atol=1e-12)
-    # Keras samples nothing beyond the image; at its edge ours goes on as it
-    # was there, so compare what is sampled from within a part's own pixels.
-    for crop, other, part in zip(crops, expected, PARTS, strict=True):
-        edge = np.ceil(0.5 / part[2:]).astype(int)
-        inside = tuple(slice(e, -e) for e in edge)
-        assert crop[inside].size > 0
-        np.testing.assert_allclose(crop[inside], other[inside], atol=1e-6)
+def test_mixup_s_others_and_shares_are_uniform():
+    numbers = draws(MixUp(), count=6000)
+    assert numbers.min() >= 0 and numbers.max() < 1
+    spread = np.sqrt(1 / 12 / 6000)
+    np.testing.assert_allclose(numbers.mean(0), 0.5, atol=6 * spread)
+    assert np.abs(np.corrcoef(numbers.T) - np.eye(3)).max() < 6 / 6000**0.5
 
 
-def test_resized_crop_of_an_edge_repeats_it():
-    row = np.arange(8.0)[None, :, None, None] + np.zeros((1, 8, 8, 1))
-    part = np.array([[0.0, 0.0, 0.5, 1.0]])
-    crop = ResizedCrop()(tf.constant(row), tf.constant(part)).numpy()
-    expected = np.clip((np.arange(8) + 0.5) / 2 - 0.5, 0, 7)
-    np.testing.assert_allclose(crop[0, :, 3, 0], expected, atol=1e-12)
-
-
-@pytest.mark.parametrize("jit_compile", [False, True])
-def test_resized_crop_s_gradient_is_its_transpose(jit_compile):
-    images, parts = noise((2, 3, 4, 1)), tf.constant(PARTS[3:])
-    crop = tf.function(
-        lambda x: ResizedCrop()(x, parts), jit_compile=jit_compile
-    )
-    units = np.eye(images.size).reshape(-1, *images.shape)
-    matrix = np.stack(
-        [crop(tf.constant(u)).numpy().ravel() for u in units], axis=1
-    )
-    upstream = noise(images.shape, seed=1)
-    gradient = vector_jacobian(crop, images, upstream)
-    np.testing.assert_allclose(
-        gradient.ravel(), matrix.T @ upstream.ravel(), rtol=1e-12, atol=1e-14
-    )
-
-
-def test_resized_crop_draws_parts_of_the_area_and_shape():
-    top, left, height, width = draws(
-        ResizedCrop((0.2, 0.5), 1.5), count=20_000
-    ).T.astype("float64")
-    area, ratio = height * width, height / width
-    assert area.min() > 0.1999 and area.max() < 0.5001
-    assert area.mean() == pytest.approx(0.35, abs=0.005)
-    assert ratio.min() > 1 / 1.5001 and ratio.max() < 1.5001
-    assert np.log(ratio).mean() == pytest.approx(0, abs=0.01)
-    assert min(top.min(), left.min()) >= 0
-    assert max((top + height).max(), (left + width).max()) < 1.000001
-    assert (top / (1 - height)).mean() == pytest.approx(0.5, abs=0.01)
-    whole = draws(ResizedCrop((1.0, 1.0)), count=100)
-    assert whole[:, 2:].max() == 1 and (whole[:, :2] >= 0).all()
-
-
-def test_resized_crop_says_what_it_wants():
-    for wrong in ({"area": (0.0, 1.0)}, {"area": (0.5, 0.2)}, {"ratio": 0.5}):
-        with pytest.raises(ValueError, match="Received: (area|ratio)="):
-            ResizedCrop(**wrong)
-    crop = ResizedCrop((0.1, 0.9), 1.2)
-    assert ResizedCrop.from_config(crop.get_config()).area == crop.area
+@pytest.mark.parametrize("probability", [-0.1, 1.5, np.nan])
+def test_mixup_with_a_bad_probability(probability):
+    with pytest.raises(ValueError, match=f"Received: .*={probability}"):
+        MixUp(probability)

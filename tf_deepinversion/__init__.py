@@ -11,6 +11,7 @@ from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.models.pretrained import load_pretrained
 from tf_deepinversion.objective import L2
+from tf_deepinversion.objective import AgreedDivergence
 from tf_deepinversion.objective import Competition
 from tf_deepinversion.objective import CrossEntropy
 from tf_deepinversion.objective import FeatureStatistics
@@ -21,6 +22,8 @@ from tf_deepinversion.pyramid_adam import PyramidAdam
 from tf_deepinversion.recipes import RECIPES
 from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import Jitter
-from tf_deepinversion.transforms import ResizedCrop
+from tf_deepinversion.transforms import MixUp
 from tf_deepinversion.transforms import Shift
 from tf_deepinversion.version import __version__
+from tf_deepinversion.warps import Affine
+from tf_deepinversion.warps import ResizedCrop

@@ -109,6 +109,9 @@ class RefreshPool(keras.callbacks.Callback):
         first: Int, how many batches before the first epoch.
         first_steps: Int, the steps of the very first batch, in which a
             generator learns most.
+        draws: Int; where it is not 0, what is added is not the batch that the
+            steps were made on but as many times `images` new ones that the
+            generator draws then, see `FastInversion.draw`.
 
     Attributes:
         seconds: Float, spent on synthesis so far.
@@ -126,6 +129,7 @@ class RefreshPool(keras.callbacks.Callback):
         batches=1,
         first=1,
         first_steps=None,
+        draws=0,
     ):
         super().__init__()
         for name, value in (
@@ -134,6 +138,7 @@ class RefreshPool(keras.callbacks.Callback):
             ("first", first),
             ("steps", steps or 1),
             ("first_steps", first_steps or 1),
+            ("draws", draws or 1),
         ):
             if int(value) != value or value < 1:
                 raise ValueError(
@@ -143,7 +148,7 @@ class RefreshPool(keras.callbacks.Callback):
         self.pool, self.synthesizer = pool, synthesizer
         self.images, self.steps = images, steps
         self.batches, self.first = batches, first
-        self.first_steps = first_steps or steps
+        self.first_steps, self.draws = first_steps or steps, draws
         self.seconds = 0.0
         self.next_batch = 0
 
@@ -164,6 +169,13 @@ class RefreshPool(keras.callbacks.Callback):
             )
             # Made again after an interruption, a batch may be there already.
             if batch == self.pool.batches:
-                self.pool.add(self.synthesizer.images, self.synthesizer.labels)
+                self.pool.add(*self._made(labels, batch))
             self.next_batch += 1
         self.seconds += time.monotonic() - begin
+
+    def _made(self, labels, batch):
+        if not self.draws:
+            return self.synthesizer.images, self.synthesizer.labels
+        numbers = range(batch * self.draws, (batch + 1) * self.draws)
+        drawn = [self.synthesizer.draw(labels, number) for number in numbers]
+        return np.concatenate(drawn), np.tile(labels, self.draws)

@@ -12,6 +12,24 @@ from tf_deepinversion.callbacks import RefreshPool
 from tf_deepinversion.distillation import Distillation
 from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.pool import Pool
+from tf_deepinversion.transforms import HorizontalFlip
+from tf_deepinversion.transforms import MixUp
+from tf_deepinversion.warps import Affine
+
+# How a generator that learns beside the student is used: each round it makes
+# some steps and then draws as many batches as it made steps.
+LIVE = {"images": 128, "steps": 10, "first_steps": 100, "draws": 10}
+
+
+def live_synthesizer(teacher, student, preprocessing=None, seed=0):
+    """The default of `distill`: a generator that competes with the student."""
+    return FastInversion(
+        teacher,
+        preprocessing,
+        student=student,
+        recipe="distillation",
+        seed=seed,
+    )
 
 
 class TrainingState(keras.callbacks.Callback):
@@ -105,11 +123,13 @@ def distill(
         teacher: A `keras.Model` classifier.
         student: A `keras.Model` with the same classes, of any architecture.
         synthesizer: A `DeepInversion` or `FastInversion` of the teacher; None
-            for a `FastInversion` that competes with the student.
+            for a `FastInversion` by the recipe `distillation`, which competes
+            with the student.
         rounds: Int, at least 1.
         steps_per_round: Int, of the student.
         batch_size: Int, of the student.
-        refresh: Dict of arguments of `RefreshPool`.
+        refresh: Dict of arguments of `RefreshPool`; None for those that suit
+            the default synthesizer, `LIVE`, or else its own defaults.
         capacity: Int, images in the pool; the oldest leave.
         optimizer: A `keras.optimizers.Optimizer`; see `default_optimizer`.
         folder: Path for the pool and the state. The same call goes on from
@@ -118,7 +138,9 @@ def distill(
         callbacks: List of `keras.callbacks.Callback`.
         verbose: As in Keras.
         validation_data: As in Keras; labelled images, only looked at.
-        **kwargs: Of `Distillation`.
+        **kwargs: Of `Distillation`. Its `transforms` are by default strong
+            ones, `Affine`, `HorizontalFlip` and `MixUp`: synthesised images
+            are more alike than real ones.
 
     Returns:
         A triple: the `Distillation`, the dict of the history of all rounds,
@@ -139,7 +161,11 @@ def distill(
                 f"Received: {name}={value}"
             )
     if synthesizer is None:
-        synthesizer = FastInversion(teacher, student=student, seed=seed)
+        synthesizer = live_synthesizer(
+            teacher, student, kwargs.get("preprocessing"), seed
+        )
+        refresh = LIVE if refresh is None else refresh
+    kwargs.setdefault("transforms", [Affine(), HorizontalFlip(), MixUp()])
     model = Distillation(teacher, student, seed=seed, **kwargs)
     if optimizer is None:
         optimizer = default_optimizer(rounds * steps_per_round)

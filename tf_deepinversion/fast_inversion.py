@@ -1,7 +1,12 @@
 """FastInversion: a generator that learns to draw what a network remembers."""
 
+import keras
+import numpy as np
+import tensorflow as tf
+
 from tf_deepinversion.deep_inversion import DeepInversion
 from tf_deepinversion.generator_step import GeneratorStep
+from tf_deepinversion.labels import check_labels
 from tf_deepinversion.models.generator import Generator
 
 
@@ -18,11 +23,14 @@ class FastInversion(DeepInversion):
             other arguments.
         generator: A `keras.Model` from `(batch, latents + classes)` to images
             in [0, 1]; None for a new `Generator`.
-        latent_scale: Float, positive, the standard deviation of the latents
-            at first: the smaller, the more alike are the images of a class.
-        latent_noise: Float, positive, the standard deviation of what is added
-            to them anew every step: the generator must draw good images all
-            around them, and no collages learnt by heart.
+        latent_scale: Float, not negative, the standard deviation of the
+            latents at first: the smaller, the more alike are the images of a
+            class. 0: no latents are learnt, all is drawn anew every step, and
+            `draw` gives any number of images. None: the recipe's.
+        latent_noise: Float, positive, or None for the recipe's, the standard
+            deviation of what is added to them anew every step: the generator
+            must draw good images all around them, and no collages learnt by
+            heart.
         latent_rate: Float, positive, how much faster than the generator's
             weights the latents are learnt.
         meta_rate: Float in (0, 1], how far the generator goes from what it was
@@ -54,8 +62,8 @@ class FastInversion(DeepInversion):
         preprocessing=None,
         *,
         generator=None,
-        latent_scale=0.5,
-        latent_noise=0.3,
+        latent_scale=None,
+        latent_noise=None,
         latent_rate=1.0,
         meta_rate=1.0,
         recipe="generator",
@@ -72,8 +80,17 @@ class FastInversion(DeepInversion):
                 f"Received: {self.distribute_strategy.num_replicas_in_sync} "
                 "replicas"
             )
+        latents = self.recipe.get("latents", {})
+        if latent_scale is None:
+            latent_scale = latents.get("latent_scale", 0.5)
+        if latent_noise is None:
+            latent_noise = latents.get("latent_noise", 0.3)
+        if not 0 <= latent_scale < float("inf"):
+            raise ValueError(
+                "`latent_scale` must be 0 or more. "
+                f"Received: latent_scale={latent_scale}"
+            )
         for name, value, most in (
-            ("latent_scale", latent_scale, float("inf")),
             ("latent_noise", latent_noise, float("inf")),
             ("latent_rate", latent_rate, float("inf")),
             ("meta_rate", meta_rate, 1),
@@ -85,7 +102,8 @@ class FastInversion(DeepInversion):
                 )
         shape = self._teacher.image_shape
         if generator is None:
-            generator = Generator(shape, self.classes, seed=seed)
+            size = self.recipe.get("generator", {})
+            generator = Generator(shape, self.classes, seed=seed, **size)
         inputs, outputs = generator.input_shape, generator.output_shape
         if tuple(outputs[1:]) != shape or not inputs[-1] > self.classes:
             raise ValueError(
@@ -105,6 +123,47 @@ class FastInversion(DeepInversion):
     def carried(self) -> list:
         """The variables that one batch leaves to the next: the generator's."""
         return self.generator.variables
+
+    def draw(self, labels, batch=0):
+        """Images of new latents, by the generator as it is: no step is made.
+
+        Args:
+            labels: Int array `(n,)` in [0, classes). All of them are one batch
+                to the generator, as those of `fit` are.
+            batch: Int; another one gives other images.
+
+        Returns:
+            uint8 array `(n, height, width, channels)`.
+
+        Raises:
+            ValueError: if a label is out of range, or the latents are learnt:
+                then those of new ones would be no good images.
+        """
+        if self._rates["latent_scale"]:
+            raise ValueError(
+                "Only a generator that learnt with new latents every step can "
+                'draw: FastInversion(..., recipe="distillation"). '
+                f"Received: latent_scale={self._rates['latent_scale']}"
+            )
+        labels = check_labels(labels, self.classes, 0, 1)
+        latents = self.generator.input_shape[-1] - self.classes
+        key = tf.constant([self.seed, batch])
+        drawn = tf.random.stateless_normal(
+            (len(labels), latents), key, alg="philox"
+        )
+        fed = tf.concat(
+            [
+                self._rates["latent_noise"] * drawn,
+                tf.one_hot(labels, self.classes),
+            ],
+            axis=-1,
+        )
+        before = self.generator.get_weights()
+        images = self.generator(fed, training=True)
+        self.generator.set_weights(before)
+        return np.round(255 * keras.ops.convert_to_numpy(images)).astype(
+            "uint8"
+        )
 
     def _check_recipe(self):
         if self.recipe.get("moves") != "generator" or (

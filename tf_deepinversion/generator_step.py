@@ -15,7 +15,8 @@ class GeneratorStep(InversionStep):
     Args:
         *args: As for `InversionStep`.
         generator: A `keras.Model`, see `Generator`.
-        latent_scale: Float, the standard deviation of the latents at first.
+        latent_scale: Float, the standard deviation of the latents at first;
+            0: they are not learnt.
         latent_noise: Float, that of the noise which they get anew every step.
         latent_rate: Float, how much faster than weights latents are learnt.
         **kwargs: As for `InversionStep`.
@@ -44,7 +45,8 @@ class GeneratorStep(InversionStep):
         self.latents = keras.Variable(
             tf.zeros(self.start_shape), name="latents"
         )
-        return [self.latents, *self.generator.trainable_variables]
+        weights = self.generator.trainable_variables
+        return [self.latents, *weights] if self.latent_scale else weights
 
     def _set_start(self, noise):
         self.latents.assign(self.latent_scale * noise / self.latent_rate)

@@ -292,6 +292,32 @@ class Competition(Term):
         return {**super().get_config(), "temperature": self.temperature}
 
 
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class AgreedDivergence(Term):
+    """-KL(p_T || p_S) where the two agree: the other form of competition.
+
+    It grows without bound where `Competition` levels off; the statistics hold
+    it back.
+
+    Args:
+        weight: Float, not negative. Defaults to 1.
+
+    Reference:
+        - Fang et al., arXiv:2112.06253
+    """
+
+    name = "agreed_divergence"
+    needs_student = True
+
+    def sums(self, view):
+        return mean_sums(
+            losses.agreed_divergence(view.logits, view.student_logits)
+        )
+
+    def value(self, sums):
+        return -mean_value(sums)
+
+
 def weighted_values(terms, sums):
     """The weighted terms of the whole batch; their sum is the loss.
 

@@ -6,10 +6,12 @@ A recipe is a dictionary of
 - `moves`: `"generator"` if it is one for `FastInversion`;
 - `batch_size`: how many images `fit` makes when no labels are given;
 - `loss`: the terms, pairs of a class name in `objective` and its arguments;
-- `competition`: the weight of the competition with a student, if there is one;
+- `competition`: the term added where there is a student to compete with;
+- `latents` and `generator`, where that moves: arguments of `FastInversion`, and
+  of the `Generator` that it makes;
 - `stages`, done one after the other, each a dictionary of `steps`, `scale` (of
-  the teacher's resolution), `transforms` (pairs of a class name in
-  `transforms` and its arguments), `optimizer` (`"Adam"` or `"PyramidAdam"` and
+  the teacher's resolution), `transforms` (pairs of a name in
+  `TRANSFORMS` and its arguments), `optimizer` (`"Adam"` or `"PyramidAdam"` and
   its arguments), `learning_rate`, `warmup_steps` and `decay` (`"constant"` or
   `"cosine"`); optionally `feature_dropout`, see `DeepInversion.compile`.
 """
@@ -18,10 +20,18 @@ import keras
 import numpy as np
 
 from tf_deepinversion import objective
-from tf_deepinversion import transforms
 from tf_deepinversion.pyramid_adam import PyramidAdam
+from tf_deepinversion.transforms import HorizontalFlip
+from tf_deepinversion.transforms import Jitter
+from tf_deepinversion.transforms import Shift
+from tf_deepinversion.warps import Affine
+from tf_deepinversion.warps import ResizedCrop
 
 OPTIMIZERS = {"Adam": keras.optimizers.Adam, "PyramidAdam": PyramidAdam}
+TRANSFORMS = {
+    transform.__name__: transform
+    for transform in (Affine, HorizontalFlip, Jitter, ResizedCrop, Shift)
+}
 
 
 def _imagenet_crops(steps, scale):
@@ -60,7 +70,7 @@ _IMAGENET = {
         ("TotalVariation", {"weight": 1e-4}),
         ("L2", {"weight": 1e-5, "over": "images"}),
     ],
-    "competition": 0.2,
+    "competition": ("Competition", {"weight": 0.2}),
 }
 
 RECIPES = {
@@ -74,7 +84,7 @@ RECIPES = {
             ("FeatureStatistics", {"weight": 10.0}),
             ("TotalVariation", {"weight": 2.5e-5}),
         ],
-        "competition": 1.0,
+        "competition": ("Competition", {"weight": 1.0}),
         "stages": [
             {
                 "steps": 2000,
@@ -106,7 +116,7 @@ RECIPES = {
             ),
             ("TotalVariation", {"weight": 0.025, "form": "l1"}),
         ],
-        "competition": 1.0,
+        "competition": ("Competition", {"weight": 1.0}),
         "stages": [_imagenet_crops(400, 0.5), _imagenet_crops(200, 1.0)],
     },
     "imagenet_20k": {**_IMAGENET, "stages": [_imagenet_stage(20000, 1.0, 30)]},
@@ -120,7 +130,8 @@ RECIPES = {
             ("CrossEntropy", {"weight": 2.0}),
             ("FeatureStatistics", {"weight": 1.0}),
         ],
-        "competition": 1.0,
+        "competition": ("Competition", {"weight": 1.0}),
+        "latents": {"latent_scale": 0.5, "latent_noise": 0.3},
         "stages": [
             {
                 "steps": 600,
@@ -137,6 +148,34 @@ RECIPES = {
             }
         ],
     },
+    # Ours, for students: images of all that lies between the classes, too.
+    # docs/distillation.md says how its weights were found.
+    "distillation": {
+        "source": "ours, after arXiv:2112.06253",
+        "moves": "generator",
+        "batch_size": 128,
+        "loss": [
+            ("CrossEntropy", {"weight": 0.3}),
+            ("FeatureStatistics", {"weight": 1.0}),
+        ],
+        "competition": ("AgreedDivergence", {"weight": 4.0}),
+        "latents": {"latent_scale": 0.0, "latent_noise": 1.0},
+        "generator": {"width": 32},
+        "stages": [
+            {
+                "steps": 20,
+                "scale": 1.0,
+                "transforms": [
+                    ("Shift", {"pixels": 2}),
+                    ("HorizontalFlip", {}),
+                ],
+                "optimizer": ("Adam", {"beta_1": 0.5}),
+                "learning_rate": 3e-3,
+                "warmup_steps": 0,
+                "decay": "constant",
+            }
+        ],
+    },
     # For pixels of small images.
     "ours": {
         "source": "ours",
@@ -146,7 +185,7 @@ RECIPES = {
             ("FeatureStatistics", {"weight": 2.5, "normalised": True}),
             ("TotalVariation", {"weight": 0.025, "form": "l1"}),
         ],
-        "competition": 1.0,
+        "competition": ("Competition", {"weight": 1.0}),
         "stages": [
             {
                 "steps": 1000,
@@ -184,16 +223,14 @@ def make_loss(recipe, with_student=False) -> list:
         getattr(objective, name)(**config) for name, config in recipe["loss"]
     ]
     if with_student:
-        terms.append(objective.Competition(recipe["competition"]))
+        name, config = recipe["competition"]
+        terms.append(getattr(objective, name)(**config))
     return terms
 
 
 def make_transforms(stage) -> list:
     """The transforms of a stage."""
-    return [
-        getattr(transforms, name)(**config)
-        for name, config in stage["transforms"]
-    ]
+    return [TRANSFORMS[name](**config) for name, config in stage["transforms"]]
 
 
 def make_optimizer(stage, steps) -> keras.optimizers.Optimizer:

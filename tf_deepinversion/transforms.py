@@ -145,87 +145,42 @@ class HorizontalFlip(Transform):
         return {"probability": self.probability}
 
 
-def sampling_matrices(start, share, size):
-    """Linear interpolation at the centres of `size` cells of a part of a row.
-
-    Args:
-        start: Float tensor `(batch,)`, where the part begins, in [0, 1).
-        share: Float tensor `(batch,)`, its length, in (0, 1].
-        size: Int, pixels of a row, and how many are sampled.
-
-    Returns:
-        A tensor `(batch, size, size)`: a sample's weights are in a row; they
-        add up to 1.
-    """
-    pixels = ops.arange(size, dtype=start.dtype)
-    places = (pixels + 0.5) / size * share[:, None] + start[:, None]
-    # Beyond the centre of the last pixel there is only that.
-    places = ops.clip(places * size - 0.5, 0, size - 1)
-    return ops.relu(1 - ops.abs(places[:, :, None] - pixels))
-
-
-def _turned(images):
-    return ops.transpose(images, (0, 2, 1, 3))
-
-
-def _along_first_axis(matrices, images):
-    flat = ops.reshape(images, (*ops.shape(images)[:2], -1))
-    return ops.reshape(matrices @ flat, ops.shape(images))
-
-
 @keras.saving.register_keras_serializable("tf_deepinversion")
-class ResizedCrop(Transform):
-    """Enlarges a random part of each image to the size of the whole.
+class MixUp(Transform):
+    """Blends some images of a batch with others of it, at random shares.
 
-    Most classifiers of ImageNet were trained on such crops: each part of an
-    image that fools no such network must show its class by itself.
+    For distillation, where the teacher itself says what a blend is; it needs
+    the whole batch on one device.
 
     Args:
-        area: Pair of floats in (0, 1], the least and the largest share of the
-            image. Defaults to `(0.08, 1.0)`, as in training.
-        ratio: Float, at least 1, the most by which a part's shape may differ
-            from the image's, either way. Defaults to 4/3.
+        probability: Float in [0, 1], for each image. Defaults to 0.25.
 
     Reference:
-        - Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842
+        - Zhang et al., mixup, arXiv:1710.09412; shares here are uniform
     """
 
-    def __init__(self, area=(0.08, 1.0), ratio=4 / 3):
-        if len(area) != 2 or not 0 < area[0] <= area[1] <= 1:
+    def __init__(self, probability=0.25):
+        if not 0 <= probability <= 1:
             raise ValueError(
-                "`area` must be a pair of shares, 0 < least <= largest <= 1. "
-                f"Received: area={area}"
+                "`probability` must lie in [0, 1]. "
+                f"Received: probability={probability}"
             )
-        if not 1 <= ratio < float("inf"):
-            raise ValueError(
-                f"`ratio` must be at least 1. Received: ratio={ratio}"
-            )
-        self.area = float(area[0]), float(area[1])
-        self.ratio = float(ratio)
+        self.probability = float(probability)
 
     def draw(self, key, count):
-        """Of each image the part's top, left, height and width, as shares."""
-        u = tf.random.stateless_uniform((count, 4), key, alg="philox")
-        least, largest = self.area
-        area = least + (largest - least) * u[:, 0]
-        stretch = self.ratio ** (u[:, 1] - 0.5)
-        sides = tf.sqrt(area)[:, None] * tf.stack([stretch, 1 / stretch], 1)
-        sides = tf.minimum(sides, 1.0)
-        return tf.concat([u[:, 2:] * (1 - sides), sides], axis=1)
+        """Of each image: whether, the other's place, and its own share."""
+        return tf.random.stateless_uniform((count, 3), key, alg="philox")
 
-    def __call__(self, images, parts):
-        top, left, height, width = ops.unstack(
-            ops.cast(parts, images.dtype), 4, axis=1
-        )
-        # Two products of matrices, in half the time of one `einsum`.
-        rows = sampling_matrices(top, height, images.shape[1])
-        columns = sampling_matrices(left, width, images.shape[2])
-        sampled = _along_first_axis(rows, images)
-        turned = _along_first_axis(columns, _turned(sampled))
-        return _turned(turned)
+    def __call__(self, images, numbers):
+        count = tf.shape(images)[0]
+        chosen, place, share = ops.unstack(numbers, 3, axis=1)
+        others = tf.cast(place * tf.cast(count, place.dtype), "int32")
+        share = ops.where(chosen < self.probability, share, 1.0)
+        share = ops.cast(share, images.dtype)[:, None, None, None]
+        return share * images + (1 - share) * tf.gather(images, others)
 
     def get_config(self):
-        return {"area": list(self.area), "ratio": self.ratio}
+        return {"probability": self.probability}
 
 
 def draw(transforms, seed, step, count):
