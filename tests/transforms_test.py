@@ -12,6 +12,7 @@ from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import Jitter
 from tf_deepinversion.transforms import MixUp
 from tf_deepinversion.transforms import Shift
+from tf_deepinversion.transforms import Tone
 
 SHIFTS = np.array([[0, 0], [1, -2], [-3, 3], [2, 0], [-1, 4]], "int32")
 
@@ -210,7 +211,8 @@ def test_flip_s_probability(probability):
 
 
 @pytest.mark.parametrize(
-    "transform", [Jitter(3), Shift(2), HorizontalFlip(0.25), MixUp(0.5)]
+    "transform",
+    [Jitter(3), Shift(2), HorizontalFlip(0.25), MixUp(0.5), Tone(3.0)],
 )
 def test_config_round_trip(transform):
     config = keras.saving.serialize_keras_object(transform)
@@ -265,3 +267,34 @@ def test_mixup_s_others_and_shares_are_uniform():
 def test_mixup_with_a_bad_probability(probability):
     with pytest.raises(ValueError, match=f"Received: .*={probability}"):
         MixUp(probability)
+
+
+def test_tone_is_a_factor_times_a_power():
+    images = np.array([[0.0, 64.0, 255.0], [1.0, 200.0, 255.0]])
+    images = images.reshape(2, 1, 3, 1)
+    numbers = np.array([[2.0, 0.5], [0.5, 1.2]])
+    toned = Tone()(tf.constant(images), tf.constant(numbers)).numpy()
+    expected = [
+        [0, 255 * 0.5 * (64 / 255) ** 2, 127.5],
+        [1.2 * 255**0.5, 255, 255],
+    ]
+    np.testing.assert_allclose(toned.reshape(2, 3), expected, atol=1e-5)
+
+
+def test_tone_s_powers_and_factors():
+    g, c = draws(Tone(2.0, 0.5, 1.2), count=9000).T.astype("float64")
+    assert 0.5 <= g.min() < 0.501 and 1.99 < g.max() <= 2.00001
+    assert 0.5 <= c.min() < 0.501 and 1.19 < c.max() <= 1.20001
+    assert np.log(g).mean() == pytest.approx(0, abs=0.03)
+    middle = np.log(0.5 * 1.2) / 2
+    assert np.log(c).mean() == pytest.approx(middle, abs=0.02)
+    assert abs(np.corrcoef(g, c)[0, 1]) < 0.06
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"gamma": 0.5}, {"darkest": 0.0}, {"brightest": 0.9}]
+)
+def test_tone_says_what_it_wants(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"Received: .*{name}="):
+        Tone(**wrong)

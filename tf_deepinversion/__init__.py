@@ -24,6 +24,7 @@ from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import Jitter
 from tf_deepinversion.transforms import MixUp
 from tf_deepinversion.transforms import Shift
+from tf_deepinversion.transforms import Tone
 from tf_deepinversion.version import __version__
 from tf_deepinversion.warps import Affine
 from tf_deepinversion.warps import ResizedCrop

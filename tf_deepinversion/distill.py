@@ -14,6 +14,7 @@ from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.pool import Pool
 from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import MixUp
+from tf_deepinversion.transforms import Tone
 from tf_deepinversion.warps import Affine
 
 # How a generator that learns beside the student is used: each round it makes
@@ -139,8 +140,8 @@ def distill(
         verbose: As in Keras.
         validation_data: As in Keras; labelled images, only looked at.
         **kwargs: Of `Distillation`. Its `transforms` are by default strong
-            ones, `Affine`, `HorizontalFlip` and `MixUp`: synthesised images
-            are more alike than real ones.
+            ones, `Affine`, `HorizontalFlip`, `Tone` and `MixUp`: synthesised
+            images are more alike than real ones.
 
     Returns:
         A triple: the `Distillation`, the dict of the history of all rounds,
@@ -165,7 +166,9 @@ def distill(
             teacher, student, kwargs.get("preprocessing"), seed
         )
         refresh = LIVE if refresh is None else refresh
-    kwargs.setdefault("transforms", [Affine(), HorizontalFlip(), MixUp()])
+    kwargs.setdefault(
+        "transforms", [Affine(), HorizontalFlip(), Tone(), MixUp()]
+    )
     model = Distillation(teacher, student, seed=seed, **kwargs)
     if optimizer is None:
         optimizer = default_optimizer(rounds * steps_per_round)

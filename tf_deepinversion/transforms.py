@@ -183,6 +183,56 @@ class MixUp(Transform):
         return {"probability": self.probability}
 
 
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class Tone(Transform):
+    """Darkens or lightens each image: c x^g of pixels x, in parts of white.
+
+    For distillation, whose images are pixels in [0, 255]; what would be
+    whiter than white is white.
+
+    Args:
+        gamma: Float, at least 1. g lies between 1/gamma and gamma, evenly in
+            its logarithm. Defaults to 2.
+        darkest: Float in (0, 1]. c lies between it and `brightest`, likewise.
+        brightest: Float, at least 1.
+    """
+
+    def __init__(self, gamma=2.0, darkest=0.5, brightest=1.2):
+        if not 1 <= gamma < float("inf"):
+            raise ValueError(
+                f"`gamma` must be at least 1. Received: gamma={gamma}"
+            )
+        if not 0 < darkest <= 1 <= brightest < float("inf"):
+            raise ValueError(
+                "Expected 0 < darkest <= 1 <= brightest. "
+                f"Received: darkest={darkest}, brightest={brightest}"
+            )
+        self.gamma, self.darkest = float(gamma), float(darkest)
+        self.brightest = float(brightest)
+
+    def draw(self, key, count):
+        """Of each image g and c."""
+        u = tf.random.stateless_uniform((count, 2), key, alg="philox")
+        g = self.gamma ** (2 * u[:, 0] - 1)
+        c = self.darkest * (self.brightest / self.darkest) ** u[:, 1]
+        return tf.stack([g, c], axis=1)
+
+    def __call__(self, images, numbers):
+        g, c = ops.unstack(
+            ops.cast(numbers, images.dtype)[:, :, None, None, None], 2, axis=1
+        )
+        # Not of 0 itself, where a root has no gradient.
+        toned = c * ops.power(ops.maximum(images / 255, 1e-4), g)
+        return 255 * ops.minimum(toned, 1.0)
+
+    def get_config(self):
+        return {
+            "gamma": self.gamma,
+            "darkest": self.darkest,
+            "brightest": self.brightest,
+        }
+
+
 def draw(transforms, seed, step, count):
     """The random numbers of one step for a list of transforms.
 
