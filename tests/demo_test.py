@@ -1,5 +1,6 @@
 """The main job, end to end, in a tiny run."""
 
+import functools
 import json
 import pathlib
 import re
@@ -37,8 +38,24 @@ def last_line(printed):
     return json.loads(printed.strip().splitlines()[-1])
 
 
-def test_demo_saves_measures_and_reports(tmp_path, capsys):
-    demo.main(["--images=20", "--steps=3", f"--output={tmp_path}"])
+@pytest.fixture
+def small_steps(monkeypatch):
+    """The demo's student, by fewer images."""
+    monkeypatch.setattr(
+        demo,
+        "distill",
+        functools.partial(
+            demo.distill,
+            refresh={"images": 10, "steps": 1, "draws": 2},
+            batch_size=4,
+        ),
+    )
+
+
+def test_demo_saves_measures_and_reports(tmp_path, capsys, small_steps):
+    demo.main(
+        ["--images=20", "--steps=3", "--rounds=1", f"--output={tmp_path}"]
+    )
     figures = last_line(capsys.readouterr().out)
     assert FIGURES <= set(figures)
     assert set(figures["ladder"]) == {
@@ -61,9 +78,17 @@ def test_demo_saves_measures_and_reports(tmp_path, capsys):
     )
     saved = np.asarray(saved).astype("uint8")
     assert sorted(labels.numpy()) == sorted(list(range(10)) * 2)
+    student = keras.models.load_model(tmp_path / "student" / "student.keras")
+    images, real_labels = load_test_images()
+    said = np.argmax(student.predict(images, verbose=0), -1)
+    right = (said == real_labels).mean()
+    assert figures["student_test_accuracy"] == pytest.approx(right, abs=1e-3)
+    assert figures["saved_model_max_difference"] < 1e-3
     # The figures are those of the images as they were saved.
     teacher = load_pretrained("fashion_mnist_resnet20")
     verifier = load_pretrained("fashion_mnist_vgg11")
+    same = np.argmax(teacher.predict(images, verbose=0), -1) == said
+    assert figures["student_agreement"] == pytest.approx(same.mean(), abs=1e-3)
     for name, network in (("teacher", teacher), ("verifier", verifier)):
         accuracy = metrics.accuracy(network, saved, labels)
         assert figures[f"{name}_accuracy"] == pytest.approx(accuracy)

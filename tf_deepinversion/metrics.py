@@ -60,6 +60,18 @@ def accuracy(model, images, labels, preprocessing=None) -> float:
     return float((logits.argmax(-1) == np.asarray(labels)).mean())
 
 
+def agreement(teacher, student, images) -> float:
+    """The share of images that two networks, known by name, take for the same.
+
+    Args:
+        teacher: A `keras.Model` classifier.
+        student: Another of the same classes.
+        images: uint8 array `(n, height, width, channels)`.
+    """
+    one, other = (read(model, images)[0] for model in (teacher, student))
+    return float((one.argmax(-1) == other.argmax(-1)).mean())
+
+
 def feature_distance(model, images, preprocessing=None) -> float:
     """The paper's R_feature of images as one batch, unweighted, no jitter.
 
