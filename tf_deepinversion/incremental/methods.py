@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 from typing import NamedTuple
 
@@ -59,14 +60,25 @@ class Term(NamedTuple):
     Attributes:
         name: String, under which the bar shows it.
         weight: Float.
-        equation: Function from a `Step` to a float scalar.
+        equation: Function from a `Step`, and `settings`, to a float scalar.
         replays: Bool, whether it needs images of old classes.
+        settings: Dict of further arguments of the equation.
     """
 
     name: str
     weight: float
     equation: Callable
     replays: bool = False
+    settings: dict = MappingProxyType({})
+
+    def __call__(self, step):
+        """The term of a `Step`, before its weight."""
+        return self.equation(step, **self.settings)
+
+    def identity(self) -> list:
+        """What tells this term from others, for a fingerprint."""
+        name = f"{self.equation.__module__}.{self.equation.__qualname__}"
+        return [name, self.weight, sorted(self.settings.items())]
 
 
 def _new_cross_entropy(step):
@@ -91,14 +103,11 @@ def _balanced_cross_entropy(step):
     )
 
 
-def _new_divergence(temperature):
-    def equation(step):
-        view = step.new
-        return ops.mean(
-            equations.divergence(view.old_logits, view.logits, temperature)
-        )
-
-    return equation
+def _new_divergence(step, temperature):
+    view = step.new
+    return ops.mean(
+        equations.divergence(view.old_logits, view.logits, temperature)
+    )
 
 
 def _replayed_divergence(step):
@@ -124,6 +133,11 @@ def _feature_distance(step):
     return ops.mean(ops.concatenate(distances))
 
 
+def _distillation(weight, temperature):
+    settings = {"temperature": temperature}
+    return Term("distillation", weight, _new_divergence, settings=settings)
+
+
 def finetune(new=1.0) -> list:
     """Cross-entropy of the new images over all classes, and nothing else."""
     return [Term("new", new, _new_cross_entropy)]
@@ -137,7 +151,7 @@ def lwf(new=1.0, distillation=1.0, temperature=2.0) -> list:
     """
     return [
         Term("new", new, _local_cross_entropy),
-        Term("distillation", distillation, _new_divergence(temperature)),
+        _distillation(distillation, temperature),
     ]
 
 
@@ -159,7 +173,7 @@ def replay(replayed=1.0, new=1.0, distillation=1.0) -> list:
     return [
         Term("replayed", replayed, _replayed_divergence, True),
         Term("new", new, _new_cross_entropy),
-        Term("distillation", distillation, _new_divergence(1.0)),
+        _distillation(distillation, 1.0),
     ]
 
 
@@ -180,8 +194,7 @@ def abd(local=1.0, balance=1.0, distillation=1.0) -> list:
 
 
 METHODS = {
-    method.__name__: method
-    for method in (finetune, lwf, lwf_mc, replay, abd)
+    method.__name__: method for method in (finetune, lwf, lwf_mc, replay, abd)
 }
 
 
