@@ -55,6 +55,7 @@ LAYERS = {
         "distill",
         "distillation",
         "export",
+        "incremental",
         "pictures",
         "quantization",
         "pruning",

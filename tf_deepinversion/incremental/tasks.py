@@ -64,7 +64,14 @@ def learn_tasks(
     classes = check_tasks(tasks, first, shape)
     if tests is not None:
         _check_tests(tests, [first, *classes], shape)
-    run = _identity(model, tasks, terms, [run, seed], preprocessing, kwargs)
+    run = _identity(
+        model,
+        [*tasks, *(tests or [])],
+        terms,
+        [run, seed],
+        preprocessing,
+        kwargs,
+    )
     measured = [_accuracies(model, tests, 1, preprocessing)]
     reports = []
     for number, task in enumerate(tasks, 1):
@@ -105,7 +112,7 @@ def learn_tasks(
     }
 
 
-def _identity(model, tasks, terms, others, preprocessing, kwargs) -> str:
+def _identity(model, data, terms, others, preprocessing, kwargs) -> str:
     kwargs = {**kwargs, "synthesize": None}  # `run` stands for it
     if kwargs.get("transforms") is not None:
         kwargs["transforms"] = [
@@ -118,7 +125,7 @@ def _identity(model, tasks, terms, others, preprocessing, kwargs) -> str:
             "preprocessing": preprocessing and preprocessing.get_config(),
             "kwargs": kwargs,
         },
-        [*model.get_weights(), *(part for task in tasks for part in task)],
+        [*model.get_weights(), *(part for pair in data for part in pair)],
     )
 
 
