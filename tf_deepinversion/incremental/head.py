@@ -122,7 +122,13 @@ def grow_head(model, classes, *, noise=0.1, seed=0) -> keras.Model:
                 config["target_shape"] = (*front, int(classes))
         return type(layer).from_config(config)
 
-    grown = keras.models.clone_model(model, clone_function=cloned)
+    inputs = None
+    if not isinstance(model, keras.Sequential):  # or its name would be lost
+        (given,) = model.inputs
+        inputs = keras.Input(
+            given.shape[1:], dtype=given.dtype, name=_maker(model, given).name
+        )
+    grown = keras.models.clone_model(model, inputs, clone_function=cloned)
     random = np.random.default_rng(seed)
     for old, new in zip(model.layers, grown.layers, strict=True):
         weights = old.get_weights()
