@@ -135,9 +135,7 @@ def test_the_old_network_stays_and_the_new_one_learns():
     model = compiled("abd", replay=pool(), batch_size=4)
     before = model._heads[0]._model.get_weights()
     model.compile(optimizer=keras.optimizers.Adam(0.02), jit_compile=False)
-    logs = model.fit(
-        dataset(), steps_per_epoch=30, epochs=4, verbose=0
-    ).history
+    logs = model.fit(dataset(), steps_per_epoch=30, epochs=4, verbose=0).history
     assert logs["loss"][-1] < 0.7 * logs["loss"][0]
     assert logs["accuracy"][-1] > logs["accuracy"][0]
     found = model.evaluate(NEW, LABELS, verbose=0, return_dict=True)
