@@ -1,5 +1,6 @@
 """New classes for a trained network, without the data of the old ones."""
 
+from tf_deepinversion.incremental.data import epochs_of
 from tf_deepinversion.incremental.evaluation import accuracy_picture
 from tf_deepinversion.incremental.evaluation import average_incremental_accuracy
 from tf_deepinversion.incremental.evaluation import forgetting
