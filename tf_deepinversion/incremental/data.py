@@ -88,7 +88,11 @@ def epochs_of(images, labels, batch_size, seed=0, first_step=0):
             tensor.set_shape((size, *array.shape[1:]))
         return tuple(batch)
 
-    return tf.data.Dataset.counter(first_step).map(load)
+    # Nothing is read ahead: a thread that still calls Python when the process
+    # ends would crash it.
+    options = tf.data.Options()
+    options.experimental_optimization.apply_default_optimizations = False
+    return tf.data.Dataset.counter(first_step).map(load).with_options(options)
 
 
 def steps_of_epoch(count, batch_size) -> int:

@@ -27,7 +27,7 @@ def augmented(dataset, transforms, seed, first_step=0):
 
     steps = tf.data.Dataset.counter(first_step)
     zipped = tf.data.Dataset.zip((steps, dataset))
-    return zipped.map(transform_all).prefetch(2)
+    return zipped.map(transform_all)
 
 
 def scratch_optimizer(steps, learning_rate=0.1, weight_decay=5e-3):
