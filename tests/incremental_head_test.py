@@ -84,6 +84,8 @@ def test_what_is_old_stays_to_the_bit(name, tmp_path):
 def test_the_head_s_equation_gives_the_logits(name):
     model = MODELS[name]()
     head = Head(model)
+    if head.layer.bias is not None:
+        head.layer.bias.assign([0.5, -1.0, 2.0])
     logits = np.asarray(head(head.features_model()(IMAGES)))
     found = np.asarray(model(IMAGES))
     if found.min() > 0 and np.allclose(found.sum(-1), 1):
