@@ -12,6 +12,7 @@ from tiny import learned_teacher
 from tiny import tiny_teacher
 
 from tf_deepinversion import Pool
+from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.incremental import learn_tasks
 from tf_deepinversion.incremental import load_task
 from tf_deepinversion.incremental import method
@@ -253,12 +254,15 @@ def trained(folder=None, epochs=3):
 
 def test_training_from_scratch_is_kept(tmp_path, monkeypatch):
     expected = trained()
-    with monkeypatch.context() as patch:
 
-        def killed(*_):
+    class Killed(TrainingState):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
             raise KeyboardInterrupt
 
-        patch.setattr("tf_deepinversion.incremental.training.save_task", killed)
+    with monkeypatch.context() as patch:
+        name = "tf_deepinversion.incremental.training.TrainingState"
+        patch.setattr(name, Killed)
         with pytest.raises(KeyboardInterrupt):
             trained(tmp_path)
     assert (tmp_path / "network.training.npz").exists()
