@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from datasets_test import write_split
 
 from tf_deepinversion.datasets import load_test_images
 from tf_deepinversion.metrics import accuracy
@@ -176,3 +177,39 @@ def test_prune_exports_a_smaller_network(tmp_path, criterion, data):
         assert figures["flops_ratio"] == pytest.approx(
             flops_of_model(student) / flops_of_model(teacher)
         )
+
+
+def test_incremental_scores_the_network_it_writes(tmp_path):
+    images, labels = load_test_images()
+    for stem in ("train", "t10k"):
+        write_split(
+            tmp_path, stem, images[:200, ..., 0], labels[:200].astype("uint8")
+        )
+    arguments = (
+        "--case=fashion_5_5",
+        "--method=replay",
+        "--weights=new=0.5",
+        "--width=2",
+        "--epochs=1",
+        "--joint_epochs=1",
+        "--least_steps=1",
+        "--synthesis_images=5",
+        "--synthesis_batches=1",
+        "--first_steps=1",
+        f"--idx_dir={tmp_path}",
+        f"--output={tmp_path}",
+    )
+    figures = example("incremental.py", *arguments)
+    folder = tmp_path / "fashion_5_5_seed0" / "replay"
+    network = keras.models.load_model(folder / "network.keras")
+    rows = [labels[:200] // 5 == task for task in range(2)]
+    expected = [
+        accuracy(network, images[:200][row], labels[:200][row]) for row in rows
+    ]
+    assert list(figures["accuracy_by_task"].values()) == expected
+    assert figures["test_accuracy"] == pytest.approx(np.mean(expected))
+    (first,), _ = figures["accuracies"]
+    assert figures["forgetting"] == pytest.approx(first - expected[0])
+    assert figures["saved_model_max_difference"] < 1e-4
+    assert (folder / "accuracy.png").read_bytes()[1:4] == b"PNG"
+    assert "after task 2" in (folder / "report.html").read_text()

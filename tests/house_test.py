@@ -56,6 +56,7 @@ LAYERS = {
         "distill",
         "distillation",
         "export",
+        "incremental",
         "pictures",
         "quantization",
         "pruning",

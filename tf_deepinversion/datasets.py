@@ -23,6 +23,7 @@ FASHION_MNIST_CLASSES = (
     "Ankle boot",
 )
 IDX_PREFIXES = {"train": "train", "test": "t10k"}
+DIGITS_SPLITS = {"train": slice(None, 1297), "test": slice(1297, None)}
 
 
 def load_test_images() -> tuple[np.ndarray, np.ndarray]:
@@ -118,6 +119,42 @@ def load_idx(directory, split) -> tuple[np.ndarray, np.ndarray]:
             f"{directory} holds {len(images)} images and {len(labels)} labels."
         )
     return images[..., np.newaxis], labels.astype("int32")
+
+
+def load_digits(split, size=28) -> tuple[np.ndarray, np.ndarray]:
+    """Loads scikit-learn's handwritten digits, enlarged.
+
+    The 1,797 images of 8x8 pixels and 17 grey levels are those of UCI's
+    optical digits that were its test set. Here the first 1,297 are to train
+    on and the last 500 to test on.
+
+    Args:
+        split: `"train"` or `"test"`.
+        size: Int, of the images, bilinearly enlarged. Defaults to 28.
+
+    Returns:
+        A pair: uint8 images `(n, size, size, 1)` and int32 labels `(n,)`.
+
+    Raises:
+        ImportError: without scikit-learn; the extra `digits` has it.
+        ValueError: if `split` is another one.
+    """
+    if split not in DIGITS_SPLITS:
+        raise ValueError(
+            f'`split` must be "train" or "test". Received: split={split!r}'
+        )
+    try:
+        from sklearn import datasets
+    except ImportError as e:
+        raise ImportError(
+            "The digits are scikit-learn's: pip install "
+            "'tf_deepinversion[digits]'."
+        ) from e
+    digits = datasets.load_digits()
+    images = digits.images[DIGITS_SPLITS[split], ..., np.newaxis] * 255 / 16
+    images = tf.image.resize(images, (size, size)).numpy()
+    labels = digits.target[DIGITS_SPLITS[split]]
+    return np.rint(images).astype("uint8"), labels.astype("int32")
 
 
 def load_split(

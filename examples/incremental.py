@@ -1,0 +1,246 @@
+r"""Teaches a network new classes without the data of the old ones.
+
+Ten garments first, then ten handwritten digits, by the method of ABD:
+
+    python examples/incremental.py --case=fashion_plus_digits --method=abd \
+        --idx_dir=/usr/share/datasets/fashion-mnist
+
+Cases: `fashion_plus_digits` (its digits are scikit-learn's: extra `digits`);
+`fashion_5_5` and `fashion_2x5`, the garments in tasks of five and of two;
+`cifar100_5` and `cifar100_10`, CIFAR-100 in five and ten tasks, by TFDS.
+Methods: `abd`; `replay`, the paper's three terms; `lwf`, `lwf_mc` and
+`finetune`, which synthesise nothing; `joint`, all data at once: the ceiling.
+
+The first task's network and the joint one are trained here, by the recipe of
+`incremental.train`, and kept in OUTPUT/CASE_seedN for all methods; a method's
+own folder is beneath. The same command started again goes on where it was
+stopped. In a method's folder: `network.keras`; `saved_model/`, whose serving
+signature takes uint8 pixels; `accuracy.png`; `report.html`; `figures.json`.
+
+A tiny run, to see that everything works: `--train_images=500 --epochs=1
+--joint_epochs=1 --synthesis_images=20 --synthesis_batches=1 --first_steps=2
+--width=2`.
+"""
+
+import json
+import os
+import pathlib
+import platform
+import time
+
+from absl import app
+from absl import flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum(
+    "case",
+    "fashion_plus_digits",
+    [
+        "fashion_plus_digits",
+        "fashion_5_5",
+        "fashion_2x5",
+        "cifar100_5",
+        "cifar100_10",
+    ],
+    "",
+)
+flags.DEFINE_enum(
+    "method",
+    "abd",
+    ["finetune", "lwf", "lwf_mc", "replay", "abd", "joint"],
+    "",
+)
+flags.DEFINE_list("weights", [], "Of the method's terms, as balance=1,local=2.")
+flags.DEFINE_string("idx_dir", None, "Fashion-MNIST's idx files, if not TFDS.")
+flags.DEFINE_string("tfds_dir", None, "The data folder of TFDS.")
+flags.DEFINE_integer("train_images", 30_000, "Of each data set, the first.")
+flags.DEFINE_integer("width", 8, "Channels of the ResNet-20's first stage.")
+flags.DEFINE_integer("epochs", 10, "Of each new task.")
+flags.DEFINE_integer("least_steps", 100, "Of an epoch of a small task.")
+flags.DEFINE_integer("batch_size", 64, "New images, and as many replayed.")
+flags.DEFINE_float("learning_rate", 0.05, "Of new tasks, the peak.")
+flags.DEFINE_integer("joint_epochs", 15, "Of joint training, and the first.")
+flags.DEFINE_integer("synthesis_batches", 10, "For each task.")
+flags.DEFINE_integer("synthesis_images", 256, "A batch.")
+flags.DEFINE_integer("synthesis_steps", 30, "A batch.")
+flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
+flags.DEFINE_integer("seed", 0, "")
+flags.DEFINE_string("output", "output/incremental", "Folder.")
+
+
+def transforms_of(case, shape):
+    from tf_deepinversion import HorizontalFlip
+    from tf_deepinversion import Shift
+
+    shift = Shift(2 if shape[0] < 32 else 4)
+    return [shift, HorizontalFlip()] if case.mirrored else [shift]
+
+
+def train_network(case, tasks, name, folder, source):
+    """A ResNet-20 of the first so many tasks, trained or found."""
+    import keras
+
+    from tf_deepinversion.checkpoint import fingerprint
+    from tf_deepinversion.incremental import train
+    from tf_deepinversion.incremental.cases import joined
+    from tf_deepinversion.models import ResNet20
+
+    images, labels = joined(case.train[:tasks])
+    keras.utils.set_random_seed(FLAGS.seed)
+    network = ResNet20(
+        images.shape[1:],
+        int(labels.max()) + 1,
+        width=FLAGS.width,
+        mean=images.mean((0, 1, 2)).round(2).tolist(),
+        std=images.std((0, 1, 2)).round(2).tolist(),
+        name="classifier",
+    )
+    return train(
+        network,
+        images,
+        labels,
+        epochs=FLAGS.joint_epochs,
+        transforms=transforms_of(case, images.shape[1:]),
+        folder=folder,
+        name=name,
+        run=fingerprint([source, tasks, FLAGS.width, FLAGS.joint_epochs]),
+        seed=FLAGS.seed,
+        verbose=2,
+    )
+
+
+def make_synthesize(case):
+    """The synthesizer of every task, and what tells it from others."""
+    import functools
+
+    from tf_deepinversion import RECIPES
+    from tf_deepinversion.incremental import synthesize
+
+    settings = {
+        "batches": FLAGS.synthesis_batches,
+        "images": FLAGS.synthesis_images,
+        "steps": FLAGS.synthesis_steps,
+        "first_steps": FLAGS.first_steps,
+    }
+    recipe = RECIPES["generator"]
+    if not case.mirrored:
+        (stage,) = recipe["stages"]
+        kept = [t for t in stage["transforms"] if t[0] != "HorizontalFlip"]
+        recipe = {**recipe, "stages": [{**stage, "transforms": kept}]}
+    made = functools.partial(synthesize, recipe=recipe, **settings)
+    return made, json.dumps([settings, recipe])
+
+
+def learn(case, first, folder):
+    """All tasks after the first, by a method that is not joint training."""
+    from tf_deepinversion import incremental
+
+    pairs = [weight.split("=") for weight in FLAGS.weights]
+    weights = {name: float(value) for name, value in pairs}
+    synthesize, run = make_synthesize(case)
+    steps = min(len(labels) for _, labels in case.train[1:])
+    return incremental.learn_tasks(
+        first,
+        case.train[1:],
+        incremental.method(FLAGS.method, **weights),
+        tests=case.test,
+        synthesize=synthesize,
+        epochs=FLAGS.epochs,
+        steps_per_epoch=max(FLAGS.least_steps, steps // FLAGS.batch_size),
+        batch_size=FLAGS.batch_size,
+        replay_batch_size=FLAGS.batch_size,
+        learning_rate=FLAGS.learning_rate,
+        transforms=transforms_of(case, first.input_shape[1:]),
+        folder=folder,
+        run=run,
+        seed=FLAGS.seed,
+        verbose=2,
+    )
+
+
+def write_files(network, case, found, figures, folder):
+    """The SavedModel, the picture and the report; adds to the figures."""
+    import numpy as np
+
+    from tf_deepinversion import pictures
+    from tf_deepinversion.export import Served
+    from tf_deepinversion.export import export
+    from tf_deepinversion.incremental import accuracy_picture
+    from tf_deepinversion.incremental.report import write_report
+
+    network.save(folder / "network.keras")
+    export(network, folder / "saved_model")
+    images = case.test[-1][0][:100]
+    expected = network(images.astype("float32"), training=False)
+    difference = np.abs(Served(folder / "saved_model")(images) - expected)
+    figures["saved_model_max_difference"] = float(difference.max())
+    rows = found["accuracies"]
+    shown = {}
+    if len(rows) == len(case.names):
+        matrix = [row + [0.0] * (len(rows) - len(row)) for row in rows]
+        shown["Accuracy after each task"] = accuracy_picture(matrix, case.names)
+        pictures.save_png(folder / "accuracy.png", *shown.values())
+        write_report(
+            folder / "report.html",
+            title=f"{FLAGS.case} by {FLAGS.method}",
+            names=case.names,
+            accuracies=rows,
+            figures=figures,
+            pictures=shown,
+        )
+    (folder / "figures.json").write_text(json.dumps(figures))
+
+
+def main(_):
+    import numpy as np
+
+    from tf_deepinversion.incremental.cases import load_case
+    from tf_deepinversion.metrics import accuracy
+
+    begin = time.monotonic()
+    case = load_case(
+        FLAGS.case,
+        idx_dir=FLAGS.idx_dir,
+        tfds_dir=FLAGS.tfds_dir,
+        train_images=FLAGS.train_images,
+    )
+    base = pathlib.Path(FLAGS.output) / f"{FLAGS.case}_seed{FLAGS.seed}"
+    source = [FLAGS.case, FLAGS.train_images, FLAGS.seed]
+    first = train_network(case, 1, "first", base, source)
+    joint = train_network(case, len(case.train), "joint", base, source)
+    joint_row = [accuracy(joint, *test) for test in case.test]
+    folder = base / FLAGS.method
+    folder.mkdir(parents=True, exist_ok=True)
+    if FLAGS.method == "joint":
+        network, found = joint, {"accuracies": [joint_row], "seconds": []}
+    else:
+        network, found = learn(case, first, folder)
+    row = found["accuracies"][-1]
+    figures = {
+        "case": FLAGS.case,
+        "method": FLAGS.method,
+        "joint_test_accuracy": float(np.mean(joint_row)),
+        "test_accuracy": float(np.mean(row)),
+        "ratio_to_joint": float(np.mean(row) / np.mean(joint_row)),
+        "accuracy_by_task": dict(zip(case.names, row, strict=True)),
+        "joint_accuracy_by_task": dict(zip(case.names, joint_row, strict=True)),
+        "average_incremental_accuracy": found.get(
+            "average_incremental_accuracy"
+        ),
+        "forgetting": found.get("forgetting"),
+        "accuracies": found["accuracies"],
+        "seconds": sum(found["seconds"]),
+        "seconds_with_training": time.monotonic() - begin,
+        "test_images": [len(labels) for _, labels in case.test],
+        "seed": FLAGS.seed,
+        "epochs": FLAGS.epochs,
+        "joint_epochs": FLAGS.joint_epochs,
+        "train_images": FLAGS.train_images,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+    write_files(network, case, found, figures, folder)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,271 @@
+"""Tasks in a row: the labels they may have, kills, and half-saved tasks."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from deep_inversion_test import NORMALISED
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import learned_teacher
+from tiny import tiny_teacher
+
+from tf_deepinversion import Pool
+from tf_deepinversion.distill import TrainingState
+from tf_deepinversion.incremental import learn_tasks
+from tf_deepinversion.incremental import load_task
+from tf_deepinversion.incremental import method
+from tf_deepinversion.incremental import save_task
+from tf_deepinversion.incremental import synthesize
+from tf_deepinversion.incremental import train
+from tf_deepinversion.incremental.data import check_tasks
+from tf_deepinversion.incremental.data import epochs_of
+from tf_deepinversion.metrics import accuracy
+from tf_deepinversion.recipes import RECIPES
+
+RANDOM = np.random.default_rng(0)
+
+
+def images(n):
+    return RANDOM.integers(0, 256, (n, *SHAPE), "uint8")
+
+
+FIRST = images(6), np.array([0, 1, 2] * 2)
+TASKS = [(images(8), np.array([3, 4] * 4)), (images(5), np.array([5] * 5))]
+
+
+class Kill(keras.callbacks.Callback):
+    """Interrupts the given epoch, of all that begin."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.left = at
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+
+
+def remembered(model, classes, folder, seed):
+    """Noise, labelled by what it is to be: a function of the seed."""
+    labels = np.arange(2 * classes) % classes
+    pixels = np.random.default_rng(seed).integers(
+        0, 256, (len(labels), *SHAPE), "uint8"
+    )
+    return pixels, labels
+
+
+def run(folder=None, kill=None, name="abd", **kwargs):
+    return learn_tasks(
+        tiny_teacher(),
+        kwargs.pop("tasks", TASKS),
+        method(name),
+        **{
+            "tests": [FIRST, *TASKS],
+            "synthesize": remembered,
+            "epochs": 2,
+            "batch_size": 4,
+            "replay_batch_size": 4,
+            "preprocessing": NORMALISED,
+            "folder": folder,
+            "callbacks": [Kill(kill)] if kill is not None else None,
+            **kwargs,
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    keras.utils.set_random_seed(0)
+    model, found = run(folder)
+    return folder, model.get_weights(), found
+
+
+def test_every_accuracy_is_among_all_classes_known(whole):
+    folder, _, found = whole
+    assert found["classes"] == [5, 6]
+    assert [len(row) for row in found["accuracies"]] == [1, 2, 3]
+    assert found["accuracies"][0] == [
+        accuracy(tiny_teacher(), *FIRST, NORMALISED)
+    ]
+    for t in (1, 2):
+        network = keras.models.load_model(folder / f"task_{t}.keras")
+        assert network.output_shape == (None, [5, 6][t - 1])
+        expected = [
+            accuracy(network, *test, NORMALISED)
+            for test in [FIRST, *TASKS][: t + 1]
+        ]
+        assert found["accuracies"][t] == expected
+    rows = found["accuracies"]
+    assert found["seen_accuracies"] == pytest.approx([np.mean(r) for r in rows])
+    falls = [max(rows[0][0], rows[1][0]) - rows[2][0], rows[1][1] - rows[2][1]]
+    assert found["forgetting"] == pytest.approx(np.mean(falls))
+
+
+@pytest.mark.parametrize("kill", [1, 3])
+def test_killed_in_any_task_it_goes_on_to_the_same_network(
+    whole, tmp_path, kill
+):
+    _, weights, found = whole
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, kill)
+    model, again = run(tmp_path)
+    for a, b in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert again["accuracies"] == found["accuracies"]
+    assert again["history"] == found["history"]
+
+
+def test_what_is_learnt_is_not_learnt_again(whole):
+    folder, weights, found = whole
+    model, again = run(folder, kill=0)  # no epoch begins
+    for a, b in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert again == found
+
+
+def test_the_folder_of_another_run_is_refused(whole):
+    folder = whole[0]
+    for change in ({"epochs": 3}, {"seed": 1}, {"name": "replay"}):
+        with pytest.raises(ValueError, match="belongs to another run"):
+            run(folder, **change)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        run(folder, tasks=[TASKS[0], (TASKS[1][0] // 2, TASKS[1][1])])
+
+
+def test_a_task_saved_half_way_is_never_used(tmp_path):
+    model = tiny_teacher()
+    assert load_task(tmp_path, "task_1", "run") is None
+    save_task(tmp_path, "task_1", model, {"a": 1}, "run")
+    again, figures = load_task(tmp_path, "task_1", "run")
+    assert figures == {"a": 1}
+    for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    network, decisive = tmp_path / "task_1.keras", tmp_path / "task_1.json"
+    content, text = network.read_bytes(), decisive.read_text()
+    decisive.unlink()  # killed between the two files
+    assert load_task(tmp_path, "task_1", "run") is None
+    decisive.write_text(text)
+    for damaged in (content[:-10], content[:-1] + b"x", b""):
+        network.write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged .*sha256.* anew"):
+            load_task(tmp_path, "task_1", "run")
+    network.unlink()
+    with pytest.raises(ValueError, match="damaged"):
+        load_task(tmp_path, "task_1", "run")
+    for part in ("", text[:-5], "[]", json.dumps({"format": "other"})):
+        decisive.write_text(part)
+        with pytest.raises(ValueError, match="damaged"):
+            load_task(tmp_path, "task_1", "run")
+
+
+BAD_TASKS = {
+    "empty": ([], [], ValueError, "Task 1 is empty"),
+    "old": (images(3), [2, 3, 4], ValueError, r"begin at 3. Received: \[2\]"),
+    "gap": (images(2), [3, 5], ValueError, r"without gaps.*\[3, 5\]"),
+    "late": (images(2), [4, 5], ValueError, "without gaps"),
+    "shape": (images(2)[:, 1:], [3, 4], ValueError, r"\(8, 8, 1\)"),
+    "fewer": (images(3), [3, 4], ValueError, "one a label"),
+    "range": (images(2) / 255, [3, 4], TypeError, "uint8 pixels.*float64"),
+    "labels": (images(2), [3.0, 4.0], TypeError, "whole labels"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TASKS)
+def test_bad_tasks_are_refused(name):
+    pixels, labels, kind, message = BAD_TASKS[name]
+    with pytest.raises(kind, match=message):
+        learn_tasks(tiny_teacher(), [(pixels, labels)], method("finetune"))
+
+
+def test_the_second_task_goes_on_after_the_first():
+    assert check_tasks(TASKS, 3, SHAPE) == [5, 6]
+    with pytest.raises(ValueError, match=r"begin at 5.*\[3, 4\] in task 2"):
+        check_tasks([TASKS[0]] * 2, 3, SHAPE)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="'balance'.*pass `synthesize`"):
+        run(synthesize=None)
+    with pytest.raises(ValueError, match="epochs=0"):
+        run(epochs=0)
+    with pytest.raises(ValueError, match="`tests` must be a list of 3"):
+        run(tests=[FIRST])
+    with pytest.raises(ValueError, match="Test set 1 must have.*3 to 4"):
+        run(tests=[FIRST, FIRST, TASKS[1]])
+    with pytest.raises(ValueError, match=r"without classes \[2\]"):
+        run(synthesize=lambda *_: (images(2), np.array([0, 1])))
+
+
+def test_an_epoch_has_every_image_once():
+    labels = np.arange(7)
+    stream = epochs_of(images(7), labels, 3, seed=5)
+    batches = [y.numpy().tolist() for _, y in stream.take(6)]
+    for epoch in range(3):
+        first, second = batches[2 * epoch : 2 * epoch + 2]
+        assert len({*first, *second}) == 6
+    assert batches[:2] != batches[2:4]
+    later = epochs_of(images(7), labels, 3, seed=5, first_step=3)
+    assert [y.numpy().tolist() for _, y in later.take(3)] == batches[3:]
+    few = next(iter(epochs_of(images(2), labels[:2], 3)))[1]
+    assert sorted(few.numpy()) == [0, 1]
+
+
+def synthesized(folder, batches=2, **kwargs):
+    recipe = {**RECIPES["generator"]}
+    return synthesize(
+        learned_teacher(),
+        CLASSES,
+        folder,
+        **{"batches": batches, "images": 4, "first_steps": 2, "steps": 1},
+        preprocessing=NORMALISED,
+        recipe=recipe,
+        **kwargs,
+    )
+
+
+def test_synthesis_goes_on_to_the_same_pool(tmp_path):
+    whole = synthesized(None)
+    assert isinstance(whole, Pool) and whole.labels.tolist() == [0, 1, 2, 0] * 2
+    part = synthesized(tmp_path, batches=1)
+    np.testing.assert_array_equal(part.images, whole.images[:4])
+    again = synthesized(tmp_path)
+    np.testing.assert_array_equal(again.images, whole.images)
+    with pytest.raises(ValueError, match="another run"):
+        synthesized(tmp_path, seed=1)
+    with pytest.raises(ValueError, match="`images` must be.*3 or more"):
+        synthesize(learned_teacher(), CLASSES, images=2)
+
+
+def trained(folder=None, epochs=3):
+    network = tiny_teacher(pixel_scale=(1 / 128, -1.0))
+    return train(
+        network,
+        *FIRST,
+        epochs=epochs,
+        batch_size=3,
+        folder=folder,
+        run="run",
+    ).get_weights()
+
+
+def test_training_from_scratch_is_kept(tmp_path, monkeypatch):
+    expected = trained()
+
+    class Killed(TrainingState):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        name = "tf_deepinversion.incremental.training.TrainingState"
+        patch.setattr(name, Killed)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path)
+    assert (tmp_path / "network.training.npz").exists()
+    for weights in (trained(tmp_path), trained(tmp_path)):
+        for a, b in zip(expected, weights, strict=True):
+            np.testing.assert_array_equal(a, b)

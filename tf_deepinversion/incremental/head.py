@@ -1,0 +1,214 @@
+"""The head of a classifier: found, read as an equation, and grown."""
+
+import keras
+import numpy as np
+from keras import layers
+from keras import ops
+
+# What may lie between the head and the output: nothing of it has weights.
+TAIL = (
+    layers.Activation,
+    layers.Dropout,
+    layers.Flatten,
+    layers.GlobalAveragePooling2D,
+    layers.Reshape,
+    layers.Softmax,
+)
+ENDINGS = (keras.activations.linear, keras.activations.softmax)
+
+
+class Head:
+    """The layer that makes a classifier's logits: features @ kernel + bias.
+
+    A `Dense` or a 1x1 `Conv2D`, before or after global pooling; the same
+    equation on the last axis. A softmax after it is left out.
+
+    Args:
+        model: A functional or sequential `keras.Model` from images to the
+            logits or probabilities of at least 2 classes.
+
+    Attributes:
+        layer: The `keras.layers.Layer`.
+        classes: Int.
+
+    Raises:
+        TypeError: if the model is no `keras.Model`, or a subclassed one.
+        ValueError: if it does not end in such a head; names what it met.
+    """
+
+    def __init__(self, model):
+        _check_model(model)
+        self._model = model
+        self._tail, tensor = [], model.outputs[0]
+        layer = _maker(model, tensor)
+        while isinstance(layer, TAIL):
+            if getattr(layer, "activation", ENDINGS[0]) not in ENDINGS:
+                raise _refused(layer, "activation is neither none nor softmax")
+            self._tail.insert(0, layer)
+            tensor = layer.input
+            layer = _maker(model, tensor)
+        _check_head(layer)
+        self.layer, self.classes = layer, layer.kernel.shape[-1]
+        if tuple(model.outputs[0].shape[1:]) != (self.classes,):
+            raise _refused(
+                layer,
+                f"{self.classes} outputs become the model's "
+                f"{tuple(model.outputs[0].shape)}",
+            )
+
+    @property
+    def kernel(self):
+        """float tensor `(features, classes)`."""
+        kernel = ops.convert_to_tensor(self.layer.kernel)
+        return ops.reshape(kernel, (-1, self.classes))
+
+    def features_model(self) -> keras.Model:
+        """From the model's input to what its head is fed."""
+        return keras.Model(self._model.inputs[0], self.layer.input)
+
+    def __call__(self, features):
+        """The logits `(batch, classes)` of features."""
+        x = ops.matmul(features, ops.cast(self.kernel, features.dtype))
+        if self.layer.bias is not None:
+            x = x + ops.cast(self.layer.bias, x.dtype)
+        for layer in self._tail:
+            if not isinstance(
+                layer, (layers.Softmax, layers.Activation, layers.Dropout)
+            ):
+                x = layer(x)
+        return ops.cast(x, "float32")
+
+
+def grow_head(model, classes, *, noise=0.1, seed=0) -> keras.Model:
+    """A copy of a classifier that knows more classes.
+
+    All that the model knows stays, to the bit. The weights of a new class are
+    the mean of those of the old classes, and `noise` times their standard
+    deviation at random; its bias is the mean of theirs. So a new logit is
+    about the mean of the old ones, and never the largest, but for the noise:
+    before any training the answers stay what they were.
+
+    Args:
+        model: A functional or sequential `keras.Model`, see `Head`.
+        classes: Int, how many classes the copy has, more than the model.
+        noise: Float, at least 0. Defaults to 0.1.
+        seed: Int, of the noise.
+
+    Returns:
+        A plain `keras.Model` of the same kind and names, not compiled.
+
+    Raises:
+        TypeError: as for `Head`.
+        ValueError: as for `Head`, or if an argument is out of range.
+    """
+    head = Head(model)
+    if int(classes) != classes or classes <= head.classes:
+        raise ValueError(
+            f"`classes` must be a whole number above the {head.classes} that "
+            f"the model has. Received: classes={classes}"
+        )
+    if not 0 <= noise < float("inf"):
+        raise ValueError(
+            f"`noise` must be finite, 0 or more. Received: noise={noise}"
+        )
+
+    def cloned(layer):
+        config = layer.get_config()
+        if layer is head.layer:
+            config["units" if "units" in config else "filters"] = int(classes)
+        elif isinstance(layer, layers.Reshape) and layer in head._tail:
+            *front, last = config["target_shape"]
+            if last == head.classes:
+                config["target_shape"] = (*front, int(classes))
+        return type(layer).from_config(config)
+
+    inputs = None
+    if not isinstance(model, keras.Sequential):  # or its name would be lost
+        (given,) = model.inputs
+        inputs = keras.Input(
+            given.shape[1:], dtype=given.dtype, name=_maker(model, given).name
+        )
+    grown = keras.models.clone_model(model, inputs, clone_function=cloned)
+    random = np.random.default_rng(seed)
+    for old, new in zip(model.layers, grown.layers, strict=True):
+        weights = old.get_weights()
+        if old is head.layer:
+            added = int(classes) - head.classes
+            weights = [_with_more(w, added, noise, random) for w in weights]
+        new.set_weights(weights)
+    return grown
+
+
+def _with_more(weights, added, noise, random):
+    """A kernel `(..., classes)` or a bias `(classes,)` with `added` more."""
+    old = weights.astype("float64")
+    new = np.repeat(old.mean(-1, keepdims=True), added, axis=-1)
+    if old.ndim > 1:
+        new = new + noise * old.std() * random.normal(size=new.shape)
+    return np.concatenate([weights, new.astype(weights.dtype)], axis=-1)
+
+
+def _check_model(model):
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"Expected a `keras.Model`. Received: {type(model)}")
+    try:
+        count = len(model.inputs), len(model.outputs)
+    except (AttributeError, TypeError, ValueError):
+        count = None
+    if not isinstance(model, keras.Sequential) and (
+        type(model).__name__ != "Functional"
+    ):
+        count = None
+    if count is None:
+        raise TypeError(
+            "Expected a functional model, or a sequential one that is built: "
+            "where others have their head cannot be seen. "
+            f"Received: {model.name!r} of {type(model)}"
+        )
+    if count != (1, 1):
+        raise ValueError(
+            "Expected a classifier with one input and one output. Received: "
+            f"{model.name!r} with {count[0]} and {count[1]}"
+        )
+
+
+def _maker(model, tensor):
+    """The layer of a model whose output the tensor is."""
+    for layer in reversed(model.layers):
+        try:
+            if layer.output is tensor:
+                return layer
+        except AttributeError:  # never called, or called more than once
+            pass
+    raise ValueError(
+        "The head was not found: the model ends within a layer that is called "
+        "more than once, or in a model within the model. Rebuild it as one "
+        f"graph. Received: {model.name!r}, whose last layer is "
+        f"{model.layers[-1].name!r}"
+    )
+
+
+def _refused(layer, why):
+    return ValueError(
+        "Expected a classifier whose last layer with weights is a `Dense` or "
+        f"1x1 `Conv2D` of logits. Received: {layer.name!r} "
+        f"({type(layer).__name__}): {why}."
+    )
+
+
+def _check_head(layer):
+    if type(layer) not in (layers.Dense, layers.Conv2D):
+        raise _refused(layer, "another kind of layer")
+    if isinstance(layer, layers.Conv2D):
+        if layer.kernel_size != (1, 1) or layer.strides != (1, 1):
+            raise _refused(
+                layer, f"kernel {layer.kernel_size}, strides {layer.strides}"
+            )
+        if layer.groups != 1 or layer.data_format != "channels_last":
+            raise _refused(layer, "it has groups, or its channels first")
+    if layer.activation not in ENDINGS:
+        raise _refused(layer, "its activation is neither none nor softmax")
+    if layer.quantization_mode:
+        raise _refused(layer, "it is quantized")
+    if layer.kernel.shape[-1] < 2:
+        raise _refused(layer, "one output is no classifier")

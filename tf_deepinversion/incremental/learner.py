@@ -1,0 +1,237 @@
+"""A network that learns new classes beside a copy that knows the old ones."""
+
+import keras
+import tensorflow as tf
+
+from tf_deepinversion.incremental.head import Head
+from tf_deepinversion.incremental.methods import Step
+from tf_deepinversion.incremental.methods import View
+from tf_deepinversion.pool import Pool
+from tf_deepinversion.preprocessing import Preprocessing
+from tf_deepinversion.transforms import Shift
+from tf_deepinversion.transforms import draw
+
+
+class IncrementalLearner(keras.Model):
+    """A grown network in training on new classes, by a list of terms.
+
+    A Keras model like any other: `compile(optimizer=...)`, `fit` on a
+    `tf.data` of images and labels of the new classes, callbacks, `evaluate`
+    on labelled images. `fit` draws the images of old classes itself. What is
+    trained is the grown network alone.
+
+    Args:
+        old: A `keras.Model`, the network that knows the old classes.
+        model: A `keras.Model`, the same after `grow_head`.
+        terms: List of `Term`, see `method`.
+        replay: A `Pool` of images of old classes, or a function from a step
+            to a `tf.data.Dataset` of batches of `(image, label)` that starts
+            at that step; None for methods that need none.
+        batch_size: Int, of what is drawn from a `Pool`. Defaults to 64.
+        preprocessing: The `Preprocessing` of both; None if known by name.
+        transforms: List of transforms that all images go through, drawn anew
+            every step; by default `Shift(2)`.
+        seed: Int, of the transforms and of what is drawn.
+
+    Raises:
+        TypeError: as for `Head`.
+        ValueError: as for `Head`; if `model` does not know more classes or
+            takes other images; if terms need `replay` and there is none; or
+            if an old class has no image in the pool.
+    """
+
+    def __init__(
+        self,
+        old,
+        model,
+        terms,
+        *,
+        replay=None,
+        batch_size=64,
+        preprocessing=None,
+        transforms=None,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self._heads = Head(old), Head(model)
+        self.old_classes, self.classes = (head.classes for head in self._heads)
+        _check_pair(old, model, self.old_classes, self.classes)
+        self.terms, self._replay = list(terms), replay
+        _check_replay(self.terms, replay, self.old_classes)
+        self.network = model
+        self._bodies = [head.features_model() for head in self._heads]
+        self.preprocessing = preprocessing or Preprocessing.of(model)
+        self._transforms = [Shift(2)] if transforms is None else transforms
+        self._batch_size, self._seed = int(batch_size), int(seed)
+        names = ["loss", *(term.name for term in self.terms)]
+        self._means = [keras.metrics.Mean(name=name) for name in names]
+        self._accuracy = keras.metrics.SparseCategoricalAccuracy(
+            name="accuracy"
+        )
+        self.built = True
+
+    @property
+    def metrics(self):
+        return [*self._means, self._accuracy]
+
+    def call(self, pixels, training=False):
+        """The logits of pixels in [0, 255], among all classes."""
+        return self._read(1, tf.cast(pixels, "float32"), training)[1]
+
+    def fit(self, x=None, *args, **kwargs):
+        """As in Keras, on a `tf.data.Dataset` of `(image, label)` batches.
+
+        Started again with the optimizer as it was, it draws the images of old
+        classes from where it stopped.
+        """
+        if not isinstance(x, tf.data.Dataset):
+            raise TypeError(
+                "Expected a `tf.data.Dataset` of batches of (image, label). "
+                f"Received: {type(x)}"
+            )
+        self._check_new(x)
+        x = x.map(self._check_labels)
+        if self._replays():
+            x = tf.data.Dataset.zip((x, self._old_images()))
+        else:
+            x = x.map(lambda images, labels: ((images, labels),))
+        return super().fit(x, *args, shuffle=False, **kwargs)
+
+    def train_step(self, data):
+        new, *replayed = data
+        images, labels = self._augmented([new, *replayed])
+        with tf.GradientTape() as tape:
+            count = tf.shape(new[1])[0]
+            step = self._step(images, labels, count, bool(replayed))
+            values = [term(step) for term in self.terms]
+            loss = tf.add_n(
+                [t.weight * v for t, v in zip(self.terms, values, strict=True)]
+            )
+            scaled = self.optimizer.scale_loss(loss)
+        variables = self.network.trainable_variables
+        gradients = tape.gradient(scaled, variables)
+        self.optimizer.apply(
+            [
+                tf.zeros_like(v) if g is None else g
+                for g, v in zip(gradients, variables, strict=True)
+            ],
+            variables,
+        )
+        for mean, value in zip(self._means, [loss, *values], strict=True):
+            mean.update_state(value)
+        self._accuracy.update_state(step.new.labels, step.new.logits)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def test_step(self, data):
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self._accuracy.update_state(labels, self(images))
+        return {"accuracy": self._accuracy.result()}
+
+    def _replays(self):
+        return any(term.replays for term in self.terms)
+
+    def _old_images(self):
+        step = 0
+        if self.optimizer is not None:
+            step = int(self.optimizer.iterations)
+        if isinstance(self._replay, Pool):
+            return self._replay.dataset(self._batch_size, self._seed, step)
+        return self._replay(step)
+
+    def _check_new(self, dataset):
+        try:
+            image, label = dataset.element_spec
+            shape, labels = tuple(image.shape[1:]), len(label.shape)
+        except (AttributeError, TypeError, ValueError) as e:
+            raise ValueError(
+                "Expected batches of (image, label). "
+                f"Received: {dataset.element_spec}"
+            ) from e
+        if shape != tuple(self.network.input_shape[1:]) or labels != 1:
+            raise ValueError(
+                f"Expected batches of images {self.network.input_shape} and "
+                f"of labels (None,). Received: {dataset.element_spec}"
+            )
+
+    def _check_labels(self, images, labels):
+        """In the dataset, since XLA would drop it from the step."""
+        wrong = (labels < self.old_classes) | (labels >= self.classes)
+        check = tf.debugging.Assert(
+            ~tf.reduce_any(wrong),
+            [
+                "The labels of new images must lie in "
+                f"[{self.old_classes}, {self.classes}). Received:",
+                labels,
+            ],
+        )
+        with tf.control_dependencies([check]):
+            return images, tf.identity(labels)
+
+    def _augmented(self, streams):
+        """All images, each transformed, and all labels."""
+        images = tf.concat([tf.cast(x, "float32") for x, _ in streams], 0)
+        labels = tf.concat([tf.cast(y, "int32") for _, y in streams], 0)
+        step = tf.cast(self.optimizer.iterations, "int32")
+        numbers = draw(
+            self._transforms, [self._seed, 2], step, tf.shape(images)[0]
+        )
+        for transform, drawn in zip(self._transforms, numbers, strict=True):
+            images = transform(images, drawn)
+        return images, labels
+
+    def _read(self, which, pixels, training=False):
+        """Features and logits of the old (0) or the new (1) network."""
+        mean, std = (
+            tf.constant(v, "float32")
+            for v in (self.preprocessing.mean, self.preprocessing.std)
+        )
+        fed = self.preprocessing.teacher_input((pixels - mean) / std)
+        features = self._bodies[which](fed, training=training)
+        return features, self._heads[which](features)
+
+    def _step(self, images, labels, count, replays):
+        """What the terms see; the first `count` images are new ones."""
+        old_features, old_logits = self._read(0, images)
+        features, logits = self._read(1, images, training=True)
+        head_logits = self._heads[1](tf.stop_gradient(features))
+        whole = View(
+            labels, logits, head_logits, features, old_logits, old_features
+        )
+        return Step(
+            View(*(part[:count] for part in whole)),
+            View(*(part[count:] for part in whole)) if replays else None,
+            self._heads[0].kernel,
+        )
+
+
+def _check_pair(old, model, old_classes, classes):
+    if classes <= old_classes:
+        raise ValueError(
+            "`model` must know more classes than `old`: see `grow_head`. "
+            f"Received: {classes} and {old_classes}"
+        )
+    shapes = [tuple(network.input_shape[1:]) for network in (old, model)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            "`old` and `model` must take the same images. "
+            f"Received: {shapes[0]} and {shapes[1]}"
+        )
+
+
+def _check_replay(terms, replay, old_classes):
+    needing = [term.name for term in terms if term.replays]
+    if needing and not (isinstance(replay, Pool) or callable(replay)):
+        raise ValueError(
+            f"The terms {needing} need images of old classes: pass `replay`, "
+            "a `Pool` or a function from a step to a `tf.data.Dataset`. "
+            f"Received: replay={replay!r}"
+        )
+    if needing and isinstance(replay, Pool):
+        missing = sorted(set(range(old_classes)) - set(replay.labels.tolist()))
+        if missing or replay.labels.max() >= old_classes:
+            raise ValueError(
+                f"The pool must have images of each of the {old_classes} old "
+                "classes, and no others. Received: a pool of "
+                f"{len(replay)} images, without classes {missing}"
+            )

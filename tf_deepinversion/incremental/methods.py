@@ -1,0 +1,225 @@
+"""Methods of learning new classes: small lists of weighted terms."""
+
+import inspect
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
+from typing import NamedTuple
+
+from keras import ops
+
+from tf_deepinversion.incremental import equations
+from tf_deepinversion.losses import cross_entropy
+
+
+class View(NamedTuple):
+    """What the old and the new network make of one stream of images.
+
+    Attributes:
+        labels: Int tensor `(batch,)`.
+        logits: Float tensor `(batch, classes)`, the new network's.
+        head_logits: The same; their gradient reaches the head alone.
+        features: Float tensor `(batch, ..., features)`, the new network's.
+        old_logits: Float tensor `(batch, old_classes)`.
+        old_features: As `features`, the old network's.
+    """
+
+    labels: Any
+    logits: Any
+    head_logits: Any
+    features: Any
+    old_logits: Any
+    old_features: Any
+
+
+class Step(NamedTuple):
+    """What the terms of a method are computed of.
+
+    Attributes:
+        new: The `View` of images of the new classes.
+        replayed: The `View` of images of old classes, or None.
+        old_kernel: Float tensor `(features, old_classes)`, the old head's.
+    """
+
+    new: View
+    replayed: View | None
+    old_kernel: Any
+
+    @property
+    def old_classes(self) -> int:
+        return self.old_kernel.shape[-1]
+
+    @property
+    def classes(self) -> int:
+        return self.new.logits.shape[-1]
+
+
+class Term(NamedTuple):
+    """A weighted term of a method.
+
+    Attributes:
+        name: String, under which the bar shows it.
+        weight: Float.
+        equation: Function from a `Step`, and `settings`, to a float scalar.
+        replays: Bool, whether it needs images of old classes.
+        settings: Dict of further arguments of the equation.
+    """
+
+    name: str
+    weight: float
+    equation: Callable
+    replays: bool = False
+    settings: dict = MappingProxyType({})
+
+    def __call__(self, step):
+        """The term of a `Step`, before its weight."""
+        return self.equation(step, **self.settings)
+
+    def identity(self) -> list:
+        """What tells this term from others, for a fingerprint."""
+        name = f"{self.equation.__module__}.{self.equation.__qualname__}"
+        return [name, self.weight, sorted(self.settings.items())]
+
+
+def _new_cross_entropy(step):
+    return ops.mean(cross_entropy(step.new.labels, step.new.logits))
+
+
+def _local_cross_entropy(step):
+    return ops.mean(
+        equations.local_cross_entropy(
+            step.new.labels, step.new.logits, step.old_classes
+        )
+    )
+
+
+def _balanced_cross_entropy(step):
+    new, replayed = (
+        cross_entropy(view.labels, view.head_logits)
+        for view in (step.new, step.replayed)
+    )
+    return equations.balanced_mean(
+        new, replayed, step.old_classes, step.classes
+    )
+
+
+def _new_divergence(step, temperature):
+    view = step.new
+    return ops.mean(
+        equations.divergence(view.old_logits, view.logits, temperature)
+    )
+
+
+def _replayed_divergence(step):
+    view = step.replayed
+    return ops.mean(equations.divergence_over_all(view.old_logits, view.logits))
+
+
+def _binary_cross_entropies(step):
+    return ops.mean(
+        equations.binary_cross_entropies(
+            step.new.labels, step.new.old_logits, step.new.logits
+        )
+    )
+
+
+def _feature_distance(step):
+    distances = [
+        equations.feature_distance(
+            step.old_kernel, view.old_features, view.features
+        )
+        for view in (step.new, step.replayed)
+    ]
+    return ops.mean(ops.concatenate(distances))
+
+
+def _distillation(weight, temperature):
+    settings = {"temperature": temperature}
+    return Term("distillation", weight, _new_divergence, settings=settings)
+
+
+def finetune(new=1.0) -> list:
+    """Cross-entropy of the new images over all classes, and nothing else."""
+    return [Term("new", new, _new_cross_entropy)]
+
+
+def lwf(new=1.0, distillation=1.0, temperature=2.0) -> list:
+    """Learning without Forgetting: no images of old classes.
+
+    Reference:
+        - Li and Hoiem, arXiv:1606.09282
+    """
+    return [
+        Term("new", new, _local_cross_entropy),
+        _distillation(distillation, temperature),
+    ]
+
+
+def lwf_mc(new=1.0) -> list:
+    """LwF.MC: a binary cross-entropy of every class.
+
+    Reference:
+        - Rebuffi et al., iCaRL, arXiv:1611.07725
+    """
+    return [Term("new", new, _binary_cross_entropies)]
+
+
+def replay(replayed=1.0, new=1.0, distillation=1.0) -> list:
+    """The paper's three terms, on synthesised and on new images.
+
+    Reference:
+        - Yin et al., arXiv:1912.08795
+    """
+    return [
+        Term("replayed", replayed, _replayed_divergence, True),
+        Term("new", new, _new_cross_entropy),
+        _distillation(distillation, 1.0),
+    ]
+
+
+def abd(local=1.0, balance=1.0, distillation=1.0) -> list:
+    """Always Be Dreaming: what tells real from synthesised is not learnt.
+
+    New classes are told from each other alone; old from new by the head, the
+    features being left as they are; and features are distilled.
+
+    Reference:
+        - Smith et al., arXiv:2106.09701
+    """
+    return [
+        Term("local", local, _local_cross_entropy),
+        Term("balance", balance, _balanced_cross_entropy, True),
+        Term("distillation", distillation, _feature_distance, True),
+    ]
+
+
+METHODS = {
+    method.__name__: method for method in (finetune, lwf, lwf_mc, replay, abd)
+}
+
+
+def method(name, **weights) -> list:
+    """The terms of a method, known by name.
+
+    Args:
+        name: String, one of `METHODS`.
+        **weights: Floats by the names of the function's arguments.
+
+    Raises:
+        ValueError: if the name, or that of a weight, is not known.
+
+    >>> [(term.name, term.weight) for term in method("replay", new=0.5)]
+    [('replayed', 1.0), ('new', 0.5), ('distillation', 1.0)]
+    """
+    if name not in METHODS:
+        raise ValueError(
+            f"`name` must be one of {sorted(METHODS)}. Received: name={name!r}"
+        )
+    known = list(inspect.signature(METHODS[name]).parameters)
+    for weight, value in weights.items():
+        if weight not in known or not 0 <= value < float("inf"):
+            raise ValueError(
+                f"The weights of {name!r} are {known}, finite and not "
+                f"negative. Received: {weight}={value}"
+            )
+    return METHODS[name](**weights)

@@ -1,0 +1,110 @@
+"""The images of old classes, made from the network that knows them."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+from tf_deepinversion import checkpoint as checkpoints
+from tf_deepinversion.fast_inversion import FastInversion
+from tf_deepinversion.labels import balanced_labels
+from tf_deepinversion.pool import Pool
+
+
+def synthesize(
+    model,
+    classes,
+    folder=None,
+    seed=0,
+    *,
+    batches=10,
+    images=256,
+    first_steps=300,
+    steps=30,
+    preprocessing=None,
+    recipe="generator",
+) -> Pool:
+    """A pool of a generator's images of all classes of a network.
+
+    Args:
+        model: A `keras.Model` classifier with BatchNormalization layers.
+        classes: Int, how many classes it has.
+        folder: Path for the pool and the generator's state, or None. The same
+            call goes on from there, after any interruption, to the same pool.
+        seed: Int.
+        batches: Int, each of `images` images of balanced classes.
+        images: Int, at least one a class.
+        first_steps: Int, of the first batch, in which the generator learns
+            most.
+        steps: Int, of each other batch.
+        preprocessing: The network's `Preprocessing`; None if known by name.
+        recipe: As for `FastInversion`.
+
+    Raises:
+        ValueError: if a number is out of range, or the folder holds another
+            run.
+    """
+    for name, value, least in (
+        ("batches", batches, 1),
+        ("images", images, classes),
+        ("first_steps", first_steps, 1),
+        ("steps", steps, 1),
+    ):
+        if int(value) != value or value < least:
+            raise ValueError(
+                f"`{name}` must be a whole number, {least} or more. "
+                f"Received: {name}={value}"
+            )
+    synthesizer = FastInversion(model, preprocessing, recipe=recipe, seed=seed)
+    run = checkpoints.fingerprint(
+        [images, first_steps, steps, synthesizer.recipe, seed],
+        model.get_weights(),
+    )
+    pool_folder = state = None
+    if folder is not None:
+        pool_folder = pathlib.Path(folder) / "pool"
+        state = pathlib.Path(folder) / "generator.npz"
+    done = _load(state, synthesizer.carried, run)
+    pool = Pool(
+        batches * images,
+        synthesizer.image_shape,
+        classes,
+        folder=pool_folder,
+        run=run,
+    )
+    try:
+        labels = balanced_labels(classes, images)
+        for batch in range(done, batches):
+            synthesizer.fit(
+                labels,
+                first_steps if batch == 0 else steps,
+                batch=batch,
+                verbose=0,
+            )
+            # Made again after an interruption, a batch may be there already.
+            if batch == pool.batches:
+                pool.add(synthesizer.images, synthesizer.labels)
+            _save(state, synthesizer.carried, batch + 1, run)
+    finally:
+        pool.close()  # its images stay; the folder is free
+    return pool
+
+
+def _load(path, variables, run) -> int:
+    """Sets the generator as it was left; returns how many batches are done."""
+    saved = None if path is None else checkpoints.load(path, run)
+    if saved is None:
+        return 0
+    for i, variable in enumerate(variables):
+        variable.assign(saved[f"variable_{i}"])
+    return int(saved["batches"])
+
+
+def _save(path, variables, batches, run):
+    if path is not None:
+        arrays = {
+            f"variable_{i}": keras.ops.convert_to_numpy(variable)
+            for i, variable in enumerate(variables)
+        }
+        arrays["batches"] = np.array(batches)
+        checkpoints.save(path, arrays, run)

@@ -1,0 +1,133 @@
+"""One task: images of old classes, a grown head, and training."""
+
+from tf_deepinversion.distill import TrainingState
+from tf_deepinversion.distill import default_optimizer
+from tf_deepinversion.incremental.data import check_tasks
+from tf_deepinversion.incremental.data import epochs_of
+from tf_deepinversion.incremental.data import steps_of_epoch
+from tf_deepinversion.incremental.head import Head
+from tf_deepinversion.incremental.head import grow_head
+from tf_deepinversion.incremental.learner import IncrementalLearner
+from tf_deepinversion.pool import Pool
+
+
+def learn_task(
+    old,
+    images,
+    labels,
+    terms,
+    *,
+    synthesize=None,
+    epochs=20,
+    steps_per_epoch=None,
+    batch_size=64,
+    replay_batch_size=64,
+    learning_rate=0.05,
+    preprocessing=None,
+    transforms=None,
+    folder=None,
+    run="",
+    seed=0,
+    callbacks=None,
+    verbose=0,
+):
+    """Teaches a copy of a network new classes, without the old data.
+
+    Args:
+        old: A `keras.Model` classifier, see `Head`; it stays as it is.
+        images: uint8 array `(n, height, width, channels)`.
+        labels: Int array `(n,)`, of classes that follow those known.
+        terms: List of `Term`, see `method`.
+        synthesize: Function of (network, how many classes it has, folder or
+            None, seed) to a `Pool`, or to uint8 images and int labels; or to
+            a function from a step to a `tf.data.Dataset`, see
+            `IncrementalLearner`. None for methods that replay nothing.
+        epochs: Int.
+        steps_per_epoch: Int; by default the batches that there are.
+        batch_size: Int, of new images.
+        replay_batch_size: Int, of synthesised images in each step.
+        learning_rate: Float, the peak, see `distill.default_optimizer`.
+        preprocessing: The network's `Preprocessing`; None if known by name.
+        transforms: As for `IncrementalLearner`.
+        folder: Path of the state and of what `synthesize` keeps, or None. The
+            same call goes on from there, after any interruption, to the same
+            network.
+        run: String that tells this run from others.
+        seed: Int.
+        callbacks: List of `keras.callbacks.Callback`.
+        verbose: As in Keras.
+
+    Returns:
+        A pair: the new network, and the dict of the history.
+
+    Raises:
+        TypeError: as for `Head` and `check_tasks`.
+        ValueError: as for those, if a number is out of range, or if the
+            folder holds another run or a damaged file.
+    """
+    _check_numbers(epochs, steps_per_epoch, batch_size, replay_batch_size)
+    known = Head(old).classes
+    task = [(images, labels)]
+    classes = check_tasks(task, known, old.input_shape[1:])[-1]
+    network = grow_head(old, classes, seed=seed)
+    learner = IncrementalLearner(
+        old,
+        network,
+        terms,
+        replay=_replay(terms, synthesize, old, known, folder, seed),
+        batch_size=replay_batch_size,
+        preprocessing=preprocessing,
+        transforms=transforms,
+        seed=seed,
+    )
+    steps = steps_per_epoch or steps_of_epoch(len(labels), batch_size)
+    optimizer = default_optimizer(epochs * steps, learning_rate)
+    optimizer.build(network.trainable_variables)
+    learner.compile(optimizer=optimizer)
+    state = None
+    if folder is not None:
+        variables = [*network.variables, *optimizer.variables]
+        state = TrainingState(folder / "training.npz", variables, run)
+    done = state.epoch if state else 0
+    history = learner.fit(
+        epochs_of(images, labels, batch_size, seed, done * steps),
+        epochs=epochs,
+        initial_epoch=done,
+        steps_per_epoch=steps,
+        callbacks=[*(callbacks or []), *([state] if state else [])],
+        verbose=verbose,
+    ).history
+    return network, (state.history if state else history)
+
+
+def _check_numbers(epochs, steps_per_epoch, batch_size, replay_batch_size):
+    for name, value in (
+        ("epochs", epochs),
+        ("steps_per_epoch", steps_per_epoch or 1),
+        ("batch_size", batch_size),
+        ("replay_batch_size", replay_batch_size),
+    ):
+        if int(value) != value or value < 1:
+            raise ValueError(
+                f"`{name}` must be a whole number, 1 or more. "
+                f"Received: {name}={value}"
+            )
+
+
+def _replay(terms, synthesize, old, classes, folder, seed):
+    """What the learner draws old classes from, or None if it does not."""
+    needing = [term.name for term in terms if term.replays]
+    if not needing:
+        return None
+    if synthesize is None:
+        raise ValueError(
+            f"The terms {needing} need images of old classes: pass "
+            "`synthesize`. Received: synthesize=None"
+        )
+    made = synthesize(old, classes, folder, seed)
+    if isinstance(made, Pool) or callable(made):
+        return made
+    images, labels = made
+    pool = Pool(len(labels), images.shape[1:], classes)
+    pool.add(images, labels)
+    return pool

@@ -1,0 +1,173 @@
+"""Any number of tasks, one after another; killed at any moment, continued."""
+
+import pathlib
+import time
+
+from tf_deepinversion import checkpoint as checkpoints
+from tf_deepinversion import metrics
+from tf_deepinversion.incremental import evaluation
+from tf_deepinversion.incremental.data import check_tasks
+from tf_deepinversion.incremental.head import Head
+from tf_deepinversion.incremental.task import learn_task
+from tf_deepinversion.incremental.task_state import load_task
+from tf_deepinversion.incremental.task_state import save_task
+
+
+def learn_tasks(
+    model,
+    tasks,
+    terms,
+    *,
+    tests=None,
+    folder=None,
+    run="",
+    seed=0,
+    preprocessing=None,
+    callbacks=None,
+    verbose=0,
+    **kwargs,
+):
+    """Teaches a network new classes, task after task, without the old data.
+
+    Each task has images of all old classes synthesised from the network as it
+    then is, where a term needs them, and trains a copy with a larger head.
+    What is learnt is saved after each task.
+
+    Args:
+        model: A `keras.Model` classifier, see `Head`; it stays as it is.
+        tasks: List of pairs, uint8 images `(n, height, width, channels)` and
+            int labels `(n,)`, of classes that follow those known, no gaps.
+        terms: List of `Term`, see `method`.
+        tests: List of such pairs, one for the classes of `model` and one for
+            each task, to measure accuracies by; or None.
+        folder: Path, or None. The same call goes on from there, after any
+            interruption, to the same network.
+        run: String that tells `synthesize` and the callbacks from others,
+            where there is a folder.
+        seed: Int.
+        preprocessing: The network's `Preprocessing`; None if known by name.
+        callbacks: List of `keras.callbacks.Callback`, of every task.
+        verbose: As in Keras.
+        **kwargs: Of `learn_task`.
+
+    Returns:
+        A pair: the last network, and a dict: `classes`, how many after each
+        task; `seconds` and `history` of each task; with `tests` also
+        `accuracies` (a list of rows, the first of `model`),
+        `seen_accuracies`, `average_incremental_accuracy` and `forgetting`.
+
+    Raises:
+        TypeError: as for `Head` and `check_tasks`.
+        ValueError: as for `learn_task`.
+    """
+    shape, first = tuple(model.input_shape[1:]), Head(model).classes
+    classes = check_tasks(tasks, first, shape)
+    if tests is not None:
+        _check_tests(tests, [first, *classes], shape)
+    run = _identity(
+        model,
+        [*tasks, *(tests or [])],
+        terms,
+        [run, seed],
+        preprocessing,
+        kwargs,
+    )
+    measured = [_accuracies(model, tests, 1, preprocessing)]
+    reports = []
+    for number, task in enumerate(tasks, 1):
+        name, own = f"task_{number}", None
+        saved = None
+        if folder is not None:
+            own = pathlib.Path(folder) / name
+            saved = load_task(folder, name, run)
+        if saved is None:
+            begin = time.monotonic()
+            model, history = learn_task(
+                model,
+                *task,
+                terms,
+                folder=own,
+                run=f"{run} {number}",
+                seed=seed + number,
+                preprocessing=preprocessing,
+                callbacks=callbacks,
+                verbose=verbose,
+                **kwargs,
+            )
+            report = {"history": history, "seconds": time.monotonic() - begin}
+            report["accuracies"] = _accuracies(
+                model, tests, number + 1, preprocessing
+            )
+            if folder is not None:
+                save_task(folder, name, model, report, run)
+        else:
+            model, report = saved
+        measured.append(report["accuracies"])
+        reports.append(report)
+    return model, {
+        "classes": classes,
+        "seconds": [report["seconds"] for report in reports],
+        "history": [report["history"] for report in reports],
+        **(_summary(measured) if tests is not None else {}),
+    }
+
+
+def _identity(model, data, terms, others, preprocessing, kwargs) -> str:
+    kwargs = {**kwargs, "synthesize": None}  # `run` stands for it
+    if kwargs.get("transforms") is not None:
+        kwargs["transforms"] = [
+            [type(t).__name__, t.get_config()] for t in kwargs["transforms"]
+        ]
+    return checkpoints.fingerprint(
+        {
+            "terms": [term.identity() for term in terms],
+            "others": others,
+            "preprocessing": preprocessing and preprocessing.get_config(),
+            "kwargs": kwargs,
+        },
+        [*model.get_weights(), *(part for pair in data for part in pair)],
+    )
+
+
+def _accuracies(model, tests, count, preprocessing) -> list | None:
+    """Of the first `count` test sets, among all classes of the network."""
+    if tests is None:
+        return None
+    return [metrics.accuracy(model, *t, preprocessing) for t in tests[:count]]
+
+
+def _check_tests(tests, classes, shape):
+    if len(tests) != len(classes):
+        raise ValueError(
+            f"`tests` must be a list of {len(classes)}: for the first network "
+            f"and for each task. Received: {len(tests)}"
+        )
+    begin = 0
+    for number, ((images, labels), end) in enumerate(
+        zip(tests, classes, strict=True)
+    ):
+        if (
+            not len(labels)
+            or images.shape != (len(labels), *shape)
+            or min(labels) < begin
+            or max(labels) >= end
+        ):
+            raise ValueError(
+                f"Test set {number} must have images {tuple(shape)} of classes "
+                f"{begin} to {end - 1}. Received: {images.shape}, labels "
+                f"{sorted(set(map(int, labels)))}"
+            )
+        begin = end
+
+
+def _summary(measured) -> dict:
+    size = len(measured)
+    matrix = [row + [0.0] * (size - len(row)) for row in measured]
+    return {
+        "accuracies": measured,
+        "seen_accuracies": evaluation.seen_accuracies(matrix).tolist(),
+        "average_incremental_accuracy": (
+            evaluation.average_incremental_accuracy(matrix)
+        ),
+        "forgetting": evaluation.forgetting(matrix),
+    }

@@ -1,0 +1,116 @@
+"""Plain training on real images: the first task, and joint training."""
+
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from tf_deepinversion.distill import TrainingState
+from tf_deepinversion.incremental.data import epochs_of
+from tf_deepinversion.incremental.data import steps_of_epoch
+from tf_deepinversion.incremental.task_state import load_task
+from tf_deepinversion.incremental.task_state import save_task
+from tf_deepinversion.transforms import Shift
+from tf_deepinversion.transforms import draw
+
+
+def augmented(dataset, transforms, seed, first_step=0):
+    """Batches of images that go through transforms, drawn anew every step."""
+
+    def transform_all(step, batch):
+        images = tf.cast(batch[0], "float32")
+        step = tf.cast(step, "int32")
+        numbers = draw(transforms, [seed, 3], step, tf.shape(images)[0])
+        for transform, drawn in zip(transforms, numbers, strict=True):
+            images = transform(images, drawn)
+        return images, batch[1]
+
+    steps = tf.data.Dataset.counter(first_step)
+    zipped = tf.data.Dataset.zip((steps, dataset))
+    return zipped.map(transform_all)
+
+
+def scratch_optimizer(steps, learning_rate=0.1, weight_decay=5e-3):
+    """SGD, Nesterov momentum 0.9, a cosine; the first twentieth warms up."""
+    warmup = max(1, steps // 20)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, steps - warmup),
+        warmup_target=learning_rate,
+        warmup_steps=warmup,
+    )
+    return keras.optimizers.SGD(
+        rate, momentum=0.9, nesterov=True, weight_decay=weight_decay
+    )
+
+
+def train(
+    model,
+    images,
+    labels,
+    *,
+    epochs,
+    batch_size=128,
+    learning_rate=0.1,
+    transforms=None,
+    folder=None,
+    name="network",
+    run="",
+    seed=0,
+    verbose=0,
+):
+    """Trains a network of pixels to logits; saves it, and its state.
+
+    Args:
+        model: A `keras.Model` from pixels in [0, 255] to logits.
+        images: uint8 array `(n, height, width, channels)`.
+        labels: Int array `(n,)`.
+        epochs: Int.
+        batch_size: Int.
+        learning_rate: Float, the peak, see `scratch_optimizer`.
+        transforms: List of transforms; by default `Shift(2)`.
+        folder: Path, or None. The same call goes on from there, after any
+            interruption, to the same network.
+        name: String, of the files in the folder.
+        run: String that tells this run from others.
+        seed: Int, of the order and the transforms.
+        verbose: As in Keras.
+
+    Returns:
+        The trained network: `model`, or where it was saved a copy of it.
+    """
+    if folder is not None:
+        saved = load_task(folder, name, run)
+        if saved is not None:
+            return saved[0]
+    transforms = [Shift(2)] if transforms is None else transforms
+    steps = steps_of_epoch(len(labels), batch_size)
+    optimizer = scratch_optimizer(epochs * steps, learning_rate)
+    optimizer.build(model.trainable_variables)
+    model.compile(
+        optimizer,
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    state, path = None, None
+    if folder is not None:
+        path = pathlib.Path(folder) / f"{name}.training.npz"
+        variables = [*model.variables, *optimizer.variables]
+        state = TrainingState(path, variables, run)
+    done = state.epoch if state else 0
+    batches = epochs_of(images, labels, batch_size, seed, done * steps)
+    history = model.fit(
+        augmented(batches, transforms, seed, done * steps),
+        epochs=epochs,
+        initial_epoch=done,
+        steps_per_epoch=steps,
+        shuffle=False,
+        callbacks=[state] if state else [],
+        verbose=verbose,
+    ).history
+    model.compile()  # what is saved needs no optimizer
+    if folder is not None:
+        figures = {"history": state.history or history}
+        save_task(folder, name, model, figures, run)
+        path.unlink(missing_ok=True)
+    return model
