@@ -62,6 +62,7 @@ flags.DEFINE_float("learning_rate", 0.05, "Of new tasks, the peak.")
 flags.DEFINE_integer("joint_epochs", 15, "Of joint training, and the first.")
 flags.DEFINE_integer("synthesis_batches", 10, "For each task.")
 flags.DEFINE_integer("synthesis_images", 256, "A batch.")
+flags.DEFINE_integer("draws", 4, "Batches drawn after each batch's steps.")
 flags.DEFINE_integer("synthesis_steps", 30, "A batch.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
 flags.DEFINE_integer("seed", 0, "")
@@ -121,8 +122,9 @@ def make_synthesize(case):
         "images": FLAGS.synthesis_images,
         "steps": FLAGS.synthesis_steps,
         "first_steps": FLAGS.first_steps,
+        "draws": FLAGS.draws,
     }
-    recipe = RECIPES["generator"]
+    recipe = RECIPES["replay"]
     if not case.mirrored:
         (stage,) = recipe["stages"]
         kept = [t for t in stage["transforms"] if t[0] != "HorizontalFlip"]

@@ -169,13 +169,27 @@ class RefreshPool(keras.callbacks.Callback):
             )
             # Made again after an interruption, a batch may be there already.
             if batch == self.pool.batches:
-                self.pool.add(*self._made(labels, batch))
+                self.pool.add(
+                    *made(self.synthesizer, labels, batch, self.draws)
+                )
             self.next_batch += 1
         self.seconds += time.monotonic() - begin
 
-    def _made(self, labels, batch):
-        if not self.draws:
-            return self.synthesizer.images, self.synthesizer.labels
-        numbers = range(batch * self.draws, (batch + 1) * self.draws)
-        drawn = [self.synthesizer.draw(labels, number) for number in numbers]
-        return np.concatenate(drawn), np.tile(labels, self.draws)
+
+def made(synthesizer, labels, batch, draws):
+    """What a batch gives to a pool: its own images, or new ones drawn.
+
+    Args:
+        synthesizer: A `DeepInversion` or `FastInversion`, after `fit`.
+        labels: Int array `(n,)`, those of the batch.
+        batch: Int, its number.
+        draws: Int, how many times n images are drawn; 0 for its own.
+
+    Returns:
+        A pair, uint8 images and labels.
+    """
+    if not draws:
+        return synthesizer.images, synthesizer.labels
+    numbers = range(batch * draws, (batch + 1) * draws)
+    drawn = [synthesizer.draw(labels, number) for number in numbers]
+    return np.concatenate(drawn), np.tile(labels, draws)

@@ -73,6 +73,33 @@ _IMAGENET = {
     "competition": ("Competition", {"weight": 0.2}),
 }
 
+_DISTILLATION = {
+    "source": "ours, after arXiv:2112.06253",
+    "moves": "generator",
+    "batch_size": 128,
+    "loss": [
+        ("CrossEntropy", {"weight": 0.3}),
+        ("FeatureStatistics", {"weight": 1.0}),
+    ],
+    "competition": ("AgreedDivergence", {"weight": 4.0}),
+    "latents": {"latent_scale": 0.0, "latent_noise": 1.0},
+    "generator": {"width": 32},
+    "stages": [
+        {
+            "steps": 20,
+            "scale": 1.0,
+            "transforms": [
+                ("Shift", {"pixels": 2}),
+                ("HorizontalFlip", {}),
+            ],
+            "optimizer": ("Adam", {"beta_1": 0.5}),
+            "learning_rate": 3e-3,
+            "warmup_steps": 0,
+            "decay": "constant",
+        }
+    ],
+}
+
 RECIPES = {
     # The paper's, less its l2 prior, whose weight we could not verify. The
     # weight of the competition is ours.
@@ -150,30 +177,13 @@ RECIPES = {
     },
     # Ours, for students: images of all that lies between the classes, too.
     # docs/distillation.md says how its weights were found.
-    "distillation": {
-        "source": "ours, after arXiv:2112.06253",
-        "moves": "generator",
-        "batch_size": 128,
+    "distillation": _DISTILLATION,
+    # The same where nobody competes: images that are to be of their classes.
+    "replay": {
+        **_DISTILLATION,
         "loss": [
-            ("CrossEntropy", {"weight": 0.3}),
+            ("CrossEntropy", {"weight": 1.0}),
             ("FeatureStatistics", {"weight": 1.0}),
-        ],
-        "competition": ("AgreedDivergence", {"weight": 4.0}),
-        "latents": {"latent_scale": 0.0, "latent_noise": 1.0},
-        "generator": {"width": 32},
-        "stages": [
-            {
-                "steps": 20,
-                "scale": 1.0,
-                "transforms": [
-                    ("Shift", {"pixels": 2}),
-                    ("HorizontalFlip", {}),
-                ],
-                "optimizer": ("Adam", {"beta_1": 0.5}),
-                "learning_rate": 3e-3,
-                "warmup_steps": 0,
-                "decay": "constant",
-            }
         ],
     },
     # For pixels of small images.

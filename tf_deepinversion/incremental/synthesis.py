@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from tf_deepinversion import checkpoint as checkpoints
+from tf_deepinversion.callbacks import made
 from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.pool import Pool
@@ -21,6 +22,7 @@ def synthesize(
     images=256,
     first_steps=300,
     steps=30,
+    draws=0,
     preprocessing=None,
     recipe="generator",
 ) -> Pool:
@@ -37,6 +39,9 @@ def synthesize(
         first_steps: Int, of the first batch, in which the generator learns
             most.
         steps: Int, of each other batch.
+        draws: Int; where it is not 0, as many times `images` new ones are
+            drawn after each batch's steps, in place of those that the steps
+            were made on. The recipe must allow it: see `FastInversion.draw`.
         preprocessing: The network's `Preprocessing`; None if known by name.
         recipe: As for `FastInversion`.
 
@@ -49,6 +54,7 @@ def synthesize(
         ("images", images, classes),
         ("first_steps", first_steps, 1),
         ("steps", steps, 1),
+        ("draws", draws, 0),
     ):
         if int(value) != value or value < least:
             raise ValueError(
@@ -57,7 +63,7 @@ def synthesize(
             )
     synthesizer = FastInversion(model, preprocessing, recipe=recipe, seed=seed)
     run = checkpoints.fingerprint(
-        [images, first_steps, steps, synthesizer.recipe, seed],
+        [images, first_steps, steps, draws, synthesizer.recipe, seed],
         model.get_weights(),
     )
     pool_folder = state = None
@@ -66,7 +72,7 @@ def synthesize(
         state = pathlib.Path(folder) / "generator.npz"
     done = _load(state, synthesizer.carried, run)
     pool = Pool(
-        batches * images,
+        batches * images * max(1, draws),
         synthesizer.image_shape,
         classes,
         folder=pool_folder,
@@ -83,7 +89,7 @@ def synthesize(
             )
             # Made again after an interruption, a batch may be there already.
             if batch == pool.batches:
-                pool.add(synthesizer.images, synthesizer.labels)
+                pool.add(*made(synthesizer, labels, batch, draws))
             _save(state, synthesizer.carried, batch + 1, run)
     finally:
         pool.close()  # its images stay; the folder is free
