@@ -64,6 +64,7 @@ flags.DEFINE_float("temperature", 4.0, "Of the distillation.")
 flags.DEFINE_float("momentum", 0.9, "Of the ranking, over rounds.")
 flags.DEFINE_integer("multiple_of", 1, "Of the channels left; 8 for speed.")
 flags.DEFINE_float("eta", 0.0, "Weight of the hardware-aware term.")
+flags.DEFINE_bool("strong", True, "Images are warped, toned and blended.")
 flags.DEFINE_bool("keep_statistics", False, "Leaves BatchNormalization alone.")
 flags.DEFINE_integer("latency_batch", 32, "Images a call, where it is timed.")
 flags.DEFINE_integer("seed", 0, "")
@@ -92,6 +93,13 @@ def load_test(shape):
     if FLAGS.idx_dir:
         return load_idx(FLAGS.idx_dir, "test")
     return load_test_images() if tuple(shape) == (28, 28, 1) else None
+
+
+def transforms():
+    """Of the images by which the network recovers; None for mild ones."""
+    from tf_deepinversion import strong_transforms
+
+    return strong_transforms() if FLAGS.strong else None
 
 
 def load_pool_folder(folder):
@@ -179,8 +187,10 @@ def prune_channels(teacher, images, output):
         learning_rate=FLAGS.learning_rate,
         temperature=FLAGS.temperature,
         keep_statistics=FLAGS.keep_statistics,
+        transforms=transforms(),
         folder=output,
-        run=f"{FLAGS.data} {FLAGS.pool} {FLAGS.batch_size} {FLAGS.images}",
+        run=f"{FLAGS.data} {FLAGS.pool} {FLAGS.batch_size} {FLAGS.images} "
+        f"{FLAGS.strong}",
         seed=FLAGS.seed,
         verbose=2,
     )
@@ -199,8 +209,10 @@ def prune_weights(teacher, images, output):
         learning_rate=FLAGS.learning_rate,
         temperature=FLAGS.temperature,
         keep_statistics=FLAGS.keep_statistics,
+        transforms=transforms(),
         folder=output,
-        run=f"{FLAGS.data} {FLAGS.pool} {FLAGS.batch_size} {FLAGS.images}",
+        run=f"{FLAGS.data} {FLAGS.pool} {FLAGS.batch_size} {FLAGS.images} "
+        f"{FLAGS.strong}",
         seed=FLAGS.seed,
         verbose=2,
     )

@@ -10,12 +10,9 @@ import numpy as np
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion.callbacks import RefreshPool
 from tf_deepinversion.distillation import Distillation
+from tf_deepinversion.distillation import strong_transforms
 from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.pool import Pool
-from tf_deepinversion.transforms import HorizontalFlip
-from tf_deepinversion.transforms import MixUp
-from tf_deepinversion.transforms import Tone
-from tf_deepinversion.warps import Affine
 
 # How a generator that learns beside the student is used: each round it makes
 # some steps and then draws as many batches as it made steps.
@@ -139,9 +136,8 @@ def distill(
         callbacks: List of `keras.callbacks.Callback`.
         verbose: As in Keras.
         validation_data: As in Keras; labelled images, only looked at.
-        **kwargs: Of `Distillation`. Its `transforms` are by default strong
-            ones, `Affine`, `HorizontalFlip`, `Tone` and `MixUp`: synthesised
-            images are more alike than real ones.
+        **kwargs: Of `Distillation`; its `transforms` are by default
+            `strong_transforms()`: synthesised images are rather alike.
 
     Returns:
         A triple: the `Distillation`, the dict of the history of all rounds,
@@ -166,9 +162,7 @@ def distill(
             teacher, student, kwargs.get("preprocessing"), seed
         )
         refresh = LIVE if refresh is None else refresh
-    kwargs.setdefault(
-        "transforms", [Affine(), HorizontalFlip(), Tone(), MixUp()]
-    )
+    kwargs.setdefault("transforms", strong_transforms())
     model = Distillation(teacher, student, seed=seed, **kwargs)
     if optimizer is None:
         optimizer = default_optimizer(rounds * steps_per_round)

@@ -7,8 +7,11 @@ from keras import ops
 from tf_deepinversion.classifier import Classifier
 from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.transforms import HorizontalFlip
+from tf_deepinversion.transforms import MixUp
 from tf_deepinversion.transforms import Shift
+from tf_deepinversion.transforms import Tone
 from tf_deepinversion.transforms import draw
+from tf_deepinversion.warps import Affine
 
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
@@ -46,6 +49,15 @@ class SoftenedKL(keras.losses.Loss):
 
     def get_config(self):
         return {**super().get_config(), "temperature": self.temperature}
+
+
+def strong_transforms() -> list:
+    """What makes more of images that are few or alike: the teacher answers.
+
+    Turned, stretched, moved, mirrored, darker or lighter, and some of them
+    blended with others.
+    """
+    return [Affine(), HorizontalFlip(), Tone(), MixUp()]
 
 
 def _logits(classifier, preprocessing, pixels, training=False):
