@@ -65,6 +65,7 @@ flags.DEFINE_integer("synthesis_images", 256, "A batch.")
 flags.DEFINE_integer("draws", 4, "Batches drawn after each batch's steps.")
 flags.DEFINE_integer("synthesis_steps", 30, "A batch.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
+flags.DEFINE_bool("strong", True, "New and old images are warped and toned.")
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("output", "output/incremental", "Folder.")
 
@@ -75,6 +76,16 @@ def transforms_of(case, shape):
 
     shift = Shift(2 if shape[0] < 32 else 4)
     return [shift, HorizontalFlip()] if case.mirrored else [shift]
+
+
+def strong_transforms_of(case):
+    """For new and replayed images alike: of the latter there are few kinds."""
+    from tf_deepinversion import Affine
+    from tf_deepinversion import HorizontalFlip
+    from tf_deepinversion import Tone
+
+    flip = [HorizontalFlip()] if case.mirrored else []
+    return [Affine(), Tone(), *flip]
 
 
 def train_network(case, tasks, name, folder, source):
@@ -152,9 +163,11 @@ def learn(case, first, folder):
         batch_size=FLAGS.batch_size,
         replay_batch_size=FLAGS.batch_size,
         learning_rate=FLAGS.learning_rate,
-        transforms=transforms_of(case, first.input_shape[1:]),
+        transforms=strong_transforms_of(case)
+        if FLAGS.strong
+        else transforms_of(case, first.input_shape[1:]),
         folder=folder,
-        run=run,
+        run=f"{run} {FLAGS.strong}",
         seed=FLAGS.seed,
         verbose=2,
     )
