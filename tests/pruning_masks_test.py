@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from deep_inversion_test import two_replicas
 from keras import layers
 
 from tf_deepinversion.distill import TrainingState
@@ -206,7 +207,7 @@ def test_a_constraint_that_was_there_holds_too():
 
 
 def test_under_a_strategy():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = two_replicas()
     with strategy.scope():
         model = small_model()
         compiled(model, keras.optimizers.SGD(0.1, momentum=0.9))
