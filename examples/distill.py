@@ -61,16 +61,6 @@ flags.DEFINE_string("idx_dir", None, "Real images: for --method=real, test.")
 flags.DEFINE_string("output", None, "Folder; by default output/distill_METHOD.")
 
 
-def load_teacher():
-    import keras
-
-    from tf_deepinversion import load_pretrained
-
-    if FLAGS.teacher.endswith(".keras"):
-        return keras.models.load_model(FLAGS.teacher, compile=False)
-    return load_pretrained(FLAGS.teacher)
-
-
 def make_student(teacher, preprocessing):
     import keras
 
@@ -87,20 +77,6 @@ def make_student(teacher, preprocessing):
         std=preprocessing.std,
         name="student",
     )
-
-
-def load_test(shape):
-    import numpy as np
-
-    from tf_deepinversion.datasets import load_idx
-    from tf_deepinversion.datasets import load_test_images
-
-    if FLAGS.test_data:
-        with np.load(FLAGS.test_data) as data:
-            return data["images"], data["labels"]
-    if FLAGS.idx_dir:
-        return load_idx(FLAGS.idx_dir, "test")
-    return load_test_images() if tuple(shape) == (28, 28, 1) else None
 
 
 class GivenImages:
@@ -245,17 +221,19 @@ def main(_):
     from tf_deepinversion import Preprocessing
     from tf_deepinversion.checkpoint import fingerprint
     from tf_deepinversion.checkpoint import write_atomically
+    from tf_deepinversion.datasets import load_test_data
     from tf_deepinversion.export import Served
     from tf_deepinversion.export import export
     from tf_deepinversion.metrics import read
     from tf_deepinversion.metrics import within_class_spread
+    from tf_deepinversion.models.pretrained import load_network
     from tf_deepinversion.pictures import grid
     from tf_deepinversion.pictures import save_png
 
     if FLAGS.method == "real" and not FLAGS.idx_dir:
         raise app.UsageError("--method=real needs --idx_dir.")
     begin = time.monotonic()
-    teacher = load_teacher()
+    teacher = load_network(FLAGS.teacher)
     preprocessing = Preprocessing.of(teacher)
     output = pathlib.Path(FLAGS.output or f"output/distill_{FLAGS.method}")
     output.mkdir(parents=True, exist_ok=True)
@@ -293,7 +271,9 @@ def main(_):
         "teacher_sha256": fingerprint({}, teacher.get_weights()),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    test = load_test(teacher.input_shape[1:])
+    test = load_test_data(
+        teacher.input_shape[1:], FLAGS.test_data, FLAGS.idx_dir
+    )
     if test is not None:
         asked = [
             read(network, test[0], fed)[0].argmax(-1)

@@ -71,35 +71,21 @@ flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("output", None, "Folder; by default output/prune_DATA.")
 
 
-def load_teacher():
-    import keras
-
-    from tf_deepinversion import load_pretrained
-
-    if FLAGS.teacher.endswith(".keras"):
-        return keras.models.load_model(FLAGS.teacher, compile=False)
-    return load_pretrained(FLAGS.teacher)
-
-
-def load_test(shape):
-    import numpy as np
-
-    from tf_deepinversion.datasets import load_idx
-    from tf_deepinversion.datasets import load_test_images
-
-    if FLAGS.test_data:
-        with np.load(FLAGS.test_data) as data:
-            return data["images"], data["labels"]
-    if FLAGS.idx_dir:
-        return load_idx(FLAGS.idx_dir, "test")
-    return load_test_images() if tuple(shape) == (28, 28, 1) else None
-
-
-def transforms():
-    """Of the images by which the network recovers; None for mild ones."""
+def recovery(output) -> dict:
+    """How a network recovers, whatever was removed."""
     from tf_deepinversion import strong_transforms
 
-    return strong_transforms() if FLAGS.strong else None
+    return {
+        "learning_rate": FLAGS.learning_rate,
+        "temperature": FLAGS.temperature,
+        "keep_statistics": FLAGS.keep_statistics,
+        "transforms": strong_transforms() if FLAGS.strong else None,
+        "folder": output,
+        "run": f"{FLAGS.data} {FLAGS.pool} {FLAGS.batch_size} {FLAGS.images} "
+        f"{FLAGS.strong}",
+        "seed": FLAGS.seed,
+        "verbose": 2,
+    }
 
 
 def load_pool_folder(folder):
@@ -184,15 +170,7 @@ def prune_channels(teacher, images, output):
         momentum=FLAGS.momentum,
         multiple_of=FLAGS.multiple_of,
         eta=FLAGS.eta,
-        learning_rate=FLAGS.learning_rate,
-        temperature=FLAGS.temperature,
-        keep_statistics=FLAGS.keep_statistics,
-        transforms=transforms(),
-        folder=output,
-        run=f"{FLAGS.data} {FLAGS.pool} {FLAGS.batch_size} {FLAGS.images} "
-        f"{FLAGS.strong}",
-        seed=FLAGS.seed,
-        verbose=2,
+        **recovery(output),
     )
     return student, channel_widths(graph, report["keep"])
 
@@ -206,15 +184,7 @@ def prune_weights(teacher, images, output):
         images,
         target=FLAGS.target,
         steps=FLAGS.steps if FLAGS.data != "none" else 0,
-        learning_rate=FLAGS.learning_rate,
-        temperature=FLAGS.temperature,
-        keep_statistics=FLAGS.keep_statistics,
-        transforms=transforms(),
-        folder=output,
-        run=f"{FLAGS.data} {FLAGS.pool} {FLAGS.batch_size} {FLAGS.images} "
-        f"{FLAGS.strong}",
-        seed=FLAGS.seed,
-        verbose=2,
+        **recovery(output),
     )
 
 
@@ -232,8 +202,10 @@ def main(_):
 
     import tf_deepinversion as di
     from tf_deepinversion.checkpoint import fingerprint
+    from tf_deepinversion.datasets import load_test_data
     from tf_deepinversion.export import Served
     from tf_deepinversion.export import export
+    from tf_deepinversion.models.pretrained import load_network
     from tf_deepinversion.pictures import save_png
     from tf_deepinversion.pruning import count_flops
     from tf_deepinversion.pruning import widths_picture
@@ -242,7 +214,7 @@ def main(_):
     if FLAGS.data == "real" and not FLAGS.idx_dir:
         raise app.UsageError("--data=real needs --idx_dir.")
     begin = time.monotonic()
-    teacher = load_teacher()
+    teacher = load_network(FLAGS.teacher)
     output = pathlib.Path(FLAGS.output or f"output/prune_{FLAGS.data}")
     output.mkdir(parents=True, exist_ok=True)
     pool = make_images(teacher, output)
@@ -293,7 +265,9 @@ def main(_):
         "teacher_sha256": fingerprint({}, teacher.get_weights()),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    test = load_test(teacher.input_shape[1:])
+    test = load_test_data(
+        teacher.input_shape[1:], FLAGS.test_data, FLAGS.idx_dir
+    )
     if test is not None:
         figures["baseline_test_accuracy"] = served[0].accuracy(*test)
         figures["test_accuracy"] = served[1].accuracy(*test)

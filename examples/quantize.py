@@ -42,16 +42,6 @@ flags.DEFINE_bool("baselines", True, "Noise and real images, and the scores.")
 flags.DEFINE_string("output", None, "Folder; by default output/quantize.")
 
 
-def load_teacher():
-    import keras
-
-    from tf_deepinversion import load_pretrained
-
-    if FLAGS.teacher.endswith(".keras"):
-        return keras.models.load_model(FLAGS.teacher, compile=False)
-    return load_pretrained(FLAGS.teacher)
-
-
 def read_pool(folder, channels):
     """The images of a pool, or of all PNG files in a folder's folders."""
     import numpy as np
@@ -148,10 +138,11 @@ def compare(teacher, made, first):
 def main(_):
     from tf_deepinversion.checkpoint import fingerprint
     from tf_deepinversion.checkpoint import write_atomically
+    from tf_deepinversion.models.pretrained import load_network
     from tf_deepinversion.quantization import quantize
     from tf_deepinversion.quantization import to_litert
 
-    teacher = load_teacher()
+    teacher = load_network(FLAGS.teacher)
     output = pathlib.Path(FLAGS.output or "output/quantize")
     made = synthesised(teacher, FLAGS.images * FLAGS.sets)
     content = {

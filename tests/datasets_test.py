@@ -215,3 +215,14 @@ def test_an_incomplete_batch_is_dropped():
     images = make_images(11)
     found, labels = epoch_of(images, batch_size=4)
     assert len(found) == len(set(labels)) == 8
+
+
+def test_test_data_of_a_file_or_those_that_ship(tmp_path):
+    images, labels = np.ones((2, 4, 4, 1), "uint8"), np.array([3, 1])
+    np.savez(tmp_path / "test.npz", images=images, labels=labels)
+    found = datasets.load_test_data((4, 4, 1), npz=tmp_path / "test.npz")
+    np.testing.assert_array_equal(found[0], images)
+    np.testing.assert_array_equal(found[1], labels)
+    shipped = datasets.load_test_data((28, 28, 1))
+    np.testing.assert_array_equal(shipped[0], datasets.load_test_images()[0])
+    assert datasets.load_test_data((4, 4, 1)) is None

@@ -22,7 +22,7 @@ MUTANTS = [
     ("priors.py", "sums[:4] / sums[4:]", "sums[:4]", "priors"),
     ("losses.py", "return -ops.sum(one_hot", "return ops.sum(one_hot", "losses"),
     ("losses.py", "- math.log(2)", "", "losses"),
-    ("losses.py", "ops.exp(log_q) * (log_q - log_m)", "ops.exp(log_p) * (log_q - log_m)", "losses"),
+    ("losses.py", "kullback_leibler(log_q, log_m)", "kullback_leibler(log_p, log_m)", "losses"),
     ("objective.py", "return 1 - mean_value(sums)", "return mean_value(sums)", "objective"),
     ("objective.py", "distances[0] * self.first_weight", "distances[0]", "objective"),
     ("objective.py", "return ops.sum(priors.root(sums[0]))", "return ops.sum(sums[0])", "objective"),
@@ -124,7 +124,7 @@ MUTANTS = [
     ("pruning/recovery.py", "layer.trainable and not keep_statistics", "layer.trainable", "pruning_iterative"),
     # New classes.
     ("incremental/equations.py", "cross_entropy(labels - old_classes, logits[:, old_classes:])", "cross_entropy(labels, logits)", "incremental_methods"),
-    ("incremental/equations.py", "return temperature**2 * ops.sum", "return ops.sum", "incremental_methods"),
+    ("incremental/equations.py", "return temperature**2 * kullback_leibler", "return kullback_leibler", "incremental_methods"),
     ("incremental/equations.py", "ops.log_softmax(logits)[:, : old_logits.shape[-1]]", "ops.log_softmax(logits[:, : old_logits.shape[-1]])", "incremental_methods"),
     ("incremental/equations.py", "ops.softplus(logits) - targets * logits", "ops.softplus(logits) - logits", "incremental_methods"),
     ("incremental/equations.py", "share = old_classes / classes", "share = 0.5", "incremental_methods"),

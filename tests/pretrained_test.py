@@ -7,6 +7,7 @@ import pytest
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import load_pretrained
 from tf_deepinversion import metrics
+from tf_deepinversion import models
 from tf_deepinversion.datasets import load_test_images
 from tf_deepinversion.models import pretrained
 
@@ -51,3 +52,17 @@ def test_unknown_and_damaged_networks_are_refused(tmp_path, monkeypatch):
     (tmp_path / "fashion_mnist_vgg11.keras").write_bytes(whole[:-100])
     with pytest.raises(ValueError, match="not the file that was shipped"):
         load_pretrained("fashion_mnist_vgg11")
+
+
+def test_a_network_by_its_name_or_by_its_file(tmp_path):
+    own = models.VGG11BN((28, 28, 1), width=2, mean=73, std=90)
+    own.save(tmp_path / "own.keras")
+    found = pretrained.load_network(str(tmp_path / "own.keras"))
+    for a, b in zip(own.get_weights(), found.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    shipped = pretrained.load_network("fashion_mnist_vgg11")
+    expected = load_pretrained("fashion_mnist_vgg11").get_weights()
+    for a, b in zip(shipped.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="must be one of"):
+        pretrained.load_network("nobody")

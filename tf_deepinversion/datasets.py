@@ -231,3 +231,23 @@ def augmented_epoch(
         .batch(batch_size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
+
+
+def load_test_data(shape, npz=None, idx_dir=None):
+    """Real test images for the examples, where there are any.
+
+    Args:
+        shape: Tuple, that of one image.
+        npz: Path of a file with `images` and `labels`, or None.
+        idx_dir: Folder for `load_idx`, or None.
+
+    Returns:
+        A pair, images and labels: of the first that is given; else those that
+        ship, if `shape` is theirs; else None.
+    """
+    if npz:
+        with np.load(npz) as data:
+            return data["images"], data["labels"]
+    if idx_dir:
+        return load_idx(idx_dir, "test")
+    return load_test_images() if tuple(shape) == (28, 28, 1) else None

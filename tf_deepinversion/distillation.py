@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from tf_deepinversion.classifier import Classifier
+from tf_deepinversion.losses import kullback_leibler
 from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import MixUp
@@ -44,8 +45,7 @@ class SoftenedKL(keras.losses.Loss):
     def call(self, y_true, y_pred):
         log_p = ops.log_softmax(y_true / self.temperature)
         log_q = ops.log_softmax(y_pred / self.temperature)
-        kl = ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
-        return self.temperature**2 * kl
+        return self.temperature**2 * kullback_leibler(log_p, log_q)
 
     def get_config(self):
         return {**super().get_config(), "temperature": self.temperature}

@@ -20,6 +20,19 @@ def cross_entropy(labels, logits):
     return -ops.sum(one_hot * log_p, axis=-1)
 
 
+def kullback_leibler(log_p, log_q):
+    """KL(p || q) of each row of logarithms of probabilities.
+
+    Args:
+        log_p: Float tensor `(batch, classes)`.
+        log_q: Float tensor `(batch, classes)`.
+
+    Returns:
+        A float tensor `(batch,)`.
+    """
+    return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
+
+
 def jensen_shannon(teacher_logits, student_logits, temperature=3.0):
     """JS(p_T, p_S) of each image, between 0 and log 2.
 
@@ -41,9 +54,7 @@ def jensen_shannon(teacher_logits, student_logits, temperature=3.0):
     log_q = ops.log_softmax(student_logits / temperature, axis=-1)
     # Not `logaddexp`, whose gradient is wrong where the two are equal.
     log_m = log_q + ops.softplus(log_p - log_q) - math.log(2)
-    kl_p = ops.sum(ops.exp(log_p) * (log_p - log_m), axis=-1)
-    kl_q = ops.sum(ops.exp(log_q) * (log_q - log_m), axis=-1)
-    return (kl_p + kl_q) / 2
+    return (kullback_leibler(log_p, log_m) + kullback_leibler(log_q, log_m)) / 2
 
 
 def agreed_divergence(teacher_logits, student_logits):
@@ -64,6 +75,6 @@ def agreed_divergence(teacher_logits, student_logits):
     """
     log_p = ops.log_softmax(teacher_logits, axis=-1)
     log_q = ops.log_softmax(student_logits, axis=-1)
-    kl = ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
+    kl = kullback_leibler(log_p, log_q)
     agreed = ops.argmax(log_p, axis=-1) == ops.argmax(log_q, axis=-1)
     return ops.cast(agreed, kl.dtype) * kl

@@ -7,6 +7,7 @@ network knows: they are the first ones of the new network.
 from keras import ops
 
 from tf_deepinversion.losses import cross_entropy
+from tf_deepinversion.losses import kullback_leibler
 
 
 def local_cross_entropy(labels, logits, old_classes):
@@ -44,7 +45,7 @@ def divergence(old_logits, logits, temperature=1.0):
     log_p = ops.log_softmax(old_logits / temperature)
     known = logits[:, : old_logits.shape[-1]]
     log_q = ops.log_softmax(known / temperature)
-    return temperature**2 * ops.sum(ops.exp(log_p) * (log_p - log_q), -1)
+    return temperature**2 * kullback_leibler(log_p, log_q)
 
 
 def divergence_over_all(old_logits, logits):
@@ -62,7 +63,7 @@ def divergence_over_all(old_logits, logits):
     """
     log_p = ops.log_softmax(old_logits)
     log_q = ops.log_softmax(logits)[:, : old_logits.shape[-1]]
-    return ops.sum(ops.exp(log_p) * (log_p - log_q), -1)
+    return kullback_leibler(log_p, log_q)
 
 
 def binary_cross_entropies(labels, old_logits, logits):

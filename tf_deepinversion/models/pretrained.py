@@ -55,3 +55,17 @@ def load_pretrained(name) -> keras.Model:
             "Install the package again."
         )
     return keras.models.load_model(path)
+
+
+def load_network(name) -> keras.Model:
+    """Loads a network that ships by its name, or a user's by its file.
+
+    Args:
+        name: As for `load_pretrained`, or the path of a `.keras` file.
+
+    Raises:
+        ValueError: as `load_pretrained`, or if the file is not found.
+    """
+    if str(name).endswith(".keras"):
+        return keras.models.load_model(name, compile=False)
+    return load_pretrained(name)
