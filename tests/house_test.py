@@ -18,6 +18,7 @@ PACKAGE = "tf_deepinversion"
 LAYERS = {
     "equations": {
         "checkpoint",
+        "checks",
         "labels",
         "feature_statistics",
         "losses",

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from tf_deepinversion import metrics
+from tf_deepinversion.checks import require_whole
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.pictures import grid
 from tf_deepinversion.pictures import save_png
@@ -31,11 +32,7 @@ class ImageGrid(keras.callbacks.Callback):
 
     def __init__(self, path, every=1, columns=10, scale=2, log_dir=None):
         super().__init__()
-        if int(every) != every or every < 1:
-            raise ValueError(
-                "`every` must be a whole number of epochs, 1 or more. "
-                f"Received: every={every}"
-            )
+        require_whole(every=every)
         self.path = str(path)
         self.every = every
         self.columns = columns
@@ -132,19 +129,11 @@ class RefreshPool(keras.callbacks.Callback):
         draws=0,
     ):
         super().__init__()
-        for name, value in (
-            ("images", images),
-            ("batches", batches),
-            ("first", first),
-            ("steps", steps or 1),
-            ("first_steps", first_steps or 1),
-            ("draws", draws or 1),
-        ):
-            if int(value) != value or value < 1:
-                raise ValueError(
-                    f"`{name}` must be a whole number, 1 or more. "
-                    f"Received: {name}={value}"
-                )
+        require_whole(images=images, batches=batches, first=first)
+        for name, value in (("steps", steps), ("first_steps", first_steps)):
+            if value is not None:
+                require_whole(**{name: value})
+        require_whole(0, draws=draws)
         self.pool, self.synthesizer = pool, synthesizer
         self.images, self.steps = images, steps
         self.batches, self.first = batches, first

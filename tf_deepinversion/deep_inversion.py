@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion import recipes
+from tf_deepinversion.checks import require_whole
 from tf_deepinversion.classifier import Classifier
 from tf_deepinversion.classifier import in_scope
 from tf_deepinversion.inversion_step import InversionStep
@@ -223,11 +224,7 @@ class DeepInversion(keras.Model):
             raise ValueError(
                 f'`keep` must be "last" or "best". Received: keep={keep!r}'
             )
-        if int(steps_per_epoch) != steps_per_epoch or steps_per_epoch < 1:
-            raise ValueError(
-                "`steps_per_epoch` must be a whole number, 1 or more. "
-                f"Received: steps_per_epoch={steps_per_epoch}"
-            )
+        require_whole(steps_per_epoch=steps_per_epoch)
         labels = check_labels(
             labels,
             self._teacher.classes,

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from tf_deepinversion.checks import require_whole
 from tf_deepinversion.objective import View
 from tf_deepinversion.objective import weighted_values
 from tf_deepinversion.transforms import draw
@@ -12,11 +13,7 @@ def _pieces(share, micro_batch):
     """In how many pieces a replica reads its share of the images."""
     if micro_batch is None or micro_batch >= share:
         return 1
-    if int(micro_batch) != micro_batch or micro_batch < 1:
-        raise ValueError(
-            "`micro_batch` must be a whole number, 1 or more. "
-            f"Received: micro_batch={micro_batch}"
-        )
+    require_whole(micro_batch=micro_batch)
     if share % micro_batch:
         fitting = max(m for m in range(1, micro_batch) if share % m == 0)
         raise ValueError(

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.checks import require_whole
 from tf_deepinversion.labels import check_labels
 from tf_deepinversion.pool_folder import PoolFolder
 
@@ -55,11 +56,7 @@ class Pool:
         run=None,
         soft_targets=False,
     ):
-        if int(capacity) != capacity or capacity < 1:
-            raise ValueError(
-                "`capacity` must be a whole number, 1 or more. "
-                f"Received: capacity={capacity}"
-            )
+        require_whole(capacity=capacity)
         self.capacity, self.classes = int(capacity), int(classes)
         self.image_shape = tuple(map(int, image_shape))
         self._arrays = {

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from tf_deepinversion import objective
+from tf_deepinversion.checks import require_whole
 from tf_deepinversion.pyramid_adam import PyramidAdam
 from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import Jitter
@@ -275,9 +276,6 @@ def steps_of_stages(recipe, steps=None) -> list:
             f"The recipe has {len(stages)} stages, so `steps` must be a list "
             f"of as many. Received: steps={steps}"
         )
-    if any(int(count) != count or count < 1 for count in counts):
-        raise ValueError(
-            "`steps` must be a whole number, 1 or more. "
-            f"Received: steps={steps}"
-        )
+    for count in counts:
+        require_whole(steps=count)
     return [int(count) for count in counts]

@@ -10,6 +10,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tf_deepinversion.checks import require_whole
+
 
 def roll(images, shifts):
     """Rolls each image by its own shift; what leaves comes in on the far side.
@@ -72,11 +74,7 @@ class Jitter(Transform):
     """
 
     def __init__(self, pixels):
-        if int(pixels) != pixels or pixels < 0:
-            raise ValueError(
-                "`pixels` must be a whole number, 0 or more. "
-                f"Received: pixels={pixels}"
-            )
+        require_whole(0, pixels=pixels)
         self.pixels = int(pixels)
 
     def draw(self, key, count):

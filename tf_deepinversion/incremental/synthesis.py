@@ -7,6 +7,7 @@ import numpy as np
 
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion.callbacks import made
+from tf_deepinversion.checks import require_whole
 from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.pool import Pool
@@ -49,18 +50,9 @@ def synthesize(
         ValueError: if a number is out of range, or the folder holds another
             run.
     """
-    for name, value, least in (
-        ("batches", batches, 1),
-        ("images", images, classes),
-        ("first_steps", first_steps, 1),
-        ("steps", steps, 1),
-        ("draws", draws, 0),
-    ):
-        if int(value) != value or value < least:
-            raise ValueError(
-                f"`{name}` must be a whole number, {least} or more. "
-                f"Received: {name}={value}"
-            )
+    require_whole(batches=batches, first_steps=first_steps, steps=steps)
+    require_whole(classes, images=images)
+    require_whole(0, draws=draws)
     synthesizer = FastInversion(model, preprocessing, recipe=recipe, seed=seed)
     run = checkpoints.fingerprint(
         [images, first_steps, steps, draws, synthesizer.recipe, seed],

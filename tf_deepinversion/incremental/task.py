@@ -1,5 +1,6 @@
 """One task: images of old classes, a grown head, and training."""
 
+from tf_deepinversion.checks import require_whole
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.distill import default_optimizer
 from tf_deepinversion.incremental.data import check_tasks
@@ -101,17 +102,12 @@ def learn_task(
 
 
 def _check_numbers(epochs, steps_per_epoch, batch_size, replay_batch_size):
-    for name, value in (
-        ("epochs", epochs),
-        ("steps_per_epoch", steps_per_epoch or 1),
-        ("batch_size", batch_size),
-        ("replay_batch_size", replay_batch_size),
-    ):
-        if int(value) != value or value < 1:
-            raise ValueError(
-                f"`{name}` must be a whole number, 1 or more. "
-                f"Received: {name}={value}"
-            )
+    require_whole(
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch or 1,
+        batch_size=batch_size,
+        replay_batch_size=replay_batch_size,
+    )
 
 
 def _replay(terms, synthesize, old, classes, folder, seed):

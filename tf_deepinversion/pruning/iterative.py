@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 from tf_deepinversion import checkpoint as checkpoints
+from tf_deepinversion.checks import require_whole
 from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.pruning import importance as criteria
 from tf_deepinversion.pruning.cost import COSTS
@@ -168,16 +169,7 @@ def _check(target, criterion, rounds, batches, momentum, eta, multiple_of):
             f"`criterion` must be one of {CRITERIA}. "
             f"Received: criterion={criterion!r}"
         )
-    for name, value in (
-        ("rounds", rounds),
-        ("batches", batches),
-        ("multiple_of", multiple_of),
-    ):
-        if int(value) != value or value < 1:
-            raise ValueError(
-                f"`{name}` must be a whole number, 1 or more. "
-                f"Received: {name}={value}"
-            )
+    require_whole(rounds=rounds, batches=batches, multiple_of=multiple_of)
     if not 0 <= momentum < 1:
         raise ValueError(
             f"`momentum` must lie in [0, 1). Received: momentum={momentum}"

@@ -1,20 +1,15 @@
 """How sparse a tensor is to be at which step."""
 
+from tf_deepinversion.checks import require_whole
+
 
 class _Schedule:
     """When masks are made: every `frequency` steps of a span of steps."""
 
     def __init__(self, begin_step, end_step, frequency):
-        for name, value, least in (
-            ("begin_step", begin_step, 0),
-            ("end_step", end_step, -1),
-            ("frequency", frequency, 1),
-        ):
-            if int(value) != value or value < least:
-                raise ValueError(
-                    f"`{name}` must be a whole number, {least} or more. "
-                    f"Received: {name}={value}"
-                )
+        require_whole(0, begin_step=begin_step)
+        require_whole(-1, end_step=end_step)
+        require_whole(frequency=frequency)
         if begin_step > end_step != -1:
             raise ValueError(
                 "Pruning must end after it begins. Received: "

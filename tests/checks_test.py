@@ -1,0 +1,30 @@
+"""What is taken for a whole number, and what the refusal says."""
+
+import re
+
+import numpy as np
+import pytest
+
+from tf_deepinversion.checks import require_whole
+
+
+@pytest.mark.parametrize("value", [1, 2.0, np.int64(3), np.float32(7)])
+def test_whole_numbers_pass(value):
+    require_whole(steps=value)
+
+
+@pytest.mark.parametrize(
+    "value", [0, -1, 1.5, None, "one", float("nan"), float("inf")]
+)
+def test_others_are_refused_by_name(value):
+    message = (
+        f"`steps` must be a whole number, 1 or more. Received: steps={value}"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        require_whole(images=1, steps=value)
+
+
+def test_the_least_can_be_another():
+    require_whole(0, draws=0)
+    with pytest.raises(ValueError, match="-1 or more. Received: end_step=-2"):
+        require_whole(-1, end_step=-2)
