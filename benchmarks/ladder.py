@@ -1,0 +1,224 @@
+r"""Table 1 of the paper here: one student by the images of each method.
+
+    python benchmarks/ladder.py --idx_dir=/usr/share/datasets/fashion-mnist
+
+Methods, from the floor to the ceiling:
+
+- `noise`: uniform;
+- `prior`: pixels by cross-entropy and total variation alone, no R_feature;
+- `deepinversion`: pixels by the whole objective;
+- `adi`: the same, and in competition with the student as it learns;
+- `fast`: a generator that competes with the student;
+- `real`: training images; needs --idx_dir.
+
+The same for all: as many images, in as many batches, one before each round of
+the student's training; the student, its first weights, its steps, transforms
+and temperature. So the rows differ by the images alone. `--recipe` is the one
+of the pixels; `fast` has the recipe `distillation`.
+
+Each method has a folder in --output, with `pool/`, which
+`tfds.builder_from_directory` reads, `student.keras` and `figures.json`. The
+same command started again goes on where it was stopped, in the middle of a
+batch too, and makes nothing again that is finished. Accuracy is on real test
+images, at the end alone. Prints a table, and ends with a line of JSON.
+
+A tiny run, to see that everything works: `--images=40 --synthesis_batch=20
+--steps=2 --fast_steps=1 --first_steps=2 --student_steps=4`.
+"""
+
+import json
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app
+from absl import flags
+from machine import machine
+
+METHODS = ("noise", "prior", "deepinversion", "adi", "fast", "real")
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "teacher", "fashion_mnist_resnet20", "A shipped network or a .keras file."
+)
+flags.DEFINE_string("student", "ResNet20", "A name in models.")
+flags.DEFINE_integer("student_width", 8, "Channels of its first stage.")
+flags.DEFINE_list(
+    "methods", None, f"Of {', '.join(METHODS)}; real only with --idx_dir."
+)
+flags.DEFINE_integer("images", 2560, "Of each method.", lower_bound=1)
+flags.DEFINE_integer("synthesis_batch", 256, "Images made at once.", 1)
+flags.DEFINE_string("recipe", "cifar10_paper", "In RECIPES, of the pixels.")
+flags.DEFINE_integer("steps", 400, "Of the pixels, for each batch.", 1)
+flags.DEFINE_integer("fast_steps", 40, "Of the generator, for each batch.", 1)
+flags.DEFINE_integer("first_steps", 100, "Of the generator, for the first.", 1)
+flags.DEFINE_integer("student_steps", 1600, "In all.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 128, "Of the student.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "")
+flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
+flags.DEFINE_string("idx_dir", None, "Folder of real images in idx files.")
+flags.DEFINE_string("output", "output/ladder", "Folder.")
+
+
+def plan():
+    """The methods, how many rounds, and the student's steps in each."""
+    methods = FLAGS.methods or METHODS[: 6 if FLAGS.idx_dir else 5]
+    for method in methods:
+        if method not in METHODS:
+            raise app.UsageError(f"--methods: {method!r} is not in {METHODS}.")
+    if "real" in methods and not FLAGS.idx_dir:
+        raise app.UsageError("The method `real` needs --idx_dir.")
+    rounds, rest = divmod(FLAGS.images, FLAGS.synthesis_batch)
+    if rest:
+        raise app.UsageError(
+            "--images must be a multiple of --synthesis_batch. "
+            f"Received: {FLAGS.images} and {FLAGS.synthesis_batch}"
+        )
+    if FLAGS.student_steps % rounds:
+        raise app.UsageError(
+            f"--student_steps must be a multiple of the {rounds} batches. "
+            f"Received: {FLAGS.student_steps}"
+        )
+    return methods, rounds, FLAGS.student_steps // rounds
+
+
+def given_images(method, classes, shape):
+    """As many images as are asked for, and their labels: noise, or real."""
+    import numpy as np
+
+    from tf_deepinversion import balanced_labels
+    from tf_deepinversion.datasets import load_idx
+
+    random = np.random.default_rng(FLAGS.seed)
+    if method == "noise":
+        images = random.integers(0, 256, (FLAGS.images, *shape), "uint8")
+        return images, balanced_labels(classes, FLAGS.images)
+    images, labels = load_idx(FLAGS.idx_dir, "train")
+    if len(images) < FLAGS.images:
+        raise app.UsageError(f"{FLAGS.idx_dir} has {len(images)} images alone.")
+    rows = random.permutation(len(images))[: FLAGS.images]
+    return images[rows], labels[rows]
+
+
+def make_synthesizer(method, teacher, student, preprocessing, folder):
+    from students import Given
+    from students import Timed
+
+    from tf_deepinversion import DeepInversion
+    from tf_deepinversion.checkpoint import fingerprint
+    from tf_deepinversion.distill import live_synthesizer
+    from tf_deepinversion.recipes import find
+
+    if method in ("noise", "real"):
+        classes, shape = teacher.output_shape[-1], teacher.input_shape[1:]
+        images, labels = given_images(method, classes, shape)
+        source = fingerprint(method, [images, labels])
+        return Given(source, images, labels, classes)
+    if method == "fast":
+        return Timed(
+            live_synthesizer(teacher, student, preprocessing, FLAGS.seed)
+        )
+    recipe = find(FLAGS.recipe)
+    if method == "prior":
+        terms = [t for t in recipe["loss"] if t[0] != "FeatureStatistics"]
+        recipe = {**recipe, "loss": terms}
+    inversion = DeepInversion(
+        teacher,
+        preprocessing,
+        recipe=recipe,
+        student=student if method == "adi" else None,
+        seed=FLAGS.seed,
+    )
+    return Timed(inversion, folder / "batches")
+
+
+def climb(method, rounds, steps, teacher, preprocessing, test):
+    """One row: the figures of a method."""
+    from students import learn
+    from students import make_student
+
+    from tf_deepinversion.checkpoint import write_atomically
+    from tf_deepinversion.metrics import accuracy
+
+    folder, fast = pathlib.Path(FLAGS.output) / method, method == "fast"
+    student = make_student(
+        FLAGS.student,
+        FLAGS.student_width,
+        teacher,
+        preprocessing,
+        FLAGS.seed,
+    )
+    model, history, pool = learn(
+        teacher,
+        student,
+        make_synthesizer(method, teacher, student, preprocessing, folder),
+        rounds=rounds,
+        steps_per_round=steps,
+        batch_size=FLAGS.batch_size,
+        refresh={
+            "images": FLAGS.synthesis_batch,
+            "steps": FLAGS.fast_steps if fast else FLAGS.steps,
+            "first_steps": FLAGS.first_steps if fast else None,
+            "draws": 1 if fast else 0,
+        },
+        capacity=FLAGS.images,
+        folder=folder,
+        seed=FLAGS.seed,
+        preprocessing=preprocessing,
+    )
+    student.save(folder / "student.keras")
+    figures = {
+        "accuracy": accuracy(student, *test, model.student_preprocessing),
+        "seconds": sum(history["synthesis_seconds"]),
+        "images": len(pool),
+        "student_steps": int(model.optimizer.iterations),
+    }
+    content = json.dumps(figures).encode()
+    write_atomically(folder / "figures.json", lambda f: f.write(content))
+    return figures
+
+
+def main(_):
+    methods, rounds, steps = plan()
+
+    from tf_deepinversion import Preprocessing
+    from tf_deepinversion.checkpoint import fingerprint
+    from tf_deepinversion.datasets import load_test_data
+    from tf_deepinversion.metrics import accuracy
+    from tf_deepinversion.models.pretrained import load_network
+
+    teacher = load_network(FLAGS.teacher)
+    preprocessing = Preprocessing.of(teacher)
+    test = load_test_data(
+        teacher.input_shape[1:], FLAGS.test_data, FLAGS.idx_dir
+    )
+    if test is None:
+        raise app.UsageError("Name test images: --test_data or --idx_dir.")
+    rows = {
+        method: climb(method, rounds, steps, teacher, preprocessing, test)
+        for method in methods
+    }
+    print("\nmethod          accuracy   seconds of synthesis")
+    for method, row in rows.items():
+        print(f"{method:14}  {row['accuracy']:7.2%}  {row['seconds']:20.1f}")
+    by_method = {
+        name: {method: row[name] for method, row in rows.items()}
+        for name in ("accuracy", "seconds", "student_steps")
+    }
+    figures = {
+        **by_method,
+        "teacher_accuracy": accuracy(teacher, *test, preprocessing),
+        "images": FLAGS.images,
+        "test_images": len(test[0]),
+        "recipe": FLAGS.recipe,
+        "steps": FLAGS.steps,
+        "fast_steps": FLAGS.fast_steps,
+        "seed": FLAGS.seed,
+        "teacher_sha256": fingerprint({}, teacher.get_weights()),
+        "machine": machine(),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    app.run(main)

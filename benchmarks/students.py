@@ -1,0 +1,142 @@
+"""What `ladder.py` and `time_to_quality.py` share: students of timed images."""
+
+import sys
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion import models
+from tf_deepinversion.distill import distill
+
+
+class EpochSeconds(keras.callbacks.Callback):
+    """Logs the seconds of each epoch; a checkpoint keeps them."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begin = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["seconds"] = time.monotonic() - self._begin
+
+
+class Timed:
+    """A synthesizer that knows the seconds it took since it was last asked.
+
+    With a folder each batch has a checkpoint there and goes on from it; it
+    says how far it is, and its seconds are those of its steps, before an
+    interruption too. Without, they are all that `fit` takes.
+
+    Args:
+        synthesizer: A `DeepInversion` or `FastInversion`.
+        folder: Path, or None.
+    """
+
+    def __init__(self, synthesizer, folder=None):
+        self._synthesizer, self._folder = synthesizer, folder
+        self.seconds = self.draw_seconds = 0.0
+
+    def __getattr__(self, name):
+        return getattr(self._synthesizer, name)
+
+    def fit(self, labels, steps=None, *, batch=0, verbose=0):
+        begin, checkpoint = time.monotonic(), None
+        if self._folder:
+            checkpoint = self._folder / f"batch_{batch}.npz"
+        history = self._synthesizer.fit(
+            labels,
+            steps,
+            batch=batch,
+            checkpoint=checkpoint,
+            callbacks=[EpochSeconds()],
+            verbose=2 if self._folder else verbose,
+        )
+        seconds = time.monotonic() - begin
+        if self._folder:
+            seconds = sum(history.history["seconds"])
+        self.seconds += seconds
+        print(f"batch {batch}: {seconds:.1f} s", file=sys.stderr)
+
+    def draw(self, labels, batch=0):
+        begin = time.monotonic()
+        images = self._synthesizer.draw(labels, batch)
+        self.draw_seconds += time.monotonic() - begin
+        return images
+
+
+class Given:
+    """Stands where a synthesizer does: hands out images that are there.
+
+    Args:
+        source: What tells these images from others, for the fingerprint.
+        images: uint8 array `(n, height, width, channels)`; after the last
+            comes the first again.
+        labels: Int array `(n,)`.
+        classes: Int.
+    """
+
+    def __init__(self, source, images, labels, classes):
+        self._images, self._labels = images, labels
+        self.recipe, self.carried = {"source": source}, []
+        self.image_shape, self.classes = images.shape[1:], classes
+        self.seconds = self.draw_seconds = 0.0
+
+    def fit(self, labels, steps=None, *, batch=0, verbose=0):
+        n = len(labels)
+        rows = (np.arange(n) + batch * n) % len(self._images)
+        self.images, self.labels = self._images[rows], self._labels[rows]
+
+
+class RoundSeconds(keras.callbacks.Callback):
+    """Logs what the synthesis for each round took; the state keeps it."""
+
+    def __init__(self, synthesizer):
+        super().__init__()
+        self._synthesizer = synthesizer
+
+    def on_epoch_end(self, epoch, logs=None):
+        made = self._synthesizer
+        logs["synthesis_seconds"] = made.seconds + made.draw_seconds
+        logs["draw_seconds"] = made.draw_seconds
+        made.seconds = made.draw_seconds = 0.0
+
+
+def make_student(name, width, teacher, preprocessing, seed):
+    """A network of `models` in the state that this seed gives it."""
+    keras.utils.set_random_seed(seed)
+    return getattr(models, name)(
+        teacher.input_shape[1:],
+        teacher.output_shape[-1],
+        width=width,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        name="student",
+    )
+
+
+def learn(teacher, student, synthesizer, *, scored=None, **kwargs):
+    """`distill`, whose history has the seconds of each round's synthesis.
+
+    Args:
+        teacher: A `keras.Model` classifier.
+        student: A `keras.Model` with the same classes.
+        synthesizer: A `Timed` or a `Given`.
+        scored: A pair, images and labels: the history then has the student's
+            `val_accuracy` on them after each round.
+        **kwargs: Of `distill`.
+
+    Returns:
+        As `distill`.
+    """
+    if scored is not None:
+        scored = tf.data.Dataset.from_tensor_slices(scored).batch(500)
+    return distill(
+        teacher,
+        student,
+        synthesizer,
+        callbacks=[RoundSeconds(synthesizer)],
+        validation_data=scored,
+        verbose=2,
+        **kwargs,
+    )
