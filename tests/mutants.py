@@ -146,6 +146,15 @@ MUTANTS = [
     ("incremental/task.py", "done * steps),", "0),", "incremental_tasks"),
     ("incremental/synthesis.py", "for i, variable in enumerate(variables):\n        variable.assign", "for i, variable in enumerate(variables[:0]):\n        variable.assign", "incremental_tasks"),
     ("incremental/training.py", "seed, done * steps)\n    history", "seed, 0)\n    history", "incremental_tasks"),
+    # What the benchmarks count.
+    ("../benchmarks/speedup.py", "np.asarray(values) >= target", "np.asarray(values) > target", "time_to_quality"),
+    ("../benchmarks/speedup.py", "np.sum(seconds[: at + 1])", "np.sum(seconds[:at])", "time_to_quality"),
+    ("../benchmarks/speedup.py", "/ (fast + many * drawing)", "/ fast", "time_to_quality"),
+    ("../benchmarks/speedup.py", "(slow * many / images)", "(slow * many)", "time_to_quality"),
+    ("../benchmarks/time_to_quality.py", "max(slow[\"val_accuracy\"])", "max(slow[\"agreement\"])", "time_to_quality"),
+    ("../benchmarks/ladder.py", "if t[0] != \"FeatureStatistics\"", "if t", "ladder"),
+    ("../benchmarks/ladder.py", "student=student if method == \"adi\" else None", "student=None", "ladder"),
+    ("../benchmarks/students.py", "            seconds = sum(history.history[\"seconds\"])", "            pass", "ladder"),
 ]  # fmt: skip
 
 
@@ -154,7 +163,7 @@ def survives(name, old, new, tests) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder)
         ignore = shutil.ignore_patterns("__pycache__")
-        for part in ("tf_deepinversion", "tests", "tools"):
+        for part in ("tf_deepinversion", "benchmarks", "tests", "tools"):
             shutil.copytree(ROOT / part, copy / part, ignore=ignore)
         for part in ("conftest.py", "setup.cfg"):
             shutil.copy(ROOT / part, copy)

@@ -1,0 +1,234 @@
+r"""How much sooner a generator's images are as good for a student as pixels'.
+
+    python benchmarks/time_to_quality.py \
+        --idx_dir=/usr/share/datasets/fashion-mnist
+
+The slow way is `DeepInversion`: it fills a pool, and a student trains on it.
+The fast way is `distill` as it is: a generator that learns beside the same
+student, for the same steps. Quality is the accuracy after each round on images
+that no student saw and none is tested on: the last 5,000 training images of
+--idx_dir, or --held_out; without either the test images that ship, and
+`scored_on` says which. The target is the largest accuracy of the slow way.
+
+- `speedup_measured`: the seconds in which the slow pool was made, to the
+  seconds of synthesis that the fast way took until it reached the target.
+- `speedup_extrapolated`, to --extrapolated images, which nobody made: the slow
+  seconds grow with the images; the generator of the moment when the target was
+  reached draws all of them, at its measured seconds an image.
+
+Both are null where the fast way never gets there. The student's own steps are
+in neither. In --output are `slow/` and `fast/`, each with `pool/`, and the
+curves. The same command started again goes on where it was stopped, in the
+middle of a slow batch too. Ends with a line of JSON.
+
+A tiny run, to see that everything works: `--images=20 --synthesis_batch=10
+--steps=2 --rounds=2 --steps_per_round=2 --fast_images=10 --fast_steps=1
+--first_steps=2 --draws=2`.
+"""
+
+import json
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app
+from absl import flags
+from machine import machine
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "teacher", "fashion_mnist_resnet20", "A shipped network or a .keras file."
+)
+flags.DEFINE_string("student", "ResNet20", "A name in models.")
+flags.DEFINE_integer("student_width", 8, "Channels of its first stage.")
+flags.DEFINE_integer("images", 1024, "Of the slow way.", lower_bound=1)
+flags.DEFINE_integer("synthesis_batch", 256, "Images it makes at once.", 1)
+flags.DEFINE_string("recipe", "cifar10_paper", "In RECIPES, of the slow way.")
+flags.DEFINE_integer("steps", 2000, "Of the slow way, for each batch.", 1)
+flags.DEFINE_integer("fast_images", 128, "The generator's batch.", 1)
+flags.DEFINE_integer("fast_steps", 10, "Of the generator, each round.", 1)
+flags.DEFINE_integer("first_steps", 100, "Of the generator, in round one.", 1)
+flags.DEFINE_integer("draws", 10, "Batches that it draws each round.", 1)
+flags.DEFINE_integer("rounds", 80, "Of the student.", lower_bound=1)
+flags.DEFINE_integer("steps_per_round", 40, "Of the student.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 128, "Of the student.", lower_bound=1)
+flags.DEFINE_integer("extrapolated", 10_000, "Images.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "")
+flags.DEFINE_string("held_out", None, "An .npz of images and labels.")
+flags.DEFINE_string("idx_dir", None, "Folder of real images in idx files.")
+flags.DEFINE_string("output", "output/time_to_quality", "Folder.")
+
+
+def held_out(shape):
+    """What the students are scored on: its name, images and labels."""
+    from tf_deepinversion.datasets import load_idx
+    from tf_deepinversion.datasets import load_test_data
+
+    if FLAGS.idx_dir and not FLAGS.held_out:
+        pair = [part[-5000:] for part in load_idx(FLAGS.idx_dir, "train")]
+        return f"the last {len(pair[0])} training images", *pair
+    pair = load_test_data(shape, FLAGS.held_out)
+    if pair is None:
+        raise app.UsageError(
+            f"No images of shape {shape} ship: name some by --held_out."
+        )
+    return FLAGS.held_out or "the test images that ship", *pair
+
+
+def fill_pool(teacher, preprocessing):
+    """The slow way's images, and the seconds in which they were made."""
+    from students import Timed
+
+    from tf_deepinversion import DeepInversion
+    from tf_deepinversion import Pool
+    from tf_deepinversion import RefreshPool
+
+    batches, rest = divmod(FLAGS.images, FLAGS.synthesis_batch)
+    if rest:
+        raise app.UsageError(
+            "--images must be a multiple of --synthesis_batch. "
+            f"Received: {FLAGS.images} and {FLAGS.synthesis_batch}"
+        )
+    synthesizer = Timed(
+        DeepInversion(
+            teacher, preprocessing, recipe=FLAGS.recipe, seed=FLAGS.seed
+        ),
+        pathlib.Path(FLAGS.output) / "slow" / "batches",
+    )
+    pool = Pool(FLAGS.images, synthesizer.image_shape, synthesizer.classes)
+    RefreshPool(
+        pool,
+        synthesizer,
+        images=FLAGS.synthesis_batch,
+        steps=FLAGS.steps,
+        first=batches,
+    ).on_epoch_begin(0)
+    return pool, synthesizer.seconds
+
+
+def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
+    """The history of a student: all but the images is the same for both."""
+    from students import learn
+    from students import make_student
+
+    from tf_deepinversion.checkpoint import write_atomically
+
+    folder = pathlib.Path(FLAGS.output) / name
+    student = make_student(
+        FLAGS.student,
+        FLAGS.student_width,
+        teacher,
+        preprocessing,
+        FLAGS.seed,
+    )
+    _, history, _ = learn(
+        teacher,
+        student,
+        make_synthesizer(student),
+        rounds=FLAGS.rounds,
+        steps_per_round=FLAGS.steps_per_round,
+        batch_size=FLAGS.batch_size,
+        folder=folder,
+        seed=FLAGS.seed,
+        preprocessing=preprocessing,
+        scored=scored,
+        **kwargs,
+    )
+    curves = json.dumps(history).encode()
+    write_atomically(folder / "curves.json", lambda f: f.write(curves))
+    return history
+
+
+def train_slow(pool, *args):
+    from students import Given
+
+    from tf_deepinversion.checkpoint import fingerprint
+
+    source = fingerprint("slow", [pool.images, pool.labels])
+    given = Given(source, pool.images, pool.labels, pool.classes)
+    # Each round the same images take the place of themselves.
+    refresh = {"images": FLAGS.images}
+    return train(
+        "slow", *args, lambda _: given, refresh=refresh, capacity=FLAGS.images
+    )
+
+
+def train_fast(teacher, preprocessing, scored):
+    from students import Timed
+
+    from tf_deepinversion.distill import live_synthesizer
+
+    def make(student):
+        return Timed(
+            live_synthesizer(teacher, student, preprocessing, FLAGS.seed)
+        )
+
+    refresh = {
+        "images": FLAGS.fast_images,
+        "steps": FLAGS.fast_steps,
+        "first_steps": FLAGS.first_steps,
+        "draws": FLAGS.draws,
+    }
+    return train("fast", teacher, preprocessing, scored, make, refresh=refresh)
+
+
+def compare(slow, fast, slow_seconds):
+    """The figures, of the histories of the two students."""
+    from speedup import seconds_until
+    from speedup import speedups
+
+    target, best = max(slow["val_accuracy"]), max(fast["val_accuracy"])
+    until = seconds_until(
+        fast["val_accuracy"], fast["synthesis_seconds"], target
+    )
+    if until is None:
+        print(
+            f"The fast way never reached {target:.4f}; its best is {best:.4f}. "
+            "Give both more --rounds.",
+            file=sys.stderr,
+        )
+    drawn = FLAGS.rounds * FLAGS.fast_images * FLAGS.draws
+    drawing = sum(fast["draw_seconds"]) / drawn
+    return {
+        **speedups(
+            slow_seconds, FLAGS.images, until, drawing, FLAGS.extrapolated
+        ),
+        "extrapolated_to_images": FLAGS.extrapolated,
+        "target_accuracy": target,
+        "fast_best_accuracy": best,
+        "slow_seconds": slow_seconds,
+        "fast_seconds": until,
+        "fast_seconds_in_all": sum(fast["synthesis_seconds"]),
+        "seconds_per_drawn_image": drawing,
+    }
+
+
+def main(_):
+    from tf_deepinversion import Preprocessing
+    from tf_deepinversion.checkpoint import fingerprint
+    from tf_deepinversion.models.pretrained import load_network
+
+    teacher = load_network(FLAGS.teacher)
+    preprocessing = Preprocessing.of(teacher)
+    scored_on, *scored = held_out(teacher.input_shape[1:])
+    pool, slow_seconds = fill_pool(teacher, preprocessing)
+    run = teacher, preprocessing, tuple(scored)
+    figures = {
+        **compare(train_slow(pool, *run), train_fast(*run), slow_seconds),
+        "scored_on": scored_on,
+        "scored_images": len(scored[0]),
+        "images": FLAGS.images,
+        "recipe": FLAGS.recipe,
+        "steps": FLAGS.steps,
+        "student_steps": FLAGS.rounds * FLAGS.steps_per_round,
+        "seed": FLAGS.seed,
+        "teacher_sha256": fingerprint({}, teacher.get_weights()),
+        "machine": machine(),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,115 @@
+"""benchmarks/time_to_quality.py: its arithmetic, and a tiny run."""
+
+import json
+
+import numpy as np
+import pytest
+from ladder_test import end
+from ladder_test import kill_when_there
+from ladder_test import past
+from ladder_test import save_teacher
+from ladder_test import start
+
+from benchmarks.speedup import first_reached
+from benchmarks.speedup import seconds_until
+from benchmarks.speedup import speedups
+from tf_deepinversion.datasets import load_test_images
+
+
+@pytest.mark.parametrize(
+    ("curve", "target", "place"),
+    [
+        ([0.1, 0.5, 0.9], 0.5, 1),  # as large is enough
+        ([0.1, 0.6, 0.4, 0.7], 0.5, 1),  # the first time counts, dips or not
+        ([0.9, 0.1], 0.5, 0),
+        ([0.1, 0.2], 0.5, None),
+        ([float("nan"), 0.6], 0.5, 1),
+        ([], 0.5, None),
+    ],
+)
+def test_first_reached(curve, target, place):
+    assert first_reached(curve, target) == place
+
+
+def test_seconds_until_are_of_all_rounds_up_to_the_one_that_gets_there():
+    curve, seconds = [0.2, 0.4, 0.8, 0.9], [10, 1, 2, 4]
+    found = [seconds_until(curve, seconds, t) for t in (0.1, 0.3, 0.8, 0.95)]
+    assert found == [10, 11, 13, None]
+    with pytest.raises(ValueError, match="2 accuracies and 1 times"):
+        seconds_until([0.1, 0.2], [1], 0.1)
+
+
+def test_speedups_by_closed_form():
+    # 1,000 images in 500 s: 10,000 would take 5,000 s. The generator took
+    # 20 s, and draws 10,000 at 8 ms each in 80 s.
+    found = speedups(slow=500, images=1000, fast=20, drawing=0.008)
+    assert found == pytest.approx(
+        {"speedup_measured": 25, "speedup_extrapolated": 50}
+    )
+    free = speedups(slow=500, images=1000, fast=20, drawing=0, many=3000)
+    assert free["speedup_extrapolated"] == pytest.approx(75)
+    assert speedups(500, 1000, None, 0.008) == {
+        "speedup_measured": None,
+        "speedup_extrapolated": None,
+    }
+
+
+def test_a_killed_run_goes_on_to_figures_of_its_curves(tmp_path):
+    images, labels = load_test_images()
+    np.savez(tmp_path / "scored.npz", images=images[:30], labels=labels[:30])
+    output = tmp_path / "output"
+    arguments = (
+        "time_to_quality.py",
+        save_teacher(tmp_path),
+        "--student=VGG11BN",
+        "--student_width=2",
+        "--images=20",
+        "--synthesis_batch=10",
+        "--steps=110",  # two epochs
+        "--rounds=2",
+        "--steps_per_round=2",
+        "--fast_images=10",
+        "--fast_steps=1",
+        "--first_steps=2",
+        "--draws=2",
+        "--batch_size=8",
+        "--extrapolated=50",
+        f"--held_out={tmp_path / 'scored.npz'}",
+        f"--output={output}",
+    )
+    first = output / "slow" / "batches" / "batch_0.npz"
+    kill_when_there(start(*arguments), first)
+    made = past(first)["seconds"][0]
+    figures = end(start(*arguments))
+    histories = [past(output / f"slow/batches/batch_{i}.npz") for i in (0, 1)]
+    assert [len(h["seconds"]) for h in histories] == [2, 2]
+    assert histories[0]["seconds"][0] == made
+    slow = sum(sum(history["seconds"]) for history in histories)
+    assert figures["slow_seconds"] == pytest.approx(slow)
+    curves = {
+        name: json.loads((output / name / "curves.json").read_text())
+        for name in ("slow", "fast")
+    }
+    assert figures["student_steps"] == 4
+    assert [len(c["loss"]) for c in curves.values()] == [2, 2]
+    assert sum(curves["slow"]["synthesis_seconds"]) == 0
+    target = max(curves["slow"]["val_accuracy"])
+    assert figures["target_accuracy"] == target
+    drawing = sum(curves["fast"]["draw_seconds"]) / 40
+    assert figures["seconds_per_drawn_image"] == pytest.approx(drawing)
+    until, measured, extrapolated = 0, None, None
+    for accuracy, seconds in zip(
+        curves["fast"]["val_accuracy"],
+        curves["fast"]["synthesis_seconds"],
+        strict=True,
+    ):
+        until += seconds
+        if accuracy >= target:
+            measured = slow / until
+            extrapolated = slow * 2.5 / (until + 50 * drawing)
+            break
+    assert figures["speedup_measured"] == pytest.approx(measured)
+    assert figures["speedup_extrapolated"] == pytest.approx(extrapolated)
+    assert figures["scored_images"] == 30
+    again = end(start(*arguments))
+    assert again == figures
