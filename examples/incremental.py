@@ -126,7 +126,7 @@ def make_synthesize(case):
     import functools
 
     from tf_deepinversion import RECIPES
-    from tf_deepinversion.incremental import synthesize
+    from tf_deepinversion import synthesize
 
     settings = {
         "batches": FLAGS.synthesis_batches,

@@ -19,6 +19,7 @@ from tf_deepinversion import Pool
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import RefreshPool
 from tf_deepinversion.distill import TrainingState
+from tf_deepinversion.distill import batches_of
 from tf_deepinversion.distill import default_optimizer
 from tf_deepinversion.distill import distill
 from tf_deepinversion.distillation import Distillation
@@ -180,7 +181,7 @@ def test_a_subclassed_student_learns():
     assert loss[-1] < 0.5 * loss[0]
 
 
-def run(folder, rounds=4, stop=None, seed=0):
+def run(folder, rounds=4, stop=None, seed=0, **kwargs):
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == stop:
@@ -209,19 +210,29 @@ def run(folder, rounds=4, stop=None, seed=0):
         verbose=0,
         preprocessing=NORMALISED,
         student_preprocessing=NORMALISED,
+        **kwargs,
     )
     images = pool.images
     pool.close()
     return student.get_weights(), history, images
 
 
-def test_interrupted_it_goes_on_to_the_same_student(tmp_path):
-    weights, history, images = run(tmp_path / "whole")
+def shades(shade, n=5):
+    """A pool of images of one shade."""
+    pool = Pool(50, SHAPE, CLASSES)
+    pool.add(np.full((n, *SHAPE), shade, "uint8"), np.arange(n) % CLASSES)
+    return pool
+
+
+@pytest.mark.parametrize("portraits", [None, shades(9)])
+def test_interrupted_it_goes_on_to_the_same_student(tmp_path, portraits):
+    options = {"portraits": portraits, "share": 0.5}
+    weights, history, images = run(tmp_path / "whole", **options)
     assert len(history["loss"]) == 4 and len(images) == 24
     # Interrupted after the pool has grown, before the state is saved.
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "part", stop=2)
-    weights2, history2, images2 = run(tmp_path / "part")
+        run(tmp_path / "part", stop=2, **options)
+    weights2, history2, images2 = run(tmp_path / "part", **options)
     np.testing.assert_array_equal(images, images2)
     for a, b in zip(weights, weights2, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -232,6 +243,23 @@ def test_the_folder_of_another_run_is_refused(tmp_path):
     run(tmp_path, rounds=1)
     with pytest.raises(ValueError, match="another run"):
         run(tmp_path, rounds=2)
+    with pytest.raises(ValueError, match="another run"):
+        run(tmp_path, rounds=1, portraits=shades(9))
+
+
+def test_a_share_of_every_batch_is_of_portraits():
+    pool, portraits = shades(1), shades(2)
+    stream = iter(batches_of(pool, portraits, 0.25, 8, seed=0, first_step=0))
+    for shade in (1, 1, 3):
+        if shade == 3:  # what is added after a step is drawn at the next
+            for _ in range(9):
+                pool.add(np.full((5, *SHAPE), 3, "uint8"), LABELS[:5])
+        images, labels = next(stream)
+        found = images.numpy()[:, 0, 0, 0].tolist()
+        assert found.count(2) == 2 and labels.shape == (8,)
+        assert (shade != 3) == (3 not in found)
+    again = batches_of(pool, portraits, 0.25, 8, seed=0, first_step=2)
+    np.testing.assert_array_equal(next(iter(again))[0], images)
 
 
 def test_a_pool_is_refreshed_by_the_numbers_that_were_asked_for():
@@ -317,6 +345,11 @@ def test_bad_arguments(tmp_path):
         Distillation(teacher, other, NORMALISED)
     with pytest.raises(ValueError, match="`rounds` must be.*rounds=0"):
         distill(teacher, tiny_teacher(1), rounds=0)
+    with pytest.raises(ValueError, match="`share` must lie.*share=1"):
+        distill(teacher, tiny_teacher(1), rounds=1, share=1)
+    empty = Pool(3, SHAPE, CLASSES)
+    with pytest.raises(ValueError, match="`portraits` must be.*empty"):
+        distill(teacher, tiny_teacher(1), rounds=1, portraits=empty)
     with pytest.raises(ValueError, match="`images` must be.*images=0"):
         RefreshPool(None, None, images=0)
     path = tmp_path / "state.npz"

@@ -62,6 +62,7 @@ LAYERS = {
         "quantization",
         "pruning",
         "report",
+        "synthesis",
     },
     "public names": {"__init__"},
 }

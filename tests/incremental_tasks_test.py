@@ -6,23 +6,18 @@ import keras
 import numpy as np
 import pytest
 from deep_inversion_test import NORMALISED
-from tiny import CLASSES
 from tiny import SHAPE
-from tiny import learned_teacher
 from tiny import tiny_teacher
 
-from tf_deepinversion import Pool
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.incremental import learn_tasks
 from tf_deepinversion.incremental import load_task
 from tf_deepinversion.incremental import method
 from tf_deepinversion.incremental import save_task
-from tf_deepinversion.incremental import synthesize
 from tf_deepinversion.incremental import train
 from tf_deepinversion.incremental.data import check_tasks
 from tf_deepinversion.incremental.data import epochs_of
 from tf_deepinversion.metrics import accuracy
-from tf_deepinversion.recipes import RECIPES
 
 RANDOM = np.random.default_rng(0)
 
@@ -212,32 +207,6 @@ def test_an_epoch_has_every_image_once():
     assert [y.numpy().tolist() for _, y in later.take(3)] == batches[3:]
     few = next(iter(epochs_of(images(2), labels[:2], 3)))[1]
     assert sorted(few.numpy()) == [0, 1]
-
-
-def synthesized(folder, batches=2, **kwargs):
-    recipe = {**RECIPES["generator"]}
-    return synthesize(
-        learned_teacher(),
-        CLASSES,
-        folder,
-        **{"batches": batches, "images": 4, "first_steps": 2, "steps": 1},
-        preprocessing=NORMALISED,
-        recipe=recipe,
-        **kwargs,
-    )
-
-
-def test_synthesis_goes_on_to_the_same_pool(tmp_path):
-    whole = synthesized(None)
-    assert isinstance(whole, Pool) and whole.labels.tolist() == [0, 1, 2, 0] * 2
-    part = synthesized(tmp_path, batches=1)
-    np.testing.assert_array_equal(part.images, whole.images[:4])
-    again = synthesized(tmp_path)
-    np.testing.assert_array_equal(again.images, whole.images)
-    with pytest.raises(ValueError, match="another run"):
-        synthesized(tmp_path, seed=1)
-    with pytest.raises(ValueError, match="`images` must be.*3 or more"):
-        synthesize(learned_teacher(), CLASSES, images=2)
 
 
 def trained(folder=None, epochs=3):

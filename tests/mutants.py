@@ -144,7 +144,8 @@ MUTANTS = [
     ("incremental/data.py", "if found[0] < classes:", "if False:", "incremental_tasks"),
     ("incremental/task_state.py", "if found != saved[\"sha256\"]:", "if False:", "incremental_tasks"),
     ("incremental/task.py", "done * steps),", "0),", "incremental_tasks"),
-    ("incremental/synthesis.py", "for i, variable in enumerate(variables):\n        variable.assign", "for i, variable in enumerate(variables[:0]):\n        variable.assign", "incremental_tasks"),
+    ("distill.py", "pool.dataset(batch_size - lasting,", "pool.dataset(batch_size,", "distillation"),
+    ("synthesis.py", "for i, variable in enumerate(variables):\n        variable.assign", "for i, variable in enumerate(variables[:0]):\n        variable.assign", "synthesis"),
     ("incremental/training.py", "seed, done * steps)\n    history", "seed, 0)\n    history", "incremental_tasks"),
     # What the benchmarks count.
     ("../benchmarks/speedup.py", "np.asarray(values) >= target", "np.asarray(values) > target", "time_to_quality"),

@@ -21,6 +21,7 @@ from tf_deepinversion.pool import Pool
 from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.pyramid_adam import PyramidAdam
 from tf_deepinversion.recipes import RECIPES
+from tf_deepinversion.synthesis import synthesize
 from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import Jitter
 from tf_deepinversion.transforms import MixUp

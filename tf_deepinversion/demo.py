@@ -29,6 +29,7 @@ from tf_deepinversion.models import ResNet14
 from tf_deepinversion.models.pretrained import PRETRAINED
 from tf_deepinversion.models.pretrained import load_pretrained
 from tf_deepinversion.pictures import save_folders
+from tf_deepinversion.pool import Pool
 from tf_deepinversion.preprocessing import Preprocessing
 
 
@@ -145,7 +146,9 @@ def _figures(rows):
     }
 
 
-def distil_and_export(teacher, output, *, rounds, real, seed=0) -> dict:
+def distil_and_export(
+    teacher, output, *, rounds, real, portraits=None, seed=0
+) -> dict:
     """Trains a student without data, exports it, and scores what was exported.
 
     Args:
@@ -154,6 +157,7 @@ def distil_and_export(teacher, output, *, rounds, real, seed=0) -> dict:
             state, from which the same call goes on.
         rounds: Int, see `distill`.
         real: A pair, real images and labels, to score by.
+        portraits: See `distill`.
         seed: Int.
 
     Returns:
@@ -175,7 +179,9 @@ def distil_and_export(teacher, output, *, rounds, real, seed=0) -> dict:
         teacher,
         student,
         rounds=rounds,
-        steps_per_round=40,
+        steps_per_round=80,
+        batch_size=64,
+        portraits=portraits,
         folder=output,
         seed=seed,
         verbose=2,
@@ -216,12 +222,15 @@ def main(argv=None):
         names=FASHION_MNIST_CLASSES,
     )
     output = pathlib.Path(args.output).resolve()
-    print("A student, from such images alone:")
+    portraits = Pool(len(model.images), model.image_shape, model.classes)
+    portraits.add(model.images, model.labels)
+    print("A student, from these and more such images alone:")
     figures |= distil_and_export(
         model.teacher,
         output / "student",
         rounds=args.rounds,
         real=load_test_images(),
+        portraits=portraits,
         seed=args.seed,
     )
     print(f"The images: {output / 'grid.png'}")

@@ -6,9 +6,11 @@ import pathlib
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion.callbacks import RefreshPool
+from tf_deepinversion.checks import require_whole
 from tf_deepinversion.distillation import Distillation
 from tf_deepinversion.distillation import strong_transforms
 from tf_deepinversion.fast_inversion import FastInversion
@@ -104,6 +106,8 @@ def distill(
     batch_size=128,
     refresh=None,
     capacity=50_000,
+    portraits=None,
+    share=0.3,
     optimizer=None,
     folder=None,
     seed=0,
@@ -129,6 +133,11 @@ def distill(
         refresh: Dict of arguments of `RefreshPool`; None for those that suit
             the default synthesizer, `LIVE`, or else its own defaults.
         capacity: Int, images in the pool; the oldest leave.
+        portraits: A `Pool` of recognisable images, or None: what competes
+            with the student looks for what it gets wrong, these show what it
+            will be asked. See `synthesize`.
+        share: Float in (0, 1), the part of each of the student's batches
+            that is of `portraits`.
         optimizer: A `keras.optimizers.Optimizer`; see `default_optimizer`.
         folder: Path for the pool and the state. The same call goes on from
             there, after any interruption, to the same student.
@@ -147,16 +156,10 @@ def distill(
         ValueError: if an argument is out of range or does not fit, or the
             folder holds another run.
     """
-    for name, value in (
-        ("rounds", rounds),
-        ("steps_per_round", steps_per_round),
-        ("batch_size", batch_size),
-    ):
-        if int(value) != value or value < 1:
-            raise ValueError(
-                f"`{name}` must be a whole number, 1 or more. "
-                f"Received: {name}={value}"
-            )
+    require_whole(
+        rounds=rounds, steps_per_round=steps_per_round, batch_size=batch_size
+    )
+    _check_portraits(portraits, share)
     if synthesizer is None:
         synthesizer = live_synthesizer(
             teacher, student, kwargs.get("preprocessing"), seed
@@ -172,10 +175,15 @@ def distill(
         {
             "rounds": [rounds, steps_per_round, batch_size, capacity, seed],
             "refresh": refresh,
+            "share": share if portraits else None,
             "recipe": synthesizer.recipe,
             "optimizer": {**optimizer.get_config(), "name": None},
         },
-        [*teacher.get_weights(), *student.get_weights()],
+        [
+            *teacher.get_weights(),
+            *student.get_weights(),
+            *([portraits.images] if portraits else []),
+        ],
     )
     pool_folder = state = None
     variables = [
@@ -199,7 +207,9 @@ def distill(
     refresher.next_batch = refresher.batches_before(done)
     try:
         history = model.fit(
-            pool.dataset(batch_size, seed, done * steps_per_round),
+            batches_of(
+                pool, portraits, share, batch_size, seed, done * steps_per_round
+            ),
             epochs=rounds,
             initial_epoch=done,
             steps_per_epoch=steps_per_round,
@@ -215,3 +225,30 @@ def distill(
     finally:
         pool.close()  # its images stay; the folder is free
     return model, (state.history if state else history), pool
+
+
+def _check_portraits(portraits, share):
+    if not 0 < share < 1:
+        raise ValueError(
+            f"`share` must lie between 0 and 1. Received: share={share}"
+        )
+    if portraits is not None and not len(portraits):
+        raise ValueError(
+            "`portraits` must be a `Pool` with images in it: `add` some, or "
+            "leave it out. Received: an empty one"
+        )
+
+
+def batches_of(pool, portraits, share, batch_size, seed, first_step):
+    """Random batches of a pool, and a share of each of portraits, if any."""
+    if portraits is None:
+        return pool.dataset(batch_size, seed, first_step)
+    lasting = max(1, round(share * batch_size))
+    return tf.data.Dataset.zip(
+        pool.dataset(batch_size - lasting, seed, first_step),
+        portraits.dataset(lasting, seed, first_step),
+    ).map(
+        lambda new, old: tuple(
+            tf.concat(pair, 0) for pair in zip(new, old, strict=True)
+        )
+    )

@@ -13,7 +13,6 @@ from tf_deepinversion.incremental.methods import Step
 from tf_deepinversion.incremental.methods import Term
 from tf_deepinversion.incremental.methods import View
 from tf_deepinversion.incremental.methods import method
-from tf_deepinversion.incremental.synthesis import synthesize
 from tf_deepinversion.incremental.task import learn_task
 from tf_deepinversion.incremental.task_state import load_task
 from tf_deepinversion.incremental.task_state import save_task

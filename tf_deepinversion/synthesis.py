@@ -1,4 +1,4 @@
-"""The images of old classes, made from the network that knows them."""
+"""A pool of what a network remembers, in one call."""
 
 import pathlib
 

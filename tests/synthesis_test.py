@@ -1,0 +1,36 @@
+"""A pool of a generator's images: whole, killed and continued."""
+
+import numpy as np
+import pytest
+from deep_inversion_test import NORMALISED
+from tiny import CLASSES
+from tiny import learned_teacher
+
+from tf_deepinversion import Pool
+from tf_deepinversion import synthesize
+from tf_deepinversion.recipes import RECIPES
+
+
+def synthesized(folder, batches=2, **kwargs):
+    return synthesize(
+        learned_teacher(),
+        CLASSES,
+        folder,
+        **{"batches": batches, "images": 4, "first_steps": 2, "steps": 1},
+        preprocessing=NORMALISED,
+        recipe=RECIPES["generator"],
+        **kwargs,
+    )
+
+
+def test_synthesis_goes_on_to_the_same_pool(tmp_path):
+    whole = synthesized(None)
+    assert isinstance(whole, Pool) and whole.labels.tolist() == [0, 1, 2, 0] * 2
+    part = synthesized(tmp_path, batches=1)
+    np.testing.assert_array_equal(part.images, whole.images[:4])
+    again = synthesized(tmp_path)
+    np.testing.assert_array_equal(again.images, whole.images)
+    with pytest.raises(ValueError, match="another run"):
+        synthesized(tmp_path, seed=1)
+    with pytest.raises(ValueError, match="`images` must be.*3 or more"):
+        synthesize(learned_teacher(), CLASSES, images=2)
