@@ -16,7 +16,8 @@ Methods: `fast`, a generator that competes with the student; `deepinversion`,
 pixels; `adi`, pixels that compete with the student; `noise`; `real`. The same
 command started again goes on where it was stopped. In the output folder:
 `student.keras`; `saved_model/`, whose serving signature takes uint8 pixels;
-`pool/`, which `tfds.builder_from_directory` reads; `grid.png`; `curves.json`.
+`pool/`, which `tfds.builder_from_directory` reads; `report.html`; `grid.png`;
+`curves.json`.
 
 A tiny run, to see that everything works: `--rounds=2 --steps_per_round=2
 --images_per_round=20 --first_steps=5 --draws=1`.
@@ -79,37 +80,10 @@ def make_student(teacher, preprocessing):
     )
 
 
-class GivenImages:
-    """Stands where a synthesizer does: real images, or noise."""
-
-    def __init__(self, kind, classes, shape, seed):
-        import numpy as np
-
-        from tf_deepinversion.datasets import load_idx
-
-        self.classes, self.image_shape, self.carried = classes, shape, []
-        self.recipe, self._seed = {"source": kind}, seed
-        self._real = None
-        if kind == "real":
-            images, labels = load_idx(FLAGS.idx_dir, "train")
-            order = np.random.default_rng(seed).permutation(len(images))
-            self._real = images[order], labels[order]
-
-    def fit(self, labels, steps=None, batch=0, verbose=0):
-        import numpy as np
-
-        n, self.labels = len(labels), labels
-        if self._real is None:
-            self.images = np.random.default_rng((self._seed, batch)).integers(
-                0, 256, (n, *self.image_shape), "uint8"
-            )
-            return
-        rows = (np.arange(n) + batch * n) % len(self._real[0])
-        self.images, self.labels = (part[rows] for part in self._real)
-
-
 def make_synthesizer(teacher, student, preprocessing):
     import tf_deepinversion as di
+    from tf_deepinversion.baselines import GivenImages
+    from tf_deepinversion.datasets import load_idx
     from tf_deepinversion.distill import live_synthesizer
 
     if FLAGS.method == "fast":
@@ -119,11 +93,11 @@ def make_synthesizer(teacher, student, preprocessing):
         return di.DeepInversion(
             teacher, preprocessing, student=competitor, seed=FLAGS.seed
         )
+    real = None
+    if FLAGS.method == "real":
+        real = load_idx(FLAGS.idx_dir, "train")
     return GivenImages(
-        FLAGS.method,
-        teacher.output_shape[-1],
-        teacher.input_shape[1:],
-        FLAGS.seed,
+        teacher.input_shape[1:], teacher.output_shape[-1], real, FLAGS.seed
     )
 
 
@@ -164,34 +138,6 @@ def run(teacher, rounds, folder, callbacks=()):
     )
 
 
-def make_stopwatch(path, begin):
-    """Seconds of the whole run and of the student's steps, kept in a file."""
-    import keras
-
-    from tf_deepinversion.checkpoint import write_atomically
-
-    class Stopwatch(keras.callbacks.Callback):
-        def __init__(self):
-            super().__init__()
-            self.total = self.training = 0.0
-            if path and path.exists():
-                self.total, self.training = json.loads(path.read_text())
-            self._begin = begin - self.total
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self._epoch = time.monotonic()
-
-        def on_epoch_end(self, epoch, logs=None):
-            now = time.monotonic()
-            self.total = now - self._begin
-            self.training += now - self._epoch
-            if path:
-                content = json.dumps([self.total, self.training]).encode()
-                write_atomically(path, lambda file: file.write(content))
-
-    return Stopwatch()
-
-
 def rounds_for(minutes, teacher, folder, begin):
     """How many rounds fit, by a trial of four; decided once for a folder."""
     import keras
@@ -218,29 +164,28 @@ def rounds_for(minutes, teacher, folder, begin):
 def main(_):
     import numpy as np
 
-    from tf_deepinversion import Preprocessing
+    from tf_deepinversion.callbacks import Stopwatch
     from tf_deepinversion.checkpoint import fingerprint
     from tf_deepinversion.checkpoint import write_atomically
+    from tf_deepinversion.datasets import FASHION_MNIST_CLASSES
     from tf_deepinversion.datasets import load_test_data
     from tf_deepinversion.export import Served
     from tf_deepinversion.export import export
-    from tf_deepinversion.metrics import read
-    from tf_deepinversion.metrics import within_class_spread
     from tf_deepinversion.models.pretrained import load_network
     from tf_deepinversion.pictures import grid
     from tf_deepinversion.pictures import save_png
+    from tf_deepinversion.student_report import report_student
 
     if FLAGS.method == "real" and not FLAGS.idx_dir:
         raise app.UsageError("--method=real needs --idx_dir.")
     begin = time.monotonic()
     teacher = load_network(FLAGS.teacher)
-    preprocessing = Preprocessing.of(teacher)
     output = pathlib.Path(FLAGS.output or f"output/distill_{FLAGS.method}")
     output.mkdir(parents=True, exist_ok=True)
     rounds = FLAGS.rounds
     if FLAGS.minutes:
         rounds = rounds_for(FLAGS.minutes, teacher, output, begin)
-    watch = make_stopwatch(output / "seconds.json", begin)
+    watch = Stopwatch(output / "seconds.json", begin)
     model, history, pool = run(teacher, rounds, output, [watch])
     student = model.student
     student.save(output / "student.keras")
@@ -248,45 +193,37 @@ def main(_):
     save_png(output / "grid.png", grid(pool.images[-100:][order], 10, 2))
     curves = json.dumps(history).encode()
     write_atomically(output / "curves.json", lambda f: f.write(curves))
-    student_preprocessing = model.student_preprocessing
-    export(student, output / "saved_model", student_preprocessing)
+    export(student, output / "saved_model", model.student_preprocessing)
     shown = pool.images[-1000:]
-    logits, _ = read(student, shown, student_preprocessing)
     served = Served(output / "saved_model")(shown)
     figures = {
         "method": FLAGS.method,
         "agreement_on_pool": history["agreement"][-1],
-        "pool_diversity": within_class_spread(
-            shown.reshape(len(shown), -1) / 255, pool.labels[-1000:]
-        ),
         "rounds": rounds,
         "student_steps": rounds * FLAGS.steps_per_round,
         "images": len(pool),
         "minutes": watch.total / 60,
         "synthesis_seconds": watch.total - watch.training,
         "distillation_seconds": watch.training,
-        "saved_model_max_difference": float(np.abs(served - logits).max()),
+        "saved_model_max_difference": float(
+            np.abs(served - model.answers(shown)[1]).max()
+        ),
         "parameters_ratio": student.count_params() / teacher.count_params(),
         "seed": FLAGS.seed,
         "teacher_sha256": fingerprint({}, teacher.get_weights()),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    test = load_test_data(
-        teacher.input_shape[1:], FLAGS.test_data, FLAGS.idx_dir
+    shape, classes = teacher.input_shape[1:], teacher.output_shape[-1]
+    garments = (shape, classes) == ((28, 28, 1), 10)
+    figures |= report_student(
+        output / "report.html",
+        model,
+        history,
+        pool,
+        real=load_test_data(shape, FLAGS.test_data, FLAGS.idx_dir),
+        names=FASHION_MNIST_CLASSES if garments else None,
+        figures=figures,
     )
-    if test is not None:
-        asked = [
-            read(network, test[0], fed)[0].argmax(-1)
-            for network, fed in (
-                (teacher, preprocessing),
-                (student, student_preprocessing),
-            )
-        ]
-        for name, said in zip(("teacher", "student"), asked, strict=True):
-            right = float((said == test[1]).mean())
-            figures[f"{name}_test_accuracy"] = right
-        figures["agreement"] = float((asked[0] == asked[1]).mean())
-        figures["test_images"] = len(test[0])
     print(json.dumps(figures))
 
 

@@ -15,6 +15,7 @@ from tiny import tiny_teacher
 from tf_deepinversion import L2
 from tf_deepinversion import ImageGrid
 from tf_deepinversion import Verifier
+from tf_deepinversion import callbacks
 from tf_deepinversion.verification import resized
 
 
@@ -244,3 +245,24 @@ def test_bad_arguments():
         ImageGrid("grid.png", every=0)
     with pytest.raises(ValueError, match="nothing to ask"):
         Verifier({})
+
+
+def test_a_stopwatch_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
+    path = tmp_path / "seconds.json"
+
+    def epoch(watch, before, within):
+        now[0] += before
+        watch.on_epoch_begin(0)
+        now[0] += within
+        watch.on_epoch_end(0)
+
+    first = callbacks.Stopwatch(path, begin=90.0)
+    epoch(first, 3, 4)
+    epoch(first, 1, 2)
+    assert (first.total, first.training) == (20, 6)
+    now[0] += 1000  # interrupted
+    second = callbacks.Stopwatch(path)
+    epoch(second, 5, 7)
+    assert (second.total, second.training) == (32, 13)

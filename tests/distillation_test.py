@@ -308,6 +308,24 @@ def test_what_a_generator_draws_is_added_as_often_as_asked():
     assert drawn == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
 
 
+def test_the_terms_of_the_synthesis_are_logged(tmp_path):
+    _, whole, _ = run(tmp_path / "whole", rounds=2)
+    terms = [name for name in whole if name.startswith("synthesis_")]
+    assert set(terms) == {
+        "synthesis_loss",
+        "synthesis_cross_entropy",
+        "synthesis_feature_statistics",
+        "synthesis_competition",
+    }
+    last = [whole[name][-1] for name in terms if name != "synthesis_loss"]
+    assert whole["synthesis_loss"][-1] == pytest.approx(sum(last), rel=1e-5)
+    assert all(len(whole[name]) == 2 for name in terms)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "part", rounds=2, stop=1)
+    _, part, _ = run(tmp_path / "part", rounds=2)
+    assert {k: part[k] for k in terms} == {k: whole[k] for k in terms}
+
+
 def test_adaptive_deep_inversion_feeds_a_student():
     teacher, student = learned_teacher(), tiny_teacher(1)
     synthesizer = DeepInversion(teacher, NORMALISED, student=student)

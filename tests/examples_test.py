@@ -56,6 +56,9 @@ def test_distill_exports_a_student_that_takes_uint8_pixels(tmp_path):
     assert figures["student_test_accuracy"] == pytest.approx(
         accuracy(student, images, labels)
     )
+    page = (tmp_path / "report.html").read_text()
+    assert "Ankle boot" in page and ">feature_statistics " in page
+    assert figures["pool_diversity"] > 0 and figures["test_images"] == 2000
     served = tf.saved_model.load(str(tmp_path / "saved_model"))
     logits = served.signatures["serving_default"](tf.constant(images[:50]))
     np.testing.assert_allclose(

@@ -80,3 +80,71 @@ def test_alike_gives_images_of_the_wanted_labels_each_once():
     assert chosen.tolist() == [2, 3, 1, 0]
     with pytest.raises(ValueError, match="3 images of class 1.*there are 2"):
         metrics.alike(images, labels, [1, 1, 1])
+
+
+def test_confusion_counts_each_pair():
+    random = np.random.default_rng(0)
+    labels, said = random.integers(0, 7, (2, 500))
+    expected = np.zeros((8, 8), int)
+    for row, column in zip(labels, said, strict=True):
+        expected[row, column] += 1
+    found = metrics.confusion(labels.astype("uint8"), said.astype("int8"), 8)
+    np.testing.assert_array_equal(found, expected)
+    # uint8 labels of 100 classes must not wrap around.
+    high = metrics.confusion(np.array([99], "uint8"), [3], 100)
+    assert high[99, 3] == 1 and high.sum() == 1
+    assert metrics.confusion([], [], 2).tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said", "message"),
+    [
+        ([0, 1], [0], "as many predictions"),
+        ([0, 3], [0, 0], "`labels` must lie in .0, 3"),
+        ([0, 0], [0, -1], "`predictions` must lie.*from -1 to 0"),
+    ],
+)
+def test_what_confusion_refuses(labels, said, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.confusion(labels, said, 3)
+
+
+def test_divergence_is_the_mean_of_kl():
+    t, s = np.random.default_rng(0).normal(size=(2, 9, 5)) * 3
+    p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in (t, s))
+    expected = (p * np.log(p / q)).sum(-1).mean()
+    assert metrics.divergence(t, s) == pytest.approx(expected, rel=1e-5)
+    assert metrics.divergence(t, t + 1) == pytest.approx(0, abs=1e-6)
+
+
+def test_classes_are_counted_by_how_frequent_they_are():
+    assert metrics.effective_classes([4] * 9) == 1
+    assert metrics.effective_classes(np.arange(50) % 10) == pytest.approx(10)
+    p = np.array([0.9, 0.1])
+    found = metrics.effective_classes([0] * 9 + [7])
+    assert found == pytest.approx(np.exp(-(p * np.log(p)).sum()), abs=1e-5)
+
+
+def test_penultimate_features_of_a_subclassed_and_of_a_headless_network():
+    teacher, images = tiny_teacher(activation="softmax"), some_images(5)
+    features = metrics.penultimate_features(teacher, images, NORMALISED)
+
+    class Wrapped(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = teacher
+
+        def call(self, x, training=False):
+            return self.inner(x, training=training)
+
+    found = metrics.penultimate_features(Wrapped(), images, NORMALISED)
+    np.testing.assert_allclose(found, features, rtol=1e-5)
+    pooled = keras.layers.GlobalAveragePooling2D()(
+        keras.layers.Conv2D(3, 3)(teacher.inputs[0])
+    )
+    headless = keras.Model(teacher.inputs, pooled)
+    np.testing.assert_allclose(
+        metrics.penultimate_features(headless, images, NORMALISED),
+        headless(z_of(images)),
+        rtol=1e-5,
+    )

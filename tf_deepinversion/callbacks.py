@@ -1,5 +1,6 @@
 """Keras callbacks: they watch an inversion, and feed a student from one."""
 
+import json
 import pathlib
 import time
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 
 from tf_deepinversion import metrics
+from tf_deepinversion.checkpoint import write_atomically
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.pictures import grid
@@ -90,11 +92,47 @@ class Verifier(keras.callbacks.Callback):
             )
 
 
+class Stopwatch(keras.callbacks.Callback):
+    """Seconds of a run and of its training alone, interruptions left out.
+
+    Args:
+        path: Path of a file in which they are kept after each epoch and from
+            which they are counted on; None for none.
+        begin: Float, of `time.monotonic`, when the run began; None: now.
+
+    Attributes:
+        total: Float, from `begin` to the end of the last epoch.
+        training: Float, within epochs. As the first of the callbacks it
+            counts what later ones do as each epoch begins, as the last not.
+    """
+
+    def __init__(self, path=None, begin=None):
+        super().__init__()
+        self.path = path and pathlib.Path(path)
+        self.total = self.training = 0.0
+        if self.path and self.path.exists():
+            self.total, self.training = json.loads(self.path.read_text())
+        begin = time.monotonic() if begin is None else begin
+        self._begin = begin - self.total
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.monotonic()
+        self.total = now - self._begin
+        self.training += now - self._epoch
+        if self.path:
+            content = json.dumps([self.total, self.training]).encode()
+            write_atomically(self.path, lambda file: file.write(content))
+
+
 class RefreshPool(keras.callbacks.Callback):
     """Adds synthesised images to a pool before each epoch of a student.
 
     Made for `Distillation.fit(pool.dataset(...), steps_per_epoch=N)`: every N
-    steps there are new images, made with the student as it then is.
+    steps there are new images, made with the student as it then is. `logs`
+    get the terms of their synthesis at its last step, `synthesis_{term}`.
 
     Args:
         pool: A `Pool`.
@@ -140,6 +178,7 @@ class RefreshPool(keras.callbacks.Callback):
         self.first_steps, self.draws = first_steps or steps, draws
         self.seconds = 0.0
         self.next_batch = 0
+        self._terms = {}
 
     def batches_before(self, epoch) -> int:
         """How many batches the first `epoch` epochs have asked for."""
@@ -150,12 +189,17 @@ class RefreshPool(keras.callbacks.Callback):
         labels = balanced_labels(self.synthesizer.classes, self.images)
         while self.next_batch < self.batches_before(epoch + 1):
             batch = self.next_batch
-            self.synthesizer.fit(
+            history = self.synthesizer.fit(
                 labels,
                 self.first_steps if batch == 0 else self.steps,
                 batch=batch,
                 verbose=0,
             )
+            terms = history.history if history else {}
+            self._terms = {
+                f"synthesis_{name}": values[-1]
+                for name, values in terms.items()
+            }
             # Made again after an interruption, a batch may be there already.
             if batch == self.pool.batches:
                 self.pool.add(
@@ -163,6 +207,9 @@ class RefreshPool(keras.callbacks.Callback):
                 )
             self.next_batch += 1
         self.seconds += time.monotonic() - begin
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update(self._terms)
 
 
 def made(synthesizer, labels, batch, draws):

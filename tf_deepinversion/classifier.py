@@ -191,6 +191,18 @@ class Classifier:
         logits, records, _ = self._read(inputs, training)
         return logits, records
 
+    def penultimate(self, inputs):
+        """What feeds the dense head; the logits, where the head is not dense.
+
+        Args:
+            inputs: Tensor `(batch, *image_shape)`, as the model is fed.
+
+        Returns:
+            A tensor `(batch, features)` in float32 or float64.
+        """
+        logits, _, head = self._read(inputs)
+        return logits if head is None else _at_least_float32(head.inputs)
+
     def with_dropout(self, inputs, mask):
         """As a call, and the logits that are left of a part of the features.
 

@@ -155,6 +155,27 @@ class Distillation(keras.Model):
         preprocessing = self.student_preprocessing
         return _logits(self._student, preprocessing, pixels, training)
 
+    def answers(self, images, batch_size=250):
+        """What both networks say of images, in inference mode.
+
+        Args:
+            images: uint8 array `(n, height, width, channels)`.
+            batch_size: Int, how many are read at once.
+
+        Returns:
+            A pair of arrays `(n, classes)`: the teacher's logits and the
+            student's.
+        """
+        pieces = [
+            tf.cast(images[start : start + batch_size], "float32")
+            for start in range(0, len(images), batch_size)
+        ]
+        teacher = [
+            _logits(self._teacher, self.preprocessing, x) for x in pieces
+        ]
+        student = [self(x) for x in pieces]
+        return tf.concat(teacher, 0).numpy(), tf.concat(student, 0).numpy()
+
     def train_step(self, data):
         images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         step = tf.cast(self.optimizer.iterations, "int32")

@@ -1,11 +1,11 @@
 """How good synthesised images are, measured on the pixels as they are saved."""
 
-import keras
 import numpy as np
 from keras import ops
 
 from tf_deepinversion import feature_statistics
 from tf_deepinversion.classifier import Classifier
+from tf_deepinversion.losses import kullback_leibler
 from tf_deepinversion.preprocessing import Preprocessing
 
 
@@ -91,13 +91,89 @@ def feature_distance(model, images, preprocessing=None) -> float:
     )
 
 
+def divergence(teacher_logits, student_logits) -> float:
+    """The mean KL(p_T || p_S) of images, at temperature 1, in nats.
+
+    Args:
+        teacher_logits: Float array `(n, classes)`.
+        student_logits: Float array `(n, classes)`.
+    """
+    log_p, log_q = (
+        ops.log_softmax(ops.convert_to_tensor(x), axis=-1)
+        for x in (teacher_logits, student_logits)
+    )
+    return float(ops.mean(kullback_leibler(log_p, log_q)))
+
+
+def confusion(labels, predictions, classes) -> np.ndarray:
+    """How many images of each class are taken for each class.
+
+    Args:
+        labels: Int array `(n,)` in [0, classes), what images show.
+        predictions: Int array `(n,)` in [0, classes), what is said of them.
+        classes: Int.
+
+    Returns:
+        An int array `(classes, classes)`: a row for each label.
+
+    Raises:
+        ValueError: if a label or a prediction is out of range, or there are
+            not as many of both.
+
+    >>> confusion([0, 0, 1], [0, 1, 1], 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if labels.shape != predictions.shape:
+        raise ValueError(
+            "Expected as many predictions as labels. Received: "
+            f"{labels.shape} labels and {predictions.shape} predictions"
+        )
+    for name, values in (("labels", labels), ("predictions", predictions)):
+        if values.size and not 0 <= values.min() <= values.max() < classes:
+            raise ValueError(
+                f"`{name}` must lie in [0, {classes}). Received: from "
+                f"{values.min()} to {values.max()}"
+            )
+    places = labels.astype(int) * classes + predictions.astype(int)
+    counts = np.bincount(places, minlength=classes**2)
+    return counts.reshape(classes, classes)
+
+
+def effective_classes(predictions) -> float:
+    """How many classes there are, counted by how frequent they are.
+
+    The exponential of the entropy of their frequencies: k classes equally
+    frequent are k, and a rare one more adds little.
+
+    Args:
+        predictions: Int array `(n,)`, n at least 1, not negative.
+
+    >>> effective_classes([3, 3, 5, 5])
+    2.0
+    """
+    counts = np.bincount(np.asarray(predictions))
+    shares = counts[counts > 0] / counts.sum()
+    return round(float(np.exp(-np.sum(shares * np.log(shares)))), 6)
+
+
 def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
-    """What the last layer of a functional model is fed, `(n, features)`."""
+    """What the last layer of a network is fed, `(n, features)`.
+
+    Args:
+        model: A `keras.Model` classifier; of one whose head is not dense the
+            logits are taken.
+        images: uint8 array `(n, height, width, channels)`.
+        preprocessing: The network's `Preprocessing`; None if known by name.
+    """
     preprocessing = preprocessing or Preprocessing.of(model)
-    features = keras.Model(model.inputs, model.layers[-1].input)
-    z = ops.convert_to_tensor(preprocessing.normalise(images))
-    fed = ops.convert_to_numpy(preprocessing.teacher_input(z))
-    return features.predict(fed, batch_size=250, verbose=0)
+    classifier, found = Classifier(model, images.shape[1:]), []
+    with classifier.open():
+        for start in range(0, len(images), 250):
+            z = preprocessing.normalise(images[start : start + 250])
+            fed = preprocessing.teacher_input(ops.convert_to_tensor(z))
+            found.append(ops.convert_to_numpy(classifier.penultimate(fed)))
+    return np.concatenate(found)
 
 
 def within_class_spread(features, labels) -> float:
