@@ -12,6 +12,16 @@ images, on noise, or on the images of another method:
     python examples/distill.py --method=real --rounds=800 \
         --idx_dir=/usr/share/datasets/fashion-mnist
 
+A network of your own for CIFAR-10 (`examples/train_teacher.py` makes one), by
+the paper's recipe or by a generator with the field's numbers; both are hours of
+a GPU, and we have not run them:
+
+    python examples/distill.py --recipe=cifar10_paper --method=adi \
+        --teacher=teacher.keras --tfds_dir=$HOME/tensorflow_datasets
+    python examples/distill.py --recipe=cifar10_fast --teacher=teacher.keras \
+        --tfds_dir=$HOME/tensorflow_datasets
+
+A recipe says what the flags do not: see `distillation_recipes.DISTILLATIONS`.
 Methods: `fast`, a generator that competes with the student; `deepinversion`,
 pixels; `adi`, pixels that compete with the student; `noise`; `real`. The same
 command started again goes on where it was stopped. In the output folder:
@@ -33,33 +43,60 @@ from absl import app
 from absl import flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string(
-    "teacher", "fashion_mnist_resnet20", "A shipped network or a .keras file."
-)
-flags.DEFINE_string("student", "ResNet20", "A name in models, or a .keras.")
-flags.DEFINE_integer("student_width", 8, "Channels of its first stage.")
 flags.DEFINE_enum(
-    "method", "fast", ["fast", "deepinversion", "adi", "noise", "real"], ""
+    "recipe",
+    "fashion_mnist",
+    ["fashion_mnist", "cifar10_paper", "cifar10_fast", "cifar100_fast"],
+    "Where the flags below say nothing.",
 )
-flags.DEFINE_integer("rounds", 800, "Each adds images and trains.")
+flags.DEFINE_string("teacher", None, "A shipped network or a .keras file.")
+flags.DEFINE_string("student", "ResNet20", "A name in models, or a .keras.")
+flags.DEFINE_integer("student_width", None, "Channels of its first stage.")
+flags.DEFINE_enum(
+    "method", None, ["fast", "deepinversion", "adi", "noise", "real"], ""
+)
+flags.DEFINE_integer("rounds", None, "Each adds images and trains.")
 flags.DEFINE_float(
     "minutes", None, "In place of --rounds: as many as fit, by a trial."
 )
-flags.DEFINE_integer("steps_per_round", 40, "Of the student.")
-flags.DEFINE_integer("batch_size", 128, "Of the student.")
-flags.DEFINE_float("learning_rate", 0.1, "Of the student, the peak.")
-flags.DEFINE_float("temperature", 4.0, "Of the distillation.")
-flags.DEFINE_integer("images_per_round", 128, "The synthesizer's batch.")
-flags.DEFINE_integer("synthesis_steps", 10, "A round; pixels need hundreds.")
-flags.DEFINE_integer("first_steps", 100, "Of the generator, in round one.")
+flags.DEFINE_integer("steps_per_round", None, "Of the student.")
+flags.DEFINE_integer("batch_size", None, "Of the student.")
+flags.DEFINE_float("learning_rate", None, "Of the student, the peak.")
+flags.DEFINE_float("temperature", None, "Of the distillation.")
+flags.DEFINE_integer("images_per_round", None, "The synthesizer's batch.")
+flags.DEFINE_integer("synthesis_steps", None, "A round; pixels need hundreds.")
+flags.DEFINE_integer("first_steps", None, "Of the synthesizer, in round one.")
 flags.DEFINE_integer(
-    "draws", 10, "Batches that the generator draws after each round's steps."
+    "draws", None, "Batches that the generator draws after each round's steps."
 )
-flags.DEFINE_integer("capacity", 50_000, "Images in the pool.")
+flags.DEFINE_integer("capacity", None, "Images in the pool.")
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
 flags.DEFINE_string("idx_dir", None, "Real images: for --method=real, test.")
-flags.DEFINE_string("output", None, "Folder; by default output/distill_METHOD.")
+flags.DEFINE_string("tfds_dir", None, "The data folder of TFDS, likewise.")
+flags.DEFINE_string(
+    "output",
+    None,
+    "Folder; by default output/distill_METHOD, or output/RECIPE_METHOD.",
+)
+
+
+def follow(recipe):
+    """Fills in from a recipe the flags that were not given."""
+    for name, value in recipe.items():
+        if name in FLAGS and FLAGS[name].value is None:
+            FLAGS[name].value = value
+    if FLAGS.method is None:
+        FLAGS.method = next(iter(recipe["methods"]))
+    if FLAGS.method not in (*recipe["methods"], "noise", "real"):
+        raise app.UsageError(
+            f"--recipe={FLAGS.recipe} has no --method={FLAGS.method}, but "
+            f"{', '.join(recipe['methods'])}, noise and real."
+        )
+    if FLAGS.teacher is None:
+        raise app.UsageError(f"--recipe={FLAGS.recipe} needs --teacher.")
+    if FLAGS.method == "real" and not (FLAGS.idx_dir or FLAGS.tfds_dir):
+        raise app.UsageError("--method=real needs --idx_dir or --tfds_dir.")
 
 
 def make_student(teacher, preprocessing):
@@ -83,19 +120,27 @@ def make_student(teacher, preprocessing):
 def make_synthesizer(teacher, student, preprocessing):
     import tf_deepinversion as di
     from tf_deepinversion.baselines import GivenImages
-    from tf_deepinversion.datasets import load_idx
-    from tf_deepinversion.distill import live_synthesizer
+    from tf_deepinversion.datasets import load_split
+    from tf_deepinversion.distillation_recipes import DISTILLATIONS
 
-    if FLAGS.method == "fast":
-        return live_synthesizer(teacher, student, preprocessing, FLAGS.seed)
-    if FLAGS.method in ("adi", "deepinversion"):
-        competitor = student if FLAGS.method == "adi" else None
-        return di.DeepInversion(
-            teacher, preprocessing, student=competitor, seed=FLAGS.seed
+    recipe = DISTILLATIONS[FLAGS.recipe]
+    if FLAGS.method in recipe["methods"]:
+        maker = di.FastInversion if FLAGS.method == "fast" else di.DeepInversion
+        return maker(
+            teacher,
+            preprocessing,
+            student=None if FLAGS.method == "deepinversion" else student,
+            recipe=recipe["methods"][FLAGS.method],
+            seed=FLAGS.seed,
         )
     real = None
     if FLAGS.method == "real":
-        real = load_idx(FLAGS.idx_dir, "train")
+        real = load_split(
+            recipe["dataset"],
+            "train",
+            idx_dir=FLAGS.idx_dir,
+            tfds_dir=FLAGS.tfds_dir,
+        )
     return GivenImages(
         teacher.input_shape[1:], teacher.output_shape[-1], real, FLAGS.seed
     )
@@ -106,9 +151,13 @@ def run(teacher, rounds, folder, callbacks=()):
     from tf_deepinversion import Preprocessing
     from tf_deepinversion.distill import default_optimizer
     from tf_deepinversion.distill import distill
+    from tf_deepinversion.distillation import strong_transforms
+    from tf_deepinversion.distillation_recipes import DISTILLATIONS
+    from tf_deepinversion.recipes import make_transforms
 
     preprocessing = Preprocessing.of(teacher)
     student = make_student(teacher, preprocessing)
+    transforms = DISTILLATIONS[FLAGS.recipe]["transforms"]
     drawing = FLAGS.method == "fast"
     given = FLAGS.method in ("noise", "real")
     return distill(
@@ -120,7 +169,8 @@ def run(teacher, rounds, folder, callbacks=()):
         batch_size=FLAGS.batch_size,
         refresh={
             # As many as the generator would draw, where they cost nothing.
-            "images": FLAGS.images_per_round * (FLAGS.draws if given else 1),
+            "images": FLAGS.images_per_round
+            * (max(1, FLAGS.draws) if given else 1),
             "steps": FLAGS.synthesis_steps,
             "first_steps": FLAGS.first_steps,
             "draws": FLAGS.draws if drawing else 0,
@@ -135,6 +185,9 @@ def run(teacher, rounds, folder, callbacks=()):
         verbose=2,
         preprocessing=preprocessing,
         temperature=FLAGS.temperature,
+        transforms=strong_transforms()
+        if transforms is None
+        else make_transforms({"transforms": transforms}),
     )
 
 
@@ -169,6 +222,7 @@ def main(_):
     from tf_deepinversion.checkpoint import write_atomically
     from tf_deepinversion.datasets import FASHION_MNIST_CLASSES
     from tf_deepinversion.datasets import load_test_data
+    from tf_deepinversion.distillation_recipes import DISTILLATIONS
     from tf_deepinversion.export import Served
     from tf_deepinversion.export import export
     from tf_deepinversion.models.pretrained import load_network
@@ -176,11 +230,12 @@ def main(_):
     from tf_deepinversion.pictures import save_png
     from tf_deepinversion.student_report import report_student
 
-    if FLAGS.method == "real" and not FLAGS.idx_dir:
-        raise app.UsageError("--method=real needs --idx_dir.")
+    recipe = DISTILLATIONS[FLAGS.recipe]
+    follow(recipe)
     begin = time.monotonic()
     teacher = load_network(FLAGS.teacher)
-    output = pathlib.Path(FLAGS.output or f"output/distill_{FLAGS.method}")
+    stem = FLAGS.recipe.replace("fashion_mnist", "distill")
+    output = pathlib.Path(FLAGS.output or f"output/{stem}_{FLAGS.method}")
     output.mkdir(parents=True, exist_ok=True)
     rounds = FLAGS.rounds
     if FLAGS.minutes:
@@ -197,6 +252,7 @@ def main(_):
     shown = pool.images[-1000:]
     served = Served(output / "saved_model")(shown)
     figures = {
+        "recipe": FLAGS.recipe,
         "method": FLAGS.method,
         "agreement_on_pool": history["agreement"][-1],
         "rounds": rounds,
@@ -220,7 +276,13 @@ def main(_):
         model,
         history,
         pool,
-        real=load_test_data(shape, FLAGS.test_data, FLAGS.idx_dir),
+        real=load_test_data(
+            shape,
+            FLAGS.test_data,
+            FLAGS.idx_dir,
+            FLAGS.tfds_dir,
+            recipe["dataset"],
+        ),
         names=FASHION_MNIST_CLASSES if garments else None,
         figures=figures,
     )

@@ -226,3 +226,20 @@ def test_test_data_of_a_file_or_those_that_ship(tmp_path):
     shipped = datasets.load_test_data((28, 28, 1))
     np.testing.assert_array_equal(shipped[0], datasets.load_test_images()[0])
     assert datasets.load_test_data((4, 4, 1)) is None
+
+
+def test_test_data_of_tfds(monkeypatch):
+    given = np.ones((2, 4, 4, 3), "uint8"), np.array([3, 1], "int64")
+
+    def load(name, *, split, data_dir, **_):
+        assert (name, split, data_dir) == ("cifar10", "test", "/data")
+        return given
+
+    fake = types.SimpleNamespace(load=load, as_numpy=lambda pair: pair)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", fake)
+    source = {"tfds_dir": "/data", "name": "cifar10"}
+    images, labels = datasets.load_test_data((4, 4, 3), **source)
+    np.testing.assert_array_equal(images, given[0])
+    np.testing.assert_array_equal(labels, given[1])
+    with pytest.raises(ValueError, match="shape .28, 28, 1.. Received: .4, 4"):
+        datasets.load_test_data((28, 28, 1), **source)

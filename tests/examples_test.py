@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
 from datasets_test import write_split
 
 from tf_deepinversion.datasets import load_test_images
@@ -67,6 +69,73 @@ def test_distill_exports_a_student_that_takes_uint8_pixels(tmp_path):
         rtol=1e-4,
         atol=1e-4,
     )
+
+
+@pytest.fixture
+def distill(monkeypatch, capsys):
+    """Runs examples/distill.py in this process: its status and output."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["distill.py", *arguments])
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / "examples/distill.py"), None, "__main__")
+        return end.value.code, capsys.readouterr()
+
+    yield run
+    for name in list(flags.FLAGS):
+        if flags.FLAGS.find_module_defining_flag(name) == "distill.py":
+            delattr(flags.FLAGS, name)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "method", "classes"),
+    [("cifar10_paper", "adi", 10), ("cifar100_fast", "fast", 100)],
+)
+def test_recipes_for_32x32x3(tmp_path, distill, recipe, method, classes):
+    keras.utils.set_random_seed(0)
+    teacher = VGG11BN((32, 32, 3), classes, width=1, mean=120, std=60)
+    teacher.save(tmp_path / "teacher.keras")
+    random = np.random.default_rng(0)
+    real = random.integers(0, 256, (30, 32, 32, 3), "uint8")
+    labels = random.integers(0, classes, 30)
+    np.savez(tmp_path / "test.npz", images=real, labels=labels)
+    code, printed = distill(
+        f"--recipe={recipe}",
+        f"--teacher={tmp_path / 'teacher.keras'}",
+        "--student=VGG11BN",
+        "--student_width=1",
+        "--rounds=1",
+        "--steps_per_round=1",
+        "--images_per_round=6",
+        "--synthesis_steps=1",
+        "--first_steps=1",
+        f"--test_data={tmp_path / 'test.npz'}",
+        f"--output={tmp_path}",
+    )
+    figures = json.loads(printed.out.splitlines()[-1])
+    assert not code and figures["method"] == method
+    assert figures["images"] == 6 and figures["test_images"] == 30
+    student = keras.models.load_model(tmp_path / "student.keras")
+    assert student.output_shape == (None, classes)
+    assert figures["student_test_accuracy"] == pytest.approx(
+        accuracy(student, real, labels)
+    )
+    page = (tmp_path / "report.html").read_text()
+    # The matrix of a hundred classes is a picture beside that of the images.
+    assert page.count("data:image/png;base64,") == 1 + (classes == 100)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe=cifar10_fast"], "needs --teacher"),
+        (["--recipe=cifar10_paper", "--method=fast"], "but adi, deepinv"),
+        (["--method=real"], "needs --idx_dir or --tfds_dir"),
+    ],
+)
+def test_what_does_not_fit_a_recipe(distill, arguments, message):
+    code, printed = distill(*arguments)
+    assert code == 1 and message in printed.err
 
 
 def test_quantize_scores_the_files_it_writes(tmp_path):

@@ -13,6 +13,7 @@ from tiny import CLASSES
 from tiny import SHAPE
 from tiny import tiny_teacher
 
+from tf_deepinversion import RECIPES
 from tf_deepinversion import DeepInversion
 from tf_deepinversion import FastInversion
 from tf_deepinversion.models.generator import Generator
@@ -276,3 +277,16 @@ def test_learnt_latents_cannot_be_drawn_anew():
         model.draw(LABELS)
     with pytest.raises(ValueError, match="labels from 0 to 99"):
         live().draw([0, 99])
+
+
+def test_rates_are_the_recipe_s_unless_given():
+    recipe = RECIPES["cifar10_fast"]
+    made = FastInversion(tiny_teacher(), NORMALISED, recipe=recipe)
+    rates = made._identity()[0]
+    assert {k: rates[k] for k in recipe["latents"]} == recipe["latents"]
+    given = FastInversion(
+        tiny_teacher(), NORMALISED, recipe=recipe, latent_rate=3.0
+    )
+    assert given._identity()[0]["latent_rate"] == 3.0
+    plain = FastInversion(tiny_teacher(), NORMALISED)._identity()[0]
+    assert plain["latent_rate"] == plain["meta_rate"] == 1.0

@@ -57,6 +57,7 @@ LAYERS = {
         "demo",
         "distill",
         "distillation",
+        "distillation_recipes",
         "export",
         "incremental",
         "page",

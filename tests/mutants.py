@@ -84,6 +84,7 @@ MUTANTS = [
     ("student_report.py", "metrics.within_class_spread(features, said)", "metrics.within_class_spread(features, 0 * said)", "student_report"),
     ("student_report.py", "rows[\"real images\"][\"answers\"], len(names)", "real[1], len(names)", "student_report"),
     ("callbacks.py", "self._begin = begin - self.total", "self._begin = begin", "callbacks"),
+    ("fast_inversion.py", "latents.get(\"latent_rate\", 1.0)", "1.0", "fast_inversion"),
     ("baselines.py", "(np.arange(n) + batch * n)", "(np.arange(n) + batch)", "baselines"),
     ("image_metrics.py", "return ops.exp(self.negative_entropy / self.images - marginal)", "return ops.exp(self.negative_entropy / self.images + marginal)", "image_metrics"),
     ("image_metrics.py", "/ (count - 1)", "/ count", "image_metrics"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tf_deepinversion import recipes
+from tf_deepinversion.distillation_recipes import DISTILLATIONS
 
 
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES))
@@ -56,3 +57,33 @@ def test_a_stage_shorter_than_its_warm_up_is_all_warm_up():
     stage = recipes.find("imagenet_20k")["stages"][0]
     rate = recipes.make_optimizer(stage, 10)._learning_rate
     assert [round(float(rate(s)), 3) for s in (0, 4, 8)] == [0, 0.1, 0.2]
+
+
+@pytest.mark.parametrize("name", sorted(DISTILLATIONS))
+def test_a_distillation_is_plain_and_fits_its_recipes(name):
+    plan = DISTILLATIONS[name]
+    assert plan.keys() == DISTILLATIONS["fashion_mnist"].keys()
+    assert json.loads(json.dumps(plan)).keys() == plan.keys()
+    for method, recipe in plan["methods"].items():
+        recipe = recipes.find(recipe)
+        assert (recipe.get("moves") == "generator") == (method == "fast")
+        # What is drawn needs latents that are not learnt.
+        if method == "fast" and plan["draws"]:
+            assert recipe["latents"]["latent_scale"] == 0
+    recipes.make_transforms({"transforms": plan["transforms"] or []})
+
+
+def test_the_papers_distillation():
+    plan = DISTILLATIONS["cifar10_paper"]
+    assert (plan["images_per_round"], plan["synthesis_steps"]) == (256, 2000)
+    assert (plan["steps_per_round"], plan["temperature"]) == (50, 3)
+    assert plan["rounds"] * plan["images_per_round"] == plan["capacity"]
+
+
+def test_the_published_rates_of_the_fast_generator():
+    (stage,) = recipes.find("cifar10_fast")["stages"]
+    adam = recipes.make_optimizer(stage, stage["steps"])
+    assert float(adam.learning_rate) == pytest.approx(2e-3)
+    assert (adam.beta_1, adam.beta_2) == (0.5, 0.999)
+    latents = recipes.find("cifar10_fast")["latents"]
+    assert latents["latent_rate"] * 2e-3 == pytest.approx(0.01)

@@ -233,21 +233,33 @@ def augmented_epoch(
     )
 
 
-def load_test_data(shape, npz=None, idx_dir=None):
+def load_test_data(shape, npz=None, idx_dir=None, tfds_dir=None, name=None):
     """Real test images for the examples, where there are any.
 
     Args:
         shape: Tuple, that of one image.
         npz: Path of a file with `images` and `labels`, or None.
         idx_dir: Folder for `load_idx`, or None.
+        tfds_dir: TFDS's data folder, or None.
+        name: String, the data set in it, as for `load_split`.
 
     Returns:
         A pair, images and labels: of the first that is given; else those that
         ship, if `shape` is theirs; else None.
+
+    Raises:
+        ValueError: if images that were given are of another shape.
     """
     if npz:
         with np.load(npz) as data:
-            return data["images"], data["labels"]
-    if idx_dir:
-        return load_idx(idx_dir, "test")
-    return load_test_images() if tuple(shape) == (28, 28, 1) else None
+            found = data["images"], data["labels"]
+    elif idx_dir or tfds_dir:
+        found = load_split(name, "test", idx_dir=idx_dir, tfds_dir=tfds_dir)
+    else:
+        return load_test_images() if tuple(shape) == (28, 28, 1) else None
+    if found[0].shape[1:] != tuple(shape):
+        raise ValueError(
+            f"Expected test images of the teacher's shape {tuple(shape)}. "
+            f"Received: {found[0].shape[1:]}"
+        )
+    return found

@@ -32,9 +32,10 @@ class FastInversion(DeepInversion):
             must draw good images all around them, and no collages learnt by
             heart.
         latent_rate: Float, positive, how much faster than the generator's
-            weights the latents are learnt.
+            weights the latents are learnt. None: the recipe's, or else 1.
         meta_rate: Float in (0, 1], how far the generator goes from what it was
-            before a batch to what it is after it.
+            before a batch to what it is after it. None: the recipe's, or else
+            1.
 
     Raises:
         ValueError: as `DeepInversion`, and if the generator does not fit.
@@ -64,8 +65,8 @@ class FastInversion(DeepInversion):
         generator=None,
         latent_scale=None,
         latent_noise=None,
-        latent_rate=1.0,
-        meta_rate=1.0,
+        latent_rate=None,
+        meta_rate=None,
         recipe="generator",
         seed=0,
         **kwargs,
@@ -85,6 +86,10 @@ class FastInversion(DeepInversion):
             latent_scale = latents.get("latent_scale", 0.5)
         if latent_noise is None:
             latent_noise = latents.get("latent_noise", 0.3)
+        if latent_rate is None:
+            latent_rate = latents.get("latent_rate", 1.0)
+        if meta_rate is None:
+            meta_rate = latents.get("meta_rate", 1.0)
         if not 0 <= latent_scale < float("inf"):
             raise ValueError(
                 "`latent_scale` must be 0 or more. "

@@ -1,0 +1,91 @@
+"""Whole distillations as plain data, for `examples/distill.py`.
+
+Each is a dictionary of
+
+- `source`: where its numbers come from;
+- `dataset`: the name in TFDS of the data that such teachers were trained on;
+- `teacher`: one that ships, or None;
+- `methods`: the recipe in `recipes.RECIPES` by method, the default one first;
+- `student_width`, `rounds`, `steps_per_round`, `batch_size`, `learning_rate`
+  and `temperature`, of the student;
+- `transforms` of what the student sees, as in `recipes`; None for
+  `strong_transforms`;
+- `images_per_round`, `synthesis_steps`, `first_steps`, `draws` and `capacity`,
+  see `RefreshPool` and `Pool`.
+"""
+
+_CROPS = [("Shift", {"pixels": 4}), ("HorizontalFlip", {})]
+# 200 rounds; the 20 in which theirs trains the generator alone are here the
+# steps of the first round.
+_FAST = {
+    "source": "ours, after arXiv:2112.06253: its numbers, our generator",
+    "teacher": None,
+    "student_width": 16,
+    "rounds": 200,
+    "steps_per_round": 400,
+    "batch_size": 256,
+    "learning_rate": 0.2,
+    "temperature": 20.0,
+    "transforms": _CROPS,
+    "images_per_round": 256,
+    "synthesis_steps": 10,
+    "first_steps": 200,
+    "draws": 0,
+    "capacity": 51_200,
+}
+
+DISTILLATIONS = {
+    # Ours: docs/distillation.md says how it was found.
+    "fashion_mnist": {
+        "source": "ours",
+        "dataset": "fashion_mnist",
+        "teacher": "fashion_mnist_resnet20",
+        "methods": {
+            "fast": "distillation",
+            "deepinversion": "ours",
+            "adi": "ours",
+        },
+        "student_width": 8,
+        "rounds": 800,
+        "steps_per_round": 40,
+        "batch_size": 128,
+        "learning_rate": 0.1,
+        "temperature": 4.0,
+        "transforms": None,
+        "images_per_round": 128,
+        "synthesis_steps": 10,
+        "first_steps": 100,
+        "draws": 10,
+        "capacity": 50_000,
+    },
+    # The paper's images, temperature, and 50 steps for each batch of them. The
+    # student's batch, rate and transforms are ours.
+    "cifar10_paper": {
+        "source": "arXiv:1912.08795; the student's rate, batch, crops: ours",
+        "dataset": "cifar10",
+        "teacher": None,
+        "methods": {"adi": "cifar10_paper", "deepinversion": "cifar10_paper"},
+        "student_width": 16,
+        "rounds": 1000,
+        "steps_per_round": 50,
+        "batch_size": 128,
+        "learning_rate": 0.1,
+        "temperature": 3.0,
+        "transforms": _CROPS,
+        "images_per_round": 256,
+        "synthesis_steps": 2000,
+        "first_steps": 2000,
+        "draws": 0,
+        "capacity": 256_000,
+    },
+    "cifar10_fast": {
+        **_FAST,
+        "dataset": "cifar10",
+        "methods": {"fast": "cifar10_fast"},
+    },
+    "cifar100_fast": {
+        **_FAST,
+        "dataset": "cifar100",
+        "methods": {"fast": "cifar100_fast"},
+    },
+}
