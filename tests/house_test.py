@@ -67,6 +67,7 @@ LAYERS = {
         "report",
         "student_report",
         "synthesis",
+        "trained",
     },
     "public names": {"__init__"},
 }

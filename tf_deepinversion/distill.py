@@ -15,6 +15,7 @@ from tf_deepinversion.distillation import Distillation
 from tf_deepinversion.distillation import strong_transforms
 from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.pool import Pool
+from tf_deepinversion.trained import warn_if_trained
 
 # How a generator that learns beside the student is used: each round it makes
 # some steps and then draws as many batches as it made steps.
@@ -123,7 +124,9 @@ def distill(
 
     Args:
         teacher: A `keras.Model` classifier.
-        student: A `keras.Model` with the same classes, of any architecture.
+        student: A `keras.Model` with the same classes, of any architecture,
+            as it was made: of one that agrees with its teacher already there
+            is a `UserWarning`.
         synthesizer: A `DeepInversion` or `FastInversion` of the teacher; None
             for a `FastInversion` by the recipe `distillation`, which competes
             with the student.
@@ -167,6 +170,7 @@ def distill(
         refresh = LIVE if refresh is None else refresh
     kwargs.setdefault("transforms", strong_transforms())
     model = Distillation(teacher, student, seed=seed, **kwargs)
+    warn_if_trained(model)  # before a state is loaded into it
     if optimizer is None:
         optimizer = default_optimizer(rounds * steps_per_round)
     optimizer.build(student.trainable_variables)

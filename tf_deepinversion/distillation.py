@@ -143,6 +143,11 @@ class Distillation(keras.Model):
         return self._teacher.model
 
     @property
+    def image_shape(self) -> tuple:
+        """(height, width, channels) of the images, as the teacher has them."""
+        return self._teacher.image_shape
+
+    @property
     def metrics(self):
         return [self._loss, self._agreement, self._accuracy]
 

@@ -1,0 +1,135 @@
+"""Whether a student was trained already, by its teacher's answers or like."""
+
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# What Keras starts these variables from, whatever the seed.
+INITIAL = {
+    "bias": 0.0,
+    "beta": 0.0,
+    "moving_mean": 0.0,
+    "gamma": 1.0,
+    "moving_variance": 1.0,
+}
+
+
+def is_untouched(model) -> bool:
+    """Whether no step of training has moved what Keras starts from constants.
+
+    Args:
+        model: A built `keras.Model`.
+
+    Returns:
+        True if all biases are 0 and all BatchNormalization layers as at first;
+        False if one is not, or there is none to tell by.
+    """
+    found = [
+        bool(np.all(keras.ops.convert_to_numpy(v) == INITIAL[v.name]))
+        for v in model.variables
+        if v.name in INITIAL
+    ]
+    return bool(found) and all(found)
+
+
+def smooth_images(shape, count=128, seed=0) -> np.ndarray:
+    """Random clouds, of which networks say more than of noise.
+
+    Args:
+        shape: Tuple `(height, width, channels)`.
+        count: Int.
+        seed: Int.
+
+    Returns:
+        uint8 array `(count, height, width, channels)`.
+    """
+    random = np.random.default_rng(seed)
+    total = np.zeros((count, *shape), "float32")
+    for size in (2, 4, 7, 14):
+        coarse = random.normal(size=(count, size, size, shape[-1]))
+        fine = tf.image.resize(coarse, shape[:2], method="bicubic")
+        total += fine.numpy() / np.sqrt(size)
+    total -= total.mean((1, 2, 3), keepdims=True)
+    total /= total.std((1, 2, 3), keepdims=True) + 1e-6
+    level = random.uniform(60, 200, (count, 1, 1, 1))
+    contrast = random.uniform(20, 90, (count, 1, 1, 1))
+    return (level + contrast * total).clip(0, 255).astype("uint8")
+
+
+def likeness(teacher_logits, student_logits) -> tuple[float, float]:
+    """How far two networks agree on which class is which, above chance.
+
+    The classes of a head that has not been trained are interchangeable: any
+    other order of them was as likely. Let C be the covariances of the
+    teacher's logits with the student's, each class scaled to unit variance,
+    less the means of rows and columns. Over all orders of the student's
+    classes its trace has the mean 0 and the variance ||C||^2 / (classes - 1),
+    so that
+
+        z = tr(C) sqrt(classes - 1) / ||C||
+
+    is about N(0, 1) by chance, and at most classes - 1.
+
+    Args:
+        teacher_logits: Float array `(n, classes)`, of any images.
+        student_logits: Float array `(n, classes)`.
+
+    Returns:
+        A pair: z, and the correlation of the two, each image less its mean.
+    """
+    teacher, student = (
+        _standardised(np.asarray(x, "float64"))
+        for x in (teacher_logits, student_logits)
+    )
+    covariances = teacher.T @ student
+    size = np.linalg.norm(covariances)
+    lengths = np.linalg.norm(teacher) * np.linalg.norm(student)
+    if not size:
+        return 0.0, 0.0
+    trace = np.trace(covariances)
+    return trace * np.sqrt(teacher.shape[1] - 1) / size, trace / lengths
+
+
+def _standardised(logits):
+    logits = logits - logits.mean(axis=0)
+    spread = logits.std(axis=0)
+    logits = logits / np.where(spread > 0, spread, 1)
+    return logits - logits.mean(axis=1, keepdims=True)
+
+
+def agrees_already(distillation) -> bool:
+    """Whether the student agrees with its teacher far above chance.
+
+    No data is read: both are asked about random clouds, and only if the
+    student is not as Keras makes it. With five classes or more, far above
+    chance is z > 3, see `likeness`; fewer have too few orders to tell, and
+    there it is a correlation above 0.9. A student that was trained on
+    something else, say with weights of ImageNet under a new head, does not
+    agree.
+
+    Args:
+        distillation: A `Distillation`.
+    """
+    if is_untouched(distillation.student):
+        return False
+    images = smooth_images(distillation.image_shape)
+    logits = distillation.answers(images, batch_size=32)
+    z, correlation = likeness(*logits)
+    return bool(z > 3 if logits[0].shape[1] >= 5 else correlation > 0.9)
+
+
+def warn_if_trained(distillation):
+    """Warns of a student that agrees with its teacher before it is trained."""
+    if agrees_already(distillation):
+        warnings.warn(
+            "The student agrees with its teacher before its training begins, "
+            "so it seems to have been trained already; it will be trained "
+            "further. For a student of these images alone, make it anew. To "
+            "go on with an interrupted run, make it anew too, with the same "
+            "seed, and give the same `folder`. If training on is what you "
+            "want, nothing is wrong.",
+            UserWarning,
+            stacklevel=3,
+        )
