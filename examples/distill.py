@@ -26,11 +26,12 @@ Methods: `fast`, a generator that competes with the student; `deepinversion`,
 pixels; `adi`, pixels that compete with the student; `noise`; `real`. The same
 command started again goes on where it was stopped. In the output folder:
 `student.keras`; `saved_model/`, whose serving signature takes uint8 pixels;
-`pool/`, which `tfds.builder_from_directory` reads; `report.html`; `grid.png`;
-`curves.json`.
+`pool/`, and `portraits/pool/`, which `tfds.builder_from_directory` reads;
+`report.html`; `grid.png`; `curves.json`.
 
 A tiny run, to see that everything works: `--rounds=2 --steps_per_round=2
---images_per_round=20 --first_steps=5 --draws=1`.
+--images_per_round=20 --first_steps=5 --draws=1 --portraits=1
+--portrait_images=20 --portrait_steps=3`.
 """
 
 import json
@@ -70,6 +71,14 @@ flags.DEFINE_integer(
     "draws", None, "Batches that the generator draws after each round's steps."
 )
 flags.DEFINE_integer("capacity", None, "Images in the pool.")
+flags.DEFINE_integer(
+    "portraits", None, "Batches of recognisable images, for --method=fast."
+)
+flags.DEFINE_integer("portrait_images", 250, "A batch of them.")
+flags.DEFINE_integer(
+    "portrait_steps", 300, "Of their generator's first batch; others: a third."
+)
+flags.DEFINE_float("share", 0.3, "Of portraits, in each batch of the student.")
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
 flags.DEFINE_string("idx_dir", None, "Real images: for --method=real, test.")
@@ -146,7 +155,27 @@ def make_synthesizer(teacher, student, preprocessing):
     )
 
 
-def run(teacher, rounds, folder, callbacks=()):
+def make_portraits(teacher, output):
+    """Recognisable images for a student that learns by a generator's others."""
+    from tf_deepinversion import Preprocessing
+    from tf_deepinversion import synthesize
+
+    if FLAGS.method != "fast" or not FLAGS.portraits:
+        return None
+    return synthesize(
+        teacher,
+        teacher.output_shape[-1],
+        output / "portraits",
+        FLAGS.seed,
+        batches=FLAGS.portraits,
+        images=FLAGS.portrait_images,
+        first_steps=FLAGS.portrait_steps,
+        steps=max(1, FLAGS.portrait_steps // 3),
+        preprocessing=Preprocessing.of(teacher),
+    )
+
+
+def run(teacher, portraits, rounds, folder, callbacks=()):
     """Distils into a new student; see `distill` for what it returns."""
     from tf_deepinversion import Preprocessing
     from tf_deepinversion.distill import default_optimizer
@@ -176,6 +205,8 @@ def run(teacher, rounds, folder, callbacks=()):
             "draws": FLAGS.draws if drawing else 0,
         },
         capacity=FLAGS.capacity,
+        portraits=portraits,
+        share=FLAGS.share,
         optimizer=default_optimizer(
             rounds * FLAGS.steps_per_round, FLAGS.learning_rate
         ),
@@ -191,7 +222,7 @@ def run(teacher, rounds, folder, callbacks=()):
     )
 
 
-def rounds_for(minutes, teacher, folder, begin):
+def rounds_for(minutes, teacher, portraits, folder, begin):
     """How many rounds fit, by a trial of four; decided once for a folder."""
     import keras
 
@@ -204,7 +235,7 @@ def rounds_for(minutes, teacher, folder, begin):
     clock = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda *_: ends.append(time.monotonic())
     )
-    run(teacher, 4, None, [clock])
+    run(teacher, portraits, 4, None, [clock])
     each = (ends[-1] - ends[0]) / 3
     # The first round, in which graphs are traced, takes longer.
     left = 60 * minutes - (time.monotonic() - begin) - (ends[0] - start)
@@ -237,11 +268,12 @@ def main(_):
     stem = FLAGS.recipe.replace("fashion_mnist", "distill")
     output = pathlib.Path(FLAGS.output or f"output/{stem}_{FLAGS.method}")
     output.mkdir(parents=True, exist_ok=True)
+    portraits = make_portraits(teacher, output)
     rounds = FLAGS.rounds
     if FLAGS.minutes:
-        rounds = rounds_for(FLAGS.minutes, teacher, output, begin)
+        rounds = rounds_for(FLAGS.minutes, teacher, portraits, output, begin)
     watch = Stopwatch(output / "seconds.json", begin)
-    model, history, pool = run(teacher, rounds, output, [watch])
+    model, history, pool = run(teacher, portraits, rounds, output, [watch])
     student = model.student
     student.save(output / "student.keras")
     order = np.argsort(pool.labels[-100:], kind="stable")
@@ -258,6 +290,7 @@ def main(_):
         "rounds": rounds,
         "student_steps": rounds * FLAGS.steps_per_round,
         "images": len(pool),
+        "portraits": len(portraits or ()),
         "minutes": watch.total / 60,
         "synthesis_seconds": watch.total - watch.training,
         "distillation_seconds": watch.training,

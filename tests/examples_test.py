@@ -49,9 +49,13 @@ def test_distill_exports_a_student_that_takes_uint8_pixels(tmp_path):
         "--first_steps=2",
         "--synthesis_steps=1",
         "--draws=3",
+        "--portraits=1",
+        "--portrait_images=20",
+        "--portrait_steps=3",
         f"--output={tmp_path}",
     )
     assert figures["method"] == "fast" and figures["images"] == 120
+    assert figures["portraits"] == 20
     assert figures["saved_model_max_difference"] < 1e-4
     images, labels = load_test_images()
     student = keras.models.load_model(tmp_path / "student.keras")

@@ -11,7 +11,9 @@ Each is a dictionary of
 - `transforms` of what the student sees, as in `recipes`; None for
   `strong_transforms`;
 - `images_per_round`, `synthesis_steps`, `first_steps`, `draws` and `capacity`,
-  see `RefreshPool` and `Pool`.
+  see `RefreshPool` and `Pool`;
+- `portraits`: how many batches of recognisable images are made beforehand, for
+  the method `fast`.
 """
 
 _CROPS = [("Shift", {"pixels": 4}), ("HorizontalFlip", {})]
@@ -32,6 +34,7 @@ _FAST = {
     "first_steps": 200,
     "draws": 0,
     "capacity": 51_200,
+    "portraits": 0,
 }
 
 DISTILLATIONS = {
@@ -57,6 +60,7 @@ DISTILLATIONS = {
         "first_steps": 100,
         "draws": 10,
         "capacity": 50_000,
+        "portraits": 2,
     },
     # The paper's images, temperature, and 50 steps for each batch of them. The
     # student's batch, rate and transforms are ours.
@@ -77,6 +81,7 @@ DISTILLATIONS = {
         "first_steps": 2000,
         "draws": 0,
         "capacity": 256_000,
+        "portraits": 0,
     },
     "cifar10_fast": {
         **_FAST,
