@@ -48,7 +48,7 @@ flags.DEFINE_enum(
 flags.DEFINE_enum(
     "data", "synthesised", ["none", "noise", "synthesised", "real"], ""
 )
-flags.DEFINE_string("pool", None, "Folder of images for --data=synthesised.")
+flags.DEFINE_string("pool", None, "Folder of images, if none are made.")
 flags.DEFINE_string("idx_dir", None, "Real images: for --data=real, test.")
 flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
 flags.DEFINE_integer("images", 2560, "Synthesised, or noise.")
@@ -110,7 +110,7 @@ def make_images(teacher, output):
     shape, classes = teacher.input_shape[1:], teacher.output_shape[-1]
     if FLAGS.data == "real":
         images, labels = load_idx(FLAGS.idx_dir, "train")
-    elif FLAGS.data == "synthesised" and FLAGS.pool:
+    elif FLAGS.pool:
         images, labels = load_pool_folder(FLAGS.pool)
     elif FLAGS.data == "noise":
         random = np.random.default_rng(FLAGS.seed)
@@ -213,6 +213,8 @@ def main(_):
 
     if FLAGS.data == "real" and not FLAGS.idx_dir:
         raise app.UsageError("--data=real needs --idx_dir.")
+    if FLAGS.pool and FLAGS.data in ("noise", "real"):
+        raise app.UsageError(f"--data={FLAGS.data} reads no --pool.")
     begin = time.monotonic()
     teacher = load_network(FLAGS.teacher)
     output = pathlib.Path(FLAGS.output or f"output/prune_{FLAGS.data}")

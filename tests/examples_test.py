@@ -15,6 +15,7 @@ from absl import flags
 from absl.testing import flagsaver
 from datasets_test import write_split
 
+from tf_deepinversion import Pool
 from tf_deepinversion.datasets import load_test_images
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.models import VGG11BN
@@ -76,18 +77,19 @@ def test_distill_exports_a_student_that_takes_uint8_pixels(tmp_path):
 
 
 @pytest.fixture
-def distill(monkeypatch, capsys):
-    """Runs examples/distill.py in this process: its status and output."""
+def script(monkeypatch, capsys):
+    """Runs an example in this process: its status and output."""
 
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["distill.py", *arguments])
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
         with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
-            runpy.run_path(str(ROOT / "examples/distill.py"), None, "__main__")
+            runpy.run_path(str(ROOT / "examples" / name), None, "__main__")
         return end.value.code, capsys.readouterr()
 
     yield run
     for name in list(flags.FLAGS):
-        if flags.FLAGS.find_module_defining_flag(name) == "distill.py":
+        module = flags.FLAGS.find_module_defining_flag(name)
+        if (ROOT / "examples" / str(module)).is_file():
             delattr(flags.FLAGS, name)
 
 
@@ -95,7 +97,7 @@ def distill(monkeypatch, capsys):
     ("recipe", "method", "classes"),
     [("cifar10_paper", "adi", 10), ("cifar100_fast", "fast", 100)],
 )
-def test_recipes_for_32x32x3(tmp_path, distill, recipe, method, classes):
+def test_recipes_for_32x32x3(tmp_path, script, recipe, method, classes):
     keras.utils.set_random_seed(0)
     teacher = VGG11BN((32, 32, 3), classes, width=1, mean=120, std=60)
     teacher.save(tmp_path / "teacher.keras")
@@ -103,7 +105,8 @@ def test_recipes_for_32x32x3(tmp_path, distill, recipe, method, classes):
     real = random.integers(0, 256, (30, 32, 32, 3), "uint8")
     labels = random.integers(0, classes, 30)
     np.savez(tmp_path / "test.npz", images=real, labels=labels)
-    code, printed = distill(
+    code, printed = script(
+        "distill.py",
         f"--recipe={recipe}",
         f"--teacher={tmp_path / 'teacher.keras'}",
         "--student=VGG11BN",
@@ -137,8 +140,8 @@ def test_recipes_for_32x32x3(tmp_path, distill, recipe, method, classes):
         (["--method=real"], "needs --idx_dir or --tfds_dir"),
     ],
 )
-def test_what_does_not_fit_a_recipe(distill, arguments, message):
-    code, printed = distill(*arguments)
+def test_what_does_not_fit_a_recipe(script, arguments, message):
+    code, printed = script("distill.py", *arguments)
     assert code == 1 and message in printed.err
 
 
@@ -253,6 +256,46 @@ def test_prune_exports_a_smaller_network(tmp_path, criterion, data):
         assert figures["flops_ratio"] == pytest.approx(
             flops_of_model(student) / flops_of_model(teacher)
         )
+
+
+def prune(script, *arguments):
+    return script(
+        "prune.py",
+        *arguments,
+        "--target=0.2",
+        "--criterion=filter_norm",
+        "--batches=1",
+        "--batch_size=4",
+        "--latency_batch=2",
+    )
+
+
+def test_prune_ranks_on_the_pool_that_it_was_given(tmp_path, script):
+    keras.utils.set_random_seed(0)
+    teacher = VGG11BN((28, 28, 1), width=1, mean=73, std=90)
+    teacher.save(tmp_path / "teacher.keras")
+    pool = Pool(7, (28, 28, 1), 10, folder=tmp_path / "given", run="any")
+    images, labels = load_test_images()
+    pool.add(images[:7], labels[:7])
+    pool.close()
+    code, printed = prune(
+        script,
+        f"--teacher={tmp_path / 'teacher.keras'}",
+        "--data=none",
+        f"--pool={tmp_path / 'given'}",
+        f"--output={tmp_path / 'pruned'}",
+        # Of images of its own, if it made any.
+        "--images=5",
+        "--first_steps=1",
+    )
+    figures = json.loads(printed.out.splitlines()[-1])
+    assert not code and figures["images"] == 7
+    assert not (tmp_path / "pruned" / "pool").exists()
+
+
+def test_prune_refuses_a_pool_that_it_would_not_read(tmp_path, script):
+    code, printed = prune(script, "--data=noise", f"--pool={tmp_path}")
+    assert code == 1 and "--data=noise reads no --pool" in printed.err
 
 
 def test_incremental_scores_the_network_it_writes(tmp_path):
