@@ -6,7 +6,11 @@ import os
 import numpy as np
 import pytest
 
+from tf_deepinversion import HorizontalFlip
+from tf_deepinversion import Jitter
+from tf_deepinversion import Shift
 from tf_deepinversion import checkpoint
+from tf_deepinversion.transforms import Transform
 
 DTYPES = ["float16", "float32", "float64", "int32", "int64", "uint8", "bool"]
 
@@ -232,3 +236,38 @@ def test_other_runs_have_other_fingerprints(description, arrays):
     assert checkpoint.fingerprint(
         description, arrays
     ) != checkpoint.fingerprint({"seed": 1}, WEIGHTS)
+
+
+def test_an_object_is_described_by_its_config_and_not_by_its_place():
+    def of(*transforms):
+        return checkpoint.fingerprint({"transforms": list(transforms)})
+
+    assert of(Shift(2), HorizontalFlip()) == of(Shift(2), HorizontalFlip())
+    others = [of(Shift(3), HorizontalFlip()), of(Shift(2)), of(Jitter(2))]
+    assert len({of(Shift(2), HorizontalFlip()), *others}) == 4
+    # Of one that has no config, its class.
+    assert of(Transform()) == of(Transform()) != of(HorizontalFlip())
+
+
+def test_another_run_is_told_by_what_differs(tmp_path):
+    def run(**parts):
+        return checkpoint.fingerprints(parts, {"teacher": WEIGHTS})
+
+    path = tmp_path / "run.npz"
+    checkpoint.save(path, example(), run(seed=1, rate=0.1))
+    assert checkpoint.load(path, run(rate=0.1, seed=1)) is not None
+    for other, names in (
+        (run(seed=2, rate=0.1), "seed"),
+        (run(seed=1), "rate"),
+        (run(seed=2, rate=0.1, steps=3), "seed, steps"),
+        (
+            checkpoint.fingerprints(
+                {"seed": 1, "rate": 0.1}, {"teacher": WEIGHTS[:1]}
+            ),
+            "teacher",
+        ),
+    ):
+        with pytest.raises(ValueError, match=rf"differs in: {names}\."):
+            checkpoint.load(path, other)
+    with pytest.raises(ValueError, match="belongs to another run: to another"):
+        checkpoint.load(path, "no parts")

@@ -12,6 +12,7 @@ from tiny import SHAPE
 from tiny import learned_teacher
 from tiny import tiny_teacher
 
+from tf_deepinversion import CrossEntropy
 from tf_deepinversion import DeepInversion
 from tf_deepinversion import FastInversion
 from tf_deepinversion import HorizontalFlip
@@ -260,6 +261,68 @@ def test_a_share_of_every_batch_is_of_portraits():
         assert (shade != 3) == (3 not in found)
     again = batches_of(pool, portraits, 0.25, 8, seed=0, first_step=2)
     np.testing.assert_array_equal(next(iter(again))[0], images)
+
+
+def start(folder, synthesis=None, compiled=None, **kwargs):
+    """A run that is stopped before it makes anything, its folder claimed."""
+    teacher, student = learned_teacher(), tiny_teacher(1)
+    synthesizer = FastInversion(
+        teacher,
+        NORMALISED,
+        generator=Generator(SHAPE, CLASSES, latents=4, width=8),
+        student=student,
+        **(synthesis or {}),
+    )
+    if compiled:
+        synthesizer.compile(**compiled)
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(
+            teacher,
+            student,
+            synthesizer,
+            rounds=1,
+            folder=folder,
+            callbacks=[Stop()],
+            verbose=0,
+            preprocessing=NORMALISED,
+            student_preprocessing=NORMALISED,
+            **kwargs,
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        (f"synthesizer: {rate}", {"synthesis": {rate: 0.7}})
+        for rate in ("latent_rate", "latent_scale", "latent_noise", "meta_rate")
+    ]
+    + [
+        ("synthesizer: transforms", {"compiled": {"transforms": []}}),
+        ("synthesizer: terms", {"compiled": {"loss": [CrossEntropy(2.0)]}}),
+        ("synthesizer: optimizer", {"compiled": {"optimizer": "sgd"}}),
+        ("distillation: temperature", {"temperature": 5.0}),
+        ("distillation: transforms", {"transforms": [HorizontalFlip()]}),
+        ("capacity", {"capacity": 70}),
+    ],
+)
+def test_a_changed_setting_is_refused_by_name(tmp_path, name, changed):
+    start(tmp_path)
+    start(tmp_path)
+    with pytest.raises(ValueError, match=f"differs in: {name},"):
+        start(tmp_path, **changed)
+
+
+def test_changed_transforms_do_not_go_on_from_a_state(tmp_path):
+    run(tmp_path, rounds=1)
+    with pytest.raises(ValueError, match=r"npz belongs.*distillation: temper"):
+        run(tmp_path, rounds=1, temperature=2.0)
+    with pytest.raises(ValueError, match="differs in: distillation: transf"):
+        run(tmp_path, rounds=1, transforms=[HorizontalFlip()])
 
 
 def test_a_pool_is_refreshed_by_the_numbers_that_were_asked_for():

@@ -26,7 +26,6 @@ class GivenImages:
 
     def __init__(self, image_shape, classes, real=None, seed=0):
         self.image_shape, self.classes = tuple(image_shape), int(classes)
-        self.recipe = {"source": "noise" if real is None else "real images"}
         self._seed, self._real = int(seed), None
         if real is not None:
             images, labels = real
@@ -37,6 +36,11 @@ class GivenImages:
                 )
             order = np.random.default_rng(seed).permutation(len(images))
             self._real = images[order], labels[order]
+
+    def settings(self):
+        """As of a synthesizer: what the images depend on."""
+        kind = "noise" if self._real is None else "real images"
+        return {"source": kind, "seed": self._seed}, list(self._real or ())
 
     def fit(self, labels, steps=None, *, batch=0, verbose=0):
         """Takes the images of a batch; `labels` are their number, or theirs."""

@@ -73,9 +73,9 @@ def load(path, run) -> dict | None:
         ) from e
     if header.get("format") != FORMAT or header.get("run") != run:
         raise ValueError(
-            f"The checkpoint {path} belongs to another run: to another "
-            "teacher, other labels, steps, terms or another seed. Delete it, "
-            "or give this run a file of its own."
+            f"The checkpoint {path} belongs to another run: "
+            f"{difference(run, header.get('run'))}. Delete it, or give this "
+            "run a file of its own."
         )
     return arrays
 
@@ -84,14 +84,56 @@ def fingerprint(description, arrays=()) -> str:
     """A hash of a description and arrays: equal for equal runs alone.
 
     Args:
-        description: What JSON can hold; of other objects, their `repr`.
+        description: What JSON can hold; of other objects, their class and
+            what `get_config` gives, where they have that.
         arrays: Iterable of arrays.
     """
     digest = hashlib.sha256(
-        json.dumps(description, sort_keys=True, default=repr).encode()
+        json.dumps(description, sort_keys=True, default=_described).encode()
     )
     for array in arrays:
         array = np.ascontiguousarray(array)
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _described(value):
+    """Nothing that names a place in memory: that is another in each process."""
+    config = getattr(value, "get_config", None)
+    if config is not None:
+        return [type(value).__name__, config()]
+    if type(value).__repr__ is object.__repr__:
+        return [type(value).__name__]
+    return repr(value)
+
+
+def fingerprints(parts, arrays) -> str:
+    """A `fingerprint` of each part, so that it can be said what differs.
+
+    Args:
+        parts: Dict from names to descriptions, as of `fingerprint`.
+        arrays: Dict from names to lists of arrays.
+
+    Returns:
+        A string for `save`, `load` and `Pool`.
+    """
+    found = {name: fingerprint(part) for name, part in parts.items()}
+    found |= {name: fingerprint(None, part) for name, part in arrays.items()}
+    return json.dumps({n: found[n][:16] for n in sorted(found)})
+
+
+def difference(run, found) -> str:
+    """What tells two runs apart, for a message.
+
+    Args:
+        run: String, the run that was expected.
+        found: What was found in its place.
+    """
+    try:
+        pair = [dict(json.loads(text)) for text in (run, found)]
+    except (TypeError, ValueError):
+        return "to another teacher, other labels, steps, terms or another seed"
+    names = sorted(set(pair[0]) | set(pair[1]))
+    differing = [n for n in names if pair[0].get(n) != pair[1].get(n)]
+    return f"it differs in: {', '.join(differing)}"

@@ -410,24 +410,13 @@ class DeepInversion(keras.Model):
 
     def _fingerprint(self, labels, counts, batch, keep, steps_per_epoch):
         networks = [n for n in (self._teacher, self._student) if n is not None]
-        description, arrays = self._identity()
+        description, arrays = self.settings()
         return checkpoints.fingerprint(
             {
                 **description,
-                "recipe": self.recipe,
-                "terms": [(t.name, t.get_config()) for t in self.terms],
-                "transforms": self._transforms
-                and [
-                    (type(t).__name__, t.get_config()) for t in self._transforms
-                ],
-                "feature_dropout": self._feature_dropout,
-                "optimizer": self._given_optimizer
-                and {**self._given_optimizer.get_config(), "name": None},
-                "preprocessing": self.preprocessing.get_config(),
                 "steps": [counts, steps_per_epoch],
-                "seed": [self.seed, batch],
+                "batch": batch,
                 "keep": keep,
-                "dtype": self.variable_dtype,
             },
             [
                 labels,
@@ -435,6 +424,29 @@ class DeepInversion(keras.Model):
                 *arrays,
             ],
         )
+
+    def settings(self) -> tuple[dict, list]:
+        """What the images depend on, apart from the networks and `fit`.
+
+        Returns:
+            A pair: a dict from names to descriptions, and a list of arrays.
+        """
+        if not self.compiled:
+            self.compile()
+        description, arrays = self._identity()
+        return {
+            **description,
+            "recipe": self.recipe,
+            "competes": self._student is not None,
+            "terms": [(t.name, t.get_config()) for t in self.terms],
+            "transforms": self._transforms,
+            "feature_dropout": self._feature_dropout,
+            "optimizer": self._given_optimizer
+            and {**self._given_optimizer.get_config(), "name": None},
+            "preprocessing": self.preprocessing.get_config(),
+            "seed": self.seed,
+            "dtype": self.variable_dtype,
+        }, arrays
 
     def _check_recipe(self):
         if self.recipe.get("moves", "pixels") != "pixels":

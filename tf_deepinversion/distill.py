@@ -143,7 +143,8 @@ def distill(
             that is of `portraits`.
         optimizer: A `keras.optimizers.Optimizer`; see `default_optimizer`.
         folder: Path for the pool and the state. The same call goes on from
-            there, after any interruption, to the same student.
+            there, after any interruption, to the same student; another one is
+            refused, by the names of what differs.
         seed: Int.
         callbacks: List of `keras.callbacks.Callback`.
         verbose: As in Keras.
@@ -175,19 +176,29 @@ def distill(
         optimizer = default_optimizer(rounds * steps_per_round)
     optimizer.build(student.trainable_variables)
     model.compile(optimizer=optimizer)
-    run = checkpoints.fingerprint(
+    made, made_from = synthesizer.settings()
+    run = checkpoints.fingerprints(
         {
-            "rounds": [rounds, steps_per_round, batch_size, capacity, seed],
+            "rounds": rounds,
+            "steps_per_round": steps_per_round,
+            "batch_size": batch_size,
+            "capacity": capacity,
+            "seed": seed,
             "refresh": refresh,
             "share": share if portraits else None,
-            "recipe": synthesizer.recipe,
             "optimizer": {**optimizer.get_config(), "name": None},
+            **{f"synthesizer: {name}": part for name, part in made.items()},
+            **{
+                f"distillation: {name}": part
+                for name, part in model.settings().items()
+            },
         },
-        [
-            *teacher.get_weights(),
-            *student.get_weights(),
-            *([portraits.images] if portraits else []),
-        ],
+        {
+            "teacher": teacher.get_weights(),
+            "student": student.get_weights(),
+            "synthesizer: weights": made_from,
+            "portraits": [portraits.images] if portraits else [],
+        },
     )
     pool_folder = state = None
     variables = [

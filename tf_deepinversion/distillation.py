@@ -160,6 +160,16 @@ class Distillation(keras.Model):
         preprocessing = self.student_preprocessing
         return _logits(self._student, preprocessing, pixels, training)
 
+    def settings(self) -> dict:
+        """What the student depends on, apart from networks, data and `fit`."""
+        return {
+            "temperature": self._kl.temperature,
+            "transforms": self._transforms,
+            "preprocessing": self.preprocessing,
+            "student_preprocessing": self.student_preprocessing,
+            "seed": self._seed,
+        }
+
     def answers(self, images, batch_size=250):
         """What both networks say of images, in inference mode.
 

@@ -12,6 +12,7 @@ import pathlib
 import weakref
 
 from tf_deepinversion import records
+from tf_deepinversion.checkpoint import difference
 from tf_deepinversion.checkpoint import write_atomically
 from tf_deepinversion.models.pretrained import sha256_of_file
 
@@ -145,9 +146,12 @@ class PoolFolder:
             raise self._damaged(repr(e)) from e
         for name, expected in self._identity.items():
             if found.get(name) != expected:
+                why = f"{difference(expected, found.get(name))}, " * (
+                    name == "run"
+                )
                 raise ValueError(
                     f"{self._list} is of another pool, say of another teacher "
-                    f"or recipe: expected {name}={expected!r}. Received: "
+                    f"or recipe: {why}expected {name}={expected!r}. Received: "
                     f"{found.get(name)!r}. Take another folder, or delete it."
                 )
         batches = [shard["batch"] for shard in shards]
