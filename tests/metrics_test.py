@@ -64,6 +64,13 @@ def test_spread_is_the_deviation_within_classes():
     assert actual == pytest.approx(expected, rel=0.02)
 
 
+def test_spread_is_unbiased_for_few_images():
+    # Variances 2 and 8, of two images each; the third class has one.
+    features = [[0.0], [2.0], [0.0], [4.0], [9.0]]
+    found = metrics.within_class_spread(features, [0, 0, 1, 1, 2])
+    assert found == pytest.approx(np.sqrt((2 + 8) / 2))
+
+
 def test_ten_good_pictures_repeated_have_no_spread():
     features = np.random.default_rng(0).normal(size=(10, 4))
     labels = np.tile(np.arange(10), 5)

@@ -22,9 +22,14 @@ IMAGES = RANDOM.integers(0, 256, (90, *SHAPE), "uint8")
 LABELS = RANDOM.integers(0, CLASSES, 90)
 
 
-def some_distillation():
+def some_distillation(all_classes=True):
+    """A teacher sees all classes in the images, or one."""
+    teacher = learned_teacher()
+    if all_classes:
+        head = teacher.layers[-1]
+        head.bias.assign(head.bias - logits_of(teacher, IMAGES).mean(0))
     return distillation.Distillation(
-        learned_teacher(), tiny_teacher(1), NORMALISED, NORMALISED
+        teacher, tiny_teacher(1), NORMALISED, NORMALISED
     )
 
 
@@ -53,6 +58,7 @@ def test_a_student_is_measured_by_its_logits():
     assert found["teacher_accuracy"] == pytest.approx(right)
     np.testing.assert_array_equal(found["answers"], s.argmax(-1))
     features = metrics.penultimate_features(model.teacher, IMAGES, NORMALISED)
+    assert found["classes"] > 2
     assert found["spread"] == pytest.approx(
         metrics.within_class_spread(features, t.argmax(-1))
     )
@@ -61,7 +67,7 @@ def test_a_student_is_measured_by_its_logits():
 
 def test_a_collapse_is_seen_where_pixels_do_not_show_it():
     """One picture again and again, each time with noise of its own."""
-    model = some_distillation()
+    model = some_distillation(all_classes=False)
     scale = np.linspace(0, 255, 60)[RANDOM.permutation(60), None, None, None]
     wide = (scale + 0.05 * IMAGES[:60]).clip(0, 255).astype("uint8")
     noise = RANDOM.normal(size=wide.shape) * 60
