@@ -105,15 +105,13 @@ def make_synthesizer(method, teacher, student, preprocessing, folder):
     from students import Timed
 
     from tf_deepinversion import DeepInversion
-    from tf_deepinversion.checkpoint import fingerprint
     from tf_deepinversion.distill import live_synthesizer
     from tf_deepinversion.recipes import find
 
     if method in ("noise", "real"):
         classes, shape = teacher.output_shape[-1], teacher.input_shape[1:]
         images, labels = given_images(method, classes, shape)
-        source = fingerprint(method, [images, labels])
-        return Given(source, images, labels, classes)
+        return Given(shape, classes, (images, labels), FLAGS.seed)
     if method == "fast":
         return Timed(
             live_synthesizer(teacher, student, preprocessing, FLAGS.seed)

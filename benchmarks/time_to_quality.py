@@ -144,10 +144,12 @@ def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
 def train_slow(pool, *args):
     from students import Given
 
-    from tf_deepinversion.checkpoint import fingerprint
-
-    source = fingerprint("slow", [pool.images, pool.labels])
-    given = Given(source, pool.images, pool.labels, pool.classes)
+    given = Given(
+        pool.image_shape,
+        pool.classes,
+        (pool.images, pool.labels),
+        FLAGS.seed,
+    )
     # Each round the same images take the place of themselves.
     refresh = {"images": FLAGS.images}
     return train(

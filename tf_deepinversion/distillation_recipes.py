@@ -60,7 +60,7 @@ DISTILLATIONS = {
         "first_steps": 100,
         "draws": 10,
         "capacity": 50_000,
-        "portraits": 2,
+        "portraits": 0,
     },
     # The paper's images, temperature, and 50 steps for each batch of them. The
     # student's batch, rate and transforms are ours.
