@@ -25,7 +25,7 @@ demo: $(VENV)/.installed ## See what a network remembers: images and a report
 	$(BIN)/python -m tf_deepinversion.demo
 
 test: $(VENV)/.installed ## Run the tests and the docstrings' examples
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.installed ## Run only the tests that take minutes
 	$(BIN)/python -m pytest -m slow

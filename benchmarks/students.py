@@ -4,7 +4,6 @@ import sys
 import time
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion import models
