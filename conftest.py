@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 
 # A program of its own, which the docstrings' collection must not import.
 collect_ignore = ["tests/mutants.py"]
@@ -26,6 +27,15 @@ tf.config.set_logical_device_configuration(
 @pytest.fixture(autouse=True)
 def fixed_seeds():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def flags_of_its_own():
+    """Forgets the flags of a script that a test has run in this process."""
+    before = set(flags.FLAGS)
+    yield
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-from absl import flags
 from absl.testing import flagsaver
 
 from tf_deepinversion import demo
@@ -117,10 +116,7 @@ def invert(monkeypatch):
                 )
         return end.value.code
 
-    yield run
-    for name in list(flags.FLAGS):
-        if flags.FLAGS.find_module_defining_flag(name) == "invert.py":
-            delattr(flags.FLAGS, name)
+    return run
 
 
 def test_example_inverts_a_file_of_the_users(tmp_path, invert, capsys):

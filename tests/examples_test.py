@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl import flags
 from absl.testing import flagsaver
 from datasets_test import write_split
 
@@ -86,11 +85,7 @@ def script(monkeypatch, capsys):
             runpy.run_path(str(ROOT / "examples" / name), None, "__main__")
         return end.value.code, capsys.readouterr()
 
-    yield run
-    for name in list(flags.FLAGS):
-        module = flags.FLAGS.find_module_defining_flag(name)
-        if (ROOT / "examples" / str(module)).is_file():
-            delattr(flags.FLAGS, name)
+    return run
 
 
 @pytest.mark.parametrize(
