@@ -5,6 +5,7 @@ import pytest
 from deep_inversion_test import NORMALISED
 from tiny import CLASSES
 from tiny import learned_teacher
+from tiny import tiny_teacher
 
 from tf_deepinversion import Pool
 from tf_deepinversion import synthesize
@@ -34,3 +35,20 @@ def test_synthesis_goes_on_to_the_same_pool(tmp_path):
         synthesized(tmp_path, seed=1)
     with pytest.raises(ValueError, match="`images` must be.*3 or more"):
         synthesize(learned_teacher(), CLASSES, images=2)
+
+
+def test_images_that_are_not_of_their_classes_are_told():
+    stubborn = tiny_teacher()
+    head = stubborn.layers[-1]
+    head.kernel.assign(0 * head.kernel)
+    head.bias.assign([0.0, 0.0, 9.0])
+    with pytest.warns(UserWarning, match="takes 33% of the images for what"):
+        synthesize(
+            stubborn,
+            CLASSES,
+            batches=1,
+            images=6,
+            first_steps=1,
+            steps=1,
+            preprocessing=NORMALISED,
+        )

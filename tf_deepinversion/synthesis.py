@@ -1,6 +1,7 @@
 """A pool of what a network remembers, in one call."""
 
 import pathlib
+import warnings
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from tf_deepinversion.callbacks import made
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.labels import balanced_labels
+from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.pool import Pool
 
 
@@ -45,6 +47,10 @@ def synthesize(
             were made on. The recipe must allow it: see `FastInversion.draw`.
         preprocessing: The network's `Preprocessing`; None if known by name.
         recipe: As for `FastInversion`.
+
+    Warns:
+        UserWarning: if the network takes most of the images for other classes
+            than they were made for. A student would learn nothing from them.
 
     Raises:
         ValueError: if a number is out of range, or the folder holds another
@@ -85,7 +91,22 @@ def synthesize(
             _save(state, synthesizer.carried, batch + 1, run)
     finally:
         pool.close()  # its images stay; the folder is free
+    _warn_if_not_recognised(model, pool, synthesizer.preprocessing)
     return pool
+
+
+def _warn_if_not_recognised(model, pool, preprocessing, sample=1000):
+    every = max(1, len(pool) // sample)
+    share = accuracy(
+        model, pool.images[::every], pool.labels[::every], preprocessing
+    )
+    if share < 0.5:
+        warnings.warn(
+            f"The network takes {share:.0%} of the images for what they were "
+            "made for. Take more `first_steps`, or a recipe with more weight "
+            "on the cross-entropy.",
+            stacklevel=3,
+        )
 
 
 def _load(path, variables, run) -> int:

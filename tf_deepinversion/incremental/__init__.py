@@ -8,6 +8,7 @@ from tf_deepinversion.incremental.evaluation import seen_accuracies
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.head import grow_head
 from tf_deepinversion.incremental.learner import IncrementalLearner
+from tf_deepinversion.incremental.memory import Memory
 from tf_deepinversion.incremental.methods import METHODS
 from tf_deepinversion.incremental.methods import Step
 from tf_deepinversion.incremental.methods import Term

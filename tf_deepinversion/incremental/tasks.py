@@ -8,6 +8,7 @@ from tf_deepinversion import metrics
 from tf_deepinversion.incremental import evaluation
 from tf_deepinversion.incremental.data import check_tasks
 from tf_deepinversion.incremental.head import Head
+from tf_deepinversion.incremental.memory import Memory
 from tf_deepinversion.incremental.task import learn_task
 from tf_deepinversion.incremental.task_state import load_task
 from tf_deepinversion.incremental.task_state import save_task
@@ -18,6 +19,7 @@ def learn_tasks(
     tasks,
     terms,
     *,
+    synthesize=None,
     tests=None,
     folder=None,
     run="",
@@ -29,15 +31,17 @@ def learn_tasks(
 ):
     """Teaches a network new classes, task after task, without the old data.
 
-    Each task has images of all old classes synthesised from the network as it
-    then is, where a term needs them, and trains a copy with a larger head.
-    What is learnt is saved after each task.
+    Where a term needs images of old classes, each task has them synthesised
+    from the network as it then is, of the classes that were learnt last: of
+    those before, images are remembered (`Memory`). Then a copy with a larger
+    head is trained. What is learnt is saved after each task.
 
     Args:
         model: A `keras.Model` classifier, see `Head`; it stays as it is.
         tasks: List of pairs, uint8 images `(n, height, width, channels)` and
             int labels `(n,)`, of classes that follow those known, no gaps.
         terms: List of `Term`, see `method`.
+        synthesize: As for `learn_task`.
         tests: List of such pairs, one for the classes of `model` and one for
             each task, to measure accuracies by; or None.
         folder: Path, or None. The same call goes on from there, after any
@@ -62,8 +66,9 @@ def learn_tasks(
     """
     shape, first = tuple(model.input_shape[1:]), Head(model).classes
     classes = check_tasks(tasks, first, shape)
+    known = [first, *classes]
     if tests is not None:
-        _check_tests(tests, [first, *classes], shape)
+        _check_tests(tests, known, shape)
     run = _identity(
         model,
         [*tasks, *(tests or [])],
@@ -72,6 +77,9 @@ def learn_tasks(
         preprocessing,
         kwargs,
     )
+    memory = synthesize
+    if any(term.replays for term in terms) and synthesize is not None:
+        memory = Memory(synthesize)
     measured = [_accuracies(model, tests, 1, preprocessing)]
     reports = []
     for number, task in enumerate(tasks, 1):
@@ -86,6 +94,7 @@ def learn_tasks(
                 model,
                 *task,
                 terms,
+                synthesize=memory,
                 folder=own,
                 run=f"{run} {number}",
                 seed=seed + number,
@@ -101,6 +110,8 @@ def learn_tasks(
             if folder is not None:
                 save_task(folder, name, model, report, run)
         else:
+            if isinstance(memory, Memory):  # they are there, and are read
+                memory(model, known[number - 1], own, seed + number)
             model, report = saved
         measured.append(report["accuracies"])
         reports.append(report)
@@ -113,7 +124,8 @@ def learn_tasks(
 
 
 def _identity(model, data, terms, others, preprocessing, kwargs) -> str:
-    kwargs = {**kwargs, "synthesize": None}  # `run` stands for it
+    """`run`, one of the others, stands for `synthesize`."""
+    kwargs = dict(kwargs)
     if kwargs.get("transforms") is not None:
         kwargs["transforms"] = [
             [type(t).__name__, t.get_config()] for t in kwargs["transforms"]
