@@ -65,6 +65,7 @@ flags.DEFINE_integer("synthesis_images", 256, "A batch.")
 flags.DEFINE_integer("draws", 4, "Batches drawn after each batch's steps.")
 flags.DEFINE_integer("synthesis_steps", 30, "A batch.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
+flags.DEFINE_float("class_weight", 1.0, "Of cross-entropy, in synthesis.")
 flags.DEFINE_bool("strong", True, "New and old images are warped and toned.")
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("output", "output/incremental", "Folder.")
@@ -136,6 +137,9 @@ def make_synthesize(case):
         "draws": FLAGS.draws,
     }
     recipe = RECIPES["replay"]
+    loss = dict(recipe["loss"])
+    loss["CrossEntropy"] = {"weight": FLAGS.class_weight}
+    recipe = {**recipe, "loss": list(loss.items())}
     if not case.mirrored:
         (stage,) = recipe["stages"]
         kept = [t for t in stage["transforms"] if t[0] != "HorizontalFlip"]
