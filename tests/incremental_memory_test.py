@@ -46,8 +46,16 @@ def test_a_pool_is_remembered_and_a_function_is_passed_on():
 def test_a_class_without_images_is_named():
     later = Memory(lambda *_: of_generation(0, 1)(None, 2, None, 0))
     with pytest.raises(ValueError, match=r"4 images, without classes \[2\]"):
-        Memory(lambda *_: (np.zeros((4, 2, 2, 1)), [0, 1, 0, 1]))(
+        Memory(lambda *_: (np.zeros((4, 2, 2, 1), "uint8"), [0, 1, 0, 1]))(
             None, 3, None, 0
         )
     with pytest.raises(ValueError, match=r"without classes \[2, 3\]"):
         later(None, 4, None, 0)
+
+
+def test_a_label_out_of_range_is_refused_and_not_dropped():
+    pool = Pool(4, (2, 2, 1), 4)
+    pool.add(np.zeros((4, 2, 2, 1), "uint8"), np.array([0, 1, 2, 3]))
+    for made in (pool, (pool.images, pool.labels)):
+        with pytest.raises(ValueError, match="labels.*3"):
+            Memory(lambda *_, made=made: made)(None, 3, None, 0)

@@ -5,6 +5,16 @@ import numpy as np
 from tf_deepinversion.pool import Pool
 
 
+def pooled(made, classes):
+    """A `Pool` of what `synthesize` made; a function of steps as it is."""
+    if isinstance(made, Pool) or callable(made):
+        return made
+    images, labels = made
+    pool = Pool(len(labels), images.shape[1:], classes)
+    pool.add(images, labels)
+    return pool
+
+
 class Memory:
     """Synthesises images of the newest classes, and keeps those of others.
 
@@ -32,15 +42,18 @@ class Memory:
             seed: Int.
 
         Raises:
-            ValueError: if a new class has no image.
+            ValueError: if a new class has no image, or a label is out of
+                range.
         """
-        made = self._synthesize(model, classes, folder, seed)
-        if callable(made):
+        made = pooled(self._synthesize(model, classes, folder, seed), classes)
+        if not isinstance(made, Pool):
             return made
-        images, labels = (
-            (made.images, made.labels) if isinstance(made, Pool) else made
-        )
-        labels = np.asarray(labels)
+        images, labels = made.images, made.labels
+        if len(labels) and labels.max() >= classes:
+            raise ValueError(
+                f"The labels that `synthesize` gives must lie in [0, {classes})"
+                f". Received: {sorted(set(labels.tolist()))}"
+            )
         for label in range(classes):
             if label not in self._kept:
                 self._kept[label] = images[labels == label]

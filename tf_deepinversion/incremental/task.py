@@ -9,7 +9,7 @@ from tf_deepinversion.incremental.data import steps_of_epoch
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.head import grow_head
 from tf_deepinversion.incremental.learner import IncrementalLearner
-from tf_deepinversion.pool import Pool
+from tf_deepinversion.incremental.memory import pooled
 
 
 def learn_task(
@@ -120,10 +120,4 @@ def _replay(terms, synthesize, old, classes, folder, seed):
             f"The terms {needing} need images of old classes: pass "
             "`synthesize`. Received: synthesize=None"
         )
-    made = synthesize(old, classes, folder, seed)
-    if isinstance(made, Pool) or callable(made):
-        return made
-    images, labels = made
-    pool = Pool(len(labels), images.shape[1:], classes)
-    pool.add(images, labels)
-    return pool
+    return pooled(synthesize(old, classes, folder, seed), classes)

@@ -77,8 +77,8 @@ def learn_tasks(
         preprocessing,
         kwargs,
     )
-    memory = synthesize
-    if any(term.replays for term in terms) and synthesize is not None:
+    memory = None
+    if synthesize is not None and any(term.replays for term in terms):
         memory = Memory(synthesize)
     measured = [_accuracies(model, tests, 1, preprocessing)]
     reports = []
@@ -110,7 +110,7 @@ def learn_tasks(
             if folder is not None:
                 save_task(folder, name, model, report, run)
         else:
-            if isinstance(memory, Memory):  # they are there, and are read
+            if memory:  # they are there, and are read
                 memory(model, known[number - 1], own, seed + number)
             model, report = saved
         measured.append(report["accuracies"])
