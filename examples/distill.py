@@ -47,7 +47,13 @@ FLAGS = flags.FLAGS
 flags.DEFINE_enum(
     "recipe",
     "fashion_mnist",
-    ["fashion_mnist", "cifar10_paper", "cifar10_fast", "cifar100_fast"],
+    [
+        "fashion_mnist",
+        "fashion_mnist_pixels",
+        "cifar10_paper",
+        "cifar10_fast",
+        "cifar100_fast",
+    ],
     "Where the flags below say nothing.",
 )
 flags.DEFINE_string("teacher", None, "A shipped network or a .keras file.")

@@ -62,6 +62,29 @@ DISTILLATIONS = {
         "capacity": 50_000,
         "portraits": 0,
     },
+    # Ours: pixels in place of a generator. A new batch of images each round.
+    "fashion_mnist_pixels": {
+        "source": "ours, after arXiv:1912.08795",
+        "dataset": "fashion_mnist",
+        "teacher": "fashion_mnist_resnet20",
+        "methods": {
+            "deepinversion": "distillation_pixels",
+            "adi": "distillation_pixels",
+        },
+        "student_width": 8,
+        "rounds": 24,
+        "steps_per_round": 160,
+        "batch_size": 128,
+        "learning_rate": 0.1,
+        "temperature": 4.0,
+        "transforms": None,
+        "images_per_round": 256,
+        "synthesis_steps": 100,
+        "first_steps": 100,
+        "draws": 0,
+        "capacity": 50_000,
+        "portraits": 0,
+    },
     # The paper's images, temperature, and 50 steps for each batch of them. The
     # student's batch, rate and transforms are ours.
     "cifar10_paper": {
