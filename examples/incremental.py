@@ -60,10 +60,13 @@ flags.DEFINE_integer("least_steps", 100, "Of an epoch of a small task.")
 flags.DEFINE_integer("batch_size", 64, "New images, and as many replayed.")
 flags.DEFINE_float("learning_rate", 0.05, "Of new tasks, the peak.")
 flags.DEFINE_integer("joint_epochs", 15, "Of joint training, and the first.")
+flags.DEFINE_enum(
+    "synthesis", "generator", ["generator", "pixels"], "What the steps move."
+)
 flags.DEFINE_integer("synthesis_batches", 10, "For each task.")
 flags.DEFINE_integer("synthesis_images", 256, "A batch.")
-flags.DEFINE_integer("draws", 4, "Batches drawn after each batch's steps.")
-flags.DEFINE_integer("synthesis_steps", 30, "A batch.")
+flags.DEFINE_integer("draws", 4, "Batches a generator draws after each batch.")
+flags.DEFINE_integer("synthesis_steps", None, "A batch: 30, of pixels 150.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
 flags.DEFINE_float("class_weight", 1.0, "Of cross-entropy, in synthesis.")
 flags.DEFINE_bool("strong", True, "New and old images are warped and toned.")
@@ -132,11 +135,16 @@ def make_synthesize(case):
     settings = {
         "batches": FLAGS.synthesis_batches,
         "images": FLAGS.synthesis_images,
-        "steps": FLAGS.synthesis_steps,
-        "first_steps": FLAGS.first_steps,
-        "draws": FLAGS.draws,
+        "steps": FLAGS.synthesis_steps or 150,
     }
-    recipe = RECIPES["replay"]
+    recipe = RECIPES["distillation_pixels"]
+    if FLAGS.synthesis == "generator":
+        recipe = RECIPES["replay"]
+        settings |= {
+            "steps": FLAGS.synthesis_steps or 30,
+            "first_steps": FLAGS.first_steps,
+            "draws": FLAGS.draws,
+        }
     loss = dict(recipe["loss"])
     loss["CrossEntropy"] = {"weight": FLAGS.class_weight}
     recipe = {**recipe, "loss": list(loss.items())}

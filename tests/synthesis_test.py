@@ -1,4 +1,4 @@
-"""A pool of a generator's images: whole, killed and continued."""
+"""A pool of synthesised images: whole, killed and continued."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from tiny import CLASSES
 from tiny import learned_teacher
 from tiny import tiny_teacher
 
+from tf_deepinversion import DeepInversion
 from tf_deepinversion import Pool
 from tf_deepinversion import synthesize
 from tf_deepinversion.recipes import RECIPES
@@ -52,3 +53,28 @@ def test_images_that_are_not_of_their_classes_are_told():
             steps=1,
             preprocessing=NORMALISED,
         )
+
+
+def test_pixels_are_those_of_deep_inversion(tmp_path):
+    def pixels(folder, **kwargs):
+        return synthesize(
+            learned_teacher(),
+            CLASSES,
+            folder,
+            **{"batches": 2, "images": 4, "steps": 3, "seed": 5, **kwargs},
+            preprocessing=NORMALISED,
+            recipe="distillation_pixels",
+        )
+
+    pool = pixels(tmp_path)
+    model = DeepInversion(
+        learned_teacher(), NORMALISED, recipe="distillation_pixels", seed=5
+    )
+    for batch in range(2):
+        model.fit([0, 1, 2, 0], 3, batch=batch, verbose=0)
+        mine = slice(4 * batch, 4 * batch + 4)
+        np.testing.assert_array_equal(pool.images[mine], model.images)
+    with pytest.raises(ValueError, match="Only a generator draws"):
+        pixels(None, draws=2)
+    with pytest.raises(ValueError, match="another run"):
+        pixels(tmp_path, steps=4)

@@ -7,8 +7,10 @@ import keras
 import numpy as np
 
 from tf_deepinversion import checkpoint as checkpoints
+from tf_deepinversion import recipes as recipe_book
 from tf_deepinversion.callbacks import made
 from tf_deepinversion.checks import require_whole
+from tf_deepinversion.deep_inversion import DeepInversion
 from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.metrics import accuracy
@@ -23,13 +25,13 @@ def synthesize(
     *,
     batches=10,
     images=256,
-    first_steps=300,
-    steps=30,
+    first_steps=None,
+    steps=None,
     draws=0,
     preprocessing=None,
     recipe="generator",
 ) -> Pool:
-    """A pool of a generator's images of all classes of a network.
+    """A pool of images of all classes of a network, by a generator or pixels.
 
     Args:
         model: A `keras.Model` classifier with BatchNormalization layers.
@@ -39,14 +41,16 @@ def synthesize(
         seed: Int.
         batches: Int, each of `images` images of balanced classes.
         images: Int, at least one a class.
-        first_steps: Int, of the first batch, in which the generator learns
-            most.
-        steps: Int, of each other batch.
+        first_steps: Int, of the first batch, in which a generator learns
+            most; by default 300 of a generator, and of pixels `steps`.
+        steps: Int, of each other batch; by default 30 of a generator, and of
+            pixels the recipe's. A list, where its stages are several.
         draws: Int; where it is not 0, as many times `images` new ones are
             drawn after each batch's steps, in place of those that the steps
             were made on. The recipe must allow it: see `FastInversion.draw`.
         preprocessing: The network's `Preprocessing`; None if known by name.
-        recipe: As for `FastInversion`.
+        recipe: As for `FastInversion`; or one of pixels, as for
+            `DeepInversion`, whose batches know nothing of each other.
 
     Warns:
         UserWarning: if the network takes most of the images for other classes
@@ -56,10 +60,21 @@ def synthesize(
         ValueError: if a number is out of range, or the folder holds another
             run.
     """
-    require_whole(batches=batches, first_steps=first_steps, steps=steps)
+    recipe = recipe_book.find(recipe)
+    maker = DeepInversion
+    if recipe.get("moves") == "generator":
+        maker, steps = FastInversion, 30 if steps is None else steps
+        first_steps = 300 if first_steps is None else first_steps
+    elif draws:
+        raise ValueError(
+            "Only a generator draws more images: leave `draws` out, or take a "
+            f"recipe of a generator. Received: draws={draws}"
+        )
+    first_steps = steps if first_steps is None else first_steps
+    require_whole(batches=batches)
     require_whole(classes, images=images)
     require_whole(0, draws=draws)
-    synthesizer = FastInversion(model, preprocessing, recipe=recipe, seed=seed)
+    synthesizer = maker(model, preprocessing, recipe=recipe, seed=seed)
     run = checkpoints.fingerprint(
         [images, first_steps, steps, draws, synthesizer.recipe, seed],
         model.get_weights(),
