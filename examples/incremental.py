@@ -61,7 +61,7 @@ flags.DEFINE_integer("batch_size", 64, "New images, and as many replayed.")
 flags.DEFINE_float("learning_rate", 0.05, "Of new tasks, the peak.")
 flags.DEFINE_integer("joint_epochs", 15, "Of joint training, and the first.")
 flags.DEFINE_enum(
-    "synthesis", "generator", ["generator", "pixels"], "What the steps move."
+    "synthesis", "generator", ["generator", "pixels", "both"], "What moves."
 )
 flags.DEFINE_integer("synthesis_batches", 10, "For each task.")
 flags.DEFINE_integer("synthesis_images", 256, "A batch.")
@@ -125,12 +125,9 @@ def train_network(case, tasks, name, folder, source):
     )
 
 
-def make_synthesize(case):
-    """The synthesizer of every task, and what tells it from others."""
-    import functools
-
+def recipe_of(case, kind):
+    """The recipe of images made by a generator or as pixels; and how many."""
     from tf_deepinversion import RECIPES
-    from tf_deepinversion import synthesize
 
     settings = {
         "batches": FLAGS.synthesis_batches,
@@ -138,7 +135,7 @@ def make_synthesize(case):
         "steps": FLAGS.synthesis_steps or 150,
     }
     recipe = RECIPES["distillation_pixels"]
-    if FLAGS.synthesis == "generator":
+    if kind == "generator":
         recipe = RECIPES["replay"]
         settings |= {
             "steps": FLAGS.synthesis_steps or 30,
@@ -152,8 +149,44 @@ def make_synthesize(case):
         (stage,) = recipe["stages"]
         kept = [t for t in stage["transforms"] if t[0] != "HorizontalFlip"]
         recipe = {**recipe, "stages": [{**stage, "transforms": kept}]}
-    made = functools.partial(synthesize, recipe=recipe, **settings)
-    return made, json.dumps([settings, recipe])
+    return settings, recipe
+
+
+def make_synthesize(case):
+    """The synthesizer of every task, and what tells it from others."""
+    import functools
+
+    import numpy as np
+
+    from tf_deepinversion import synthesize
+
+    kinds = [FLAGS.synthesis]
+    if FLAGS.synthesis == "both":
+        kinds = ["generator", "pixels"]
+    plans = {kind: recipe_of(case, kind) for kind in kinds}
+    run = json.dumps(list(plans.values()))
+    if len(plans) == 1:
+        ((settings, recipe),) = plans.values()
+        return functools.partial(synthesize, recipe=recipe, **settings), run
+
+    def synthesize_both(model, classes, folder, seed):
+        pools = [
+            synthesize(
+                model,
+                classes,
+                folder and folder / kind,
+                seed,
+                recipe=recipe,
+                **settings,
+            )
+            for kind, (settings, recipe) in plans.items()
+        ]
+        return tuple(
+            np.concatenate([getattr(pool, name) for pool in pools])
+            for name in ("images", "labels")
+        )
+
+    return synthesize_both, run
 
 
 def learn(case, first, folder):
