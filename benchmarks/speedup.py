@@ -32,7 +32,7 @@ def seconds_until(curve, seconds, target):
     return None if at is None else float(np.sum(seconds[: at + 1]))
 
 
-def speedups(slow, images, fast, drawing, many=10_000):
+def speedups(slow, images, fast, drawing, many=10_000, first=None):
     """How often the fast way is done while the slow one is once.
 
     Args:
@@ -40,19 +40,20 @@ def speedups(slow, images, fast, drawing, many=10_000):
         images: Int, in that pool.
         fast: Float, seconds until the fast way is as good; None if it never
             is.
-        drawing: Float, seconds in which its generator draws one image.
+        drawing: Float, seconds in which it makes one image more.
         many: Int, how many images to extrapolate to.
+        first: Float, seconds before the first of those; None for `fast`.
 
     Returns:
         A dict. `speedup_measured` is slow / fast. `speedup_extrapolated` is of
         `many` images: the slow way makes each as it made those measured; the
-        generator, which is there by then, draws all of them anew. Both are
-        None if `fast` is.
+        fast way, a generator that is there by then, say, all of them anew.
+        Both are None if `fast` is.
     """
     if fast is None:
         return {"speedup_measured": None, "speedup_extrapolated": None}
     return {
         "speedup_measured": slow / fast,
         "speedup_extrapolated": (slow * many / images)
-        / (fast + many * drawing),
+        / ((fast if first is None else first) + many * drawing),
     }

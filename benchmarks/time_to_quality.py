@@ -1,29 +1,32 @@
-r"""How much sooner a generator's images are as good for a student as pixels'.
+r"""How much sooner other images are as good for a student as the paper's.
 
     python benchmarks/time_to_quality.py \
         --idx_dir=/usr/share/datasets/fashion-mnist
 
 The slow way is `DeepInversion`: it fills a pool, and a student trains on it.
-The fast way is `distill` as it is: a generator that learns beside the same
-student, for the same steps. Quality is the accuracy after each round on images
-that no student saw and none is tested on: the last 5,000 training images of
---idx_dir, or --held_out; without either the test images that ship, and
-`scored_on` says which. The target is the largest accuracy of the slow way.
+The fast way is, by --fast=pixels, the same with the recipe --fast_recipe and
+other numbers; by --fast=generator, `distill` as it is: a generator that learns
+beside the same student, for the same steps. Quality is the accuracy after each
+round on images that no student saw and none is tested on: the last 5,000
+training images of --idx_dir, or --held_out; without either the test images that
+ship, and `scored_on` says which. The target is the largest accuracy of the slow
+way.
 
 - `speedup_measured`: the seconds in which the slow pool was made, to the
   seconds of synthesis that the fast way took until it reached the target.
 - `speedup_extrapolated`, to --extrapolated images, which nobody made: the slow
-  seconds grow with the images; the generator of the moment when the target was
-  reached draws all of them, at its measured seconds an image.
+  seconds grow with the images, and so do the fast pixels'; the generator of the
+  moment when the target was reached draws all of them, at its measured seconds
+  an image.
 
 Both are null where the fast way never gets there. The student's own steps are
-in neither. In --output are `slow/` and `fast/`, each with `pool/`, and the
-curves. The same command started again goes on where it was stopped, in the
-middle of a slow batch too. Ends with a line of JSON.
+in neither. In --output are `slow/` and `generator/` or `pixels/`, each with
+`pool/`, and the curves. The same command started again goes on where it was
+stopped, in the middle of a slow batch too. Ends with a line of JSON.
 
 A tiny run, to see that everything works: `--images=20 --synthesis_batch=10
---steps=2 --rounds=2 --steps_per_round=2 --fast_images=10 --fast_steps=1
---first_steps=2 --draws=2`.
+--steps=2 --rounds=2 --steps_per_round=2 --fast_images=20 --fast_batch=10
+--fast_steps=1 --first_steps=2 --draws=2`.
 """
 
 import json
@@ -47,8 +50,11 @@ flags.DEFINE_integer("images", 1024, "Of the slow way.", lower_bound=1)
 flags.DEFINE_integer("synthesis_batch", 256, "Images it makes at once.", 1)
 flags.DEFINE_string("recipe", "cifar10_paper", "In RECIPES, of the slow way.")
 flags.DEFINE_integer("steps", 2000, "Of the slow way, for each batch.", 1)
-flags.DEFINE_integer("fast_images", 128, "The generator's batch.", 1)
-flags.DEFINE_integer("fast_steps", 10, "Of the generator, each round.", 1)
+flags.DEFINE_enum("fast", "pixels", ["pixels", "generator"], "The fast way.")
+flags.DEFINE_integer("fast_images", 2048, "The fast pixels' pool.", 1)
+flags.DEFINE_integer("fast_batch", None, "256, of the generator 128.", 1)
+flags.DEFINE_integer("fast_steps", None, "Of each: 64, of the generator 10.", 1)
+flags.DEFINE_string("fast_recipe", "distillation_pixels", "In RECIPES.")
 flags.DEFINE_integer("first_steps", 100, "Of the generator, in round one.", 1)
 flags.DEFINE_integer("draws", 10, "Batches that it draws each round.", 1)
 flags.DEFINE_integer("rounds", 80, "Of the student.", lower_bound=1)
@@ -77,33 +83,27 @@ def held_out(shape):
     return FLAGS.held_out or "the test images that ship", *pair
 
 
-def fill_pool(teacher, preprocessing):
-    """The slow way's images, and the seconds in which they were made."""
+def fill_pool(name, teacher, preprocessing, recipe, images, size, steps):
+    """So many images, made of pixels, and the seconds in which they were."""
     from students import Timed
 
     from tf_deepinversion import DeepInversion
     from tf_deepinversion import Pool
     from tf_deepinversion import RefreshPool
 
-    batches, rest = divmod(FLAGS.images, FLAGS.synthesis_batch)
+    batches, rest = divmod(images, size)
     if rest:
         raise app.UsageError(
-            "--images must be a multiple of --synthesis_batch. "
-            f"Received: {FLAGS.images} and {FLAGS.synthesis_batch}"
+            "The images of a pool must be a multiple of its batch. "
+            f"Received: {images} and {size}"
         )
     synthesizer = Timed(
-        DeepInversion(
-            teacher, preprocessing, recipe=FLAGS.recipe, seed=FLAGS.seed
-        ),
-        pathlib.Path(FLAGS.output) / "slow" / "batches",
+        DeepInversion(teacher, preprocessing, recipe=recipe, seed=FLAGS.seed),
+        pathlib.Path(FLAGS.output) / name / "batches",
     )
-    pool = Pool(FLAGS.images, synthesizer.image_shape, synthesizer.classes)
+    pool = Pool(images, synthesizer.image_shape, synthesizer.classes)
     RefreshPool(
-        pool,
-        synthesizer,
-        images=FLAGS.synthesis_batch,
-        steps=FLAGS.steps,
-        first=batches,
+        pool, synthesizer, images=size, steps=steps, first=batches
     ).on_epoch_begin(0)
     return pool, synthesizer.seconds
 
@@ -141,7 +141,8 @@ def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
     return history
 
 
-def train_slow(pool, *args):
+def train_filled(name, pool, seconds, *args):
+    """A student of a pool that is full before it begins; what it took."""
     from students import Given
 
     given = Given(
@@ -151,13 +152,18 @@ def train_slow(pool, *args):
         FLAGS.seed,
     )
     # Each round the same images take the place of themselves.
-    refresh = {"images": FLAGS.images}
-    return train(
-        "slow", *args, lambda _: given, refresh=refresh, capacity=FLAGS.images
+    history = train(
+        name,
+        *args,
+        lambda _: given,
+        refresh={"images": len(pool)},
+        capacity=len(pool),
     )
+    history["synthesis_seconds"] = [seconds, *[0.0] * (FLAGS.rounds - 1)]
+    return history
 
 
-def train_fast(teacher, preprocessing, scored):
+def train_beside(teacher, preprocessing, scored):
     from students import Timed
 
     from tf_deepinversion.distill import live_synthesizer
@@ -168,16 +174,42 @@ def train_fast(teacher, preprocessing, scored):
         )
 
     refresh = {
-        "images": FLAGS.fast_images,
-        "steps": FLAGS.fast_steps,
+        "images": FLAGS.fast_batch or 128,
+        "steps": FLAGS.fast_steps or 10,
         "first_steps": FLAGS.first_steps,
         "draws": FLAGS.draws,
     }
-    return train("fast", teacher, preprocessing, scored, make, refresh=refresh)
+    history = train(
+        "generator", teacher, preprocessing, scored, make, refresh=refresh
+    )
+    drawn = FLAGS.rounds * refresh["images"] * FLAGS.draws
+    return history, sum(history["draw_seconds"]) / drawn
 
 
-def compare(slow, fast, slow_seconds):
-    """The figures, of the histories of the two students."""
+def train_fast(*args):
+    """The history of the fast way, and its seconds for one more image."""
+    if FLAGS.fast == "generator":
+        return train_beside(*args)
+    pool, seconds = fill_pool(
+        "pixels",
+        *args[:2],
+        FLAGS.fast_recipe,
+        FLAGS.fast_images,
+        FLAGS.fast_batch or 256,
+        FLAGS.fast_steps or 64,
+    )
+    history = train_filled("pixels", pool, seconds, *args)
+    return history, seconds / len(pool)
+
+
+def compare(slow, fast, each):
+    """The figures, of the histories of the two students.
+
+    Args:
+        slow: Dict of lists, a history.
+        fast: The same.
+        each: Float, the fast way's seconds for one more image.
+    """
     from speedup import seconds_until
     from speedup import speedups
 
@@ -191,19 +223,26 @@ def compare(slow, fast, slow_seconds):
             "Give both more --rounds.",
             file=sys.stderr,
         )
-    drawn = FLAGS.rounds * FLAGS.fast_images * FLAGS.draws
-    drawing = sum(fast["draw_seconds"]) / drawn
+    slow_seconds = sum(slow["synthesis_seconds"])
+    # The generator must have learnt first; pixels begin anew with each batch.
+    first = None if FLAGS.fast == "generator" else 0.0
     return {
         **speedups(
-            slow_seconds, FLAGS.images, until, drawing, FLAGS.extrapolated
+            slow_seconds,
+            FLAGS.images,
+            until,
+            each,
+            FLAGS.extrapolated,
+            first,
         ),
+        "fast": FLAGS.fast,
         "extrapolated_to_images": FLAGS.extrapolated,
         "target_accuracy": target,
         "fast_best_accuracy": best,
         "slow_seconds": slow_seconds,
         "fast_seconds": until,
         "fast_seconds_in_all": sum(fast["synthesis_seconds"]),
-        "seconds_per_drawn_image": drawing,
+        "seconds_per_fast_image": each,
     }
 
 
@@ -215,10 +254,18 @@ def main(_):
     teacher = load_network(FLAGS.teacher)
     preprocessing = Preprocessing.of(teacher)
     scored_on, *scored = held_out(teacher.input_shape[1:])
-    pool, slow_seconds = fill_pool(teacher, preprocessing)
     run = teacher, preprocessing, tuple(scored)
+    pool, seconds = fill_pool(
+        "slow",
+        *run[:2],
+        FLAGS.recipe,
+        FLAGS.images,
+        FLAGS.synthesis_batch,
+        FLAGS.steps,
+    )
+    slow = train_filled("slow", pool, seconds, *run)
     figures = {
-        **compare(train_slow(pool, *run), train_fast(*run), slow_seconds),
+        **compare(slow, *train_fast(*run)),
         "scored_on": scored_on,
         "scored_images": len(scored[0]),
         "images": FLAGS.images,

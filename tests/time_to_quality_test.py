@@ -46,6 +46,9 @@ def test_speedups_by_closed_form():
     assert found == pytest.approx(
         {"speedup_measured": 25, "speedup_extrapolated": 50}
     )
+    # Pixels at 20 ms each have nothing to learn first: 200 s.
+    pixels = speedups(500, 1000, fast=20, drawing=0.02, first=0.0)
+    assert pixels["speedup_extrapolated"] == pytest.approx(25)
     free = speedups(slow=500, images=1000, fast=20, drawing=0, many=3000)
     assert free["speedup_extrapolated"] == pytest.approx(75)
     assert speedups(500, 1000, None, 0.008) == {
@@ -68,7 +71,8 @@ def test_a_killed_run_goes_on_to_figures_of_its_curves(tmp_path):
         "--steps=110",  # two epochs
         "--rounds=2",
         "--steps_per_round=2",
-        "--fast_images=10",
+        "--fast_images=20",
+        "--fast_batch=10",
         "--fast_steps=1",
         "--first_steps=2",
         "--draws=2",
@@ -80,7 +84,7 @@ def test_a_killed_run_goes_on_to_figures_of_its_curves(tmp_path):
     first = output / "slow" / "batches" / "batch_0.npz"
     kill_when_there(start(*arguments), first)
     made = past(first)["seconds"][0]
-    figures = end(start(*arguments))
+    figures = end(start(*arguments, "--fast=generator"))
     histories = [past(output / f"slow/batches/batch_{i}.npz") for i in (0, 1)]
     assert [len(h["seconds"]) for h in histories] == [2, 2]
     assert histories[0]["seconds"][0] == made
@@ -88,19 +92,19 @@ def test_a_killed_run_goes_on_to_figures_of_its_curves(tmp_path):
     assert figures["slow_seconds"] == pytest.approx(slow)
     curves = {
         name: json.loads((output / name / "curves.json").read_text())
-        for name in ("slow", "fast")
+        for name in ("slow", "generator")
     }
     assert figures["student_steps"] == 4
     assert [len(c["loss"]) for c in curves.values()] == [2, 2]
     assert sum(curves["slow"]["synthesis_seconds"]) == 0
     target = max(curves["slow"]["val_accuracy"])
     assert figures["target_accuracy"] == target
-    drawing = sum(curves["fast"]["draw_seconds"]) / 40
-    assert figures["seconds_per_drawn_image"] == pytest.approx(drawing)
+    drawing = sum(curves["generator"]["draw_seconds"]) / 40
+    assert figures["seconds_per_fast_image"] == pytest.approx(drawing)
     until, measured, extrapolated = 0, None, None
     for accuracy, seconds in zip(
-        curves["fast"]["val_accuracy"],
-        curves["fast"]["synthesis_seconds"],
+        curves["generator"]["val_accuracy"],
+        curves["generator"]["synthesis_seconds"],
         strict=True,
     ):
         until += seconds
@@ -111,5 +115,20 @@ def test_a_killed_run_goes_on_to_figures_of_its_curves(tmp_path):
     assert figures["speedup_measured"] == pytest.approx(measured)
     assert figures["speedup_extrapolated"] == pytest.approx(extrapolated)
     assert figures["scored_images"] == 30
-    again = end(start(*arguments))
+    again = end(start(*arguments, "--fast=generator"))
     assert again == figures
+
+    # By other pixels; the slow way is there already.
+    figures = end(start(*arguments, "--fast=pixels"))
+    assert figures["slow_seconds"] == pytest.approx(slow)
+    assert figures["target_accuracy"] == target
+    folder = output / "pixels"
+    made = [past(folder / f"batches/batch_{i}.npz") for i in (0, 1)]
+    assert [len(history["loss"]) for history in made] == [1, 1]
+    fast = sum(sum(history["seconds"]) for history in made)
+    curve = json.loads((folder / "curves.json").read_text())
+    reached = max(curve["val_accuracy"]) >= target
+    each, measured = (fast / 20, slow / fast) if reached else (fast / 20, None)
+    assert figures["seconds_per_fast_image"] == pytest.approx(each)
+    assert figures["speedup_measured"] == pytest.approx(measured)
+    assert figures["speedup_extrapolated"] == pytest.approx(measured)
