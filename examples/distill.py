@@ -1,15 +1,19 @@
 r"""Trains a student without any data, from its teacher alone.
 
-A ResNet-20 of half the width for the network that ships, in 45 minutes of two
-cores; it says how far it came on real images that nobody trained on:
+A ResNet-20 of half the width for the network that ships, in some 45 minutes of
+two cores; it says how far it came on real images that nobody trained on:
 
-    python examples/distill.py --student=ResNet20 --student_width=8 \
-        --minutes=45
+    python examples/distill.py
+
+The same in any other time, which decides how long the student trains:
+
+    python examples/distill.py --student=ResNet14 --student_width=16 \
+        --portraits=60 --minutes=150
 
 Beside it, as ceilings and floors, the same student for the same steps on real
 images, on noise, or on the images of another method:
 
-    python examples/distill.py --method=real --rounds=800 \
+    python examples/distill.py --method=real \
         --idx_dir=/usr/share/datasets/fashion-mnist
 
 A network of your own for CIFAR-10 (`examples/train_teacher.py` makes one), by
@@ -22,7 +26,8 @@ a GPU, and we have not run them:
         --tfds_dir=$HOME/tensorflow_datasets
 
 A recipe says what the flags do not: see `distillation_recipes.DISTILLATIONS`.
-Methods: `fast`, a generator that competes with the student; `deepinversion`,
+Methods: `fast`, a generator that competes with the student, and, where the
+recipe says so, images made before, which stay (`--portraits`); `deepinversion`,
 pixels; `adi`, pixels that compete with the student; `noise`; `real`. The same
 command started again goes on where it was stopped. In the output folder:
 `student.keras`; `saved_model/`, whose serving signature takes uint8 pixels;
@@ -78,13 +83,14 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("capacity", None, "Images in the pool.")
 flags.DEFINE_integer(
-    "portraits", None, "Batches of recognisable images, for --method=fast."
+    "portraits", None, "Batches of images that stay, for --method=fast."
 )
-flags.DEFINE_integer("portrait_images", 250, "A batch of them.")
+flags.DEFINE_string("portrait_recipe", None, "In RECIPES.")
+flags.DEFINE_integer("portrait_images", None, "A batch of them.")
 flags.DEFINE_integer(
-    "portrait_steps", 300, "Of their generator's first batch; others: a third."
+    "portrait_steps", None, "A batch; of a generator's others, a third."
 )
-flags.DEFINE_float("share", 0.3, "Of portraits, in each batch of the student.")
+flags.DEFINE_float("share", None, "Of portraits, in each batch of the student.")
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
 flags.DEFINE_string("idx_dir", None, "Real images: for --method=real, test.")
@@ -162,22 +168,25 @@ def make_synthesizer(teacher, student, preprocessing):
 
 
 def make_portraits(teacher, output):
-    """Recognisable images for a student that learns by a generator's others."""
-    from tf_deepinversion import Preprocessing
-    from tf_deepinversion import synthesize
+    """Images that stay, for a student that learns by a generator's others."""
+    import tf_deepinversion as di
+    from tf_deepinversion import recipes
 
     if FLAGS.method != "fast" or not FLAGS.portraits:
         return None
-    return synthesize(
+    recipe, steps = recipes.find(FLAGS.portrait_recipe), FLAGS.portrait_steps
+    drawn = recipe.get("moves") == "generator"
+    return di.synthesize(
         teacher,
         teacher.output_shape[-1],
         output / "portraits",
         FLAGS.seed,
         batches=FLAGS.portraits,
         images=FLAGS.portrait_images,
-        first_steps=FLAGS.portrait_steps,
-        steps=max(1, FLAGS.portrait_steps // 3),
-        preprocessing=Preprocessing.of(teacher),
+        first_steps=steps,
+        steps=max(1, steps // 3) if drawn else steps,
+        preprocessing=di.Preprocessing.of(teacher),
+        recipe=recipe,
     )
 
 

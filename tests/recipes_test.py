@@ -71,6 +71,7 @@ def test_a_distillation_is_plain_and_fits_its_recipes(name):
         if method == "fast" and plan["draws"]:
             assert recipe["latents"]["latent_scale"] == 0
     recipes.make_transforms({"transforms": plan["transforms"] or []})
+    recipes.find(plan["portrait_recipe"])
 
 
 def test_the_papers_distillation():

@@ -12,9 +12,19 @@ Each is a dictionary of
   `strong_transforms`;
 - `images_per_round`, `synthesis_steps`, `first_steps`, `draws` and `capacity`,
   see `RefreshPool` and `Pool`;
-- `portraits`: how many batches of recognisable images are made beforehand, for
-  the method `fast`.
+- `portraits`: how many batches of images are made beforehand and stay, for the
+  method `fast`: `portrait_images` each, in `portrait_steps` (of a generator
+  those of its first batch; a third of them of the others) by the recipe
+  `portrait_recipe`; `share` of each of the student's batches is of them.
 """
+
+_NO_PORTRAITS = {
+    "portraits": 0,
+    "portrait_recipe": "generator",
+    "portrait_images": 250,
+    "portrait_steps": 300,
+    "share": 0.3,
+}
 
 _CROPS = [("Shift", {"pixels": 4}), ("HorizontalFlip", {})]
 # 200 rounds; the 20 in which theirs trains the generator alone are here the
@@ -34,7 +44,7 @@ _FAST = {
     "first_steps": 200,
     "draws": 0,
     "capacity": 51_200,
-    "portraits": 0,
+    **_NO_PORTRAITS,
 }
 
 DISTILLATIONS = {
@@ -49,8 +59,8 @@ DISTILLATIONS = {
             "adi": "ours",
         },
         "student_width": 8,
-        "rounds": 800,
-        "steps_per_round": 40,
+        "rounds": 72,
+        "steps_per_round": 160,
         "batch_size": 128,
         "learning_rate": 0.1,
         "temperature": 4.0,
@@ -60,7 +70,11 @@ DISTILLATIONS = {
         "first_steps": 100,
         "draws": 10,
         "capacity": 50_000,
-        "portraits": 0,
+        "portraits": 24,
+        "portrait_recipe": "distillation_pixels",
+        "portrait_images": 256,
+        "portrait_steps": 100,
+        "share": 0.5,
     },
     # Ours: pixels in place of a generator. A new batch of images each round.
     "fashion_mnist_pixels": {
@@ -83,7 +97,7 @@ DISTILLATIONS = {
         "first_steps": 100,
         "draws": 0,
         "capacity": 50_000,
-        "portraits": 0,
+        **_NO_PORTRAITS,
     },
     # The paper's images, temperature, and 50 steps for each batch of them. The
     # student's batch, rate and transforms are ours.
@@ -104,7 +118,7 @@ DISTILLATIONS = {
         "first_steps": 2000,
         "draws": 0,
         "capacity": 256_000,
-        "portraits": 0,
+        **_NO_PORTRAITS,
     },
     "cifar10_fast": {
         **_FAST,
