@@ -258,7 +258,8 @@ def test_a_call_that_the_user_has_replaced_is_used_and_put_back():
         result = model(images())
     assert bn.__dict__["call"] is users_own
     assert len(records) == 2
-    np.testing.assert_array_equal(result, expected)
+    # Not to the bit: the other layer is read by `fast_batch_norm`.
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
 def test_collectors_are_a_stack():

@@ -14,13 +14,15 @@ import typing
 class Call(typing.NamedTuple):
     """One watched call: the layer, what it was given and what it gave.
 
-    `name` is that of the attribute which was called.
+    `name` is that of the attribute which was called; `sums`, what else was
+    found of the inputs by the one who read them.
     """
 
     layer: object
     inputs: object
     outputs: object = None
     name: str = "call"
+    sums: object = None
 
 
 class _Replaced:
@@ -89,31 +91,38 @@ def replace(name, values):
 class _Tap:
     """Stands in for an attribute of a layer, shared by all who watch it."""
 
-    def __init__(self, layer, name):
+    def __init__(self, layer, name, read):
         self.layer, self.name = layer, name
+        self.read = read or self._call
         self.function = getattr(layer, name)
 
+    def _call(self, layer, function, inputs, *args, **kwargs):
+        outputs = function(inputs, *args, **kwargs)
+        return Call(layer, inputs, outputs, self.name)
+
     def __call__(self, inputs, *args, **kwargs):
-        outputs = self.function(inputs, *args, **kwargs)
+        call = self.read(self.layer, self.function, inputs, *args, **kwargs)
         for calls in getattr(_thread, "collectors", ()):
-            calls.append(Call(self.layer, inputs, outputs, self.name))
-        return outputs
+            calls.append(call)
+        return call.outputs
 
 
-def _tap(layer, name):
+def _tap(layer, name, read):
     present = vars(layer).get(name)
-    return present if isinstance(present, _Tap) else _Tap(layer, name)
+    return present if isinstance(present, _Tap) else _Tap(layer, name, read)
 
 
 @contextlib.contextmanager
-def watch(layers, name="call"):
+def watch(layers, name="call", read=None):
     """While open, what the layers' attribute is called with can be collected.
 
     Args:
         layers: List of layers.
         name: String, an attribute of theirs that is called.
+        read: Function of a layer, its attribute and what that is called with,
+            which returns the `Call`. None: calls it.
     """
-    with replace(name, [(layer, _tap(layer, name)) for layer in layers]):
+    with replace(name, [(layer, _tap(layer, name, read)) for layer in layers]):
         yield
 
 

@@ -1,0 +1,161 @@
+"""The fast BatchNormalization against Keras's own and against NumPy."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from tf_deepinversion.fast_batch_norm import read
+from tf_deepinversion.taps import watch
+
+CHANNELS = 3
+
+
+def make(rank=4, **kwargs):
+    layer = layers.BatchNormalization(momentum=0.7, epsilon=1e-3, **kwargs)
+    layer.build((*[None] * (rank - 1), CHANNELS))
+    random = np.random.default_rng(1)
+    for weight in layer.weights:
+        weight.assign(random.uniform(0.5, 2, weight.shape))
+    return layer
+
+
+def images(shape, dtype="float32"):
+    random = np.random.default_rng(2)
+    return tf.constant(random.normal(3, 2, (*shape, CHANNELS)), dtype)
+
+
+def gradients(layer, function, x):
+    """y, d/dx and d/dweights of a sum that has a gradient everywhere."""
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+        value = tf.reduce_sum(tf.sin(y))
+    variables = [v.value for v in layer.trainable_variables]
+    return [y, *tape.gradient(value, [x, *variables])]
+
+
+def ours(layer, **kwargs):
+    return lambda x: read(layer, layer.call, x, **kwargs).outputs
+
+
+SHAPES = [(8, 4, 4), (5, 3, 7), (6, 5), (16,), (1, 1, 1)]
+KINDS = [{}, {"scale": False}, {"center": False}, {"trainable": False}]
+
+
+@pytest.mark.parametrize("kwargs", KINDS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_inference_is_that_of_keras(shape, kwargs):
+    layer, x = make(dtype="float64", **kwargs), images(shape, "float64")
+    theirs = gradients(layer, lambda x: layer.call(x, training=False), x)
+    found = gradients(layer, ours(layer, training=False), x)
+    for a, b in zip(found, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("static", [True, False])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_sums_are_those_of_numpy(shape, static):
+    layer, x = make(), images(shape)
+    sizes = shape if static else [None] * len(shape)
+    signature = [tf.TensorSpec((*sizes, CHANNELS))]
+    function = tf.function(
+        lambda x: read(layer, layer.call, x).sums, input_signature=signature
+    )
+    shifted = x.numpy().astype("float64") - layer.moving_mean.numpy()
+    shifted = shifted.reshape(-1, CHANNELS)
+    first, second = function(x)
+    np.testing.assert_allclose(first, shifted.sum(0), rtol=1e-5)
+    np.testing.assert_allclose(second, (shifted**2).sum(0), rtol=1e-5)
+
+
+def test_sums_keep_small_variances_far_from_zero():
+    layer = make()
+    layer.moving_mean.assign([1000.0] * CHANNELS)
+    x = tf.cast(1000 + images((64, 16, 16), "float64") / 100, "float32")
+    first, second = read(layer, layer.call, x).sums
+    exact = (x.numpy().astype("float64") - 1000).reshape(-1, CHANNELS)
+    np.testing.assert_allclose(first, exact.sum(0), rtol=1e-5)
+    np.testing.assert_allclose(second, (exact**2).sum(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("jit", [True, False])
+def test_gradient_of_the_sums(jit):
+    """d/dx of u y + v sum(x - m) + w sum((x - m)^2), by channel."""
+    layer, x = make(dtype="float64"), images((4, 3, 3), "float64")
+    u, v, w = np.random.default_rng(3).normal(size=(3, CHANNELS))
+
+    @tf.function(jit_compile=jit)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            call = read(layer, layer.call, x)
+            value = tf.reduce_sum(call.outputs * u)
+            value += tf.reduce_sum(v * call.sums[0] + w * call.sums[1])
+        return tape.gradient(value, x)
+
+    mean, variance, gamma = (
+        weight.numpy()
+        for weight in (layer.moving_mean, layer.moving_variance, layer.gamma)
+    )
+    slope = gamma / np.sqrt(variance + layer.epsilon)
+    expected = u * slope + v + 2 * w * (x.numpy() - mean)
+    np.testing.assert_allclose(gradient(x), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kwargs", KINDS, ids=str)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_training_is_that_of_keras(shape, kwargs):
+    theirs, fast = (make(len(shape) + 1, **kwargs) for _ in range(2))
+    x = images(shape)
+    expected = gradients(theirs, lambda x: theirs.call(x, training=True), x)
+    found = gradients(fast, ours(fast, training=True), x)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    for a, b in zip(fast.weights, theirs.weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, err_msg=a.path)
+
+
+def test_images_in_training_are_read_by_one_kernel():
+    layer, x = make(), images((8, 4, 4))
+    graph = tf.function(ours(layer, training=True)).get_concrete_function(x)
+    kernels = [op.type for op in graph.graph.get_operations()]
+    assert kernels.count("FusedBatchNormV3") == 1
+
+
+class Doubled(layers.BatchNormalization):
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs, training=training, mask=mask)
+
+
+def test_others_are_called():
+    x = images((4, 2, 3))
+    other = Doubled()
+    expected = other(x, training=False)
+    np.testing.assert_array_equal(ours(other, training=False)(x), expected)
+    turned = layers.BatchNormalization(axis=1)
+    turned.build((None, 2, 3, CHANNELS))
+    assert read(turned, turned.call, x).sums is None
+    masked = read(make(), make().call, x, mask=tf.ones((4, 2, 3)))
+    assert masked.sums is None
+
+
+def test_a_model_can_be_made_of_a_watched_layer():
+    inputs, layer = keras.Input((2, 3, CHANNELS)), make()
+    with watch([layer], read=read):
+        model = keras.Model(inputs, layer(inputs))
+    assert model.count_params() == 4 * CHANNELS
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_computed_in_float32(dtype, training):
+    theirs, fast = (make(dtype=f"mixed_{dtype}") for _ in range(2))
+    x = images((8, 4, 4), dtype)
+    expected = theirs.call(x, training=training)
+    found = ours(fast, training=training)(x)
+    assert found.dtype == expected.dtype == dtype
+    np.testing.assert_allclose(
+        tf.cast(found, "float32"), tf.cast(expected, "float32"), rtol=2e-2
+    )

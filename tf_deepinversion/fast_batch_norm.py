@@ -1,0 +1,138 @@
+"""BatchNormalization layers as Keras computes them, in fewer passes.
+
+On a CPU what surrounds the convolutions is bound by memory, and TensorFlow
+makes a pass for each multiplication and addition. Here XLA makes one of the
+affine map and of the sums that R_feature needs, and one of their gradient,
+whatever compiles the rest; in training one kernel of TensorFlow does it all.
+"""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from tf_deepinversion.taps import Call
+
+
+def read(layer, function, inputs, training=None, mask=None) -> Call:
+    """What `function`, the `call` of a layer, gives, and sums of its inputs.
+
+    Of a layer that is not plain (another axis, a mask, a subclass or a user
+    with a `call` of their own) and in training there are no sums: then
+    `feature_statistics.moments` makes them.
+    """
+    if not _plain(layer, function, inputs, training, mask):
+        outputs = function(inputs, training=training, mask=mask)
+        return Call(layer, inputs, outputs)
+    x = tf.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+    if training and layer.trainable:
+        y, sums = _train(layer, x), None
+    else:
+        y, *sums = _normalise_and_sum(x, *_affine_of(layer, x.dtype))
+    return Call(layer, inputs, tf.cast(y, layer.compute_dtype), sums=sums)
+
+
+def _plain(layer, function, inputs, training, mask):
+    own = getattr(function, "__func__", None)
+    if own is not keras.layers.BatchNormalization.call or mask is not None:
+        return False
+    if not tf.is_tensor(inputs) or training not in (None, False, True):
+        return False
+    rank = len(inputs.shape)
+    if layer.axis not in (-1, rank - 1):
+        return False
+    if not (training and layer.trainable):
+        return True
+    # TensorFlow's kernel is one of images in float32, on one device.
+    single = inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
+    return rank == 4 and single and not (layer.renorm or layer.synchronized)
+
+
+def _parameters(layer, like, dtype):
+    gamma, beta = tf.ones_like(like), tf.zeros_like(like)
+    if layer.scale:
+        gamma = tf.cast(layer.gamma.value, dtype)
+    if layer.center:
+        beta = tf.cast(layer.beta.value, dtype)
+    return gamma, beta
+
+
+def _affine_of(layer, dtype):
+    """m, a and b of y = a (x - m) + b, each `(channels,)`."""
+    mean = tf.cast(layer.moving_mean.value, dtype)
+    variance = tf.cast(layer.moving_variance.value, dtype)
+    gamma, beta = _parameters(layer, mean, dtype)
+    return mean, gamma * tf.math.rsqrt(variance + layer.epsilon), beta
+
+
+def _train(layer, x):
+    """Normalises by the batch, and moves the moving statistics as Keras."""
+    mean = tf.cast(layer.moving_mean.value, x.dtype)
+    gamma, beta = _parameters(layer, mean, x.dtype)
+    found = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=gamma,
+        offset=beta,
+        mean=tf.zeros((0,)),
+        variance=tf.zeros((0,)),
+        epsilon=layer.epsilon,
+        is_training=True,
+    )
+    # TensorFlow's variance is the unbiased one, Keras keeps the biased.
+    count = tf.cast(tf.size(x) // x.shape[-1], x.dtype)
+    biased = found.batch_variance * ((count - 1) / count)
+    for variable, new in (
+        (layer.moving_mean, found.batch_mean),
+        (layer.moving_variance, biased),
+    ):
+        old = tf.cast(variable.value, x.dtype)
+        variable.assign(old * layer.momentum + new * (1 - layer.momentum))
+    return found.y
+
+
+def _xla(function):
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+@_xla
+def _affine(x, mean, scale, offset):
+    return (x - mean) * scale + offset
+
+
+@_xla
+def _sums_of_few(x, mean):
+    """The sums of 16 rows each: what XLA does fast, and leaves little to do.
+
+    Sums of sums are also more exact than one long sum.
+    """
+    known = [size or 1 for size in x.shape[:-1]]
+    few = math.gcd(16, math.prod(known))
+    shifted = tf.reshape(x - mean, (-1, few, x.shape[-1]))
+    return tf.reduce_sum(shifted, 1), tf.reduce_sum(tf.square(shifted), 1)
+
+
+@_xla
+def _pullback(x, mean, scale, d_y, d_first, d_second):
+    return d_y * scale + ((x - mean) * (2 * d_second) + d_first)
+
+
+def _sum_rows(x):
+    # TensorFlow's fast sum over all axes but the last.
+    return tf.raw_ops.BiasAddGrad(out_backprop=x)
+
+
+@tf.custom_gradient
+def _normalise_and_sum(x, mean, scale, offset):
+    """a (x - m) + b, and the sums of x - m and of its square, by channel.
+
+    There is no gradient for the moving mean.
+    """
+    y = _affine(x, mean, scale, offset)
+    # Where nobody asks for these, a graph does not compute them.
+    first, second = (_sum_rows(few) for few in _sums_of_few(x, mean))
+
+    def gradient(d_y, d_first, d_second):
+        d_x = _pullback(x, mean, scale, d_y, d_first, d_second)
+        return d_x, None, _sum_rows(d_y * (x - mean)), _sum_rows(d_y)
+
+    return (y, first, second), gradient
