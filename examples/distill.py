@@ -91,6 +91,11 @@ flags.DEFINE_integer(
     "portrait_steps", None, "A batch; of a generator's others, a third."
 )
 flags.DEFINE_float("share", None, "Of portraits, in each batch of the student.")
+flags.DEFINE_string(
+    "dtype",
+    None,
+    "mixed_bfloat16: compute in bfloat16, for processors made for it.",
+)
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
 flags.DEFINE_string("idx_dir", None, "Real images: for --method=real, test.")
@@ -153,6 +158,7 @@ def make_synthesizer(teacher, student, preprocessing):
             student=None if FLAGS.method == "deepinversion" else student,
             recipe=recipe["methods"][FLAGS.method],
             seed=FLAGS.seed,
+            dtype=FLAGS.dtype,
         )
     real = None
     if FLAGS.method == "real":
@@ -187,6 +193,7 @@ def make_portraits(teacher, output):
         steps=max(1, steps // 3) if drawn else steps,
         preprocessing=di.Preprocessing.of(teacher),
         recipe=recipe,
+        dtype=FLAGS.dtype,
     )
 
 
@@ -231,6 +238,7 @@ def run(teacher, portraits, rounds, folder, callbacks=()):
         verbose=2,
         preprocessing=preprocessing,
         temperature=FLAGS.temperature,
+        dtype=FLAGS.dtype,
         transforms=strong_transforms()
         if transforms is None
         else make_transforms({"transforms": transforms}),

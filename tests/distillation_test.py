@@ -65,6 +65,37 @@ def test_softened_kl_is_finite_for_certain_teachers():
         SoftenedKL(0)
 
 
+def test_training_in_bfloat16_leaves_a_student_in_float32():
+    teacher, steps = tiny_teacher(0), {}
+    for dtype in (None, "mixed_bfloat16"):
+        model = Distillation(
+            teacher, tiny_teacher(1), NORMALISED, transforms=[], dtype=dtype
+        )
+        before = model.student.get_weights()
+        exact = model.answers(PIXELS)
+        model.compile(optimizer=keras.optimizers.SGD(0.1))
+        loss = model.train_on_batch(PIXELS, LABELS, return_dict=True)["loss"]
+        after = model.student.get_weights()
+        assert all(w.dtype == "float32" for w in after)
+        steps[dtype] = loss, [a - b for a, b in zip(after, before, strict=True)]
+        # In inference it is float32 in any case.
+        plain = NORMALISED.normalise(PIXELS)
+        np.testing.assert_allclose(
+            exact[0], teacher(plain, training=False), rtol=1e-5, atol=1e-5
+        )
+        trained = model.student(plain, training=False)
+        np.testing.assert_allclose(
+            model.answers(PIXELS)[1], trained, rtol=1e-5, atol=1e-5
+        )
+    (loss, moved), (rough_loss, rough) = steps.values()
+    assert rough_loss == pytest.approx(loss, rel=0.05) and rough_loss != loss
+    cosine = sum(np.sum(a * b) for a, b in zip(moved, rough, strict=True))
+    norms = [
+        np.sqrt(sum(np.sum(a**2) for a in arrays)) for arrays in (moved, rough)
+    ]
+    assert cosine / np.prod(norms) > 0.98
+
+
 def test_it_is_the_loss_that_keras_s_own_distiller_needs():
     """Whose default, given by name, takes the KL of raw logits."""
     teacher, student = tiny_teacher(0), tiny_teacher(1)

@@ -20,6 +20,7 @@ LAYERS = {
         "checkpoint",
         "checks",
         "labels",
+        "fast_batch_norm",
         "feature_statistics",
         "losses",
         "preprocessing",

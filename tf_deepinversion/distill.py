@@ -22,7 +22,7 @@ from tf_deepinversion.trained import warn_if_trained
 LIVE = {"images": 128, "steps": 10, "first_steps": 100, "draws": 10}
 
 
-def live_synthesizer(teacher, student, preprocessing=None, seed=0):
+def live_synthesizer(teacher, student, preprocessing=None, seed=0, dtype=None):
     """The default of `distill`: a generator that competes with the student."""
     return FastInversion(
         teacher,
@@ -30,6 +30,7 @@ def live_synthesizer(teacher, student, preprocessing=None, seed=0):
         student=student,
         recipe="distillation",
         seed=seed,
+        dtype=dtype,
     )
 
 
@@ -166,7 +167,11 @@ def distill(
     _check_portraits(portraits, share)
     if synthesizer is None:
         synthesizer = live_synthesizer(
-            teacher, student, kwargs.get("preprocessing"), seed
+            teacher,
+            student,
+            kwargs.get("preprocessing"),
+            seed,
+            kwargs.get("dtype"),
         )
         refresh = LIVE if refresh is None else refresh
     kwargs.setdefault("transforms", strong_transforms())

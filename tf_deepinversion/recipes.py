@@ -190,14 +190,14 @@ RECIPES = {
         "moves": "generator",
         "batch_size": 256,
         "loss": [
-            ("CrossEntropy", {"weight": 2.0}),
+            ("CrossEntropy", {"weight": 1.5}),
             ("FeatureStatistics", {"weight": 1.0}),
         ],
         "competition": ("Competition", {"weight": 1.0}),
         "latents": {"latent_scale": 0.5, "latent_noise": 0.3},
         "stages": [
             {
-                "steps": 600,
+                "steps": 800,
                 "scale": 1.0,
                 "transforms": [
                     ("Shift", {"pixels": 2}),

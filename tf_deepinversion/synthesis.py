@@ -30,6 +30,7 @@ def synthesize(
     draws=0,
     preprocessing=None,
     recipe="generator",
+    dtype=None,
 ) -> Pool:
     """A pool of images of all classes of a network, by a generator or pixels.
 
@@ -51,6 +52,7 @@ def synthesize(
         preprocessing: The network's `Preprocessing`; None if known by name.
         recipe: As for `FastInversion`; or one of pixels, as for
             `DeepInversion`, whose batches know nothing of each other.
+        dtype: As for `DeepInversion`: a dtype policy to compute in.
 
     Warns:
         UserWarning: if the network takes most of the images for other classes
@@ -74,9 +76,12 @@ def synthesize(
     require_whole(batches=batches)
     require_whole(classes, images=images)
     require_whole(0, draws=draws)
-    synthesizer = maker(model, preprocessing, recipe=recipe, seed=seed)
+    synthesizer = maker(
+        model, preprocessing, recipe=recipe, seed=seed, dtype=dtype
+    )
+    settings = [images, first_steps, steps, draws, synthesizer.recipe, seed]
     run = checkpoints.fingerprint(
-        [images, first_steps, steps, draws, synthesizer.recipe, seed],
+        settings if dtype is None else [*settings, str(dtype)],
         model.get_weights(),
     )
     pool_folder = state = None
