@@ -44,12 +44,14 @@ SHAPES = [(8, 4, 4), (5, 3, 7), (6, 5), (16,), (1, 1, 1)]
 KINDS = [{}, {"scale": False}, {"center": False}, {"trainable": False}]
 
 
+@pytest.mark.parametrize("graph", [True, False], ids=["graph", "eager"])
 @pytest.mark.parametrize("kwargs", KINDS, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_inference_is_that_of_keras(shape, kwargs):
+def test_inference_is_that_of_keras(shape, kwargs, graph):
     layer, x = make(dtype="float64", **kwargs), images(shape, "float64")
     theirs = gradients(layer, lambda x: layer.call(x, training=False), x)
-    found = gradients(layer, ours(layer, training=False), x)
+    function = ours(layer, training=False)
+    found = gradients(layer, tf.function(function) if graph else function, x)
     for a, b in zip(found, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 

@@ -91,7 +91,13 @@ def _train(layer, x):
 
 
 def _xla(function):
-    return tf.function(function, jit_compile=True, autograph=False)
+    compiled = tf.function(function, jit_compile=True, autograph=False)
+
+    def call(*tensors):
+        # Eagerly it would be compiled for each shape, perhaps for one call.
+        return (compiled if tf.inside_function() else function)(*tensors)
+
+    return call
 
 
 @_xla
