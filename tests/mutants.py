@@ -34,10 +34,11 @@ MUTANTS = [
     ("feature_statistics.py", "ops.sum(ops.square(shifted), 0)", "ops.sum(ops.square(x), 0)", "feature_statistics"),
     ("feature_statistics.py", "replace(\"call\", functions),", "replace(\"call\", []),", "zoo"),
     ("fast_batch_norm.py", "(2 * d_second)", "d_second", "fast_batch_norm"),
+    ("fast_batch_norm.py", "offset - mean * scale", "offset", "fast_batch_norm"),
     ("fast_batch_norm.py", "tf.square(shifted)", "tf.abs(shifted)", "fast_batch_norm"),
     ("fast_batch_norm.py", "((count - 1) / count)", "1", "fast_batch_norm"),
     ("fast_batch_norm.py", "_sum_rows(d_y * (x - mean))", "_sum_rows(d_y * x)", "fast_batch_norm"),
-    ("fast_batch_norm.py", "if not (training and layer.trainable):", "if not training:", "fast_batch_norm"),
+    ("fast_batch_norm.py", "if training and layer.trainable:", "if training:", "fast_batch_norm"),
     ("taps.py", "v for v in replaced.values if v is not value", "v for v in replaced.values if v != value", "taps"),
     ("taps.py", "if not replaced.values:", "if False:", "taps"),
     # The precision that a network is read in.

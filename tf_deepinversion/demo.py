@@ -206,7 +206,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=20, help="of a student")
+    parser.add_argument("--rounds", type=int, default=26, help="of a student")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", default="output/demo")
     args = parser.parse_args(argv)
