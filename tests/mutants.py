@@ -38,7 +38,7 @@ MUTANTS = [
     ("fast_batch_norm.py", "tf.square(shifted)", "tf.abs(shifted)", "fast_batch_norm"),
     ("fast_batch_norm.py", "((count - 1) / count)", "1", "fast_batch_norm"),
     ("fast_batch_norm.py", "_sum_rows(d_y * (x - mean))", "_sum_rows(d_y * x)", "fast_batch_norm"),
-    ("fast_batch_norm.py", "if training and layer.trainable:", "if training:", "fast_batch_norm"),
+    ("fast_batch_norm.py", "if kwargs.get(\"training\") and layer.trainable:", "if kwargs.get(\"training\"):", "fast_batch_norm"),
     ("taps.py", "v for v in replaced.values if v is not value", "v for v in replaced.values if v != value", "taps"),
     ("taps.py", "if not replaced.values:", "if False:", "taps"),
     # The precision that a network is read in.

@@ -14,27 +14,28 @@ import tensorflow as tf
 from tf_deepinversion.taps import Call
 
 
-def read(layer, function, inputs, training=None, mask=None) -> Call:
+def read(layer, function, inputs, *args, **kwargs) -> Call:
     """What `function`, the `call` of a layer, gives, and sums of its inputs.
 
     Of a layer that is not plain (another axis, a mask, a subclass or a user
-    with a `call` of their own) and in training there are no sums: then
-    `feature_statistics.moments` makes them.
+    with a `call` of their own, unnamed arguments) and in training there are no
+    sums: then `feature_statistics.moments` makes them.
     """
-    if not _plain(layer, function, inputs, training, mask):
-        outputs = function(inputs, training=training, mask=mask)
-        return Call(layer, inputs, outputs)
+    if args or not _plain(layer, function, inputs, **kwargs):
+        return Call(layer, inputs, function(inputs, *args, **kwargs))
     x = tf.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
-    if training and layer.trainable:
+    if kwargs.get("training") and layer.trainable:
         y, sums = _train(layer, x), None
     else:
         y, *sums = _normalise_and_sum(x, *_affine_of(layer, x.dtype))
     return Call(layer, inputs, tf.cast(y, layer.compute_dtype), sums=sums)
 
 
-def _plain(layer, function, inputs, training, mask):
+def _plain(layer, function, inputs, training=None, mask=None, **others):
     own = getattr(function, "__func__", None)
-    if own is not keras.layers.BatchNormalization.call or mask is not None:
+    if own is not keras.layers.BatchNormalization.call:
+        return False
+    if mask is not None or others:
         return False
     if not tf.is_tensor(inputs) or training not in (None, False, True):
         return False
