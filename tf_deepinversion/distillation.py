@@ -91,7 +91,7 @@ class Distillation(keras.Model):
         student_shape: The same for the student.
         dtype: A dtype policy in which both compute while the student trains.
             `"mixed_bfloat16"` takes four fifths of the time on a CPU that has
-            instructions for it, and far more on one that has not. The
+            instructions for it, and may take more on one that has not. The
             student's variables stay as they are, and `evaluate`, `answers`
             and a call are exact.
         seed: Int, of the transforms.
