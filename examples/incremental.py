@@ -69,6 +69,9 @@ flags.DEFINE_integer("draws", 4, "Batches a generator draws after each batch.")
 flags.DEFINE_integer("synthesis_steps", None, "A batch: 30, of pixels 150.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
 flags.DEFINE_float("class_weight", 1.0, "Of cross-entropy, in synthesis.")
+flags.DEFINE_bool(
+    "measure", True, "Synthesise new classes by their own statistics."
+)
 flags.DEFINE_bool("strong", True, "New and old images are warped and toned.")
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("output", "output/incremental", "Folder.")
@@ -203,6 +206,7 @@ def learn(case, first, folder):
         incremental.method(FLAGS.method, **weights),
         tests=case.test,
         synthesize=synthesize,
+        measure=FLAGS.measure,
         epochs=FLAGS.epochs,
         steps_per_epoch=max(FLAGS.least_steps, steps // FLAGS.batch_size),
         batch_size=FLAGS.batch_size,

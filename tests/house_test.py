@@ -42,6 +42,7 @@ LAYERS = {
         "pool",
         "pool_folder",
         "records",
+        "restatement",
         "verification",
     },
     "makers": {

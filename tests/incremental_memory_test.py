@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from deep_inversion_test import NORMALISED
+from tiny import SHAPE
+from tiny import tiny_teacher
 
 from tf_deepinversion import Pool
 from tf_deepinversion.incremental import Memory
@@ -11,7 +14,7 @@ def of_generation(number, per_class):
     """Images whose every pixel says when, and of which class, they are."""
 
     def synthesize(model, classes, folder, seed):
-        labels = np.arange(per_class * classes) % classes
+        labels = np.repeat(classes, per_class)
         pixels = np.uint8(100 * number + labels)[:, None, None, None]
         return np.broadcast_to(pixels, (len(labels), 2, 2, 1)), labels
 
@@ -21,9 +24,9 @@ def of_generation(number, per_class):
 def test_every_class_is_of_the_first_network_that_knew_it():
     generations = iter([of_generation(0, 5), of_generation(1, 3)])
     memory = Memory(lambda *args: next(generations)(*args))
-    images, labels = memory(None, 2, None, 0)
+    images, labels = memory(None, [0, 1], None, 0)
     assert labels.tolist() == [0] * 5 + [1] * 5
-    images, labels = memory(None, 4, None, 1)
+    images, labels = memory(None, [0, 1, 2, 3], None, 1)
     # As many of each class as there are of the rarest.
     assert labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     np.testing.assert_array_equal(
@@ -34,23 +37,23 @@ def test_every_class_is_of_the_first_network_that_knew_it():
 def test_a_pool_is_remembered_and_a_function_is_passed_on():
     pool = Pool(4, (2, 2, 1), 2)
     pool.add(np.zeros((4, 2, 2, 1), "uint8"), np.array([1, 0, 1, 1]))
-    images, labels = Memory(lambda *_: pool)(None, 2, None, 0)
+    images, labels = Memory(lambda *_: pool)(None, [0, 1], None, 0)
     assert images.shape == (2, 2, 2, 1) and labels.tolist() == [0, 1]
 
     def batches(step):
         raise NotImplementedError
 
-    assert Memory(lambda *_: batches)(None, 2, None, 0) is batches
+    assert Memory(lambda *_: batches)(None, [0, 1], None, 0) is batches
 
 
 def test_a_class_without_images_is_named():
-    later = Memory(lambda *_: of_generation(0, 1)(None, 2, None, 0))
+    later = Memory(lambda *_: of_generation(0, 1)(None, [0, 1], None, 0))
     with pytest.raises(ValueError, match=r"4 images, without classes \[2\]"):
         Memory(lambda *_: (np.zeros((4, 2, 2, 1), "uint8"), [0, 1, 0, 1]))(
-            None, 3, None, 0
+            None, [0, 1, 2], None, 0
         )
     with pytest.raises(ValueError, match=r"without classes \[2, 3\]"):
-        later(None, 4, None, 0)
+        later(None, [0, 1, 2, 3], None, 0)
 
 
 def test_a_label_out_of_range_is_refused_and_not_dropped():
@@ -58,4 +61,30 @@ def test_a_label_out_of_range_is_refused_and_not_dropped():
     pool.add(np.zeros((4, 2, 2, 1), "uint8"), np.array([0, 1, 2, 3]))
     for made in (pool, (pool.images, pool.labels)):
         with pytest.raises(ValueError, match="labels.*3"):
-            Memory(lambda *_, made=made: made)(None, 3, None, 0)
+            Memory(lambda *_, made=made: made)(None, [0, 1, 2], None, 0)
+
+
+def test_what_was_measured_is_what_the_newest_classes_are_made_of():
+    asked = []
+
+    def synthesize(model, classes, folder, seed):
+        asked.append((model, classes))
+        return of_generation(0, 1)(model, classes, folder, seed)
+
+    memory, models = Memory(synthesize), [tiny_teacher(), tiny_teacher()]
+    memory(models[0], [0, 1], None, 0)
+    images = np.random.default_rng(0).integers(0, 256, (9, *SHAPE), "uint8")
+    memory.measure(models[1], images, NORMALISED)
+    memory(models[1], [0, 1, 2], None, 0)
+    assert asked[0] == (models[0], [0, 1]) and asked[1][1] == [2]
+    z = (images - NORMALISED.mean) / NORMALISED.std
+    convolved = models[1].layers[1](z.astype("float32")).numpy()
+    np.testing.assert_allclose(
+        asked[1][0].get_layer("bn0").moving_mean,
+        convolved.mean((0, 1, 2)),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    # Measurements of one network say nothing of another.
+    memory(models[0], [0, 1, 2, 3], None, 0)
+    assert asked[2] == (models[0], [3])

@@ -18,6 +18,7 @@ from tf_deepinversion.incremental import train
 from tf_deepinversion.incremental.data import check_tasks
 from tf_deepinversion.incremental.data import epochs_of
 from tf_deepinversion.metrics import accuracy
+from tf_deepinversion.metrics import feature_distance
 
 RANDOM = np.random.default_rng(0)
 
@@ -45,7 +46,7 @@ class Kill(keras.callbacks.Callback):
 
 def remembered(model, classes, folder, seed):
     """Noise, labelled by what it is to be: a function of the seed."""
-    labels = np.arange(2 * classes) % classes
+    labels = np.repeat(classes, 2)
     pixels = np.random.default_rng(seed).integers(
         0, 256, (len(labels), *SHAPE), "uint8"
     )
@@ -180,6 +181,23 @@ def test_the_second_task_goes_on_after_the_first():
     assert check_tasks(TASKS, 3, SHAPE) == [5, 6]
     with pytest.raises(ValueError, match=r"begin at 5.*\[3, 4\] in task 2"):
         check_tasks([TASKS[0]] * 2, 3, SHAPE)
+
+
+@pytest.mark.parametrize("measure", [True, False])
+def test_new_classes_are_synthesised_by_the_statistics_of_their_images(
+    measure,
+):
+    asked = []
+
+    def synthesize(model, classes, folder, seed):
+        asked.append((model, classes))
+        return remembered(model, classes, folder, seed)
+
+    run(synthesize=synthesize, measure=measure)
+    (_, first), (model, second) = asked
+    assert (first, second) == ([0, 1, 2], [3, 4])
+    gap = feature_distance(model, TASKS[0][0], NORMALISED)
+    assert gap < 1e-3 if measure else gap > 0.1
 
 
 def test_bad_arguments():

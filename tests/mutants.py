@@ -27,6 +27,10 @@ MUTANTS = [
     ("objective.py", "distances[0] * self.first_weight", "distances[0]", "objective"),
     ("objective.py", "return ops.sum(priors.root(sums[0]))", "return ops.sum(sums[0])", "objective"),
     # Statistics.
+    ("restatement.py", "beta + slope * (mean - m)", "beta + slope * (m - mean)", "restatement"),
+    ("restatement.py", "slope * np.sqrt(variance + layer.epsilon)", "slope * np.sqrt(variance)", "restatement"),
+    ("restatement.py", "calls = [sums for of, sums in seen if of is layer]", "calls = [sums for of, sums in seen if of is layer][:1]", "restatement"),
+    ("incremental/memory.py", "if self._measured is not None and self._measured[0] is model:", "if self._measured is not None:", "incremental_memory"),
     ("feature_statistics.py", "- ops.square(mean_gap)", "", "feature_statistics"),
     ("feature_statistics.py", "norm(mean_gap) + norm(variance_gap)", "ops.sum(ops.square(mean_gap)) + norm(variance_gap)", "feature_statistics"),
     ("feature_statistics.py", "layer.moving_variance, mean_gap.dtype) + layer.epsilon", "layer.moving_variance, mean_gap.dtype) + 1.0", "feature_statistics"),

@@ -38,6 +38,31 @@ def test_synthesis_goes_on_to_the_same_pool(tmp_path):
         synthesize(learned_teacher(), CLASSES, images=2)
 
 
+def test_some_of_the_classes_alone(tmp_path):
+    def of(classes):
+        return synthesize(
+            learned_teacher(),
+            classes,
+            tmp_path,
+            batches=1,
+            images=4,
+            steps=2,
+            preprocessing=NORMALISED,
+            recipe="distillation_pixels",
+        )
+
+    pool = of([2, 0])
+    assert pool.labels.tolist() == [2, 0, 2, 0] and pool.classes == CLASSES
+    with pytest.raises(ValueError, match="another run"):
+        of([2, 1])
+    with pytest.raises(ValueError, match="another run"):
+        of(CLASSES)
+    with pytest.raises(ValueError, match=r"`labels` must lie in \[0, 3\)"):
+        synthesize(learned_teacher(), [3], images=1, preprocessing=NORMALISED)
+    with pytest.raises(ValueError, match="`images` must be.*2 or more"):
+        synthesize(learned_teacher(), [0, 1], images=1)
+
+
 def test_images_that_are_not_of_their_classes_are_told():
     stubborn = tiny_teacher()
     head = stubborn.layers[-1]

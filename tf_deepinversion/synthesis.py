@@ -32,11 +32,12 @@ def synthesize(
     recipe="generator",
     dtype=None,
 ) -> Pool:
-    """A pool of images of all classes of a network, by a generator or pixels.
+    """A pool of images of a network's classes, by a generator or pixels.
 
     Args:
         model: A `keras.Model` classifier with BatchNormalization layers.
-        classes: Int, how many classes it has.
+        classes: Int, how many classes it has; or a list of some of them, to
+            have images of those alone.
         folder: Path for the pool and the generator's state, or None. The same
             call goes on from there, after any interruption, to the same pool.
         seed: Int.
@@ -74,16 +75,17 @@ def synthesize(
         )
     first_steps = steps if first_steps is None else first_steps
     require_whole(batches=batches)
-    require_whole(classes, images=images)
+    some = np.ndim(classes) == 1
+    wanted = list(map(int, classes)) if some else range(classes)
+    require_whole(max(1, len(wanted)), images=images)
     require_whole(0, draws=draws)
     synthesizer = maker(
         model, preprocessing, recipe=recipe, seed=seed, dtype=dtype
     )
     settings = [images, first_steps, steps, draws, synthesizer.recipe, seed]
-    run = checkpoints.fingerprint(
-        settings if dtype is None else [*settings, str(dtype)],
-        model.get_weights(),
-    )
+    settings += [str(dtype)] if dtype is not None else []
+    settings += [wanted] if some else []
+    run = checkpoints.fingerprint(settings, model.get_weights())
     pool_folder = state = None
     if folder is not None:
         pool_folder = pathlib.Path(folder) / "pool"
@@ -92,12 +94,12 @@ def synthesize(
     pool = Pool(
         batches * images * max(1, draws),
         synthesizer.image_shape,
-        classes,
+        synthesizer.classes,
         folder=pool_folder,
         run=run,
     )
     try:
-        labels = balanced_labels(classes, images)
+        labels = np.array(wanted)[balanced_labels(len(wanted), images)]
         for batch in range(done, batches):
             synthesizer.fit(
                 labels,

@@ -39,8 +39,8 @@ def learn_task(
         images: uint8 array `(n, height, width, channels)`.
         labels: Int array `(n,)`, of classes that follow those known.
         terms: List of `Term`, see `method`.
-        synthesize: Function of (network, how many classes it has, folder or
-            None, seed) to a `Pool`, or to uint8 images and int labels; or to
+        synthesize: Function of (network, the classes wanted, a list, folder
+            or None, seed) to a `Pool`, or to uint8 images and int labels; or to
             a function from a step to a `tf.data.Dataset`, see
             `IncrementalLearner`. None for methods that replay nothing.
         epochs: Int.
@@ -120,4 +120,5 @@ def _replay(terms, synthesize, old, classes, folder, seed):
             f"The terms {needing} need images of old classes: pass "
             "`synthesize`. Received: synthesize=None"
         )
-    return pooled(synthesize(old, classes, folder, seed), classes)
+    wanted = list(range(classes))
+    return pooled(synthesize(old, wanted, folder, seed), wanted)

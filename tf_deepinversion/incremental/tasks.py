@@ -20,6 +20,7 @@ def learn_tasks(
     terms,
     *,
     synthesize=None,
+    measure=True,
     tests=None,
     folder=None,
     run="",
@@ -32,8 +33,9 @@ def learn_tasks(
     """Teaches a network new classes, task after task, without the old data.
 
     Where a term needs images of old classes, each task has them synthesised
-    from the network as it then is, of the classes that were learnt last: of
-    those before, images are remembered (`Memory`). Then a copy with a larger
+    from the network as it then is, of the classes that were learnt last, by
+    the statistics of their images, which are measured when they have been
+    learnt: of those before, images are remembered (`Memory`). Then a copy with a larger
     head is trained. What is learnt is saved after each task.
 
     Args:
@@ -42,6 +44,9 @@ def learn_tasks(
             int labels `(n,)`, of classes that follow those known, no gaps.
         terms: List of `Term`, see `method`.
         synthesize: As for `learn_task`.
+        measure: Bool; False to synthesise by the network's own moving
+            statistics, which are of new and of replayed images. Defaults to
+            True.
         tests: List of such pairs, one for the classes of `model` and one for
             each task, to measure accuracies by; or None.
         folder: Path, or None. The same call goes on from there, after any
@@ -73,7 +78,7 @@ def learn_tasks(
         model,
         [*tasks, *(tests or [])],
         terms,
-        [run, seed],
+        [run, seed, measure],
         preprocessing,
         kwargs,
     )
@@ -111,8 +116,11 @@ def learn_tasks(
                 save_task(folder, name, model, report, run)
         else:
             if memory:  # they are there, and are read
-                memory(model, known[number - 1], own, seed + number)
+                old = list(range(known[number - 1]))
+                memory(model, old, own, seed + number)
             model, report = saved
+        if memory and measure and number < len(tasks):
+            memory.measure(model, task[0], preprocessing)
         measured.append(report["accuracies"])
         reports.append(report)
     return model, {
