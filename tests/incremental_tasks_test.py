@@ -200,6 +200,37 @@ def test_new_classes_are_synthesised_by_the_statistics_of_their_images(
     assert gap < 1e-3 if measure else gap > 0.1
 
 
+def test_statistics_that_cannot_be_measured_are_refused_before_a_task():
+    inputs = keras.Input(SHAPE)
+    x = keras.layers.BatchNormalization(scale=False, name="bare")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    bare = keras.Model(inputs, keras.layers.Dense(3)(x), name="bare_network")
+    asked = []
+
+    def synthesize(model, classes, folder, seed):
+        asked.append(classes)
+        return remembered(model, classes, folder, seed)
+
+    def learn(tasks, **kwargs):
+        return learn_tasks(
+            bare,
+            tasks,
+            method("abd"),
+            synthesize=synthesize,
+            epochs=1,
+            batch_size=4,
+            preprocessing=NORMALISED,
+            **kwargs,
+        )
+
+    with pytest.raises(ValueError, match=r"\['bare'\].*`measure=False`"):
+        learn(TASKS)
+    assert not asked
+    learn(TASKS[:1])  # there is no task after it
+    learn(TASKS, measure=False)
+    assert asked == [[0, 1, 2], [0, 1, 2], [3, 4]]
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="'balance'.*pass `synthesize`"):
         run(synthesize=None)

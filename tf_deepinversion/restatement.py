@@ -38,7 +38,7 @@ def restated(model, images, preprocessing=None):
             "`images` must have at least one image, to measure statistics of. "
             "Received: none"
         )
-    _check(model)
+    check_restatable(model)
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     _, seen = read(copy, images, preprocessing)
@@ -50,7 +50,12 @@ def restated(model, images, preprocessing=None):
     return copy
 
 
-def _check(model):
+def check_restatable(model):
+    """Refuses a network that `restated` cannot copy.
+
+    Raises:
+        ValueError: if a layer has no gamma or beta.
+    """
     bare = [
         layer.name
         for layer in batch_norms(model)
@@ -61,7 +66,8 @@ def _check(model):
         raise ValueError(
             "A BatchNormalization needs gamma and beta, to stay the same "
             f"function with other statistics. Received: {model.name!r}, whose "
-            f"layers {bare} have not both (`center=False`, `scale=False`)"
+            f"layers {bare} have not both (`center=False`, `scale=False`). "
+            "`learn_tasks` does without by `measure=False`."
         )
 
 

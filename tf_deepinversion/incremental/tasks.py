@@ -12,6 +12,7 @@ from tf_deepinversion.incremental.memory import Memory
 from tf_deepinversion.incremental.task import learn_task
 from tf_deepinversion.incremental.task_state import load_task
 from tf_deepinversion.incremental.task_state import save_task
+from tf_deepinversion.restatement import check_restatable
 
 
 def learn_tasks(
@@ -35,8 +36,8 @@ def learn_tasks(
     Where a term needs images of old classes, each task has them synthesised
     from the network as it then is, of the classes that were learnt last, by
     the statistics of their images, which are measured when they have been
-    learnt: of those before, images are remembered (`Memory`). Then a copy with a larger
-    head is trained. What is learnt is saved after each task.
+    learnt: of those before, images are remembered (`Memory`). Then a copy with
+    a larger head is trained. What is learnt is saved after each task.
 
     Args:
         model: A `keras.Model` classifier, see `Head`; it stays as it is.
@@ -67,7 +68,8 @@ def learn_tasks(
 
     Raises:
         TypeError: as for `Head` and `check_tasks`.
-        ValueError: as for `learn_task`.
+        ValueError: as for `learn_task`, and if statistics are to be measured,
+            as for `restated`.
     """
     shape, first = tuple(model.input_shape[1:]), Head(model).classes
     classes = check_tasks(tasks, first, shape)
@@ -85,6 +87,9 @@ def learn_tasks(
     memory = None
     if synthesize is not None and any(term.replays for term in terms):
         memory = Memory(synthesize)
+    measure = memory is not None and measure and len(tasks) > 1
+    if measure:
+        check_restatable(model)  # now, not after the first task
     measured = [_accuracies(model, tests, 1, preprocessing)]
     reports = []
     for number, task in enumerate(tasks, 1):
@@ -119,7 +124,7 @@ def learn_tasks(
                 old = list(range(known[number - 1]))
                 memory(model, old, own, seed + number)
             model, report = saved
-        if memory and measure and number < len(tasks):
+        if measure and number < len(tasks):
             memory.measure(model, task[0], preprocessing)
         measured.append(report["accuracies"])
         reports.append(report)
