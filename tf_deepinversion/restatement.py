@@ -3,7 +3,9 @@
 import keras
 import numpy as np
 
+from tf_deepinversion.feature_statistics import Moments
 from tf_deepinversion.feature_statistics import batch_norms
+from tf_deepinversion.feature_statistics import mean_and_variance_gaps
 from tf_deepinversion.metrics import read
 
 
@@ -46,7 +48,7 @@ def restated(model, images, preprocessing=None):
         # One that is called twice has seen both.
         calls = [sums for of, sums in seen if of is layer]
         if calls:
-            _restate(layer, *_mean_and_variance(layer, calls))
+            _restate(layer, *mean_and_variance_gaps(_total(calls), layer))
     return copy
 
 
@@ -71,16 +73,17 @@ def check_restatable(model):
         )
 
 
-def _mean_and_variance(layer, calls):
-    count, first, second = (
-        np.sum([keras.ops.convert_to_numpy(x) for x in part], 0, "float64")
-        for part in zip(*calls, strict=True)
+def _total(calls):
+    """The sums of all calls, in float64."""
+    return Moments(
+        *(
+            np.sum([keras.ops.convert_to_numpy(x) for x in part], 0, "float64")
+            for part in zip(*calls, strict=True)
+        )
     )
-    gap = first / count
-    return _array(layer.moving_mean) + gap, second / count - gap**2
 
 
-def _restate(layer, mean, variance):
+def _restate(layer, mean_gap, variance_gap):
     m, v, gamma, beta = (
         _array(x)
         for x in (
@@ -90,6 +93,7 @@ def _restate(layer, mean, variance):
             layer.beta,
         )
     )
+    mean, variance = m + _array(mean_gap), v + _array(variance_gap)
     slope = gamma / np.sqrt(v + layer.epsilon)
     layer.moving_mean.assign(mean)
     layer.moving_variance.assign(variance)
@@ -97,5 +101,5 @@ def _restate(layer, mean, variance):
     layer.beta.assign(beta + slope * (mean - m))
 
 
-def _array(variable):
-    return keras.ops.convert_to_numpy(variable).astype("float64")
+def _array(x):
+    return keras.ops.convert_to_numpy(x).astype("float64")
