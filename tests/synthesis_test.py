@@ -59,6 +59,9 @@ def test_some_of_the_classes_alone(tmp_path):
         of(CLASSES)
     with pytest.raises(ValueError, match=r"`labels` must lie in \[0, 3\)"):
         synthesize(learned_teacher(), [3], images=1, preprocessing=NORMALISED)
+    for none in ([], 0):
+        with pytest.raises(ValueError, match="`classes` must .* at least one"):
+            synthesize(learned_teacher(), none, preprocessing=NORMALISED)
     with pytest.raises(ValueError, match="`images` must be.*2 or more"):
         synthesize(learned_teacher(), [0, 1], images=1)
 

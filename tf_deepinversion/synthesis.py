@@ -77,7 +77,12 @@ def synthesize(
     require_whole(batches=batches)
     some = np.ndim(classes) == 1
     wanted = list(map(int, classes)) if some else range(classes)
-    require_whole(max(1, len(wanted)), images=images)
+    if not len(wanted):
+        raise ValueError(
+            "`classes` must be, or list, at least one. "
+            f"Received: classes={classes}"
+        )
+    require_whole(len(wanted), images=images)
     require_whole(0, draws=draws)
     synthesizer = maker(
         model, preprocessing, recipe=recipe, seed=seed, dtype=dtype
