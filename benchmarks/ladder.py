@@ -105,7 +105,7 @@ def make_synthesizer(method, teacher, student, preprocessing, folder):
     from students import Timed
 
     from tf_deepinversion import DeepInversion
-    from tf_deepinversion.distill import live_synthesizer
+    from tf_deepinversion import FastInversion
     from tf_deepinversion.recipes import find
 
     if method in ("noise", "real"):
@@ -114,7 +114,13 @@ def make_synthesizer(method, teacher, student, preprocessing, folder):
         return Given(shape, classes, (images, labels), FLAGS.seed)
     if method == "fast":
         return Timed(
-            live_synthesizer(teacher, student, preprocessing, FLAGS.seed)
+            FastInversion(
+                teacher,
+                preprocessing,
+                student=student,
+                recipe="distillation",
+                seed=FLAGS.seed,
+            )
         )
     recipe = find(FLAGS.recipe)
     if method == "prior":

@@ -166,11 +166,17 @@ def train_filled(name, pool, seconds, *args):
 def train_beside(teacher, preprocessing, scored):
     from students import Timed
 
-    from tf_deepinversion.distill import live_synthesizer
+    from tf_deepinversion import FastInversion
 
     def make(student):
         return Timed(
-            live_synthesizer(teacher, student, preprocessing, FLAGS.seed)
+            FastInversion(
+                teacher,
+                preprocessing,
+                student=student,
+                recipe="distillation",
+                seed=FLAGS.seed,
+            )
         )
 
     refresh = {

@@ -8,7 +8,7 @@ two cores; it says how far it came on real images that nobody trained on:
 The same in any other time, which decides how long the student trains:
 
     python examples/distill.py --student=ResNet14 --student_width=16 \
-        --portraits=60 --minutes=150
+        --minutes=150
 
 Beside it, as ceilings and floors, the same student for the same steps on real
 images, on noise, or on the images of another method:
@@ -26,17 +26,16 @@ a GPU, and we have not run them:
         --tfds_dir=$HOME/tensorflow_datasets
 
 A recipe says what the flags do not: see `distillation_recipes.DISTILLATIONS`.
-Methods: `fast`, a generator that competes with the student, and, where the
-recipe says so, images made before, which stay (`--portraits`); `deepinversion`,
-pixels; `adi`, pixels that compete with the student; `noise`; `real`. The same
-command started again goes on where it was stopped. In the output folder:
-`student.keras`; `saved_model/`, whose serving signature takes uint8 pixels;
-`pool/`, and `portraits/pool/`, which `tfds.builder_from_directory` reads;
-`report.html`; `grid.png`; `curves.json`.
+Methods: `deepinversion`, pixels; `adi`, pixels that compete with the student;
+`fast`, a generator that does, and, where the recipe says so, images made
+before, which stay (`--portraits`); `noise`; `real`. The same command started
+again goes on where it was stopped. In the output folder: `student.keras`;
+`saved_model/`, whose serving signature takes uint8 pixels; `pool/` (and
+`portraits/pool/`), which `tfds.builder_from_directory` reads; `report.html`;
+`grid.png`; `curves.json`.
 
 A tiny run, to see that everything works: `--rounds=2 --steps_per_round=2
---images_per_round=20 --first_steps=5 --draws=1 --portraits=1
---portrait_images=20 --portrait_steps=3`.
+--images_per_round=20 --synthesis_steps=3 --first_steps=5`.
 """
 
 import json
@@ -54,7 +53,7 @@ flags.DEFINE_enum(
     "fashion_mnist",
     [
         "fashion_mnist",
-        "fashion_mnist_pixels",
+        "fashion_mnist_generator",
         "cifar10_paper",
         "cifar10_fast",
         "cifar100_fast",
@@ -91,6 +90,7 @@ flags.DEFINE_integer(
     "portrait_steps", None, "A batch; of a generator's others, a third."
 )
 flags.DEFINE_float("share", None, "Of portraits, in each batch of the student.")
+flags.DEFINE_float("strength", None, "Of `augmentations`, ours alone.")
 flags.DEFINE_string(
     "dtype",
     None,
@@ -202,7 +202,7 @@ def run(teacher, portraits, rounds, folder, callbacks=()):
     from tf_deepinversion import Preprocessing
     from tf_deepinversion.distill import default_optimizer
     from tf_deepinversion.distill import distill
-    from tf_deepinversion.distillation import strong_transforms
+    from tf_deepinversion.distillation import augmentations
     from tf_deepinversion.distillation_recipes import DISTILLATIONS
     from tf_deepinversion.recipes import make_transforms
 
@@ -239,14 +239,14 @@ def run(teacher, portraits, rounds, folder, callbacks=()):
         preprocessing=preprocessing,
         temperature=FLAGS.temperature,
         dtype=FLAGS.dtype,
-        transforms=strong_transforms()
+        transforms=augmentations(FLAGS.strength)
         if transforms is None
         else make_transforms({"transforms": transforms}),
     )
 
 
 def rounds_for(minutes, teacher, portraits, folder, begin):
-    """How many rounds fit, by a trial of four; decided once for a folder."""
+    """How many rounds fit, by a trial of three; decided once for a folder."""
     import keras
 
     from tf_deepinversion.checkpoint import write_atomically
@@ -258,8 +258,8 @@ def rounds_for(minutes, teacher, portraits, folder, begin):
     clock = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda *_: ends.append(time.monotonic())
     )
-    run(teacher, portraits, 4, None, [clock])
-    each = (ends[-1] - ends[0]) / 3
+    run(teacher, portraits, 3, None, [clock])
+    each = (ends[-1] - ends[0]) / 2
     # The first round, in which graphs are traced, takes longer.
     left = 60 * minutes - (time.monotonic() - begin) - (ends[0] - start)
     rounds = max(1, int(left / each))

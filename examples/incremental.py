@@ -72,7 +72,7 @@ flags.DEFINE_float("class_weight", 1.0, "Of cross-entropy, in synthesis.")
 flags.DEFINE_bool(
     "measure", True, "Synthesise new classes by their own statistics."
 )
-flags.DEFINE_bool("strong", True, "New and old images are warped and toned.")
+flags.DEFINE_float("strength", 0.5, "Of what new and old images go through.")
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("output", "output/incremental", "Folder.")
 
@@ -85,14 +85,19 @@ def transforms_of(case, shape):
     return [shift, HorizontalFlip()] if case.mirrored else [shift]
 
 
-def strong_transforms_of(case):
+def augmentations_of(case):
     """For new and replayed images alike: of the latter there are few kinds."""
-    from tf_deepinversion import Affine
     from tf_deepinversion import HorizontalFlip
-    from tf_deepinversion import Tone
+    from tf_deepinversion import MixUp
+    from tf_deepinversion import augmentations
 
-    flip = [HorizontalFlip()] if case.mirrored else []
-    return [Affine(), Tone(), *flip]
+    # A blend has no label, and the mirror image of a digit is none.
+    left_out = (MixUp,) if case.mirrored else (MixUp, HorizontalFlip)
+    return [
+        transform
+        for transform in augmentations(FLAGS.strength)
+        if not isinstance(transform, left_out)
+    ]
 
 
 def train_network(case, tasks, name, folder, source):
@@ -212,11 +217,9 @@ def learn(case, first, folder):
         batch_size=FLAGS.batch_size,
         replay_batch_size=FLAGS.batch_size,
         learning_rate=FLAGS.learning_rate,
-        transforms=strong_transforms_of(case)
-        if FLAGS.strong
-        else transforms_of(case, first.input_shape[1:]),
+        transforms=augmentations_of(case),
         folder=folder,
-        run=f"{run} {FLAGS.strong}",
+        run=run,
         seed=FLAGS.seed,
         verbose=2,
     )

@@ -64,7 +64,7 @@ flags.DEFINE_float("temperature", 4.0, "Of the distillation.")
 flags.DEFINE_float("momentum", 0.9, "Of the ranking, over rounds.")
 flags.DEFINE_integer("multiple_of", 1, "Of the channels left; 8 for speed.")
 flags.DEFINE_float("eta", 0.0, "Weight of the hardware-aware term.")
-flags.DEFINE_bool("strong", True, "Images are warped, toned and blended.")
+flags.DEFINE_float("strength", 1.0, "Of what images go through.")
 flags.DEFINE_bool("keep_statistics", False, "Leaves BatchNormalization alone.")
 flags.DEFINE_integer("latency_batch", 32, "Images a call, where it is timed.")
 flags.DEFINE_integer("seed", 0, "")
@@ -73,16 +73,16 @@ flags.DEFINE_string("output", None, "Folder; by default output/prune_DATA.")
 
 def recovery(output) -> dict:
     """How a network recovers, whatever was removed."""
-    from tf_deepinversion import strong_transforms
+    from tf_deepinversion import augmentations
 
     return {
         "learning_rate": FLAGS.learning_rate,
         "temperature": FLAGS.temperature,
         "keep_statistics": FLAGS.keep_statistics,
-        "transforms": strong_transforms() if FLAGS.strong else None,
+        "transforms": augmentations(FLAGS.strength),
         "folder": output,
         "run": f"{FLAGS.data} {FLAGS.pool} {FLAGS.batch_size} {FLAGS.images} "
-        f"{FLAGS.strong}",
+        f"{FLAGS.strength}",
         "seed": FLAGS.seed,
         "verbose": 2,
     }

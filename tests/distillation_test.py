@@ -25,6 +25,7 @@ from tf_deepinversion.distill import default_optimizer
 from tf_deepinversion.distill import distill
 from tf_deepinversion.distillation import Distillation
 from tf_deepinversion.distillation import SoftenedKL
+from tf_deepinversion.distillation import augmentations
 from tf_deepinversion.models.generator import Generator
 
 RANDOM = np.random.default_rng(0)
@@ -160,6 +161,29 @@ def test_one_step_follows_the_gradient_of_the_divergence(ending):
         np.testing.assert_allclose(old - new.numpy(), g, rtol=1e-3, atol=1e-5)
     for a, b in zip(teacher_before, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.25, 1.0])
+def test_augmentations_have_their_strength(strength):
+    affine, flip, tone, mixup = augmentations(strength)
+    expected = [20 * strength, 1.35**strength, strength / 5, 0.15 * strength]
+    assert list(affine.get_config().values()) == pytest.approx(expected)
+    assert tone.get_config()["gamma"] == pytest.approx(2**strength)
+    assert flip.probability == 0.5 and mixup.probability == 0.25
+
+
+def test_without_strength_an_image_is_where_it_was():
+    affine = augmentations(0.0)[0]
+    images = np.random.default_rng(0).uniform(0, 255, (4, 5, 6, 1))
+    images = images.astype("float32")
+    kept = affine(tf.constant(images), affine.draw([0, 1], 4))
+    np.testing.assert_allclose(kept, images, atol=1e-3)
+
+
+@pytest.mark.parametrize("strength", [-0.1, float("nan"), float("inf")])
+def test_augmentations_of_no_strength_are_refused(strength):
+    with pytest.raises(ValueError, match="strength"):
+        augmentations(strength)
 
 
 def test_evaluation_on_labelled_images():

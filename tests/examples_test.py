@@ -41,6 +41,7 @@ def example(name, *arguments):
 def test_distill_exports_a_student_that_takes_uint8_pixels(tmp_path):
     figures = example(
         "distill.py",
+        "--recipe=fashion_mnist_generator",
         "--student=ResNet14",
         "--student_width=2",
         "--rounds=2",
@@ -86,6 +87,24 @@ def script(monkeypatch, capsys):
         return end.value.code, capsys.readouterr()
 
     return run
+
+
+def test_distill_makes_pixels_each_round(tmp_path, script):
+    code, printed = script(
+        "distill.py",
+        "--student=ResNet14",
+        "--student_width=2",
+        "--rounds=2",
+        "--steps_per_round=2",
+        "--images_per_round=20",
+        "--first_steps=2",
+        "--synthesis_steps=1",
+        f"--output={tmp_path}",
+    )
+    figures = json.loads(printed.out.splitlines()[-1])
+    assert not code and figures["method"] == "deepinversion"
+    assert (figures["images"], figures["portraits"]) == (40, 0)
+    assert figures["student_steps"] == 4 and figures["test_images"] == 2000
 
 
 @pytest.mark.parametrize(

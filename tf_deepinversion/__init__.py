@@ -7,7 +7,7 @@ from tf_deepinversion.deep_inversion import DeepInversion
 from tf_deepinversion.distill import distill
 from tf_deepinversion.distillation import Distillation
 from tf_deepinversion.distillation import SoftenedKL
-from tf_deepinversion.distillation import strong_transforms
+from tf_deepinversion.distillation import augmentations
 from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.models.pretrained import load_pretrained

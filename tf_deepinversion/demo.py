@@ -21,6 +21,7 @@ from tf_deepinversion.callbacks import Verifier
 from tf_deepinversion.datasets import FASHION_MNIST_CLASSES
 from tf_deepinversion.datasets import load_test_images
 from tf_deepinversion.distill import distill
+from tf_deepinversion.distillation import augmentations
 from tf_deepinversion.export import Served
 from tf_deepinversion.export import export
 from tf_deepinversion.fast_inversion import FastInversion
@@ -175,13 +176,25 @@ def distil_and_export(
         name="student",
     )
     begin = time.monotonic()
+    # In so short a time a generator that competes with the student teaches
+    # more than as many seconds of pixels.
+    synthesizer = FastInversion(
+        teacher,
+        preprocessing,
+        student=student,
+        recipe="distillation",
+        seed=seed,
+    )
     distill(
         teacher,
         student,
+        synthesizer,
         rounds=rounds,
         steps_per_round=80,
         batch_size=64,
+        refresh={"images": 128, "steps": 10, "first_steps": 100, "draws": 10},
         portraits=portraits,
+        transforms=augmentations(1.0),  # its images are rather alike
         folder=output,
         seed=seed,
         verbose=2,

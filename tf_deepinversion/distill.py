@@ -11,27 +11,11 @@ import tensorflow as tf
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion.callbacks import RefreshPool
 from tf_deepinversion.checks import require_whole
+from tf_deepinversion.deep_inversion import DeepInversion
 from tf_deepinversion.distillation import Distillation
-from tf_deepinversion.distillation import strong_transforms
-from tf_deepinversion.fast_inversion import FastInversion
+from tf_deepinversion.distillation import augmentations
 from tf_deepinversion.pool import Pool
 from tf_deepinversion.trained import warn_if_trained
-
-# How a generator that learns beside the student is used: each round it makes
-# some steps and then draws as many batches as it made steps.
-LIVE = {"images": 128, "steps": 10, "first_steps": 100, "draws": 10}
-
-
-def live_synthesizer(teacher, student, preprocessing=None, seed=0, dtype=None):
-    """The default of `distill`: a generator that competes with the student."""
-    return FastInversion(
-        teacher,
-        preprocessing,
-        student=student,
-        recipe="distillation",
-        seed=seed,
-        dtype=dtype,
-    )
 
 
 class TrainingState(keras.callbacks.Callback):
@@ -104,7 +88,7 @@ def distill(
     synthesizer=None,
     *,
     rounds,
-    steps_per_round=50,
+    steps_per_round=320,
     batch_size=128,
     refresh=None,
     capacity=50_000,
@@ -129,13 +113,12 @@ def distill(
             as it was made: of one that agrees with its teacher already there
             is a `UserWarning`.
         synthesizer: A `DeepInversion` or `FastInversion` of the teacher; None
-            for a `FastInversion` by the recipe `distillation`, which competes
-            with the student.
+            for a `DeepInversion` by the recipe `distillation_pixels`.
         rounds: Int, at least 1.
         steps_per_round: Int, of the student.
         batch_size: Int, of the student.
-        refresh: Dict of arguments of `RefreshPool`; None for those that suit
-            the default synthesizer, `LIVE`, or else its own defaults.
+        refresh: Dict of arguments of `RefreshPool`; None for its defaults: a
+            batch of 256 images by the recipe's steps before each round.
         capacity: Int, images in the pool; the oldest leave.
         portraits: A `Pool` of recognisable images, or None: what competes
             with the student looks for what it gets wrong, these show what it
@@ -151,7 +134,7 @@ def distill(
         verbose: As in Keras.
         validation_data: As in Keras; labelled images, only looked at.
         **kwargs: Of `Distillation`; its `transforms` are by default
-            `strong_transforms()`: synthesised images are rather alike.
+            `augmentations()`.
 
     Returns:
         A triple: the `Distillation`, the dict of the history of all rounds,
@@ -166,15 +149,14 @@ def distill(
     )
     _check_portraits(portraits, share)
     if synthesizer is None:
-        synthesizer = live_synthesizer(
+        synthesizer = DeepInversion(
             teacher,
-            student,
             kwargs.get("preprocessing"),
-            seed,
-            kwargs.get("dtype"),
+            recipe="distillation_pixels",
+            seed=seed,
+            dtype=kwargs.get("dtype"),
         )
-        refresh = LIVE if refresh is None else refresh
-    kwargs.setdefault("transforms", strong_transforms())
+    kwargs.setdefault("transforms", augmentations())
     model = Distillation(teacher, student, seed=seed, **kwargs)
     warn_if_trained(model)  # before a state is loaded into it
     if optimizer is None:
