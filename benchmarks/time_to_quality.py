@@ -5,8 +5,8 @@ r"""How much sooner other images are as good for a student as the paper's.
 
 The slow way is `DeepInversion`: it fills a pool, and a student trains on it.
 The fast way is, by --fast=pixels, the same with the recipe --fast_recipe and
-other numbers; by --fast=generator, `distill` as it is: a generator that learns
-beside the same student, for the same steps. Quality is the accuracy after each
+other numbers; by --fast=generator, a `FastInversion` that learns beside the
+same student, for the same steps. Quality is the accuracy after each
 round on images that no student saw and none is tested on: the last 5,000
 training images of --idx_dir, or --held_out; without either the test images that
 ship, and `scored_on` says which. The target is the largest accuracy of the slow
@@ -20,9 +20,11 @@ way.
   an image.
 
 Both are null where the fast way never gets there. The student's own steps are
-in neither. In --output are `slow/` and `generator/` or `pixels/`, each with
-`pool/`, and the curves. The same command started again goes on where it was
-stopped, in the middle of a slow batch too. Ends with a line of JSON.
+in neither. With --dtype the fast way computes in it, as the students do; the
+slow way's images are made as published. In --output are `slow/` and
+`generator/` or `pixels/`, each with `pool/`, and the curves. The same command
+started again goes on where it was stopped, in the middle of a slow batch too.
+Ends with a line of JSON.
 
 A tiny run, to see that everything works: `--images=20 --synthesis_batch=10
 --steps=2 --rounds=2 --steps_per_round=2 --fast_images=20 --fast_batch=10
@@ -60,6 +62,11 @@ flags.DEFINE_integer("draws", 10, "Batches that it draws each round.", 1)
 flags.DEFINE_integer("rounds", 80, "Of the student.", lower_bound=1)
 flags.DEFINE_integer("steps_per_round", 40, "Of the student.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "Of the student.", lower_bound=1)
+flags.DEFINE_string(
+    "dtype",
+    None,
+    "mixed_bfloat16: both students and the fast way compute in bfloat16.",
+)
 flags.DEFINE_integer("extrapolated", 10_000, "Images.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("held_out", None, "An .npz of images and labels.")
@@ -83,7 +90,9 @@ def held_out(shape):
     return FLAGS.held_out or "the test images that ship", *pair
 
 
-def fill_pool(name, teacher, preprocessing, recipe, images, size, steps):
+def fill_pool(
+    name, teacher, preprocessing, recipe, images, size, steps, dtype=None
+):
     """So many images, made of pixels, and the seconds in which they were."""
     from students import Timed
 
@@ -98,7 +107,9 @@ def fill_pool(name, teacher, preprocessing, recipe, images, size, steps):
             f"Received: {images} and {size}"
         )
     synthesizer = Timed(
-        DeepInversion(teacher, preprocessing, recipe=recipe, seed=FLAGS.seed),
+        DeepInversion(
+            teacher, preprocessing, recipe=recipe, seed=FLAGS.seed, dtype=dtype
+        ),
         pathlib.Path(FLAGS.output) / name / "batches",
     )
     pool = Pool(images, synthesizer.image_shape, synthesizer.classes)
@@ -134,6 +145,7 @@ def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
         seed=FLAGS.seed,
         preprocessing=preprocessing,
         scored=scored,
+        dtype=FLAGS.dtype,
         **kwargs,
     )
     curves = json.dumps(history).encode()
@@ -176,6 +188,7 @@ def train_beside(teacher, preprocessing, scored):
                 student=student,
                 recipe="distillation",
                 seed=FLAGS.seed,
+                dtype=FLAGS.dtype,
             )
         )
 
@@ -203,6 +216,7 @@ def train_fast(*args):
         FLAGS.fast_images,
         FLAGS.fast_batch or 256,
         FLAGS.fast_steps or 64,
+        FLAGS.dtype,
     )
     history = train_filled("pixels", pool, seconds, *args)
     return history, seconds / len(pool)
@@ -278,6 +292,7 @@ def main(_):
         "recipe": FLAGS.recipe,
         "steps": FLAGS.steps,
         "student_steps": FLAGS.rounds * FLAGS.steps_per_round,
+        "dtype": FLAGS.dtype,
         "seed": FLAGS.seed,
         "teacher_sha256": fingerprint({}, teacher.get_weights()),
         "machine": machine(),

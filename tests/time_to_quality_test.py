@@ -118,6 +118,12 @@ def test_a_killed_run_goes_on_to_figures_of_its_curves(tmp_path):
     again = end(start(*arguments, "--fast=generator"))
     assert again == figures
 
+    # Students in bfloat16 are others.
+    bfloat16 = "--dtype=mixed_bfloat16"
+    refused = start(*arguments, "--fast=generator", bfloat16)
+    assert "distillation: dtype" in refused.communicate()[0]
+    assert refused.returncode
+
     # By other pixels; the slow way is there already.
     figures = end(start(*arguments, "--fast=pixels"))
     assert figures["slow_seconds"] == pytest.approx(slow)
