@@ -103,9 +103,9 @@ def given_images(method, classes, shape):
 def make_synthesizer(method, teacher, student, preprocessing, folder):
     from students import Given
     from students import Timed
+    from students import competing_generator
 
     from tf_deepinversion import DeepInversion
-    from tf_deepinversion import FastInversion
     from tf_deepinversion.recipes import find
 
     if method in ("noise", "real"):
@@ -113,15 +113,7 @@ def make_synthesizer(method, teacher, student, preprocessing, folder):
         images, labels = given_images(method, classes, shape)
         return Given(shape, classes, (images, labels), FLAGS.seed)
     if method == "fast":
-        return Timed(
-            FastInversion(
-                teacher,
-                preprocessing,
-                student=student,
-                recipe="distillation",
-                seed=FLAGS.seed,
-            )
-        )
+        return competing_generator(teacher, student, preprocessing, FLAGS.seed)
     recipe = find(FLAGS.recipe)
     if method == "prior":
         terms = [t for t in recipe["loss"] if t[0] != "FeatureStatistics"]

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_deepinversion import models
 from tf_deepinversion.baselines import GivenImages
 from tf_deepinversion.distill import distill
+from tf_deepinversion.fast_inversion import FastInversion
 
 
 class EpochSeconds(keras.callbacks.Callback):
@@ -63,6 +64,20 @@ class Timed:
         images = self._synthesizer.draw(labels, batch)
         self.draw_seconds += time.monotonic() - begin
         return images
+
+
+def competing_generator(teacher, student, preprocessing, seed, dtype=None):
+    """A `Timed` generator that learns beside the student."""
+    return Timed(
+        FastInversion(
+            teacher,
+            preprocessing,
+            student=student,
+            recipe="distillation",
+            seed=seed,
+            dtype=dtype,
+        )
+    )
 
 
 class Given(GivenImages):

@@ -67,6 +67,7 @@ flags.DEFINE_string(
     None,
     "mixed_bfloat16: both students and the fast way compute in bfloat16.",
 )
+flags.DEFINE_float("strength", 0.25, "Of what the students see images through.")
 flags.DEFINE_integer("extrapolated", 10_000, "Images.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("held_out", None, "An .npz of images and labels.")
@@ -124,6 +125,7 @@ def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
     from students import learn
     from students import make_student
 
+    from tf_deepinversion import augmentations
     from tf_deepinversion.checkpoint import write_atomically
 
     folder = pathlib.Path(FLAGS.output) / name
@@ -146,6 +148,7 @@ def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
         preprocessing=preprocessing,
         scored=scored,
         dtype=FLAGS.dtype,
+        transforms=augmentations(FLAGS.strength),
         **kwargs,
     )
     curves = json.dumps(history).encode()
@@ -176,20 +179,11 @@ def train_filled(name, pool, seconds, *args):
 
 
 def train_beside(teacher, preprocessing, scored):
-    from students import Timed
-
-    from tf_deepinversion import FastInversion
+    from students import competing_generator
 
     def make(student):
-        return Timed(
-            FastInversion(
-                teacher,
-                preprocessing,
-                student=student,
-                recipe="distillation",
-                seed=FLAGS.seed,
-                dtype=FLAGS.dtype,
-            )
+        return competing_generator(
+            teacher, student, preprocessing, FLAGS.seed, FLAGS.dtype
         )
 
     refresh = {
@@ -216,7 +210,7 @@ def train_fast(*args):
         FLAGS.fast_images,
         FLAGS.fast_batch or 256,
         FLAGS.fast_steps or 64,
-        FLAGS.dtype,
+        dtype=FLAGS.dtype,
     )
     history = train_filled("pixels", pool, seconds, *args)
     return history, seconds / len(pool)
@@ -293,6 +287,7 @@ def main(_):
         "steps": FLAGS.steps,
         "student_steps": FLAGS.rounds * FLAGS.steps_per_round,
         "dtype": FLAGS.dtype,
+        "strength": FLAGS.strength,
         "seed": FLAGS.seed,
         "teacher_sha256": fingerprint({}, teacher.get_weights()),
         "machine": machine(),

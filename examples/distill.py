@@ -1,14 +1,14 @@
 r"""Trains a student without any data, from its teacher alone.
 
-A ResNet-20 of half the width for the network that ships, in some 45 minutes of
+A ResNet-20 of half the width for the network that ships, in about an hour of
 two cores; it says how far it came on real images that nobody trained on:
 
     python examples/distill.py
 
-The same in any other time, which decides how long the student trains:
+In any other time, which decides how many images there are and how long the
+student trains, on a processor with instructions for bfloat16:
 
-    python examples/distill.py --student=ResNet14 --student_width=16 \
-        --minutes=150
+    python examples/distill.py --minutes=45 --dtype=mixed_bfloat16
 
 Beside it, as ceilings and floors, the same student for the same steps on real
 images, on noise, or on the images of another method:
@@ -75,7 +75,7 @@ flags.DEFINE_integer("batch_size", None, "Of the student.")
 flags.DEFINE_float("learning_rate", None, "Of the student, the peak.")
 flags.DEFINE_float("temperature", None, "Of the distillation.")
 flags.DEFINE_integer("images_per_round", None, "The synthesizer's batch.")
-flags.DEFINE_integer("synthesis_steps", None, "A round; pixels need hundreds.")
+flags.DEFINE_integer("synthesis_steps", None, "A round; pixels need a hundred.")
 flags.DEFINE_integer("first_steps", None, "Of the synthesizer, in round one.")
 flags.DEFINE_integer(
     "draws", None, "Batches that the generator draws after each round's steps."
@@ -90,7 +90,9 @@ flags.DEFINE_integer(
     "portrait_steps", None, "A batch; of a generator's others, a third."
 )
 flags.DEFINE_float("share", None, "Of portraits, in each batch of the student.")
-flags.DEFINE_float("strength", None, "Of `augmentations`, ours alone.")
+flags.DEFINE_float(
+    "strength", None, "Of `augmentations`, in place of the recipe's transforms."
+)
 flags.DEFINE_string(
     "dtype",
     None,
@@ -208,7 +210,10 @@ def run(teacher, portraits, rounds, folder, callbacks=()):
 
     preprocessing = Preprocessing.of(teacher)
     student = make_student(teacher, preprocessing)
-    transforms = DISTILLATIONS[FLAGS.recipe]["transforms"]
+    recipe = DISTILLATIONS[FLAGS.recipe]
+    strength = FLAGS.strength
+    if strength is None and not isinstance(recipe["transforms"], list):
+        strength = recipe["transforms"]
     drawing = FLAGS.method == "fast"
     given = FLAGS.method in ("noise", "real")
     return distill(
@@ -239,9 +244,9 @@ def run(teacher, portraits, rounds, folder, callbacks=()):
         preprocessing=preprocessing,
         temperature=FLAGS.temperature,
         dtype=FLAGS.dtype,
-        transforms=augmentations(FLAGS.strength)
-        if transforms is None
-        else make_transforms({"transforms": transforms}),
+        transforms=make_transforms(recipe)
+        if strength is None
+        else augmentations(strength),
     )
 
 

@@ -12,6 +12,7 @@ from tiny import SHAPE
 from tiny import learned_teacher
 from tiny import tiny_teacher
 
+from tf_deepinversion import Affine
 from tf_deepinversion import CrossEntropy
 from tf_deepinversion import DeepInversion
 from tf_deepinversion import FastInversion
@@ -19,6 +20,8 @@ from tf_deepinversion import HorizontalFlip
 from tf_deepinversion import Pool
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import RefreshPool
+from tf_deepinversion import Tone
+from tf_deepinversion import balanced_labels
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.distill import batches_of
 from tf_deepinversion.distill import default_optimizer
@@ -163,13 +166,19 @@ def test_one_step_follows_the_gradient_of_the_divergence(ending):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.25, 1.0])
-def test_augmentations_have_their_strength(strength):
-    affine, flip, tone, mixup = augmentations(strength)
-    expected = [20 * strength, 1.35**strength, strength / 5, 0.15 * strength]
-    assert list(affine.get_config().values()) == pytest.approx(expected)
-    assert tone.get_config()["gamma"] == pytest.approx(2**strength)
+def test_augmentations_have_their_strength():
+    affine, flip, tone, mixup = augmentations(1.0)
+    assert affine.get_config() == Affine().get_config()
+    assert tone.get_config() == Tone().get_config()
     assert flip.probability == 0.5 and mixup.probability == 0.25
+    affine, _, tone, _ = augmentations()
+    assert affine.get_config() == pytest.approx(
+        {"rotation": 5, "stretch": 1.0779, "slant": 0.05, "shift": 0.0375},
+        rel=1e-4,
+    )
+    assert tone.get_config() == pytest.approx(
+        {"gamma": 1.1892, "darkest": 0.5, "brightest": 1.2}, rel=1e-4
+    )
 
 
 def test_without_strength_an_image_is_where_it_was():
@@ -180,9 +189,9 @@ def test_without_strength_an_image_is_where_it_was():
     np.testing.assert_allclose(kept, images, atol=1e-3)
 
 
-@pytest.mark.parametrize("strength", [-0.1, float("nan"), float("inf")])
-def test_augmentations_of_no_strength_are_refused(strength):
-    with pytest.raises(ValueError, match="strength"):
+@pytest.mark.parametrize("strength", [-0.1, 10.1, float("nan")])
+def test_a_strength_out_of_range_is_refused(strength):
+    with pytest.raises(ValueError, match=r"in \[0, 10\]\. Received: strength"):
         augmentations(strength)
 
 
@@ -293,6 +302,29 @@ def test_interrupted_it_goes_on_to_the_same_student(tmp_path, portraits):
     for a, b in zip(weights, weights2, strict=True):
         np.testing.assert_array_equal(a, b)
     assert history["loss"] == history2["loss"]
+
+
+def test_by_default_pixels_are_made_each_round():
+    teacher, options = learned_teacher(), {"seed": 3, "verbose": 0}
+    _, _, pool = distill(
+        teacher,
+        tiny_teacher(1),
+        rounds=2,
+        steps_per_round=1,
+        batch_size=4,
+        refresh={"images": 6, "steps": 2},
+        preprocessing=NORMALISED,
+        student_preprocessing=NORMALISED,
+        **options,
+    )
+    pixels = DeepInversion(
+        teacher, NORMALISED, recipe="distillation_pixels", seed=3
+    )
+    labels = balanced_labels(CLASSES, 6)
+    for batch in range(2):
+        pixels.fit(labels, 2, batch=batch, verbose=0)
+        made = pool.images[6 * batch : 6 * batch + 6]
+        np.testing.assert_array_equal(made, pixels.images)
 
 
 def test_the_folder_of_another_run_is_refused(tmp_path):

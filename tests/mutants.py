@@ -26,6 +26,8 @@ MUTANTS = [
     ("objective.py", "return 1 - mean_value(sums)", "return mean_value(sums)", "objective"),
     ("objective.py", "distances[0] * self.first_weight", "distances[0]", "objective"),
     ("objective.py", "return ops.sum(priors.root(sums[0]))", "return ops.sum(sums[0])", "objective"),
+    ("distillation.py", "gamma=2**strength", "gamma=2.0", "distillation"),
+    ("distill.py", 'recipe="distillation_pixels",', 'recipe="ours",', "distillation"),
     # Statistics.
     ("restatement.py", "beta + slope * (mean - m)", "beta + slope * (m - mean)", "restatement"),
     ("restatement.py", "slope * np.sqrt(variance + layer.epsilon)", "slope * np.sqrt(variance)", "restatement"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tf_deepinversion import recipes
+from tf_deepinversion.distillation import augmentations
 from tf_deepinversion.distillation_recipes import DISTILLATIONS
 
 
@@ -70,7 +71,10 @@ def test_a_distillation_is_plain_and_fits_its_recipes(name):
         # What is drawn needs latents that are not learnt.
         if method == "fast" and plan["draws"]:
             assert recipe["latents"]["latent_scale"] == 0
-    recipes.make_transforms({"transforms": plan["transforms"] or []})
+    if isinstance(plan["transforms"], list):
+        recipes.make_transforms(plan)
+    else:
+        augmentations(plan["transforms"])
     recipes.find(plan["portrait_recipe"])
 
 

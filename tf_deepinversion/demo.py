@@ -176,8 +176,8 @@ def distil_and_export(
         name="student",
     )
     begin = time.monotonic()
-    # In so short a time a generator that competes with the student teaches
-    # more than as many seconds of pixels.
+    # There are three minutes: a generator draws images by the thousand, which
+    # are rather alike, so they are changed as much as they bear.
     synthesizer = FastInversion(
         teacher,
         preprocessing,
@@ -194,7 +194,7 @@ def distil_and_export(
         batch_size=64,
         refresh={"images": 128, "steps": 10, "first_steps": 100, "draws": 10},
         portraits=portraits,
-        transforms=augmentations(1.0),  # its images are rather alike
+        transforms=augmentations(1.0),
         folder=output,
         seed=seed,
         verbose=2,

@@ -120,9 +120,10 @@ def distill(
         refresh: Dict of arguments of `RefreshPool`; None for its defaults: a
             batch of 256 images by the recipe's steps before each round.
         capacity: Int, images in the pool; the oldest leave.
-        portraits: A `Pool` of recognisable images, or None: what competes
-            with the student looks for what it gets wrong, these show what it
-            will be asked. See `synthesize`.
+        portraits: A `Pool` of images that are there from the first round on
+            and stay, or None. A synthesizer that competes with the student
+            looks for what it gets wrong, these show what it will be asked.
+            See `synthesize`.
         share: Float in (0, 1), the part of each of the student's batches
             that is of `portraits`.
         optimizer: A `keras.optimizers.Optimizer`; see `default_optimizer`.

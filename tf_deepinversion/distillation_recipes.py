@@ -8,8 +8,8 @@ Each is a dictionary of
 - `methods`: the recipe in `recipes.RECIPES` by method, the default one first;
 - `student_width`, `rounds`, `steps_per_round`, `batch_size`, `learning_rate`
   and `temperature`, of the student;
-- `transforms` of what the student sees, as in `recipes`; None for
-  `augmentations` of this `strength`;
+- `transforms` of what the student sees, as in `recipes`; or a number, the
+  strength of `augmentations`;
 - `images_per_round`, `synthesis_steps`, `first_steps`, `draws` and `capacity`,
   see `RefreshPool` and `Pool`;
 - `portraits`: how many batches of images are made beforehand and stay, for the
@@ -39,7 +39,6 @@ _FAST = {
     "learning_rate": 0.2,
     "temperature": 20.0,
     "transforms": _CROPS,
-    "strength": None,
     "images_per_round": 256,
     "synthesis_steps": 10,
     "first_steps": 200,
@@ -65,8 +64,7 @@ DISTILLATIONS = {
         "batch_size": 128,
         "learning_rate": 0.1,
         "temperature": 4.0,
-        "transforms": None,
-        "strength": 0.25,
+        "transforms": 0.25,
         "images_per_round": 256,
         "synthesis_steps": 100,
         "first_steps": 100,
@@ -86,8 +84,7 @@ DISTILLATIONS = {
         "batch_size": 128,
         "learning_rate": 0.1,
         "temperature": 4.0,
-        "transforms": None,
-        "strength": 1.0,
+        "transforms": 1.0,
         "images_per_round": 128,
         "synthesis_steps": 10,
         "first_steps": 100,
@@ -113,7 +110,6 @@ DISTILLATIONS = {
         "learning_rate": 0.1,
         "temperature": 3.0,
         "transforms": _CROPS,
-        "strength": None,
         "images_per_round": 256,
         "synthesis_steps": 2000,
         "first_steps": 2000,
