@@ -305,7 +305,7 @@ def test_interrupted_it_goes_on_to_the_same_student(tmp_path, portraits):
 
 
 def test_by_default_pixels_are_made_each_round():
-    teacher, options = learned_teacher(), {"seed": 3, "verbose": 0}
+    teacher = learned_teacher()
     _, _, pool = distill(
         teacher,
         tiny_teacher(1),
@@ -315,7 +315,8 @@ def test_by_default_pixels_are_made_each_round():
         refresh={"images": 6, "steps": 2},
         preprocessing=NORMALISED,
         student_preprocessing=NORMALISED,
-        **options,
+        seed=3,
+        verbose=0,
     )
     pixels = DeepInversion(
         teacher, NORMALISED, recipe="distillation_pixels", seed=3

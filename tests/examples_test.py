@@ -23,6 +23,15 @@ from tf_deepinversion.pruning import flops_of_model
 from tf_deepinversion.quantization import LiteRT
 
 ROOT = pathlib.Path(__file__).parent.parent
+TINY_DISTILLATION = (
+    "--student=ResNet14",
+    "--student_width=2",
+    "--rounds=2",
+    "--steps_per_round=2",
+    "--images_per_round=20",
+    "--first_steps=2",
+    "--synthesis_steps=1",
+)
 
 
 def example(name, *arguments):
@@ -42,13 +51,7 @@ def test_distill_exports_a_student_that_takes_uint8_pixels(tmp_path):
     figures = example(
         "distill.py",
         "--recipe=fashion_mnist_generator",
-        "--student=ResNet14",
-        "--student_width=2",
-        "--rounds=2",
-        "--steps_per_round=2",
-        "--images_per_round=20",
-        "--first_steps=2",
-        "--synthesis_steps=1",
+        *TINY_DISTILLATION,
         "--draws=3",
         "--portraits=1",
         "--portrait_images=20",
@@ -92,13 +95,7 @@ def script(monkeypatch, capsys):
 def test_distill_makes_pixels_each_round(tmp_path, script):
     code, printed = script(
         "distill.py",
-        "--student=ResNet14",
-        "--student_width=2",
-        "--rounds=2",
-        "--steps_per_round=2",
-        "--images_per_round=20",
-        "--first_steps=2",
-        "--synthesis_steps=1",
+        *TINY_DISTILLATION,
         f"--output={tmp_path}",
     )
     figures = json.loads(printed.out.splitlines()[-1])
