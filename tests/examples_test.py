@@ -320,11 +320,11 @@ def test_incremental_scores_the_network_it_writes(tmp_path):
         "--method=replay",
         "--weights=new=0.5",
         "--width=2",
-        "--epochs=1",
         "--joint_epochs=1",
         "--least_steps=1",
         "--synthesis_images=5",
         "--synthesis_batches=1",
+        "--synthesis_steps=1",
         "--first_steps=1",
         f"--idx_dir={tmp_path}",
         f"--output={tmp_path}",
@@ -341,5 +341,6 @@ def test_incremental_scores_the_network_it_writes(tmp_path):
     (first,), _ = figures["accuracies"]
     assert figures["forgetting"] == pytest.approx(first - expected[0])
     assert figures["saved_model_max_difference"] < 1e-4
+    assert figures["epochs"] == 10  # of this case, as no flag says otherwise
     assert (folder / "accuracy.png").read_bytes()[1:4] == b"PNG"
     assert "after task 2" in (folder / "report.html").read_text()

@@ -116,6 +116,7 @@ def test_weights_and_settings():
     assert [term.weight for term in terms] == [1.0, 0.25]
     assert float(terms[1](STEP)) == pytest.approx(restricted(4.0), rel=1e-5)
     assert terms[1].identity() != method("lwf")[1].identity()
+    assert [term.weight for term in method("abd")] == [1.0, 1.0, 0.2]
     names = {term.equation for name in METHODS for term in method(name)}
     identities = {
         tuple(term.identity()[:1]) for name in METHODS for term in method(name)

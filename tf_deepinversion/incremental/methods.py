@@ -177,11 +177,12 @@ def replay(replayed=1.0, new=1.0, distillation=1.0) -> list:
     ]
 
 
-def abd(local=1.0, balance=1.0, distillation=1.0) -> list:
+def abd(local=1.0, balance=1.0, distillation=0.2) -> list:
     """Always Be Dreaming: what tells real from synthesised is not learnt.
 
     New classes are told from each other alone; old from new by the head, the
-    features being left as they are; and features are distilled.
+    features being left as they are; and features are distilled. The weights
+    are ours.
 
     Reference:
         - Smith et al., arXiv:2106.09701
