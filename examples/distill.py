@@ -72,6 +72,9 @@ flags.DEFINE_float(
 )
 flags.DEFINE_integer("steps_per_round", None, "Of the student.")
 flags.DEFINE_integer("batch_size", None, "Of the student.")
+flags.DEFINE_enum(
+    "optimizer", None, ["muon", "sgd"], "Of the student; see `optimizers`."
+)
 flags.DEFINE_float("learning_rate", None, "Of the student, the peak.")
 flags.DEFINE_float("temperature", None, "Of the distillation.")
 flags.DEFINE_integer("images_per_round", None, "The synthesizer's batch.")
@@ -202,10 +205,10 @@ def make_portraits(teacher, output):
 def run(teacher, portraits, rounds, folder, callbacks=()):
     """Distils into a new student; see `distill` for what it returns."""
     from tf_deepinversion import Preprocessing
-    from tf_deepinversion.distill import default_optimizer
     from tf_deepinversion.distill import distill
     from tf_deepinversion.distillation import augmentations
     from tf_deepinversion.distillation_recipes import DISTILLATIONS
+    from tf_deepinversion.optimizers import OPTIMIZERS
     from tf_deepinversion.recipes import make_transforms
 
     preprocessing = Preprocessing.of(teacher)
@@ -234,7 +237,7 @@ def run(teacher, portraits, rounds, folder, callbacks=()):
         capacity=FLAGS.capacity,
         portraits=portraits,
         share=FLAGS.share,
-        optimizer=default_optimizer(
+        optimizer=OPTIMIZERS[FLAGS.optimizer](
             rounds * FLAGS.steps_per_round, FLAGS.learning_rate
         ),
         folder=folder,

@@ -22,9 +22,9 @@ from tf_deepinversion import Preprocessing
 from tf_deepinversion import RefreshPool
 from tf_deepinversion import Tone
 from tf_deepinversion import balanced_labels
+from tf_deepinversion import optimizers
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.distill import batches_of
-from tf_deepinversion.distill import default_optimizer
 from tf_deepinversion.distill import distill
 from tf_deepinversion.distillation import Distillation
 from tf_deepinversion.distillation import SoftenedKL
@@ -497,7 +497,7 @@ def test_adaptive_deep_inversion_feeds_a_student():
 
 
 def test_the_learning_rate_rises_and_falls():
-    rate = default_optimizer(1000, 0.3)._learning_rate
+    rate = optimizers.sgd(1000, 0.3)._learning_rate
     assert float(rate(0)) == 0
     assert float(rate(50)) == pytest.approx(0.15)
     assert float(rate(100)) == pytest.approx(0.3)

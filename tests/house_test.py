@@ -46,10 +46,12 @@ LAYERS = {
         "verification",
     },
     "makers": {
+        "conv_muon",
         "deep_inversion",
         "fast_inversion",
         "generator_step",
         "inversion_step",
+        "optimizers",
         "pyramid_adam",
         "recipes",
     },

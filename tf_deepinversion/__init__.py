@@ -3,6 +3,7 @@
 from tf_deepinversion.callbacks import ImageGrid
 from tf_deepinversion.callbacks import RefreshPool
 from tf_deepinversion.callbacks import Verifier
+from tf_deepinversion.conv_muon import ConvMuon
 from tf_deepinversion.deep_inversion import DeepInversion
 from tf_deepinversion.distill import distill
 from tf_deepinversion.distillation import Distillation

@@ -29,6 +29,7 @@ from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.models import ResNet14
 from tf_deepinversion.models.pretrained import PRETRAINED
 from tf_deepinversion.models.pretrained import load_pretrained
+from tf_deepinversion.optimizers import sgd
 from tf_deepinversion.pictures import save_folders
 from tf_deepinversion.pool import Pool
 from tf_deepinversion.preprocessing import Preprocessing
@@ -194,6 +195,7 @@ def distil_and_export(
         batch_size=64,
         refresh={"images": 128, "steps": 10, "first_steps": 100, "draws": 10},
         portraits=portraits,
+        optimizer=sgd(80 * rounds),
         transforms=augmentations(1.0),
         folder=output,
         seed=seed,

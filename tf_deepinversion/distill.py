@@ -1,7 +1,6 @@
 """A student without data, in one call: images, distillation, and its state."""
 
 import json
-import math
 import pathlib
 
 import keras
@@ -14,6 +13,7 @@ from tf_deepinversion.checks import require_whole
 from tf_deepinversion.deep_inversion import DeepInversion
 from tf_deepinversion.distillation import Distillation
 from tf_deepinversion.distillation import augmentations
+from tf_deepinversion.optimizers import muon
 from tf_deepinversion.pool import Pool
 from tf_deepinversion.trained import warn_if_trained
 
@@ -62,26 +62,6 @@ class TrainingState(keras.callbacks.Callback):
         )
 
 
-def default_optimizer(steps, learning_rate=0.1):
-    """SGD with Nesterov momentum 0.9 and a cosine over all steps.
-
-    Args:
-        steps: Int, of the whole training; a tenth of them, at most 500, warm
-            up.
-        learning_rate: Float, the peak.
-    """
-    warmup = min(500, math.ceil(steps / 10))
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        max(1, steps - warmup),
-        warmup_target=learning_rate,
-        warmup_steps=warmup,
-    )
-    return keras.optimizers.SGD(
-        rate, momentum=0.9, nesterov=True, weight_decay=5e-4
-    )
-
-
 def distill(
     teacher,
     student,
@@ -126,7 +106,8 @@ def distill(
             See `synthesize`.
         share: Float in (0, 1), the part of each of the student's batches
             that is of `portraits`.
-        optimizer: A `keras.optimizers.Optimizer`; see `default_optimizer`.
+        optimizer: A `keras.optimizers.Optimizer`; None for
+            `optimizers.muon`, over all steps.
         folder: Path for the pool and the state. The same call goes on from
             there, after any interruption, to the same student; another one is
             refused, by the names of what differs.
@@ -161,7 +142,7 @@ def distill(
     model = Distillation(teacher, student, seed=seed, **kwargs)
     warn_if_trained(model)  # before a state is loaded into it
     if optimizer is None:
-        optimizer = default_optimizer(rounds * steps_per_round)
+        optimizer = muon(rounds * steps_per_round)
     optimizer.build(student.trainable_variables)
     model.compile(optimizer=optimizer)
     made, made_from = synthesizer.settings()

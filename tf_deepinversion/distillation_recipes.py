@@ -6,8 +6,8 @@ Each is a dictionary of
 - `dataset`: the name in TFDS of the data that such teachers were trained on;
 - `teacher`: one that ships, or None;
 - `methods`: the recipe in `recipes.RECIPES` by method, the default one first;
-- `student_width`, `rounds`, `steps_per_round`, `batch_size`, `learning_rate`
-  and `temperature`, of the student;
+- `student_width`, `rounds`, `steps_per_round`, `batch_size`, `optimizer` (in
+  `optimizers.OPTIMIZERS`), `learning_rate` and `temperature`, of the student;
 - `transforms` of what the student sees, as in `recipes`; or a number, the
   strength of `augmentations`;
 - `images_per_round`, `synthesis_steps`, `first_steps`, `draws` and `capacity`,
@@ -36,6 +36,7 @@ _FAST = {
     "rounds": 200,
     "steps_per_round": 400,
     "batch_size": 256,
+    "optimizer": "sgd",
     "learning_rate": 0.2,
     "temperature": 20.0,
     "transforms": _CROPS,
@@ -62,7 +63,8 @@ DISTILLATIONS = {
         "rounds": 48,
         "steps_per_round": 320,
         "batch_size": 128,
-        "learning_rate": 0.1,
+        "optimizer": "muon",
+        "learning_rate": 0.03,
         "temperature": 4.0,
         "transforms": 0.25,
         "images_per_round": 256,
@@ -82,6 +84,7 @@ DISTILLATIONS = {
         "rounds": 72,
         "steps_per_round": 160,
         "batch_size": 128,
+        "optimizer": "sgd",
         "learning_rate": 0.1,
         "temperature": 4.0,
         "transforms": 1.0,
@@ -107,6 +110,7 @@ DISTILLATIONS = {
         "rounds": 1000,
         "steps_per_round": 50,
         "batch_size": 128,
+        "optimizer": "sgd",
         "learning_rate": 0.1,
         "temperature": 3.0,
         "transforms": _CROPS,

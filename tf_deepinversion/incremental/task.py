@@ -2,7 +2,6 @@
 
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.distill import TrainingState
-from tf_deepinversion.distill import default_optimizer
 from tf_deepinversion.incremental.data import check_tasks
 from tf_deepinversion.incremental.data import epochs_of
 from tf_deepinversion.incremental.data import steps_of_epoch
@@ -10,6 +9,7 @@ from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.head import grow_head
 from tf_deepinversion.incremental.learner import IncrementalLearner
 from tf_deepinversion.incremental.memory import pooled
+from tf_deepinversion.optimizers import sgd
 
 
 def learn_task(
@@ -47,7 +47,7 @@ def learn_task(
         steps_per_epoch: Int; by default the batches that there are.
         batch_size: Int, of new images.
         replay_batch_size: Int, of synthesised images in each step.
-        learning_rate: Float, the peak, see `distill.default_optimizer`.
+        learning_rate: Float, the peak, see `optimizers.sgd`.
         preprocessing: The network's `Preprocessing`; None if known by name.
         transforms: As for `IncrementalLearner`.
         folder: Path of the state and of what `synthesize` keeps, or None. The
@@ -82,7 +82,7 @@ def learn_task(
         seed=seed,
     )
     steps = steps_per_epoch or steps_of_epoch(len(labels), batch_size)
-    optimizer = default_optimizer(epochs * steps, learning_rate)
+    optimizer = sgd(epochs * steps, learning_rate)
     optimizer.build(network.trainable_variables)
     learner.compile(optimizer=optimizer)
     state = None

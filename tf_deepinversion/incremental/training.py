@@ -10,6 +10,7 @@ from tf_deepinversion.incremental.data import epochs_of
 from tf_deepinversion.incremental.data import steps_of_epoch
 from tf_deepinversion.incremental.task_state import load_task
 from tf_deepinversion.incremental.task_state import save_task
+from tf_deepinversion.optimizers import warmed_cosine
 from tf_deepinversion.transforms import Shift
 from tf_deepinversion.transforms import draw
 
@@ -32,15 +33,11 @@ def augmented(dataset, transforms, seed, first_step=0):
 
 def scratch_optimizer(steps, learning_rate=0.1, weight_decay=5e-3):
     """SGD, Nesterov momentum 0.9, a cosine; the first twentieth warms up."""
-    warmup = max(1, steps // 20)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        max(1, steps - warmup),
-        warmup_target=learning_rate,
-        warmup_steps=warmup,
-    )
     return keras.optimizers.SGD(
-        rate, momentum=0.9, nesterov=True, weight_decay=weight_decay
+        warmed_cosine(steps, learning_rate, max(1, steps // 20)),
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=weight_decay,
     )
 
 

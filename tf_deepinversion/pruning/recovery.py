@@ -4,17 +4,13 @@ import keras
 
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.distillation import Distillation
+from tf_deepinversion.optimizers import warmed_cosine
 from tf_deepinversion.pruning.magnitude import masks_of
 
 
 def recovery_optimizer(steps, learning_rate=0.02):
     """SGD with Nesterov momentum 0.9, a cosine, and no weight decay."""
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        max(1, steps - steps // 20),
-        warmup_target=learning_rate,
-        warmup_steps=steps // 20,
-    )
+    rate = warmed_cosine(steps, learning_rate, steps // 20)
     return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
 
 
