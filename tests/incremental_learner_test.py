@@ -75,7 +75,7 @@ def abd_loss(old, new):
         LABELS, frozen[:4]
     )
     moved = (features - old_body(x, training=False)) @ old.layers[-1].kernel
-    return local + balance + tf.reduce_mean(tf.reduce_sum(moved**2, -1))
+    return local + balance + 0.2 * tf.reduce_mean(tf.reduce_sum(moved**2, -1))
 
 
 def replay_loss(old, new):
