@@ -13,6 +13,7 @@ from tiny import learned_teacher
 from tiny import tiny_teacher
 
 from tf_deepinversion import Affine
+from tf_deepinversion import ConvMuon
 from tf_deepinversion import CrossEntropy
 from tf_deepinversion import DeepInversion
 from tf_deepinversion import FastInversion
@@ -480,7 +481,7 @@ def test_the_terms_of_the_synthesis_are_logged(tmp_path):
 def test_adaptive_deep_inversion_feeds_a_student():
     teacher, student = learned_teacher(), tiny_teacher(1)
     synthesizer = DeepInversion(teacher, NORMALISED, student=student)
-    _, history, pool = distill(
+    model, history, pool = distill(
         teacher,
         student,
         synthesizer,
@@ -492,12 +493,15 @@ def test_adaptive_deep_inversion_feeds_a_student():
         preprocessing=NORMALISED,
         student_preprocessing=NORMALISED,
     )
+    assert type(model.optimizer) is ConvMuon
+    assert float(model.optimizer.learning_rate) < 1e-6  # all steps are done
     assert len(pool) == 12 and len(history["agreement"]) == 2
     assert (pool.images[:6] != pool.images[6:]).mean() > 0.5
 
 
-def test_the_learning_rate_rises_and_falls():
-    rate = optimizers.sgd(1000, 0.3)._learning_rate
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_the_learning_rate_rises_and_falls(name):
+    rate = optimizers.OPTIMIZERS[name](1000, 0.3)._learning_rate
     assert float(rate(0)) == 0
     assert float(rate(50)) == pytest.approx(0.15)
     assert float(rate(100)) == pytest.approx(0.3)

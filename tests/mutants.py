@@ -58,6 +58,8 @@ MUTANTS = [
     ("classifier.py", "logits = call.inputs", "logits = call.outputs", "classifier"),
     ("classifier.py", "tf.GradientTape(watch_accessed_variables=False)", "tf.GradientTape()", "zoo"),
     ("classifier.py", "if head.layer.bias is not None", "if head.layer.bias is None", "classifier"),
+    ("conv_muon.py", "or 1 in _sides(variable)", "", "conv_muon"),
+    ("conv_muon.py", "max(_sides(x))", "min(_sides(x))", "conv_muon"),
     ("pyramid_adam.py", "ops.average_pool(g, 2**level", "ops.max_pool(g, 2**level", "pyramid_adam"),
     ("inversion_step.py", "return self._one_pass(images, labels, draws, self._all_reduce)", "return self._one_pass(images, labels, draws)", "deep_inversion"),
     ("inversion_step.py", "total = self._all_reduce(self._sum_of_pieces(sums, batch))", "total = self._sum_of_pieces(sums, batch)", "deep_inversion"),
