@@ -73,7 +73,10 @@ flags.DEFINE_float(
 flags.DEFINE_integer("steps_per_round", None, "Of the student.")
 flags.DEFINE_integer("batch_size", None, "Of the student.")
 flags.DEFINE_enum(
-    "optimizer", None, ["muon", "sgd"], "Of the student; see `optimizers`."
+    "optimizer",
+    None,
+    ["muon", "sgd"],
+    "Of the student; sgd wants a rate of 0.1.",
 )
 flags.DEFINE_float("learning_rate", None, "Of the student, the peak.")
 flags.DEFINE_float("temperature", None, "Of the distillation.")
