@@ -54,6 +54,7 @@ def make_model(images, classes, steps):
     import keras
 
     from tf_deepinversion import models
+    from tf_deepinversion.optimizers import warmed_cosine
 
     keras.utils.set_random_seed(FLAGS.seed)
     model = getattr(models, FLAGS.architecture)(
@@ -64,15 +65,10 @@ def make_model(images, classes, steps):
         std=images.std((0, 1, 2)).round(2).tolist(),
         name=pathlib.Path(FLAGS.output).stem,
     )
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=(FLAGS.epochs - 1) * steps,
-        warmup_target=FLAGS.learning_rate,
-        warmup_steps=steps,
-    )
     model.compile(
         keras.optimizers.SGD(
-            schedule,
+            # The first epoch warms up.
+            warmed_cosine(FLAGS.epochs * steps, FLAGS.learning_rate, steps),
             momentum=0.9,
             nesterov=True,
             weight_decay=FLAGS.weight_decay,

@@ -21,6 +21,7 @@ import numpy as np
 
 from tf_deepinversion import objective
 from tf_deepinversion.checks import require_whole
+from tf_deepinversion.optimizers import warmed_cosine
 from tf_deepinversion.pyramid_adam import PyramidAdam
 from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import Jitter
@@ -311,12 +312,7 @@ def make_optimizer(stage, steps) -> keras.optimizers.Optimizer:
     """The stage's optimizer, its schedule fitted to a number of steps."""
     peak, warmup = stage["learning_rate"], min(stage["warmup_steps"], steps)
     if stage["decay"] == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else peak,
-            decay_steps=max(1, steps - warmup),
-            warmup_target=peak if warmup else None,
-            warmup_steps=warmup,
-        )
+        rate = warmed_cosine(steps, peak, warmup)
     else:
         rate = peak
     name, config = stage["optimizer"]
