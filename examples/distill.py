@@ -80,6 +80,9 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_float("learning_rate", None, "Of the student, the peak.")
 flags.DEFINE_float("temperature", None, "Of the distillation.")
+flags.DEFINE_integer(
+    "reuse", None, "Steps of the student for each batch its teacher answers."
+)
 flags.DEFINE_integer("images_per_round", None, "The synthesizer's batch.")
 flags.DEFINE_integer("synthesis_steps", None, "A round; pixels need a hundred.")
 flags.DEFINE_integer("first_steps", None, "Of the synthesizer, in round one.")
@@ -249,6 +252,7 @@ def run(teacher, portraits, rounds, folder, callbacks=()):
         verbose=2,
         preprocessing=preprocessing,
         temperature=FLAGS.temperature,
+        reuse=FLAGS.reuse,
         dtype=FLAGS.dtype,
         transforms=make_transforms(recipe)
         if strength is None

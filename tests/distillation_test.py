@@ -290,9 +290,11 @@ def shades(shade, n=5):
     return pool
 
 
-@pytest.mark.parametrize("portraits", [None, shades(9)])
-def test_interrupted_it_goes_on_to_the_same_student(tmp_path, portraits):
-    options = {"portraits": portraits, "share": 0.5}
+@pytest.mark.parametrize(
+    ("portraits", "reuse"), [(None, 1), (shades(9), 1), (None, 2)]
+)
+def test_interrupted_it_goes_on_to_the_same_student(tmp_path, portraits, reuse):
+    options = {"portraits": portraits, "share": 0.5, "reuse": reuse}
     weights, history, images = run(tmp_path / "whole", **options)
     assert len(history["loss"]) == 4 and len(images) == 24
     # Interrupted after the pool has grown, before the state is saved.
@@ -396,6 +398,7 @@ def start(folder, synthesis=None, compiled=None, **kwargs):
         ("synthesizer: optimizer", {"compiled": {"optimizer": "sgd"}}),
         ("distillation: temperature", {"temperature": 5.0}),
         ("distillation: transforms", {"transforms": [HorizontalFlip()]}),
+        ("distillation: reuse", {"reuse": 7}),
         ("capacity", {"capacity": 70}),
     ],
 )

@@ -56,6 +56,7 @@ LAYERS = {
         "recipes",
     },
     "applications": {
+        "answered",
         "baselines",
         "callbacks",
         "demo",

@@ -197,6 +197,7 @@ def distil_and_export(
         portraits=portraits,
         optimizer=sgd(80 * rounds),
         transforms=augmentations(1.0),
+        reuse=1,
         folder=output,
         seed=seed,
         verbose=2,

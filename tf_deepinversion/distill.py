@@ -68,7 +68,7 @@ def distill(
     synthesizer=None,
     *,
     rounds,
-    steps_per_round=320,
+    steps_per_round=480,
     batch_size=128,
     refresh=None,
     capacity=50_000,
@@ -116,7 +116,7 @@ def distill(
         verbose: As in Keras.
         validation_data: As in Keras; labelled images, only looked at.
         **kwargs: Of `Distillation`; its `transforms` are by default
-            `augmentations()`.
+            `augmentations()`, its `reuse` 4.
 
     Returns:
         A triple: the `Distillation`, the dict of the history of all rounds,
@@ -138,7 +138,7 @@ def distill(
             seed=seed,
             dtype=kwargs.get("dtype"),
         )
-    kwargs.setdefault("transforms", augmentations())
+    kwargs = {"transforms": augmentations(), "reuse": 4, **kwargs}
     model = Distillation(teacher, student, seed=seed, **kwargs)
     warn_if_trained(model)  # before a state is loaded into it
     if optimizer is None:
@@ -173,6 +173,7 @@ def distill(
     variables = [
         *student.variables,
         *optimizer.variables,
+        *model.carried,
         *synthesizer.carried,
     ]
     if folder is not None:

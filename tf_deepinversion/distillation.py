@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tf_deepinversion.answered import AnsweredImages
+from tf_deepinversion.checks import require_whole
 from tf_deepinversion.classifier import Classifier
 from tf_deepinversion.losses import kullback_leibler
 from tf_deepinversion.preprocessing import Preprocessing
@@ -112,6 +114,10 @@ class Distillation(keras.Model):
         temperature: Float, see `SoftenedKL`.
         transforms: List of transforms that both see, drawn anew every step;
             by default `Shift(2)` and `HorizontalFlip()`.
+        reuse: Int. Above 1 the teacher is asked every so many steps alone,
+            and each step is on random ones of the newest 10,240 images that
+            it has seen, changed as they were then, in whole numbers: see
+            `AnsweredImages`. Defaults to 1.
         image_shape: Tuple `(height, width, channels)`, needed where the
             teacher does not fix it.
         student_shape: The same for the student.
@@ -136,6 +142,7 @@ class Distillation(keras.Model):
         *,
         temperature=4.0,
         transforms=None,
+        reuse=1,
         image_shape=None,
         student_shape=None,
         dtype=None,
@@ -169,6 +176,12 @@ class Distillation(keras.Model):
         if transforms is None:
             transforms = [Shift(2), HorizontalFlip()]
         self._transforms, self._seed = list(transforms), int(seed)
+        require_whole(reuse=reuse)
+        self._answered = None
+        if reuse > 1:
+            self._answered = AnsweredImages(
+                self.image_shape, self._teacher.classes, reuse, seed=self._seed
+            )
         self._loss = keras.metrics.Mean(name="loss")
         self._agreement = keras.metrics.Mean(name="agreement")
         self._accuracy = keras.metrics.SparseCategoricalAccuracy(
@@ -205,6 +218,7 @@ class Distillation(keras.Model):
         return {
             "temperature": self._kl.temperature,
             "transforms": self._transforms,
+            "reuse": self._answered.reuse if self._answered else 1,
             "preprocessing": self.preprocessing,
             "student_preprocessing": self.student_preprocessing,
             "dtype": self._training_dtype,
@@ -232,16 +246,34 @@ class Distillation(keras.Model):
         student = [self(x) for x in pieces]
         return tf.concat(teacher, 0).numpy(), tf.concat(student, 0).numpy()
 
-    def train_step(self, data):
-        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-        step = tf.cast(self.optimizer.iterations, "int32")
+    @property
+    def carried(self) -> list:
+        """Variables that training changes, apart from the student's."""
+        return self._answered.variables if self._answered else []
+
+    def _ask(self, images, step):
+        """The images, changed, and the teacher's logits of them."""
         images = tf.cast(images, "float32")
         numbers = draw(
             self._transforms, [self._seed, 1], step, tf.shape(images)[0]
         )
         for transform, drawn in zip(self._transforms, numbers, strict=True):
             images = transform(images, drawn)
-        target = _logits(self._in_training[0], self.preprocessing, images)
+        if self._answered:
+            images = tf.round(images)
+        return images, _logits(self._in_training[0], self.preprocessing, images)
+
+    def train_step(self, data):
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        step = tf.cast(self.optimizer.iterations, "int32")
+        if self._answered:
+            images, target = self._answered.batch(
+                lambda new=images: self._ask(new, step),
+                step,
+                tf.shape(images)[0],
+            )
+        else:
+            images, target = self._ask(images, step)
         with tf.GradientTape() as tape:
             logits = self(images, training=True)
             loss = self._kl(target, logits)

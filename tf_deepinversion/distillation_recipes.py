@@ -9,7 +9,8 @@ Each is a dictionary of
 - `student_width`, `rounds`, `steps_per_round`, `batch_size`, `optimizer` (in
   `optimizers.OPTIMIZERS`), `learning_rate` and `temperature`, of the student;
 - `transforms` of what the student sees, as in `recipes`; or a number, the
-  strength of `augmentations`;
+  strength of `augmentations`; `reuse` of the teacher's answers, see
+  `Distillation`;
 - `images_per_round`, `synthesis_steps`, `first_steps`, `draws` and `capacity`,
   see `RefreshPool` and `Pool`;
 - `portraits`: how many batches of images are made beforehand and stay, for the
@@ -40,6 +41,7 @@ _FAST = {
     "learning_rate": 0.2,
     "temperature": 20.0,
     "transforms": _CROPS,
+    "reuse": 1,
     "images_per_round": 256,
     "synthesis_steps": 10,
     "first_steps": 200,
@@ -61,12 +63,13 @@ DISTILLATIONS = {
         },
         "student_width": 8,
         "rounds": 48,
-        "steps_per_round": 320,
+        "steps_per_round": 480,
         "batch_size": 128,
         "optimizer": "muon",
         "learning_rate": 0.03,
         "temperature": 4.0,
         "transforms": 0.25,
+        "reuse": 4,
         "images_per_round": 256,
         "synthesis_steps": 100,
         "first_steps": 100,
@@ -88,6 +91,7 @@ DISTILLATIONS = {
         "learning_rate": 0.1,
         "temperature": 4.0,
         "transforms": 1.0,
+        "reuse": 1,
         "images_per_round": 128,
         "synthesis_steps": 10,
         "first_steps": 100,
@@ -114,6 +118,7 @@ DISTILLATIONS = {
         "learning_rate": 0.1,
         "temperature": 3.0,
         "transforms": _CROPS,
+        "reuse": 1,
         "images_per_round": 256,
         "synthesis_steps": 2000,
         "first_steps": 2000,

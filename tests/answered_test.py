@@ -1,0 +1,129 @@
+"""Answers of a teacher that serve several steps stay those of their images."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from deep_inversion_test import NORMALISED
+from distillation_test import PIXELS
+from distillation_test import kl
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import tiny_teacher
+
+from tf_deepinversion import HorizontalFlip
+from tf_deepinversion.answered import AnsweredImages
+from tf_deepinversion.distillation import Distillation
+
+
+def draws(store, steps, count=64, size=2):
+    """What a store gives at each of these steps, and when it asked."""
+    asked, given = [], []
+    for step in steps:
+
+        def ask(step=step):
+            asked.append(step)
+            shades = 2 * step + tf.range(size)
+            images = tf.ones((size, *SHAPE)) * tf.cast(
+                shades[:, None, None, None], "float32"
+            )
+            return images, tf.one_hot(shades % 3, 3) * 7.0
+
+        images, logits = store.batch(ask, tf.constant(step), tf.constant(count))
+        shades = images.numpy()[:, 0, 0, 0].astype(int)
+        assert images.shape == (count, *SHAPE)
+        # The answer is that of the image, wherever it was kept.
+        np.testing.assert_array_equal(logits, np.eye(3)[shades % 3] * 7)
+        given.append(shades)
+    return asked, given
+
+
+def test_the_oldest_make_room_every_few_steps():
+    store = AnsweredImages(SHAPE, CLASSES, reuse=3, size=4)
+    asked, given = draws(store, range(8))
+    assert asked == [0, 3, 6]
+    kept = [{0, 1}] * 3 + [{0, 1, 6, 7}] * 3 + [{6, 7, 12, 13}] * 2
+    assert [set(shades) for shades in given] == kept
+    again = draws(AnsweredImages(SHAPE, CLASSES, reuse=3, size=4), range(8))[1]
+    np.testing.assert_array_equal(again, given)
+    assert (given[3] != given[4]).any()
+
+
+def test_each_image_is_drawn_as_often_as_said():
+    store = AnsweredImages(SHAPE, CLASSES, reuse=5, size=8)
+    _, given = draws(store, range(1000), count=2)
+    drawn = np.bincount(np.concatenate(given))
+    # All but the first and the last images; Poisson's law has variance 5.
+    counts = drawn[[i for i in range(40, 1960) if i % 10 < 2]]
+    assert len(counts) == 384
+    assert counts.mean() == pytest.approx(5, abs=3 * np.sqrt(5 / 384))
+
+
+def test_an_empty_store_asks_whatever_the_step():
+    asked, given = draws(AnsweredImages(SHAPE, CLASSES, reuse=3), [7, 8, 9])
+    assert asked == [7, 9] and set(given[0]) == {14, 15}
+
+
+def test_batches_that_do_not_divide_the_store():
+    store = AnsweredImages(SHAPE, CLASSES, reuse=1, size=5)
+    _, given = draws(store, range(0, 6, 2), size=3)
+    kept = [{0, 1, 2}, {1, 2, 4, 5, 6}, {5, 6, 8, 9, 10}]
+    assert [set(shades) for shades in given] == kept
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_student_learns_from_what_was_answered(jit):
+    """One image, again and again: its loss is known whatever is drawn."""
+    teacher, student = tiny_teacher(0), tiny_teacher(1)
+    same = np.repeat(PIXELS[:1], 4, 0)
+    model = Distillation(
+        teacher, student, NORMALISED, temperature=2.0, transforms=[], reuse=2
+    )
+    t = teacher(NORMALISED.normalise(same), training=False).numpy()
+    s = tiny_teacher(1)(NORMALISED.normalise(same), training=True).numpy()
+    model.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=jit)
+    found = model.train_on_batch(same, return_dict=True)
+    assert found["loss"] == pytest.approx(kl(t, s, 2.0).mean(), rel=1e-4)
+    # The second step is on the same image, whatever it is given.
+    s = student(NORMALISED.normalise(same), training=True).numpy()
+    model.reset_metrics()
+    found = model.train_on_batch(PIXELS[1:5], return_dict=True)
+    assert found["loss"] == pytest.approx(kl(t, s, 2.0).mean(), rel=1e-3)
+    model.train_on_batch(PIXELS[1:5])
+    images, logits, written = (v.numpy() for v in model.carried)
+    assert written == 8
+    np.testing.assert_array_equal(images[:8], [*same, *PIXELS[1:5]])
+    t = teacher(NORMALISED.normalise(images[:8]), training=False)
+    np.testing.assert_allclose(logits[:8], t, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_kept_is_what_the_teacher_saw():
+    teacher = tiny_teacher(0)
+    model = Distillation(
+        teacher, tiny_teacher(1), NORMALISED, transforms=[Halve()], reuse=2
+    )
+    model.compile(optimizer="sgd")
+    model.train_on_batch(PIXELS)
+    images, logits = (v.numpy()[:6] for v in model.carried[:2])
+    np.testing.assert_array_equal(images, np.rint(PIXELS / 2))
+    t = teacher(NORMALISED.normalise(images), training=False)
+    np.testing.assert_allclose(logits, t, rtol=1e-4, atol=1e-5)
+
+
+class Halve(HorizontalFlip):
+    def __call__(self, images, drawn):
+        return images / 2
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="`reuse` must be.*reuse=0"):
+        Distillation(tiny_teacher(0), tiny_teacher(1), NORMALISED, reuse=0)
+    store = AnsweredImages(SHAPE, CLASSES, reuse=2, size=1)
+    with pytest.raises(
+        ValueError, match="at most 1 images. Received: one of 2"
+    ):
+        draws(store, [0])
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        with pytest.raises(ValueError, match="replicas.*reuse=2 on 2"):
+            Distillation(tiny_teacher(0), tiny_teacher(1), NORMALISED, reuse=2)

@@ -1,0 +1,94 @@
+"""Images that a teacher has answered for, each of them learnt from often."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion.checks import require_whole
+
+
+class AnsweredImages:
+    """The newest images that a teacher saw, and its logits of them.
+
+    To ask the teacher is most of what a step of a smaller student costs, and
+    what it said of an image stays true. So every `reuse` steps a new batch
+    takes the place of the oldest, and each step is on random ones of the
+    store, where an image is drawn `reuse` times on average.
+
+    Args:
+        image_shape: Tuple `(height, width, channels)`.
+        classes: Int, number of logits.
+        reuse: Int, steps for each batch that the teacher is asked about.
+        size: Int, how many images are kept, two bytes a value: of 28x28 the
+            default takes 16 MB. Fewer teach less: see docs/distillation.md.
+        seed: Int, of what is drawn.
+
+    Attributes:
+        variables: List of `keras.Variable`, all that it holds.
+
+    Raises:
+        ValueError: if a number is not whole and at least 1, or there are
+            several replicas, each of which would need a store of its own.
+    """
+
+    def __init__(self, image_shape, classes, reuse, size=10_240, seed=0):
+        require_whole(reuse=reuse, size=size)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if replicas > 1:
+            raise ValueError(
+                "The teacher's answers cannot be reused on several replicas: "
+                f"leave `reuse` at 1. Received: reuse={reuse} on {replicas}"
+            )
+        self.reuse, self.size, self.seed = reuse, size, seed
+        # Pixels are whole numbers, which float16 holds, and of which, unlike of
+        # uint8, a GPU can write a part.
+        images = np.zeros((size, *image_shape), "float16")
+        self._images = keras.Variable(images, trainable=False)
+        logits = np.zeros((size, classes), "float32")
+        self._logits = keras.Variable(logits, trainable=False)
+        self._written = keras.Variable(0, dtype="int64", trainable=False)
+        self.variables = [self._images, self._logits, self._written]
+
+    def batch(self, ask, step, count):
+        """Random images of the store, once it has what this step adds.
+
+        Args:
+            ask: Function without arguments that gives what is added: a pair,
+                images of whole numbers in [0, 255] and their logits.
+            step: int32 tensor, the number of the student's step.
+            count: int32 tensor, how many images are drawn.
+
+        Returns:
+            A pair of float32 tensors, images `(count, height, width,
+            channels)` and logits `(count, classes)`.
+        """
+        # Empty it is also where the optimizer has steps of another run.
+        due = (step % self.reuse == 0) | (self._written.value == 0)
+        tf.cond(due, lambda: self._add(*ask()), lambda: False)
+        rows = tf.random.stateless_uniform(
+            (count,),
+            tf.stack([self.seed, step]),
+            0,
+            tf.minimum(self._written.value, self.size),
+            "int64",
+            alg="philox",
+        )
+        return (
+            tf.cast(tf.gather(self._images.value, rows), "float32"),
+            tf.gather(self._logits.value, rows),
+        )
+
+    def _add(self, images, logits):
+        if images.shape[0] is not None and images.shape[0] > self.size:
+            raise ValueError(
+                f"Expected batches of at most {self.size} images. "
+                f"Received: one of {images.shape[0]}"
+            )
+        count = tf.shape(images, "int64")[0]
+        rows = (self._written.value + tf.range(count)) % self.size
+        for variable, new in ((self._images, images), (self._logits, logits)):
+            variable.value.scatter_nd_update(
+                rows[:, tf.newaxis], tf.cast(new, variable.dtype)
+            )
+        self._written.assign_add(count)
+        return True
