@@ -17,25 +17,35 @@ from tf_deepinversion.distillation import Distillation
 
 
 def draws(store, steps, count=64, size=2):
-    """What a store gives at each of these steps, and when it asked."""
+    """The numbers of the images that a store gives at each of these steps.
+
+    Those that it asks for at a step are numbered from twice that on, in their
+    first two pixels.
+
+    Returns:
+        A pair: the steps at which it asked, and an int array for each step.
+    """
     asked, given = [], []
     for step in steps:
 
         def ask(step=step):
             asked.append(step)
-            shades = 2 * step + tf.range(size)
-            images = tf.ones((size, *SHAPE)) * tf.cast(
-                shades[:, None, None, None], "float32"
-            )
-            return images, tf.one_hot(shades % 3, 3) * 7.0
+            numbers = 2 * step + np.arange(size)
+            images = np.zeros((size, *SHAPE), "float32")
+            images[:, 0, 0, 0], images[:, 0, 1, 0] = divmod(numbers, 256)
+            return tf.constant(images), tf.constant(answers(numbers))
 
         images, logits = store.batch(ask, tf.constant(step), tf.constant(count))
-        shades = images.numpy()[:, 0, 0, 0].astype(int)
         assert images.shape == (count, *SHAPE)
+        numbers = images.numpy()[:, 0, :2, 0].astype(int) @ [256, 1]
         # The answer is that of the image, wherever it was kept.
-        np.testing.assert_array_equal(logits, np.eye(3)[shades % 3] * 7)
-        given.append(shades)
+        np.testing.assert_array_equal(logits, answers(numbers))
+        given.append(numbers)
     return asked, given
+
+
+def answers(numbers):
+    return np.eye(CLASSES, dtype="float32")[numbers % CLASSES] * 7
 
 
 def test_the_oldest_make_room_every_few_steps():
@@ -43,7 +53,7 @@ def test_the_oldest_make_room_every_few_steps():
     asked, given = draws(store, range(8))
     assert asked == [0, 3, 6]
     kept = [{0, 1}] * 3 + [{0, 1, 6, 7}] * 3 + [{6, 7, 12, 13}] * 2
-    assert [set(shades) for shades in given] == kept
+    assert [set(numbers) for numbers in given] == kept
     again = draws(AnsweredImages(SHAPE, CLASSES, reuse=3, size=4), range(8))[1]
     np.testing.assert_array_equal(again, given)
     assert (given[3] != given[4]).any()
@@ -68,7 +78,7 @@ def test_batches_that_do_not_divide_the_store():
     store = AnsweredImages(SHAPE, CLASSES, reuse=1, size=5)
     _, given = draws(store, range(0, 6, 2), size=3)
     kept = [{0, 1, 2}, {1, 2, 4, 5, 6}, {5, 6, 8, 9, 10}]
-    assert [set(shades) for shades in given] == kept
+    assert [set(numbers) for numbers in given] == kept
 
 
 @pytest.mark.parametrize("jit", [False, True])

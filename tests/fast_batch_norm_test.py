@@ -161,3 +161,31 @@ def test_half_precision_is_computed_in_float32(dtype, training):
     np.testing.assert_allclose(
         tf.cast(found, "float32"), tf.cast(expected, "float32"), rtol=2e-2
     )
+
+
+@pytest.mark.parametrize("channels", [15, 16])
+def test_training_in_bfloat16_is_that_in_float32(channels):
+    """Of 16 channels TensorFlow's kernel is given bfloat16, of 15 float32."""
+    narrow, wide = (
+        layers.BatchNormalization(dtype=dtype)
+        for dtype in ("mixed_bfloat16", "float32")
+    )
+    random = np.random.default_rng(3)
+    x = tf.cast(random.normal(3, 2, (8, 4, 4, channels)), "bfloat16")
+    exact, found = tf.cast(x, "float32"), {}
+    for layer, given in ((narrow, x), (wide, exact)):
+        layer.build(x.shape)
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            y = ours(layer, training=True)(given)
+            value = tf.reduce_sum(tf.sin(tf.cast(y, "float32")))
+        assert y.dtype == given.dtype
+        found[layer] = [
+            tf.cast(array, "float32")
+            for array in (y, tape.gradient(value, given))
+        ]
+    for a, b in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2**-7, atol=2**-7)
+    for a, b in zip(narrow.weights, wide.weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, err_msg=a.path)
+    assert not np.allclose(narrow.moving_mean, 0)

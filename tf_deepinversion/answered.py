@@ -19,8 +19,8 @@ class AnsweredImages:
         image_shape: Tuple `(height, width, channels)`.
         classes: Int, number of logits.
         reuse: Int, steps for each batch that the teacher is asked about.
-        size: Int, how many images are kept, two bytes a value: of 28x28 the
-            default takes 16 MB. Fewer teach less: see docs/distillation.md.
+        size: Int, how many images are kept, a byte a value: of 28x28
+            the default takes 8 MB. Fewer teach less: see docs/distillation.md.
         seed: Int, of what is drawn.
 
     Attributes:
@@ -40,9 +40,7 @@ class AnsweredImages:
                 f"leave `reuse` at 1. Received: reuse={reuse} on {replicas}"
             )
         self.reuse, self.size, self.seed = reuse, size, seed
-        # Pixels are whole numbers, which float16 holds, and of which, unlike of
-        # uint8, a GPU can write a part.
-        images = np.zeros((size, *image_shape), "float16")
+        images = np.zeros((size, *image_shape), "uint8")
         self._images = keras.Variable(images, trainable=False)
         logits = np.zeros((size, classes), "float32")
         self._logits = keras.Variable(logits, trainable=False)
