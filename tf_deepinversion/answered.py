@@ -10,10 +10,10 @@ from tf_deepinversion.checks import require_whole
 class AnsweredImages:
     """The newest images that a teacher saw, and its logits of them.
 
-    To ask the teacher is most of what a step of a smaller student costs, and
-    what it said of an image stays true. So every `reuse` steps a new batch
-    takes the place of the oldest, and each step is on random ones of the
-    store, where an image is drawn `reuse` times on average.
+    To ask the teacher is a large part of what a step of a smaller student
+    costs, and what it said of an image stays true. So every `reuse` steps a
+    new batch takes the place of the oldest, and each step is on random ones of
+    the store, where an image is drawn `reuse` times on average.
 
     Args:
         image_shape: Tuple `(height, width, channels)`.
@@ -37,7 +37,7 @@ class AnsweredImages:
         if replicas > 1:
             raise ValueError(
                 "The teacher's answers cannot be reused on several replicas: "
-                f"leave `reuse` at 1. Received: reuse={reuse} on {replicas}"
+                f"pass `reuse=1`. Received: reuse={reuse} on {replicas}"
             )
         self.reuse, self.size, self.seed = reuse, size, seed
         images = np.zeros((size, *image_shape), "uint8")
