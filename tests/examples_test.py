@@ -317,8 +317,7 @@ def test_incremental_scores_the_network_it_writes(tmp_path):
         )
     arguments = (
         "--case=fashion_5_5",
-        "--method=replay",
-        "--weights=new=0.5",
+        "--weights=balance=0.5",
         "--width=2",
         "--joint_epochs=1",
         "--least_steps=1",
@@ -330,7 +329,7 @@ def test_incremental_scores_the_network_it_writes(tmp_path):
         f"--output={tmp_path}",
     )
     figures = example("incremental.py", *arguments)
-    folder = tmp_path / "fashion_5_5_seed0" / "replay"
+    folder = tmp_path / "fashion_5_5_seed0" / "abd"
     network = keras.models.load_model(folder / "network.keras")
     rows = [labels[:200] // 5 == task for task in range(2)]
     expected = [
@@ -341,6 +340,7 @@ def test_incremental_scores_the_network_it_writes(tmp_path):
     (first,), _ = figures["accuracies"]
     assert figures["forgetting"] == pytest.approx(first - expected[0])
     assert figures["saved_model_max_difference"] < 1e-4
-    assert figures["epochs"] == 10  # of this case, as no flag says otherwise
+    # Of this case, as no flag says otherwise.
+    assert (figures["method"], figures["epochs"]) == ("abd", 10)
     assert (folder / "accuracy.png").read_bytes()[1:4] == b"PNG"
     assert "after task 2" in (folder / "report.html").read_text()
