@@ -208,8 +208,12 @@ def make_portraits(teacher, output):
     )
 
 
-def run(teacher, portraits, rounds, folder, callbacks=()):
-    """Distils into a new student; see `distill` for what it returns."""
+def run(teacher, portraits, rounds, folder, callbacks=(), each_round=False):
+    """Distils into a new student; see `distill` for what it returns.
+
+    What has nothing to do with the student is all made before it begins, or
+    by `each_round` as the rest: a batch before each round.
+    """
     from tf_deepinversion import Preprocessing
     from tf_deepinversion.distill import distill
     from tf_deepinversion.distillation import augmentations
@@ -225,6 +229,7 @@ def run(teacher, portraits, rounds, folder, callbacks=()):
         strength = recipe["transforms"]
     drawing = FLAGS.method == "fast"
     given = FLAGS.method in ("noise", "real")
+    competing = FLAGS.method in ("adi", "fast")
     return distill(
         teacher,
         student,
@@ -239,6 +244,8 @@ def run(teacher, portraits, rounds, folder, callbacks=()):
             "steps": FLAGS.synthesis_steps,
             "first_steps": FLAGS.first_steps,
             "draws": FLAGS.draws if drawing else 0,
+            "first": 1 if competing or each_round else rounds,
+            "batches": 1 if competing or each_round else 0,
         },
         capacity=FLAGS.capacity,
         portraits=portraits,
@@ -273,7 +280,7 @@ def rounds_for(minutes, teacher, portraits, folder, begin):
     clock = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda *_: ends.append(time.monotonic())
     )
-    run(teacher, portraits, 3, None, [clock])
+    run(teacher, portraits, 3, None, [clock], each_round=True)
     each = (ends[-1] - ends[0]) / 2
     # The first round, in which graphs are traced, takes longer.
     left = 60 * minutes - (time.monotonic() - begin) - (ends[0] - start)

@@ -307,28 +307,47 @@ def test_interrupted_it_goes_on_to_the_same_student(tmp_path, portraits, reuse):
     assert history["loss"] == history2["loss"]
 
 
-def test_by_default_pixels_are_made_each_round():
-    teacher = learned_teacher()
-    _, _, pool = distill(
-        teacher,
-        tiny_teacher(1),
-        rounds=2,
-        steps_per_round=1,
-        batch_size=4,
-        refresh={"images": 6, "steps": 2},
-        preprocessing=NORMALISED,
-        student_preprocessing=NORMALISED,
-        seed=3,
-        verbose=0,
-    )
+def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
+    teacher, sizes = learned_teacher(), []
+
+    def start(callbacks):
+        _, history, pool = distill(
+            teacher,
+            tiny_teacher(1),
+            rounds=2,
+            steps_per_round=1,
+            batch_size=4,
+            refresh={"images": 6, "steps": 2},
+            preprocessing=NORMALISED,
+            student_preprocessing=NORMALISED,
+            seed=3,
+            folder=tmp_path,
+            callbacks=callbacks,
+            verbose=0,
+        )
+        return history, pool.images
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            sizes.append(len(list((tmp_path / "pool").glob("*tfrecord*"))))
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start([Stop()])
+    assert sizes == [2, 2]
+    history, images = start([])
     pixels = DeepInversion(
         teacher, NORMALISED, recipe="distillation_pixels", seed=3
     )
     labels = balanced_labels(CLASSES, 6)
     for batch in range(2):
-        pixels.fit(labels, 2, batch=batch, verbose=0)
-        made = pool.images[6 * batch : 6 * batch + 6]
+        terms = pixels.fit(labels, 2, batch=batch, verbose=0).history
+        made = images[6 * batch : 6 * batch + 6]
         np.testing.assert_array_equal(made, pixels.images)
+    # In the first round alone there are terms of a synthesis.
+    assert history["synthesis_loss"] == terms["loss"]
+    assert len(history["loss"]) == 2
 
 
 def test_the_folder_of_another_run_is_refused(tmp_path):
@@ -422,7 +441,7 @@ def test_a_pool_is_refreshed_by_the_numbers_that_were_asked_for():
     asked = []
 
     class Maker:
-        classes = CLASSES
+        classes, carried = CLASSES, ()
 
         def fit(self, labels, steps, batch, verbose):
             asked.append((batch, steps, len(labels)))
@@ -438,11 +457,43 @@ def test_a_pool_is_refreshed_by_the_numbers_that_were_asked_for():
     np.testing.assert_array_equal(pool.labels, [0, 1, 2] * 3)
 
 
+@pytest.mark.parametrize(
+    ("carried", "there", "asked"),
+    [
+        ((), 0, [0, 1, 2]),
+        ((), 2, [2]),
+        ((), 3, [2]),  # made again, to know its terms
+        (["generator"], 2, [0, 1, 2]),
+    ],
+)
+def test_batches_left_by_an_interrupted_run_are_kept(carried, there, asked):
+    pool, made = Pool(100, SHAPE, CLASSES), []
+    for batch in range(there):
+        pool.add(np.full((3, *SHAPE), batch, "uint8"), [0, 1, 2])
+
+    class Maker:
+        classes = CLASSES
+
+        def fit(self, labels, steps, batch, verbose):
+            made.append(batch)
+            self.labels = labels
+            self.images = np.full((len(labels), *SHAPE), batch, "uint8")
+            return keras.callbacks.History()
+
+    Maker.carried = carried
+    refresh = RefreshPool(pool, Maker(), images=3, first=3, batches=0)
+    refresh.on_epoch_begin(0)
+    refresh.on_epoch_begin(1)
+    assert made == asked and refresh.next_batch == 3
+    shades = [image.flat[0] for image in pool.images]
+    assert shades == [0] * 3 + [1] * 3 + [2] * 3
+
+
 def test_what_a_generator_draws_is_added_as_often_as_asked():
     asked = []
 
     class Maker:
-        classes, images, labels = CLASSES, None, None
+        classes, carried, images, labels = CLASSES, (), None, None
 
         def fit(self, labels, steps, batch, verbose):
             asked.append(("fit", batch))
@@ -528,6 +579,8 @@ def test_bad_arguments(tmp_path):
         distill(teacher, tiny_teacher(1), rounds=1, portraits=empty)
     with pytest.raises(ValueError, match="`images` must be.*images=0"):
         RefreshPool(None, None, images=0)
+    with pytest.raises(ValueError, match="`batches` must be.*batches=-1"):
+        RefreshPool(None, None, batches=-1)
     path = tmp_path / "state.npz"
     variable = keras.Variable(1.0)
     TrainingState(path, [variable], "run").on_epoch_end(0)

@@ -92,7 +92,7 @@ def script(monkeypatch, capsys):
     return run
 
 
-def test_distill_makes_pixels_each_round(tmp_path, script):
+def test_distill_makes_all_pixels_before_the_student_begins(tmp_path, script):
     code, printed = script(
         "distill.py",
         *TINY_DISTILLATION,
@@ -102,6 +102,9 @@ def test_distill_makes_pixels_each_round(tmp_path, script):
     assert not code and figures["method"] == "deepinversion"
     assert (figures["images"], figures["portraits"]) == (40, 0)
     assert figures["student_steps"] == 4 and figures["test_images"] == 2000
+    curves = json.loads((tmp_path / "curves.json").read_text())
+    lengths = len(curves["synthesis_loss"]), len(curves["loss"])
+    assert lengths == (1, figures["rounds"])
 
 
 @pytest.mark.parametrize(

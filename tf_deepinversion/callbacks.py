@@ -133,6 +133,9 @@ class RefreshPool(keras.callbacks.Callback):
     Made for `Distillation.fit(pool.dataset(...), steps_per_epoch=N)`: every N
     steps there are new images, made with the student as it then is. `logs`
     get the terms of their synthesis at its last step, `synthesis_{term}`.
+    Batches that an interrupted run left in the pool are not made again, where
+    the synthesizer brings nothing from one to the next: only the last that an
+    epoch asks for is, to know its terms.
 
     Args:
         pool: A `Pool`.
@@ -140,7 +143,8 @@ class RefreshPool(keras.callbacks.Callback):
             one in training, it looks for images on which that still differs.
         images: Int, how many a batch, of balanced classes.
         steps: Int, of the synthesizer for each batch; None for its recipe's.
-        batches: Int, how many batches before each epoch.
+        batches: Int, how many batches before each epoch but the first; 0:
+            none.
         first: Int, how many batches before the first epoch.
         first_steps: Int, the steps of the very first batch, in which a
             generator learns most.
@@ -152,7 +156,7 @@ class RefreshPool(keras.callbacks.Callback):
         seconds: Float, spent on synthesis so far.
 
     Raises:
-        ValueError: if a number is not whole and at least 1.
+        ValueError: if a number is not whole or too small.
     """
 
     def __init__(
@@ -167,11 +171,11 @@ class RefreshPool(keras.callbacks.Callback):
         draws=0,
     ):
         super().__init__()
-        require_whole(images=images, batches=batches, first=first)
+        require_whole(images=images, first=first)
         for name, value in (("steps", steps), ("first_steps", first_steps)):
             if value is not None:
                 require_whole(**{name: value})
-        require_whole(0, draws=draws)
+        require_whole(0, batches=batches, draws=draws)
         self.pool, self.synthesizer = pool, synthesizer
         self.images, self.steps = images, steps
         self.batches, self.first = batches, first
@@ -186,8 +190,13 @@ class RefreshPool(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         begin = time.monotonic()
+        self._terms = {}
         labels = balanced_labels(self.synthesizer.classes, self.images)
-        while self.next_batch < self.batches_before(epoch + 1):
+        wanted = self.batches_before(epoch + 1)
+        if not self.synthesizer.carried:
+            there = min(self.pool.batches, wanted - 1)
+            self.next_batch = max(self.next_batch, there)
+        while self.next_batch < wanted:
             batch = self.next_batch
             history = self.synthesizer.fit(
                 labels,

@@ -86,6 +86,8 @@ def distill(
 
     Each round adds a batch of images to a pool and trains the student for
     some steps on random images of the pool, by the teacher's soft answers.
+    Images that have nothing to do with the student, as by default, are all made
+    before it begins.
 
     Args:
         teacher: A `keras.Model` classifier.
@@ -99,6 +101,7 @@ def distill(
         batch_size: Int, of the student.
         refresh: Dict of arguments of `RefreshPool`; None for its defaults: a
             batch of 256 images by the recipe's steps before each round.
+            Without a `synthesizer` as many, but all before the first round.
         capacity: Int, images in the pool; the oldest leave.
         portraits: A `Pool` of images that are there from the first round on
             and stay, or None. A synthesizer that competes with the student
@@ -138,6 +141,7 @@ def distill(
             seed=seed,
             dtype=kwargs.get("dtype"),
         )
+        refresh = {"first": rounds, "batches": 0, **(refresh or {})}
     kwargs = {"transforms": augmentations(), "reuse": 4, **kwargs}
     model = Distillation(teacher, student, seed=seed, **kwargs)
     warn_if_trained(model)  # before a state is loaded into it

@@ -51,7 +51,7 @@ _FAST = {
 }
 
 DISTILLATIONS = {
-    # Ours, of the paper's images in fewer steps, a new batch each round:
+    # Ours, of the paper's images in fewer steps, all made first:
     # docs/distillation.md says how it was found.
     "fashion_mnist": {
         "source": "ours, after arXiv:1912.08795",

@@ -180,7 +180,7 @@ def _round_curves(history):
     terms = {
         k.removeprefix("synthesis_"): v
         for k, v in history.items()
-        if k.startswith("synthesis_") and k != "synthesis_loss"
+        if k.startswith("synthesis_") and k != "synthesis_loss" and len(v) > 1
     }
     parts = [
         (shares, "Shares of images, by round.", False),
