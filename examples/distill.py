@@ -229,7 +229,11 @@ def run(teacher, portraits, rounds, folder, callbacks=(), each_round=False):
         strength = recipe["transforms"]
     drawing = FLAGS.method == "fast"
     given = FLAGS.method in ("noise", "real")
-    competing = FLAGS.method in ("adi", "fast")
+    # As many as the generator would draw, where they cost nothing.
+    images = FLAGS.images_per_round * (max(1, FLAGS.draws) if given else 1)
+    first, batches = min(rounds, max(1, FLAGS.capacity // images)), 0
+    if each_round or FLAGS.method in ("adi", "fast"):
+        first, batches = 1, 1
     return distill(
         teacher,
         student,
@@ -238,14 +242,12 @@ def run(teacher, portraits, rounds, folder, callbacks=(), each_round=False):
         steps_per_round=FLAGS.steps_per_round,
         batch_size=FLAGS.batch_size,
         refresh={
-            # As many as the generator would draw, where they cost nothing.
-            "images": FLAGS.images_per_round
-            * (max(1, FLAGS.draws) if given else 1),
+            "images": images,
             "steps": FLAGS.synthesis_steps,
             "first_steps": FLAGS.first_steps,
             "draws": FLAGS.draws if drawing else 0,
-            "first": 1 if competing or each_round else rounds,
-            "batches": 1 if competing or each_round else 0,
+            "first": first,
+            "batches": batches,
         },
         capacity=FLAGS.capacity,
         portraits=portraits,

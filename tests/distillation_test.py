@@ -350,6 +350,22 @@ def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
     assert len(history["loss"]) == 2
 
 
+def test_no_more_images_are_made_than_the_pool_holds():
+    _, _, pool = distill(
+        learned_teacher(),
+        tiny_teacher(1),
+        rounds=3,
+        steps_per_round=1,
+        batch_size=4,
+        refresh={"images": 6, "steps": 1},
+        capacity=17,
+        preprocessing=NORMALISED,
+        student_preprocessing=NORMALISED,
+        verbose=0,
+    )
+    assert len(pool) == 12 and pool.batches == 2
+
+
 def test_the_folder_of_another_run_is_refused(tmp_path):
     run(tmp_path, rounds=1)
     with pytest.raises(ValueError, match="another run"):

@@ -104,6 +104,7 @@ MUTANTS = [
     ("callbacks.py", "if not self.synthesizer.carried:", "if True:", "distillation"),
     ("callbacks.py", "min(self.pool.batches, wanted - 1)", "self.pool.batches", "distillation"),
     ("distill.py", '"batches": 0, **', '"batches": 1, **', "distillation"),
+    ("distill.py", "min(rounds, fitting)", "rounds", "distillation"),
     ("callbacks.py", "self._begin = begin - self.total", "self._begin = begin", "callbacks"),
     ("fast_inversion.py", "latents.get(\"latent_rate\", 1.0)", "1.0", "fast_inversion"),
     ("trained.py", "trace * np.sqrt(teacher.shape[1] - 1) / size", "trace * np.sqrt(teacher.shape[1]) / size", "trained"),

@@ -82,12 +82,12 @@ def distill(
     validation_data=None,
     **kwargs,
 ):
-    """Trains a student on images that are synthesised as it learns.
+    """Trains a student on images that are synthesised for it.
 
-    Each round adds a batch of images to a pool and trains the student for
-    some steps on random images of the pool, by the teacher's soft answers.
-    Images that have nothing to do with the student, as by default, are all made
-    before it begins.
+    Each round trains the student for some steps on random images of a pool, by
+    the teacher's soft answers. By default all images are made before the first
+    round, for nothing in them depends on the student; those of a `synthesizer`
+    come a batch before each round, made against the student as it then is.
 
     Args:
         teacher: A `keras.Model` classifier.
@@ -101,7 +101,8 @@ def distill(
         batch_size: Int, of the student.
         refresh: Dict of arguments of `RefreshPool`; None for its defaults: a
             batch of 256 images by the recipe's steps before each round.
-            Without a `synthesizer` as many, but all before the first round.
+            Without a `synthesizer` as many, or as many as the pool holds, but
+            all before the first round.
         capacity: Int, images in the pool; the oldest leave.
         portraits: A `Pool` of images that are there from the first round on
             and stay, or None. A synthesizer that competes with the student
@@ -141,7 +142,9 @@ def distill(
             seed=seed,
             dtype=kwargs.get("dtype"),
         )
-        refresh = {"first": rounds, "batches": 0, **(refresh or {})}
+        refresh = {"images": 256, **(refresh or {})}
+        fitting = max(1, capacity // refresh["images"])
+        refresh = {"first": min(rounds, fitting), "batches": 0, **refresh}
     kwargs = {"transforms": augmentations(), "reuse": 4, **kwargs}
     model = Distillation(teacher, student, seed=seed, **kwargs)
     warn_if_trained(model)  # before a state is loaded into it
