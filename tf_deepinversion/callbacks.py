@@ -95,6 +95,8 @@ class Verifier(keras.callbacks.Callback):
 class Stopwatch(keras.callbacks.Callback):
     """Seconds of a run and of its training alone, interruptions left out.
 
+    What an interrupted epoch took is not counted.
+
     Args:
         path: Path of a file in which they are kept after each epoch and from
             which they are counted on; None for none.
