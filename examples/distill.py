@@ -215,6 +215,7 @@ def run(teacher, portraits, rounds, folder, callbacks=(), each_round=False):
     by `each_round` as the rest: a batch before each round.
     """
     from tf_deepinversion import Preprocessing
+    from tf_deepinversion.distill import all_first
     from tf_deepinversion.distill import distill
     from tf_deepinversion.distillation import augmentations
     from tf_deepinversion.distillation_recipes import DISTILLATIONS
@@ -231,9 +232,10 @@ def run(teacher, portraits, rounds, folder, callbacks=(), each_round=False):
     given = FLAGS.method in ("noise", "real")
     # As many as the generator would draw, where they cost nothing.
     images = FLAGS.images_per_round * (max(1, FLAGS.draws) if given else 1)
-    first, batches = min(rounds, max(1, FLAGS.capacity // images)), 0
-    if each_round or FLAGS.method in ("adi", "fast"):
-        first, batches = 1, 1
+    competing = FLAGS.method in ("adi", "fast")
+    made = {}
+    if not (each_round or competing):
+        made = all_first(rounds, images, FLAGS.capacity)
     return distill(
         teacher,
         student,
@@ -246,8 +248,7 @@ def run(teacher, portraits, rounds, folder, callbacks=(), each_round=False):
             "steps": FLAGS.synthesis_steps,
             "first_steps": FLAGS.first_steps,
             "draws": FLAGS.draws if drawing else 0,
-            "first": first,
-            "batches": batches,
+            **made,
         },
         capacity=FLAGS.capacity,
         portraits=portraits,

@@ -103,7 +103,7 @@ MUTANTS = [
     ("student_report.py", "rows[\"real images\"][\"answers\"], len(names)", "real[1], len(names)", "student_report"),
     ("callbacks.py", "if not self.synthesizer.carried:", "if True:", "distillation"),
     ("callbacks.py", "min(self.pool.batches, wanted - 1)", "self.pool.batches", "distillation"),
-    ("distill.py", '"batches": 0, **', '"batches": 1, **', "distillation"),
+    ("distill.py", '"batches": 0}', '"batches": 1}', "distillation"),
     ("distill.py", "min(rounds, fitting)", "rounds", "distillation"),
     ("callbacks.py", "self._begin = begin - self.total", "self._begin = begin", "callbacks"),
     ("fast_inversion.py", "latents.get(\"latent_rate\", 1.0)", "1.0", "fast_inversion"),

@@ -143,8 +143,7 @@ def distill(
             dtype=kwargs.get("dtype"),
         )
         refresh = {"images": 256, **(refresh or {})}
-        fitting = max(1, capacity // refresh["images"])
-        refresh = {"first": min(rounds, fitting), "batches": 0, **refresh}
+        refresh = all_first(rounds, refresh["images"], capacity) | refresh
     kwargs = {"transforms": augmentations(), "reuse": 4, **kwargs}
     model = Distillation(teacher, student, seed=seed, **kwargs)
     warn_if_trained(model)  # before a state is loaded into it
@@ -217,6 +216,18 @@ def distill(
     finally:
         pool.close()  # its images stay; the folder is free
     return model, (state.history if state else history), pool
+
+
+def all_first(rounds, images, capacity):
+    """How `RefreshPool` makes a batch for each round before the first of them.
+
+    Args:
+        rounds: Int.
+        images: Int, how many a batch.
+        capacity: Int, of the pool: no more batches are made than it holds.
+    """
+    fitting = max(1, capacity // images)
+    return {"first": min(rounds, fitting), "batches": 0}
 
 
 def _check_portraits(portraits, share):
