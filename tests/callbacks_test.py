@@ -266,3 +266,8 @@ def test_a_stopwatch_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     second = callbacks.Stopwatch(path)
     epoch(second, 5, 7)
     assert (second.total, second.training) == (32, 13)
+    now[0] += 600  # the images for the next epoch
+    second.on_epoch_begin(2)
+    now[0] += 50  # interrupted within it
+    third = callbacks.Stopwatch(path)
+    assert (third.total, third.training) == (632, 13)

@@ -6,6 +6,7 @@ import pathlib
 import runpy
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -105,6 +106,29 @@ def test_distill_makes_all_pixels_before_the_student_begins(tmp_path, script):
     curves = json.loads((tmp_path / "curves.json").read_text())
     lengths = len(curves["synthesis_loss"]), len(curves["loss"])
     assert lengths == (1, figures["rounds"])
+
+
+def test_as_many_rounds_as_fit_into_the_minutes(tmp_path, monkeypatch):
+    script = runpy.run_path(str(ROOT / "examples/distill.py"))
+    rounds_for = script["rounds_for"]
+    now = [100.0]
+
+    def trial(teacher, portraits, rounds, folder, callbacks, each_round):
+        assert (rounds, folder, each_round) == (3, None, True)
+        for epoch, seconds in enumerate((50, 20, 30)):
+            now[0] += seconds
+            callbacks[0].on_epoch_end(epoch)
+
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setitem(rounds_for.__globals__, "time", clock)
+    monkeypatch.setitem(rounds_for.__globals__, "run", trial)
+    # Of 600 seconds the trial is over after 110, and the first round's graphs
+    # are traced again in as long as it took: 440 for rounds of 25.
+    assert rounds_for(10, None, None, tmp_path, begin=90.0) == 17
+    # What was decided stays, however late it is when the run goes on.
+    now[0] = 1e6
+    monkeypatch.setitem(rounds_for.__globals__, "run", None)
+    assert rounds_for(10, None, None, tmp_path, begin=90.0) == 17
 
 
 @pytest.mark.parametrize(
