@@ -71,10 +71,7 @@ def load_teacher(name):
     if name.endswith((".keras", ".h5")):
         return keras.models.load_model(name, compile=False)
     if hasattr(keras.applications, name):
-        # Any size, so that the stages of a recipe may differ in resolution.
-        return getattr(keras.applications, name)(
-            input_shape=(None, None, 3), classifier_activation=None
-        )
+        return getattr(keras.applications, name)(classifier_activation=None)
     raise app.UsageError(
         f"--teacher={name} is neither a .keras file, nor one of "
         f"{sorted(PRETRAINED)}, nor a class in keras.applications."

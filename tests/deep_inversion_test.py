@@ -637,6 +637,74 @@ def test_stages_of_a_recipe_grow_the_images():
     assert shapes == [(4, 8, 8, 3), (4, 16, 16, 3)]
 
 
+def sized(size, kind="functional"):
+    """One network, as made for images of that size, or of any."""
+    keras.utils.set_random_seed(0)
+    stem = [
+        keras.layers.Conv2D(4, 3, padding="same"),
+        keras.layers.BatchNormalization(),
+    ]
+    head = [
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(CLASSES),
+    ]
+    if kind == "sequential":
+        return keras.Sequential([keras.Input((size, size, 3)), *stem, *head])
+    x = inputs = keras.Input((size, size, 3))
+    if kind == "nested":
+        stem = [keras.Sequential([keras.Input((size, size, 3)), *stem])]
+        inner = keras.Input((size, size, 4))
+        outputs = inner
+        for layer in head:
+            outputs = layer(outputs)
+        head = [keras.Model(inner, outputs)]
+    for layer in (*stem, *head):
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential", "nested"])
+def test_a_network_of_one_size_is_read_at_the_others_of_a_recipe(kind):
+    """As those of `keras.applications` with ImageNet weights are."""
+
+    def images(teacher):
+        model = DeepInversion(
+            teacher,
+            NORMALISED,
+            recipe="imagenet_multiresolution",
+            student=sized(16, kind),
+            image_shape=(16, 16, 3),
+        )
+        model.fit(LABELS, steps=[3, 2], verbose=0)
+        return model.images
+
+    fixed = sized(16, kind)
+    np.testing.assert_array_equal(images(fixed), images(sized(None)))
+    # Afterwards it insists on its size as before.
+    if kind != "sequential":  # which Keras does not make insist
+        with pytest.raises(ValueError, match="incompatible"):
+            fixed(np.zeros((1, 8, 8, 3)))
+
+
+@pytest.mark.parametrize("who", ["teacher", "student"])
+def test_a_network_that_cannot_be_read_at_a_recipe_s_resolution(who):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.BatchNormalization()(inputs)
+    x = keras.layers.Dense(CLASSES)(keras.layers.Flatten()(x))
+    flat, any_size = keras.Model(inputs, x, name="flat"), sized(16)
+    pair = (flat, any_size) if who == "teacher" else (any_size, flat)
+    with pytest.raises(
+        ValueError, match=r"recipe.*'flat' cannot be read.*\(8, 8, 3\)"
+    ):
+        DeepInversion(
+            pair[0],
+            NORMALISED,
+            recipe="imagenet_multiresolution",
+            student=pair[1],
+        )
+
+
 @pytest.mark.parametrize(
     ("labels", "steps", "error", "message"),
     [

@@ -119,6 +119,29 @@ def invert(monkeypatch):
     return run
 
 
+def test_example_inverts_a_network_of_keras_applications(
+    tmp_path, invert, capsys, monkeypatch
+):
+    """With the size that Keras gives those with ImageNet weights."""
+    keras.utils.set_random_seed(0)
+    without_weights = functools.partial(
+        keras.applications.MobileNetV3Small, weights=None
+    )
+    monkeypatch.setattr(keras.applications, "MobileNetV3Small", without_weights)
+    code = invert(
+        "--teacher=MobileNetV3Small",
+        "--recipe=imagenet_multiresolution",
+        "--labels=207,281",
+        "--steps=1,1",
+        "--noprior_alone",
+        f"--output={tmp_path}",
+    )
+    figures = last_line(capsys.readouterr().out)
+    assert not code and figures["images"] == 2
+    paths = list((tmp_path / "images").glob("*/*.png"))
+    assert [keras.utils.load_img(p).size for p in paths] == 2 * [(224, 224)]
+
+
 def test_example_inverts_a_file_of_the_users(tmp_path, invert, capsys):
     network = load_pretrained("fashion_mnist_vgg11")
     inside = keras.Model(

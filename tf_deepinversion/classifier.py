@@ -33,6 +33,22 @@ def _softmaxes(model):
     return own, activated
 
 
+@contextlib.contextmanager
+def _of_any_size(model):
+    """While it lasts, functional models take images of other sizes, too."""
+    networks = [
+        x for x in model._flatten_layers() if isinstance(x, keras.Model)
+    ]
+    insisting = [(x, x.input_spec) for x in networks if x.input_spec]
+    try:
+        for network, _ in insisting:
+            network.input_spec = None
+        yield
+    finally:
+        for network, spec in insisting:
+            network.input_spec = spec
+
+
 def _at_least_float32(x):
     if keras.backend.standardize_dtype(x.dtype) == "float64":
         return x
@@ -86,6 +102,7 @@ class Classifier:
         self._dense = [
             x for x in model._flatten_layers() if type(x) is keras.layers.Dense
         ]
+        self._any_size = False
         self.classes, self.features = self._probe()
 
     def _find_image_shape(self, given):
@@ -126,9 +143,11 @@ class Classifier:
                     f"after its training had failed. Received: {weight.path}"
                 )
 
-    def _noise(self):
-        noise = np.random.default_rng(0).normal(size=(2, *self.image_shape))
-        return tf.constant(noise, "float32")
+    def _noise(self, image_shape=None):
+        shape = 2, *(image_shape or self.image_shape)
+        return tf.constant(
+            np.random.default_rng(0).normal(size=shape), "float32"
+        )
 
     def _probe(self):
         """Reads two noise images.
@@ -166,7 +185,11 @@ class Classifier:
     def open(self):
         """While open, the model can be read by calling this object."""
         own, activated = self._softmaxes
+        sizes = contextlib.nullcontext()
+        if self._any_size:
+            sizes = _of_any_size(self.model)
         with (
+            sizes,
             tap(self.model),
             watch(own),
             watch(activated, "activation"),
@@ -246,6 +269,24 @@ class Classifier:
                 if call.outputs is result or call.outputs is logits:
                     head = call
         return _at_least_float32(logits), records, head
+
+    def require_size(self, image_shape):
+        """From here on images of that shape can be read, too.
+
+        Raises:
+            ValueError: if they cannot, as where the model has a `Flatten`.
+        """
+        self._any_size = True
+        try:
+            with self.open():
+                self._read(self._noise(image_shape))
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            raise ValueError(
+                "The recipe has stages of another resolution, at which "
+                f"{self.model.name!r} cannot be read: use one whose stages "
+                "have a `scale` of 1, or rebuild the model for images of any "
+                f"size. Received: images of shape {image_shape}"
+            ) from error
 
     def require_batch_norms(self):
         """Raises a ValueError if the model has no BatchNormalization."""

@@ -98,6 +98,11 @@ class DeepInversion(keras.Model):
             )
         self.recipe = recipes.find(recipe)
         self._check_recipe()
+        for stage in range(len(self.recipe["stages"])):
+            shape = self._shape_of(stage)
+            for network in filter(None, (self._teacher, self._student)):
+                if shape != network.image_shape:
+                    network.require_size(shape)
         if int(seed) != seed or not 0 <= seed < 2**31:
             raise ValueError(
                 "`seed` must be a whole number in [0, 2**31). "
