@@ -41,7 +41,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "teacher", "fashion_mnist_resnet20", "A shipped network or a .keras file."
 )
-flags.DEFINE_string("student", "ResNet20", "A name in models.")
+flags.DEFINE_string("student", "ResNet20", "ResNet14 to ResNet56, VGG11BN.")
 flags.DEFINE_integer("student_width", 8, "Channels of its first stage.")
 flags.DEFINE_list(
     "methods", None, f"Of {', '.join(METHODS)}; real only with --idx_dir."
@@ -181,12 +181,16 @@ def main(_):
     from tf_deepinversion.checkpoint import fingerprint
     from tf_deepinversion.datasets import load_test_data
     from tf_deepinversion.metrics import accuracy
+    from tf_deepinversion.models import PRETRAINED
     from tf_deepinversion.models.pretrained import load_network
 
     teacher = load_network(FLAGS.teacher)
     preprocessing = Preprocessing.of(teacher)
     test = load_test_data(
-        teacher.input_shape[1:], FLAGS.test_data, FLAGS.idx_dir
+        teacher.input_shape[1:],
+        FLAGS.test_data,
+        FLAGS.idx_dir,
+        shipped=FLAGS.teacher in PRETRAINED,
     )
     if test is None:
         raise app.UsageError("Name test images: --test_data or --idx_dir.")

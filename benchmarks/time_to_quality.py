@@ -46,7 +46,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "teacher", "fashion_mnist_resnet20", "A shipped network or a .keras file."
 )
-flags.DEFINE_string("student", "ResNet20", "A name in models.")
+flags.DEFINE_string("student", "ResNet20", "ResNet14 to ResNet56, VGG11BN.")
 flags.DEFINE_integer("student_width", 8, "Channels of its first stage.")
 flags.DEFINE_integer("images", 1024, "Of the slow way.", lower_bound=1)
 flags.DEFINE_integer("synthesis_batch", 256, "Images it makes at once.", 1)
@@ -79,14 +79,17 @@ def held_out(shape):
     """What the students are scored on: its name, images and labels."""
     from tf_deepinversion.datasets import load_idx
     from tf_deepinversion.datasets import load_test_data
+    from tf_deepinversion.models import PRETRAINED
 
     if FLAGS.idx_dir and not FLAGS.held_out:
         pair = [part[-5000:] for part in load_idx(FLAGS.idx_dir, "train")]
         return f"the last {len(pair[0])} training images", *pair
-    pair = load_test_data(shape, FLAGS.held_out)
+    shipped = FLAGS.teacher in PRETRAINED
+    pair = load_test_data(shape, FLAGS.held_out, shipped=shipped)
     if pair is None:
         raise app.UsageError(
-            f"No images of shape {shape} ship: name some by --held_out."
+            "No images of what this teacher knows ship: name some by "
+            "--held_out."
         )
     return FLAGS.held_out or "the test images that ship", *pair
 

@@ -44,6 +44,7 @@ import pathlib
 import platform
 import time
 
+import feeding
 from absl import app
 from absl import flags
 
@@ -61,7 +62,10 @@ flags.DEFINE_enum(
     "Where the flags below say nothing.",
 )
 flags.DEFINE_string("teacher", None, "A shipped network or a .keras file.")
-flags.DEFINE_string("student", "ResNet20", "A name in models, or a .keras.")
+feeding.define_flags()
+flags.DEFINE_string(
+    "student", "ResNet20", "ResNet14 to ResNet56, VGG11BN or a .keras file."
+)
 flags.DEFINE_integer("student_width", None, "Channels of its first stage.")
 flags.DEFINE_enum(
     "method", None, ["fast", "deepinversion", "adi", "noise", "real"], ""
@@ -111,10 +115,11 @@ flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
 flags.DEFINE_string("idx_dir", None, "Real images: for --method=real, test.")
 flags.DEFINE_string("tfds_dir", None, "The data folder of TFDS, likewise.")
+flags.DEFINE_string("dataset", None, "In it; the recipe's if None.")
 flags.DEFINE_string(
     "output",
     None,
-    "Folder; by default output/distill_METHOD, or output/RECIPE_METHOD.",
+    "Folder; by default output/RECIPE_METHOD, of Fashion-MNIST distill_...",
 )
 
 
@@ -174,7 +179,7 @@ def make_synthesizer(teacher, student, preprocessing):
     real = None
     if FLAGS.method == "real":
         real = load_split(
-            recipe["dataset"],
+            FLAGS.dataset,
             "train",
             idx_dir=FLAGS.idx_dir,
             tfds_dir=FLAGS.tfds_dir,
@@ -202,7 +207,7 @@ def make_portraits(teacher, output):
         images=FLAGS.portrait_images,
         first_steps=steps,
         steps=max(1, steps // 3) if drawn else steps,
-        preprocessing=di.Preprocessing.of(teacher),
+        preprocessing=feeding.preprocessing(),
         recipe=recipe,
         dtype=FLAGS.dtype,
     )
@@ -222,7 +227,7 @@ def run(teacher, portraits, rounds, folder, callbacks=(), each_round=False):
     from tf_deepinversion.optimizers import OPTIMIZERS
     from tf_deepinversion.recipes import make_transforms
 
-    preprocessing = Preprocessing.of(teacher)
+    preprocessing = Preprocessing.of(teacher, feeding.preprocessing())
     student = make_student(teacher, preprocessing)
     recipe = DISTILLATIONS[FLAGS.recipe]
     strength = FLAGS.strength
@@ -304,6 +309,7 @@ def main(_):
     from tf_deepinversion.distillation_recipes import DISTILLATIONS
     from tf_deepinversion.export import Served
     from tf_deepinversion.export import export
+    from tf_deepinversion.models import PRETRAINED
     from tf_deepinversion.models.pretrained import load_network
     from tf_deepinversion.pictures import grid
     from tf_deepinversion.pictures import save_png
@@ -350,19 +356,19 @@ def main(_):
         "teacher_sha256": fingerprint({}, teacher.get_weights()),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    shape, classes = teacher.input_shape[1:], teacher.output_shape[-1]
-    garments = (shape, classes) == ((28, 28, 1), 10)
+    garments = FLAGS.teacher in PRETRAINED
     figures |= report_student(
         output / "report.html",
         model,
         history,
         pool,
         real=load_test_data(
-            shape,
+            teacher.input_shape[1:],
             FLAGS.test_data,
             FLAGS.idx_dir,
             FLAGS.tfds_dir,
-            recipe["dataset"],
+            FLAGS.dataset,
+            shipped=garments,
         ),
         names=FASHION_MNIST_CLASSES if garments else None,
         figures=figures,

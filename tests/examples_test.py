@@ -170,6 +170,59 @@ def test_recipes_for_32x32x3(tmp_path, script, recipe, method, classes):
     assert page.count("data:image/png;base64,") == 1 + (classes == 100)
 
 
+@pytest.fixture
+def of_ones_own(tmp_path):
+    """A file of a network that looks like that of garments, and is not."""
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((28, 28, 1))
+    for layer in (
+        keras.layers.Conv2D(4, 3, strides=2),
+        keras.layers.BatchNormalization(),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(10),
+    ):
+        x = layer(x)
+    keras.Model(inputs, x, name="mine").save(tmp_path / "mine.keras")
+    return tmp_path / "mine.keras"
+
+
+def test_a_network_of_ones_own_is_not_scored_on_garments(
+    tmp_path, script, of_ones_own
+):
+    fed = [f"--teacher={of_ones_own}", "--mean=100", "--std=50"]
+    code, printed = script(
+        "distill.py", *TINY_DISTILLATION, *fed, f"--output={tmp_path / 'd'}"
+    )
+    figures = json.loads(printed.out.splitlines()[-1])
+    assert not code and "student_test_accuracy" not in figures
+    page = (tmp_path / "d" / "report.html").read_text()
+    assert "Ankle boot" not in page and "<h2>The rounds" in page
+    # Fed as it was said: its logits of the pixels (x - 100) / 50.
+    teacher = keras.models.load_model(of_ones_own)
+    code, _ = script(
+        "quantize.py",
+        *fed,
+        "--pixel_range=normalised",
+        "--nobaselines",
+        f"--pool={tmp_path / 'd' / 'pool'}",
+        "--images=30",
+        f"--output={tmp_path}",
+    )
+    images = load_test_images()[0][:50]
+    np.testing.assert_allclose(
+        LiteRT((tmp_path / "float.tflite").read_bytes())(images),
+        teacher((images.astype("float32") - 100) / 50),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+    assert not code
+
+
+def test_prune_asks_for_whole_batches(script):
+    code, printed = prune(script, "--images=400")
+    assert code == 1 and "a multiple of 256, or fewer" in printed.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -259,6 +312,8 @@ def test_prune_exports_a_smaller_network(tmp_path, criterion, data):
     keras.utils.set_random_seed(0)
     teacher = VGG11BN((28, 28, 1), width=4, mean=73, std=90)
     teacher.save(tmp_path / "teacher.keras")
+    images, labels = load_test_images()
+    np.savez(tmp_path / "test.npz", images=images, labels=labels)
     figures = example(
         "prune.py",
         f"--teacher={tmp_path / 'teacher.keras'}",
@@ -272,11 +327,11 @@ def test_prune_exports_a_smaller_network(tmp_path, criterion, data):
         "--batches=1",
         "--batch_size=8",
         "--latency_batch=2",
+        f"--test_data={tmp_path / 'test.npz'}",
         f"--output={tmp_path}",
     )
     assert figures["saved_model_max_difference"] < 1e-4
     student = keras.models.load_model(tmp_path / "pruned.keras")
-    images, labels = load_test_images()
     assert figures["test_accuracy"] == pytest.approx(
         accuracy(student, images, labels), abs=2e-3
     )

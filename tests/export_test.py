@@ -1,5 +1,6 @@
 """What is exported takes pixels, and is what the network was."""
 
+import keras
 import numpy as np
 import pytest
 from tiny import CLASSES
@@ -35,10 +36,45 @@ def test_it_takes_pixels_and_gives_the_logits(tmp_path, pixel_range, fed):
     assert served.accuracy(IMAGES, labels) == pytest.approx(5 / 7)
 
 
-def test_a_folder_is_replaced_as_a_whole(tmp_path):
+def test_a_saved_model_is_replaced_as_a_whole(tmp_path, monkeypatch):
     preprocessing = Preprocessing(100, 50)
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "served").mkdir()
-    (tmp_path / "served" / "old").write_text("old")
-    export(tiny_teacher(), tmp_path / "served", preprocessing)
-    assert not (tmp_path / "served" / "old").exists()
+    export(tiny_teacher(), "served", preprocessing)
+    first = Served("served")(IMAGES)
+    (tmp_path / "served" / "assets" / "old").write_text("old")
+    export(tiny_teacher(seed=1), "served", preprocessing)
+    assert not (tmp_path / "served" / "assets" / "old").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["served"]
+    assert np.abs(Served("served")(IMAGES) - first).max() > 0.1
+
+
+@pytest.mark.parametrize("folder", ["thesis", "."])
+def test_nothing_else_is_deleted(tmp_path, monkeypatch, folder):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="of its own.*which has thesis"):
+        export(tiny_teacher(), folder, Preprocessing(100, 50))
+    assert (tmp_path / "thesis" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_subclassed_model_needs_to_be_told_its_images(tmp_path):
+    inner = tiny_teacher()
+
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = inner
+
+        def call(self, x, training=None):
+            return self.inner(x, training=training)
+
+    preprocessing = Preprocessing(100, 50, "normalised")
+    with pytest.raises(ValueError, match="pass image_shape="):
+        export(Mine(), tmp_path / "served", preprocessing)
+    export(Mine(), tmp_path / "served", preprocessing, SHAPE)
+    expected = inner((IMAGES - np.float32(100)) / 50, training=False)
+    np.testing.assert_allclose(
+        Served(tmp_path / "served")(IMAGES), expected, rtol=1e-4, atol=1e-4
+    )

@@ -128,6 +128,9 @@ def test_what_cannot_be_is_said(teacher, content):
     with pytest.raises(TypeError, match="uint8.*dtype=float32"):
         quantize(teacher, pixels(2).astype("float32"), PIXELS)
     batches = tf.data.Dataset.from_tensors(pixels(2))
+    endless = tf.data.Dataset.from_tensor_slices(pixels(2)).repeat()
+    with pytest.raises(ValueError, match="`take` some.*endless"):
+        quantize(teacher, endless, PIXELS)
     with pytest.raises(ValueError, match=r"unbatch.*shape=\(2, 8, 8, 1\)"):
         quantize(teacher, batches, PIXELS)
     with pytest.raises(ValueError, match=r"of the shape \(8, 8, 1\)"):

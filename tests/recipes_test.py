@@ -92,3 +92,10 @@ def test_the_published_rates_of_the_fast_generator():
     assert (adam.beta_1, adam.beta_2) == (0.5, 0.999)
     latents = recipes.find("cifar10_fast")["latents"]
     assert latents["latent_rate"] * 2e-3 == pytest.approx(0.01)
+
+
+def test_what_is_no_recipe():
+    with pytest.raises(ValueError, match=r"copy one.*\['loss', 'stages'\]"):
+        recipes.find({"source": "mine", "batch_size": 3})
+    with pytest.raises(ValueError, match="one of .*Received: recipe='best'"):
+        recipes.find("best")

@@ -13,6 +13,7 @@ from tf_deepinversion.checks import require_whole
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.pictures import grid
 from tf_deepinversion.pictures import save_png
+from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.verification import resized
 
 
@@ -29,17 +30,28 @@ class ImageGrid(keras.callbacks.Callback):
             None.
 
     Raises:
-        ValueError: if `every` is not a whole number of at least 1.
+        TypeError: where training begins, if the model is no `DeepInversion`.
+        ValueError: if a number is not whole, or the path has other braces.
     """
 
     def __init__(self, path, every=1, columns=10, scale=2, log_dir=None):
         super().__init__()
-        require_whole(every=every)
+        require_whole(every=every, columns=columns, scale=scale)
         self.path = str(path)
+        try:
+            self.path.format(epoch=1)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(
+                "`path` may hold {epoch} and no other braces. "
+                f"Received: path={self.path!r}"
+            ) from error
         self.every = every
         self.columns = columns
         self.scale = scale
         self.log_dir = log_dir
+
+    def on_train_begin(self, logs=None):
+        _require_images(self)
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every:
@@ -75,9 +87,17 @@ class Verifier(keras.callbacks.Callback):
         super().__init__()
         if not networks:
             raise ValueError("`networks` is empty: there is nothing to ask.")
+        require_whole(every=every)
         self.networks = dict(networks)
-        self.preprocessing = dict(preprocessing or {})
+        given = preprocessing or {}
+        self.preprocessing = {
+            name: Preprocessing.of(network, given.get(name))
+            for name, network in self.networks.items()
+        }
         self.every = every
+
+    def on_train_begin(self, logs=None):
+        _require_images(self)
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every:
@@ -88,8 +108,17 @@ class Verifier(keras.callbacks.Callback):
                 network,
                 resized(images, network),
                 labels,
-                self.preprocessing.get(name),
+                self.preprocessing[name],
             )
+
+
+def _require_images(callback):
+    if not hasattr(callback.model, "images"):
+        raise TypeError(
+            f"{type(callback).__name__} watches an inversion: give it to the "
+            "`fit` of a `DeepInversion`. Received: a model of "
+            f"{type(callback.model)}"
+        )
 
 
 class Stopwatch(keras.callbacks.Callback):

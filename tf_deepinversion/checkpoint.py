@@ -100,6 +100,8 @@ def fingerprint(description, arrays=()) -> str:
 
 def _described(value):
     """Nothing that names a place in memory: that is another in each process."""
+    if isinstance(value, np.generic):
+        return value.item()
     config = getattr(value, "get_config", None)
     if config is not None:
         return [type(value).__name__, config()]

@@ -1,5 +1,9 @@
 """Checks of arguments that many places share."""
 
+import numbers
+
+import numpy as np
+
 
 def require_whole(least=1, **values):
     """Refuses what is no whole number, or below `least`.
@@ -25,8 +29,49 @@ def require_whole(least=1, **values):
 
 
 def is_whole(value, least=1) -> bool:
-    """Whether `value` is a whole number, `least` or more; 2.0 is."""
-    try:
-        return bool(int(value) == value and value >= least)
-    except (TypeError, ValueError, OverflowError):  # None, a word, NaN, inf
-        return False
+    """Whether `value` is an int of Python or NumPy, and `least` or more."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return whole and value >= least
+
+
+def check_pixels(images) -> np.ndarray:
+    """Images as an array `(n, height, width, channels)` of whole pixels.
+
+    Raises:
+        TypeError: if they are not integers. Floats in [0, 1] would be black.
+        ValueError: if they are of another shape.
+    """
+    images = np.asarray(images)
+    if images.dtype.kind not in "iu":
+        raise TypeError(
+            "Expected uint8 pixels in [0, 255]. Received: images of dtype "
+            f"{images.dtype}; scale them back and cast them"
+        )
+    if images.ndim != 4:
+        raise ValueError(
+            "Expected images of shape (n, height, width, channels). "
+            f"Received: an array of shape {images.shape}"
+        )
+    return images
+
+
+def share_right(predictions, labels) -> float:
+    """The share of images that are taken for their labels.
+
+    Args:
+        predictions: Int array `(n,)`.
+        labels: Int array `(n,)`.
+
+    Raises:
+        ValueError: if there is not one label an image. An array `(n, 1)`
+            would be compared with every image.
+    """
+    labels = np.asarray(labels)
+    if labels.shape != predictions.shape:
+        raise ValueError(
+            f"Expected labels of shape {predictions.shape}, one an image. "
+            f"Received: an array of shape {labels.shape}; "
+            "`labels.reshape(-1)` of one `(n, 1)`, `labels.argmax(-1)` of "
+            "one-hot rows"
+        )
+    return float((predictions == labels).mean())

@@ -49,6 +49,17 @@ def _of_any_size(model):
             network.input_spec = spec
 
 
+def _check_layout():
+    """All pixels here are (height, width, channels)."""
+    layout = keras.config.image_data_format()
+    if layout != "channels_last":
+        raise ValueError(
+            "Images are channels last here: call "
+            'keras.config.set_image_data_format("channels_last") before the '
+            f"network is made. Received: {layout!r}"
+        )
+
+
 def _at_least_float32(x):
     if keras.backend.standardize_dtype(x.dtype) == "float64":
         return x
@@ -91,6 +102,7 @@ class Classifier:
                 "file, or rebuild the architecture and load the weights. "
                 f"Received: {type(model)}"
             )
+        _check_layout()
         self.model = model
         self._policy = check_policy(dtype_policy)
         self.image_shape = self._find_image_shape(image_shape)
@@ -132,6 +144,12 @@ class Classifier:
             raise ValueError(
                 f"The model takes images of shape {tuple(fixed)}. "
                 f"Received: image_shape={given}"
+            )
+        if found[0] in (1, 3) and found[-1] > 4:
+            raise ValueError(
+                "Expected images of shape (height, width, channels): let a "
+                "`keras.layers.Permute((3, 1, 2))` precede a model that takes "
+                f"its channels first. Received: {found}"
             )
         return found
 
@@ -178,6 +196,17 @@ class Classifier:
                 "The model returns probabilities, and the layer that turns "
                 "logits into them was not found: end the model with a "
                 '`Softmax` layer or `activation="softmax"`, or return logits.'
+            )
+        last = self.model.layers[-1:]
+        if values.shape[-1] < 2 or any(
+            original(x, "activation") is keras.activations.sigmoid for x in last
+        ):
+            raise ValueError(
+                "Expected a logit for each of two or more classes, of which "
+                "one is true. A model that ends in a sigmoid says of each by "
+                "itself whether it is: rebuild its head, for two classes with "
+                "the logits (0, x) of its logit x. "
+                f"Received: an output of shape {tuple(values.shape)}"
             )
         return values.shape[-1], head and head.inputs.shape[-1]
 

@@ -233,7 +233,9 @@ def augmented_epoch(
     )
 
 
-def load_test_data(shape, npz=None, idx_dir=None, tfds_dir=None, name=None):
+def load_test_data(
+    shape, npz=None, idx_dir=None, tfds_dir=None, name=None, *, shipped=False
+):
     """Real test images for the examples, where there are any.
 
     Args:
@@ -242,10 +244,11 @@ def load_test_data(shape, npz=None, idx_dir=None, tfds_dir=None, name=None):
         idx_dir: Folder for `load_idx`, or None.
         tfds_dir: TFDS's data folder, or None.
         name: String, the data set in it, as for `load_split`.
+        shipped: Bool, whether those that ship are the ones to score by, where
+            none is given: other networks know other things than garments.
 
     Returns:
-        A pair, images and labels: of the first that is given; else those that
-        ship, if `shape` is theirs; else None.
+        A pair, images and labels, of the first that is given; or None.
 
     Raises:
         ValueError: if images that were given are of another shape.
@@ -256,7 +259,7 @@ def load_test_data(shape, npz=None, idx_dir=None, tfds_dir=None, name=None):
     elif idx_dir or tfds_dir:
         found = load_split(name, "test", idx_dir=idx_dir, tfds_dir=tfds_dir)
     else:
-        return load_test_images() if tuple(shape) == (28, 28, 1) else None
+        return load_test_images() if shipped else None
     if found[0].shape[1:] != tuple(shape):
         raise ValueError(
             f"Expected test images of the teacher's shape {tuple(shape)}. "

@@ -16,6 +16,7 @@ from tf_deepinversion.inversion_step import InversionStep
 from tf_deepinversion.labels import check_labels
 from tf_deepinversion.objective import Term
 from tf_deepinversion.preprocessing import Preprocessing
+from tf_deepinversion.transforms import require_transforms
 
 
 class DeepInversion(keras.Model):
@@ -72,6 +73,14 @@ class DeepInversion(keras.Model):
         **kwargs,
     ):
         super().__init__(dtype=dtype, **kwargs)
+        self._given_dtype = dtype
+        if self.variable_dtype not in ("float32", "float64"):
+            raise ValueError(
+                "The images are variables of float32 or float64: compute in "
+                'less by dtype="mixed_bfloat16". Received: '
+                f"{self.dtype_policy}, of dtype= or of "
+                "keras.config.set_dtype_policy"
+            )
         strategy = tf.distribute.get_strategy()
         # Classifiers are no Keras objects, so Keras does not track what they
         # hold: the teacher is no part of this model's weights.
@@ -89,7 +98,7 @@ class DeepInversion(keras.Model):
                     f"Received: {self._teacher.classes} and "
                     f"{self._student.classes}"
                 )
-        self.preprocessing = preprocessing or Preprocessing.of(teacher)
+        self.preprocessing = Preprocessing.of(teacher, preprocessing)
         channels = self._teacher.image_shape[-1]
         if self.preprocessing.mean.size not in (1, channels):
             raise ValueError(
@@ -149,7 +158,9 @@ class DeepInversion(keras.Model):
         """
         if loss is None:
             loss = recipes.make_loss(self.recipe, self._student is not None)
-        if not loss or not all(isinstance(term, Term) for term in loss):
+        if not isinstance(loss, (list, tuple)) or not (
+            loss and all(isinstance(term, Term) for term in loss)
+        ):
             raise TypeError(
                 "`loss` must be a list of terms, such as [CrossEntropy(), "
                 f"FeatureStatistics(10.0)]. Received: loss={loss}"
@@ -162,6 +173,9 @@ class DeepInversion(keras.Model):
                     f"The term {term.name!r} needs a student: "
                     "DeepInversion(teacher, student=student)."
                 )
+        require_whole(steps_per_execution=steps_per_execution)
+        if transforms is not None:
+            require_transforms(transforms)
         if optimizer is not None:
             optimizer = keras.optimizers.get(optimizer)
         if feature_dropout is not None and not 0 <= feature_dropout < 1:
@@ -230,6 +244,7 @@ class DeepInversion(keras.Model):
                 f'`keep` must be "last" or "best". Received: keep={keep!r}'
             )
         require_whole(steps_per_epoch=steps_per_epoch)
+        require_whole(0, batch=batch)
         labels = check_labels(
             labels,
             self._teacher.classes,
@@ -453,6 +468,33 @@ class DeepInversion(keras.Model):
             "dtype": self.variable_dtype,
         }, arrays
 
+    def twin(self, loss):
+        """The same inversion of the same networks, by other terms.
+
+        Args:
+            loss: List of `Term`.
+
+        Returns:
+            A `DeepInversion`, or what this one is, compiled.
+        """
+        other = type(self)(
+            self.teacher,
+            self.preprocessing,
+            recipe=self.recipe,
+            student=self.student,
+            image_shape=self.image_shape,
+            seed=self.seed,
+            dtype=self._given_dtype,
+        )
+        other.compile(
+            self._given_optimizer,
+            loss,
+            transforms=self._transforms,
+            feature_dropout=self._feature_dropout,
+            micro_batch=self._micro_batch,
+        )
+        return other
+
     def _check_recipe(self):
         if self.recipe.get("moves", "pixels") != "pixels":
             raise ValueError(
@@ -468,6 +510,11 @@ class DeepInversion(keras.Model):
     def teacher(self) -> keras.Model:
         """The network that is inverted."""
         return self._teacher.model
+
+    @property
+    def student(self):
+        """The `keras.Model` that the images compete with, or None."""
+        return self._student and self._student.model
 
     @property
     def classes(self) -> int:

@@ -113,10 +113,7 @@ def invert_and_report(
 
 
 def _prior_alone(model, labels, steps):
-    twin = type(model)(
-        model.teacher, model.preprocessing, recipe=model.recipe, seed=model.seed
-    )
-    twin.compile(loss=[t for t in model.terms if not t.needs_batch_norms])
+    twin = model.twin([t for t in model.terms if not t.needs_batch_norms])
     twin.fit(labels, steps, verbose=0)
     return twin.images
 

@@ -139,6 +139,7 @@ def distill(
             teacher,
             kwargs.get("preprocessing"),
             recipe="distillation_pixels",
+            image_shape=kwargs.get("image_shape"),
             seed=seed,
             dtype=kwargs.get("dtype"),
         )
@@ -146,9 +147,22 @@ def distill(
         refresh = all_first(rounds, refresh["images"], capacity) | refresh
     kwargs = {"transforms": augmentations(), "reuse": 4, **kwargs}
     model = Distillation(teacher, student, seed=seed, **kwargs)
+    model.require_trainable()
+    _check_synthesizer(synthesizer, model)
+    # Its pool follows: nothing is written before all is known to fit.
+    refresher = RefreshPool(None, synthesizer, **(refresh or {}))
+    added = refresher.images * max(1, refresher.draws)
+    if added > capacity:
+        raise ValueError(
+            f"`capacity` must hold the {added} images of a batch. "
+            f"Received: capacity={capacity}"
+        )
     warn_if_trained(model)  # before a state is loaded into it
     if optimizer is None:
         optimizer = muon(rounds * steps_per_round)
+    optimizer = keras.optimizers.get(optimizer)
+    if optimizer.built:  # for another student
+        optimizer = optimizer.from_config(optimizer.get_config())
     optimizer.build(student.trainable_variables)
     model.compile(optimizer=optimizer)
     made, made_from = synthesizer.settings()
@@ -193,7 +207,7 @@ def distill(
         folder=pool_folder,
         run=run,
     )
-    refresher = RefreshPool(pool, synthesizer, **(refresh or {}))
+    refresher.pool = pool
     done = state.epoch if state else 0
     refresher.next_batch = refresher.batches_before(done)
     try:
@@ -226,8 +240,27 @@ def all_first(rounds, images, capacity):
         images: Int, how many a batch.
         capacity: Int, of the pool: no more batches are made than it holds.
     """
+    require_whole(rounds=rounds, images=images, capacity=capacity)
     fitting = max(1, capacity // images)
     return {"first": min(rounds, fitting), "batches": 0}
+
+
+def _check_synthesizer(synthesizer, model):
+    """Its images must be those that the teacher sees and the student needs."""
+    found = tuple(synthesizer.image_shape), synthesizer.classes
+    expected = model.image_shape, model.classes
+    if found != expected:
+        raise ValueError(
+            "Expected a synthesizer of the teacher: of images and classes "
+            f"{expected}. Received: one of {found}"
+        )
+    rival = getattr(synthesizer, "student", None)
+    if rival is not None and rival is not model.student:
+        raise ValueError(
+            "The synthesizer competes with another network than the student: "
+            "make it with `student=` the one that is given here. "
+            f"Received: {rival.name!r}"
+        )
 
 
 def _check_portraits(portraits, share):

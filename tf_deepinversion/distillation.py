@@ -7,6 +7,7 @@ from keras import ops
 from tf_deepinversion.answered import AnsweredImages
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.classifier import Classifier
+from tf_deepinversion.feature_statistics import batch_norms
 from tf_deepinversion.losses import kullback_leibler
 from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.transforms import HorizontalFlip
@@ -14,6 +15,7 @@ from tf_deepinversion.transforms import MixUp
 from tf_deepinversion.transforms import Shift
 from tf_deepinversion.transforms import Tone
 from tf_deepinversion.transforms import draw
+from tf_deepinversion.transforms import require_transforms
 from tf_deepinversion.warps import Affine
 
 
@@ -37,9 +39,9 @@ class SoftenedKL(keras.losses.Loss):
 
     def __init__(self, temperature=4.0, name="softened_kl", **kwargs):
         super().__init__(name=name, **kwargs)
-        if not temperature > 0:
+        if not 0 < temperature < float("inf"):
             raise ValueError(
-                "`temperature` must be positive. "
+                "`temperature` must be positive and finite. "
                 f"Received: temperature={temperature}"
             )
         self.temperature = float(temperature)
@@ -129,8 +131,11 @@ class Distillation(keras.Model):
         seed: Int, of the transforms.
 
     Raises:
-        TypeError: if a network is not a `keras.Model`.
-        ValueError: if the classes differ, or as for `Classifier`.
+        TypeError: if a network is not a `keras.Model`, or a transform not one
+            of `transforms`.
+        ValueError: if the classes or the channels differ, a number is out of
+            range, or as for `Classifier`. In training: if the student has
+            nothing to train, or layers of the teacher.
     """
 
     def __init__(
@@ -158,6 +163,15 @@ class Distillation(keras.Model):
                 Classifier(teacher, self._teacher.image_shape, dtype),
                 Classifier(student, self._student.image_shape, dtype),
             )
+        channels = [
+            network.image_shape[-1]
+            for network in (self._teacher, self._student)
+        ]
+        if channels[0] != channels[1]:
+            raise ValueError(
+                "Teacher and student must see images of as many channels. "
+                f"Received: {channels[0]} and {channels[1]}"
+            )
         self._training_dtype = dtype and keras.dtype_policies.get(dtype).name
         if self._student.classes != self._teacher.classes:
             raise ValueError(
@@ -165,7 +179,7 @@ class Distillation(keras.Model):
                 f"{self._teacher.classes} and {self._student.classes}"
             )
         self.student = student
-        self.preprocessing = preprocessing or Preprocessing.of(teacher)
+        self.preprocessing = Preprocessing.of(teacher, preprocessing)
         if student_preprocessing is None:
             try:
                 student_preprocessing = Preprocessing.of(student)
@@ -175,8 +189,10 @@ class Distillation(keras.Model):
         self._kl = SoftenedKL(temperature)
         if transforms is None:
             transforms = [Shift(2), HorizontalFlip()]
-        self._transforms, self._seed = list(transforms), int(seed)
+        require_transforms(transforms)
         require_whole(reuse=reuse)
+        require_whole(0, seed=seed)
+        self._transforms, self._seed = list(transforms), int(seed)
         self._answered = None
         if reuse > 1:
             self._answered = AnsweredImages(
@@ -198,6 +214,11 @@ class Distillation(keras.Model):
     def image_shape(self) -> tuple:
         """(height, width, channels) of the images, as the teacher has them."""
         return self._teacher.image_shape
+
+    @property
+    def classes(self) -> int:
+        """How many classes both tell apart."""
+        return self._teacher.classes
 
     @property
     def metrics(self):
@@ -251,6 +272,33 @@ class Distillation(keras.Model):
         """Variables that training changes, apart from the student's."""
         return self._answered.variables if self._answered else []
 
+    def require_trainable(self):
+        """Refuses a student that would not learn, or would change its teacher.
+
+        Raises:
+            ValueError: if the student has no trainable variables, or training
+                it would change layers of the teacher.
+        """
+        student, norms = self.student, batch_norms(self.student)
+        if not student.trainable_variables:
+            raise ValueError(
+                "The student has no trainable variables: set "
+                "`student.trainable = True`."
+            )
+        changed = [
+            *student.trainable_variables,
+            *(v for x in norms if x.trainable for v in x.variables),
+        ]
+        own = {id(variable) for variable in self.teacher.variables}
+        shared = sorted({v.path for v in changed if id(v) in own})
+        if shared:
+            raise ValueError(
+                "To train the student would change its teacher: freeze the "
+                "layers that they share (`layer.trainable = False`), or make "
+                "the student of layers of its own, say by "
+                f"`keras.models.clone_model`. Received: {shared[:3]}"
+            )
+
     def _ask(self, images, step):
         """The images, changed, and the teacher's logits of them."""
         images = tf.cast(images, "float32")
@@ -264,6 +312,7 @@ class Distillation(keras.Model):
         return images, _logits(self._in_training[0], self.preprocessing, images)
 
     def train_step(self, data):
+        self.require_trainable()
         images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         step = tf.cast(self.optimizer.iterations, "int32")
         if self._answered:
@@ -293,6 +342,12 @@ class Distillation(keras.Model):
         self._agree(target, logits)
         logs = {"loss": self._loss.result(), **self._agreement_log()}
         if labels is not None:
+            if (labels.shape.rank or 1) > 1 and labels.shape[-1] != 1:
+                raise ValueError(
+                    "Expected labels of shape (n,), whole numbers. Received: "
+                    f"shape={labels.shape}; of one-hot rows "
+                    "`labels.argmax(-1)`"
+                )
             self._accuracy.update_state(labels, logits)
             logs["accuracy"] = self._accuracy.result()
         return logs

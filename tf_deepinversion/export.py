@@ -8,21 +8,38 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.checks import check_pixels
+from tf_deepinversion.checks import share_right
 from tf_deepinversion.preprocessing import Preprocessing
 
 
-def export(model, folder, preprocessing=None):
+def export(model, folder, preprocessing=None, image_shape=None):
     """Writes a SavedModel from uint8 pixels to what the model returns.
 
     Its serving signature takes `(batch, height, width, channels)`, and gives
-    `{"logits": ...}`. The folder is replaced as a whole.
+    `{"logits": ...}`. A SavedModel that is there is replaced as a whole.
 
     Args:
-        model: A `keras.Model` with one input of a fixed size.
-        folder: Path.
+        model: A `keras.Model` with one input, the image.
+        folder: Path, new, empty or of a SavedModel.
         preprocessing: The model's `Preprocessing`; None if known by name.
+        image_shape: Tuple `(height, width, channels)`, None where it is open;
+            needed where the model does not know it, being subclassed.
+
+    Raises:
+        ValueError: if the folder holds anything else, or the shape of the
+            images is not known.
     """
-    preprocessing = preprocessing or Preprocessing.of(model)
+    folder = pathlib.Path(folder).absolute()
+    _check_replaceable(folder)
+    shape = image_shape or getattr(model, "input_shape", (None,))[1:]
+    if len(shape) != 3:
+        raise ValueError(
+            "The shape of the images is not known from the model: pass "
+            "image_shape=(height, width, channels). "
+            f"Received: image_shape={image_shape}"
+        )
+    preprocessing = Preprocessing.of(model, preprocessing)
     mean, std = (
         tf.constant(v, "float32")
         for v in (preprocessing.mean, preprocessing.std)
@@ -37,11 +54,8 @@ def export(model, folder, preprocessing=None):
     archive.model = model
     archive.serve = tf.function(
         serve,
-        input_signature=[
-            tf.TensorSpec((None, *model.input_shape[1:]), "uint8", "pixels")
-        ],
+        input_signature=[tf.TensorSpec((None, *shape), "uint8", "pixels")],
     )
-    folder = pathlib.Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
     try:
@@ -54,6 +68,19 @@ def export(model, folder, preprocessing=None):
         os.replace(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _check_replaceable(folder):
+    """Refuses what `export` would delete, but did not write."""
+    if not folder.exists():
+        return
+    found = sorted(path.name for path in folder.iterdir())
+    if found and "saved_model.pb" not in found:
+        raise ValueError(
+            "A SavedModel needs a folder of its own: new, empty, or with the "
+            f"SavedModel whose place it takes. Received: {folder}, which has "
+            f"{', '.join(found[:3])}"
+        )
 
 
 class Served:
@@ -70,6 +97,7 @@ class Served:
 
     def __call__(self, images, batch_size=250) -> np.ndarray:
         """The logits `(n, classes)` of uint8 images."""
+        images = check_pixels(images)
         pieces = [
             self.signature(tf.constant(images[i : i + batch_size]))["logits"]
             for i in range(0, len(images), batch_size)
@@ -78,4 +106,4 @@ class Served:
 
     def accuracy(self, images, labels) -> float:
         """The share of images that are taken for their labels."""
-        return float((self(images).argmax(-1) == np.asarray(labels)).mean())
+        return share_right(self(images).argmax(-1), labels)

@@ -4,6 +4,8 @@ import numpy as np
 from keras import ops
 
 from tf_deepinversion import feature_statistics
+from tf_deepinversion.checks import check_pixels
+from tf_deepinversion.checks import share_right
 from tf_deepinversion.classifier import Classifier
 from tf_deepinversion.losses import kullback_leibler
 from tf_deepinversion.preprocessing import Preprocessing
@@ -22,8 +24,13 @@ def read(model, images, preprocessing=None, batch_size=250):
     Returns:
         A pair: logits, an array `(n, classes)`, and a list of pairs (layer,
         `Moments` over all images), one for each BatchNormalization call.
+
+    Raises:
+        TypeError: if the images are not of integers.
+        ValueError: if they are of another shape.
     """
-    preprocessing = preprocessing or Preprocessing.of(model)
+    images = check_pixels(images)
+    preprocessing = Preprocessing.of(model, preprocessing)
     classifier = Classifier(model, images.shape[1:])
     logits, sums = [], None
     with classifier.open():
@@ -57,7 +64,7 @@ def accuracy(model, images, labels, preprocessing=None) -> float:
         preprocessing: The network's `Preprocessing`; None if known by name.
     """
     logits, _ = read(model, images, preprocessing)
-    return float((logits.argmax(-1) == np.asarray(labels)).mean())
+    return share_right(logits.argmax(-1), labels)
 
 
 def agreement(teacher, student, images) -> float:
@@ -166,7 +173,8 @@ def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
         images: uint8 array `(n, height, width, channels)`.
         preprocessing: The network's `Preprocessing`; None if known by name.
     """
-    preprocessing = preprocessing or Preprocessing.of(model)
+    images = check_pixels(images)
+    preprocessing = Preprocessing.of(model, preprocessing)
     classifier, found = Classifier(model, images.shape[1:]), []
     with classifier.open():
         for start in range(0, len(images), 250):

@@ -119,8 +119,6 @@ class PoolFolder:
                 "`Pool` of this one. Wait for its end or `close` it, or take a "
                 "folder of your own."
             ) from e
-        for part in self._path.glob(".*.part"):
-            part.unlink()  # of a process that was killed
         if not self._list.exists():
             for path in self._path.iterdir():
                 if path.name[0] != ".":
@@ -129,6 +127,8 @@ class PoolFolder:
                         f"{self._list.name}. Received: one with {path}"
                     )
             self._write_list([])
+        for part in self._path.glob(".*.part"):
+            part.unlink()  # of a process that was killed
 
     def _write_list(self, shards):
         content = json.dumps({**self._identity, "shards": shards}, indent=1)

@@ -169,8 +169,8 @@ class Preprocessing:
         return cls(**config)
 
     @classmethod
-    def of(cls, model) -> "Preprocessing":
-        """The preprocessing of a network that is known by its name.
+    def of(cls, model, given=None) -> "Preprocessing":
+        """The preprocessing of a network: what is given, or known by its name.
 
         Known are the networks of `tf_deepinversion.models` (and every model
         whose first layer is such a normalisation of pixels) and those of
@@ -178,10 +178,20 @@ class Preprocessing:
 
         Args:
             model: A `keras.Model`.
+            given: A `Preprocessing`, which is returned as it is, or None.
 
         Raises:
+            TypeError: if what is given is no `Preprocessing`.
             ValueError: if the network is not known; give a `Preprocessing`.
         """
+        if given is not None:
+            if not isinstance(given, cls):
+                raise TypeError(
+                    "Expected a `Preprocessing`; that of a `preprocess_input` "
+                    "of Keras is Preprocessing.imagenet(convention). "
+                    f"Received: preprocessing={given!r}"
+                )
+            return given
         try:
             layer = model.get_layer("normalise")
         except (ValueError, AttributeError):

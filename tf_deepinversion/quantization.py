@@ -13,6 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.checks import check_pixels
+from tf_deepinversion.checks import share_right
 from tf_deepinversion.preprocessing import Preprocessing
 
 
@@ -23,7 +25,7 @@ def takes_pixels(model, preprocessing=None) -> keras.Model:
         model: A `keras.Model` from images to logits or probabilities.
         preprocessing: Its `Preprocessing`; None if known by name.
     """
-    preprocessing = preprocessing or Preprocessing.of(model)
+    preprocessing = Preprocessing.of(model, preprocessing)
     shape = getattr(model, "input_shape", None)
     if shape is None or len(shape) != 4 or None in shape[1:]:
         raise ValueError(
@@ -54,6 +56,14 @@ def _images(calibration, shape):
         TypeError: if they are not uint8.
     """
     count = 0
+    endless = isinstance(calibration, tf.data.Dataset) and (
+        calibration.cardinality() == tf.data.INFINITE_CARDINALITY
+    )
+    if endless:
+        raise ValueError(
+            "Expected an end of the calibration images: `take` some, or pass "
+            "the `images` of a `Pool`. Received: an endless dataset"
+        )
     for element in calibration:
         image = element[0] if isinstance(element, tuple) else element
         image = np.asarray(image)
@@ -188,7 +198,7 @@ class LiteRT:
 
     def __call__(self, images) -> np.ndarray:
         """Logits, float32 `(n, classes)`, of uint8 images."""
-        images = np.asarray(images)
+        images = check_pixels(images)
         shape = tuple(self.input["shape"][1:].tolist())
         if images.shape[1:] != shape:
             raise ValueError(
@@ -214,4 +224,4 @@ class LiteRT:
 
     def accuracy(self, images, labels) -> float:
         """The share of uint8 images that are taken for their labels."""
-        return float((self(images).argmax(-1) == np.asarray(labels)).mean())
+        return share_right(self(images).argmax(-1), labels)

@@ -283,6 +283,12 @@ RECIPES = {
 def find(recipe) -> dict:
     """The recipe of that name; a dictionary is a recipe already."""
     if isinstance(recipe, dict):
+        missing = {"source", "batch_size", "loss", "stages"} - set(recipe)
+        if missing:
+            raise ValueError(
+                "A recipe is a dictionary like those of `RECIPES`: copy one. "
+                f"Received: one without {sorted(missing)}"
+            )
         return recipe
     if recipe not in RECIPES:
         raise ValueError(

@@ -4,6 +4,7 @@ import numpy as np
 
 from tf_deepinversion import metrics
 from tf_deepinversion import page
+from tf_deepinversion.checks import share_right
 from tf_deepinversion.pictures import grid
 
 LEGEND = """<p><b>Agreement</b>: the share of images that both take for
@@ -44,10 +45,8 @@ def measure_student(distillation, images, labels=None) -> dict:
         "images": len(images),
         "agreement": float((said == answers).mean()),
         "divergence": metrics.divergence(*logits),
-        "teacher_accuracy": float((said == labels).mean()) if scored else None,
-        "student_accuracy": float((answers == labels).mean())
-        if scored
-        else None,
+        "teacher_accuracy": share_right(said, labels) if scored else None,
+        "student_accuracy": share_right(answers, labels) if scored else None,
         **measure_variety(distillation, images[:1000]),
         "answers": answers,
     }

@@ -13,6 +13,7 @@ from tf_deepinversion.checks import require_whole
 from tf_deepinversion.deep_inversion import DeepInversion
 from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.labels import balanced_labels
+from tf_deepinversion.labels import check_labels
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.pool import Pool
 
@@ -30,6 +31,7 @@ def synthesize(
     draws=0,
     preprocessing=None,
     recipe="generator",
+    image_shape=None,
     dtype=None,
 ) -> Pool:
     """A pool of images of a network's classes, by a generator or pixels.
@@ -53,6 +55,8 @@ def synthesize(
         preprocessing: The network's `Preprocessing`; None if known by name.
         recipe: As for `FastInversion`; or one of pixels, as for
             `DeepInversion`, whose batches know nothing of each other.
+        image_shape: Tuple `(height, width, channels)`, needed where the
+            network does not fix it.
         dtype: As for `DeepInversion`: a dtype policy to compute in.
 
     Warns:
@@ -75,9 +79,9 @@ def synthesize(
         )
     first_steps = steps if first_steps is None else first_steps
     require_whole(batches=batches)
-    some = np.ndim(classes) == 1
-    wanted = list(map(int, classes)) if some else range(classes)
-    if not len(wanted):
+    listed = np.ndim(classes) == 1
+    wanted = [int(c) for c in (classes if listed else range(classes))]
+    if not wanted:
         raise ValueError(
             "`classes` must be, or list, at least one. "
             f"Received: classes={classes}"
@@ -85,12 +89,31 @@ def synthesize(
     require_whole(len(wanted), images=images)
     require_whole(0, draws=draws)
     synthesizer = maker(
-        model, preprocessing, recipe=recipe, seed=seed, dtype=dtype
+        model,
+        preprocessing,
+        recipe=recipe,
+        image_shape=image_shape,
+        seed=seed,
+        dtype=dtype,
     )
-    settings = [images, first_steps, steps, draws, synthesizer.recipe, seed]
-    settings += [str(dtype)] if dtype is not None else []
-    settings += [wanted] if some else []
-    run = checkpoints.fingerprint(settings, model.get_weights())
+    labels = np.array(wanted)[balanced_labels(len(wanted), images)]
+    # All that may be refused is, before a folder is made.
+    check_labels(labels, synthesizer.classes, images, 1)
+    for count in (first_steps, steps):
+        recipe_book.steps_of_stages(recipe, count)
+    run = checkpoints.fingerprints(
+        {
+            "images": images,
+            "steps": [first_steps, steps],
+            "draws": draws,
+            "recipe": synthesizer.recipe,
+            "seed": seed,
+            "dtype": dtype and str(dtype),
+            "classes": wanted,
+            "preprocessing": synthesizer.preprocessing,
+        },
+        {"model": model.get_weights()},
+    )
     pool_folder = state = None
     if folder is not None:
         pool_folder = pathlib.Path(folder) / "pool"
@@ -104,7 +127,6 @@ def synthesize(
         run=run,
     )
     try:
-        labels = np.array(wanted)[balanced_labels(len(wanted), images)]
         for batch in range(done, batches):
             synthesizer.fit(
                 labels,

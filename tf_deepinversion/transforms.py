@@ -62,6 +62,16 @@ class Transform:
         return cls(**config)
 
 
+def require_transforms(transforms):
+    """Refuses what is no list of `Transform`, Keras's random layers too."""
+    wrong = [x for x in transforms if not isinstance(x, Transform)]
+    if wrong:
+        raise TypeError(
+            "Expected a list of transforms of tf_deepinversion, such as "
+            f"[Shift(2), HorizontalFlip()]. Received: {wrong[0]!r}"
+        )
+
+
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class Jitter(Transform):
     """Rolls each image by up to `pixels` in both directions.

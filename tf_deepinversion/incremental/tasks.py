@@ -3,6 +3,8 @@
 import pathlib
 import time
 
+import numpy as np
+
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion import metrics
 from tf_deepinversion.incremental import evaluation
@@ -71,6 +73,10 @@ def learn_tasks(
         ValueError: as for `learn_task`, and if statistics are to be measured,
             as for `restated`.
     """
+    tasks = list(tasks)
+    if not tasks:
+        raise ValueError("`tasks` is empty: there is nothing to learn.")
+    tests = tests if tests is None else list(tests)
     shape, first = tuple(model.input_shape[1:]), Head(model).classes
     classes = check_tasks(tasks, first, shape)
     known = [first, *classes]
@@ -173,6 +179,7 @@ def _check_tests(tests, classes, shape):
     ):
         if (
             not len(labels)
+            or np.shape(labels) != (len(labels),)
             or images.shape != (len(labels), *shape)
             or min(labels) < begin
             or max(labels) >= end
@@ -180,7 +187,7 @@ def _check_tests(tests, classes, shape):
             raise ValueError(
                 f"Test set {number} must have images {tuple(shape)} of classes "
                 f"{begin} to {end - 1}. Received: {images.shape}, labels "
-                f"{sorted(set(map(int, labels)))}"
+                f"{np.unique(labels).tolist()} of shape {np.shape(labels)}"
             )
         begin = end
 

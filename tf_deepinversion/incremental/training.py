@@ -5,6 +5,8 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from tf_deepinversion.checkpoint import fingerprints
+from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.incremental.data import epochs_of
 from tf_deepinversion.incremental.data import steps_of_epoch
@@ -59,7 +61,8 @@ def train(
     """Trains a network of pixels to logits; saves it, and its state.
 
     Args:
-        model: A `keras.Model` from pixels in [0, 255] to logits.
+        model: A `keras.Model` from pixels in [0, 255] to logits, as it was
+            made, in the call that goes on too.
         images: uint8 array `(n, height, width, channels)`.
         labels: Int array `(n,)`.
         epochs: Int.
@@ -69,18 +72,38 @@ def train(
         folder: Path, or None. The same call goes on from there, after any
             interruption, to the same network.
         name: String, of the files in the folder.
-        run: String that tells this run from others.
+        run: String that tells this run from others, beside all arguments.
         seed: Int, of the order and the transforms.
         verbose: As in Keras.
 
     Returns:
         The trained network: `model`, or where it was saved a copy of it.
+
+    Raises:
+        TypeError: if the images are not of integers.
+        ValueError: if the folder holds another run or a damaged file.
     """
+    check_pixels(images)
+    transforms = [Shift(2)] if transforms is None else transforms
     if folder is not None:
+        run = fingerprints(
+            {
+                "run": run,
+                "epochs": epochs,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "transforms": transforms,
+                "seed": seed,
+            },
+            {
+                "model": model.get_weights(),
+                "images": [images],
+                "labels": [labels],
+            },
+        )
         saved = load_task(folder, name, run)
         if saved is not None:
             return saved[0]
-    transforms = [Shift(2)] if transforms is None else transforms
     steps = steps_of_epoch(len(labels), batch_size)
     optimizer = scratch_optimizer(epochs * steps, learning_rate)
     optimizer.build(model.trainable_variables)

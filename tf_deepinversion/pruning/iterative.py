@@ -14,6 +14,7 @@ from tf_deepinversion.pruning.graph import ChannelGraph
 from tf_deepinversion.pruning.importance import GateImportance
 from tf_deepinversion.pruning.recovery import recover
 from tf_deepinversion.pruning.recovery import recovery_optimizer
+from tf_deepinversion.pruning.recovery import require_stream
 from tf_deepinversion.pruning.selection import select
 from tf_deepinversion.pruning.selection import with_cost
 from tf_deepinversion.pruning.shrink import shrink
@@ -85,11 +86,12 @@ def prune(
         `loss`, of the recovery.
 
     Raises:
-        TypeError: if the model is subclassed.
+        TypeError: if the model is subclassed, or `images` no function.
         ValueError: if an argument is out of range, or as for `shrink`.
     """
     _check(target, criterion, rounds, batches, momentum, eta, multiple_of)
-    preprocessing = preprocessing or Preprocessing.of(teacher)
+    require_stream(images)
+    preprocessing = Preprocessing.of(teacher, preprocessing)
     count = COSTS.get(cost) if isinstance(cost, str) else cost
     if not callable(count):
         raise ValueError(
@@ -103,6 +105,7 @@ def prune(
             "ranking": [criterion, momentum, multiple_of, eta, seed, run],
             "cost": cost if isinstance(cost, str) else cost.entries,
             "training": [learning_rate, temperature],
+            "preprocessing": preprocessing,
             "recovery": {k: v for k, v in kwargs.items() if k != "callbacks"},
         },
         teacher.get_weights(),

@@ -14,6 +14,17 @@ def recovery_optimizer(steps, learning_rate=0.02):
     return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
 
 
+def require_stream(images):
+    """Refuses what is no function from a step to a `tf.data.Dataset`."""
+    if not callable(images):
+        raise TypeError(
+            "Expected a function from a step to a `tf.data.Dataset` of batches "
+            "of (image, label) that starts there, such as `lambda step: "
+            "pool.dataset(128, 0, step)` of a `Pool`. "
+            f"Received: images of {type(images)}"
+        )
+
+
 def recover(
     teacher,
     student,
@@ -54,6 +65,7 @@ def recover(
     Returns:
         The dict of the history.
     """
+    require_stream(images)
     if kwargs.get("preprocessing") is not None:
         kwargs.setdefault("student_preprocessing", kwargs["preprocessing"])
     norms = [

@@ -10,6 +10,7 @@ from tf_deepinversion.pruning.magnitude import prune_low_magnitude
 from tf_deepinversion.pruning.magnitude import strip_pruning
 from tf_deepinversion.pruning.recovery import recover
 from tf_deepinversion.pruning.recovery import recovery_optimizer
+from tf_deepinversion.pruning.recovery import require_stream
 from tf_deepinversion.pruning.schedule import PolynomialDecay
 from tf_deepinversion.pruning.update_pruning_step import UpdatePruningStep
 
@@ -61,6 +62,7 @@ def sparsify(
             "`target` is the share of weights that become zero, between 0 and "
             f"1. Received: target={target}"
         )
+    require_stream(images)
     end = max(1, steps // 2)
     frequency = frequency or max(1, end // 20)
     student = keras.models.clone_model(teacher)
@@ -81,6 +83,9 @@ def sparsify(
     else:
         identity = {"target": target, "steps": steps, "run": run}
         identity |= {"rate": learning_rate, "frequency": frequency}
+        # By their places: names that Keras gives differ in each process.
+        places = {id(x): i for i, x in enumerate(student._flatten_layers())}
+        identity["layers"] = [places[id(mask.layer)] for mask in masks]
         recover(
             teacher,
             student,

@@ -1,0 +1,456 @@
+"""What users get wrong, or a notebook does for them: told at once, by name."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import tiny_teacher
+
+import tf_deepinversion as di
+from tf_deepinversion import metrics
+from tf_deepinversion.incremental import learn_task
+from tf_deepinversion.incremental import learn_tasks
+from tf_deepinversion.incremental import method
+from tf_deepinversion.incremental.training import train
+from tf_deepinversion.pruning import prune
+from tf_deepinversion.pruning import sparsify
+from tf_deepinversion.verification import verification_table
+
+FED = di.Preprocessing(127.5, 50, "normalised")
+OTHERWISE = di.Preprocessing(127.5, 64, (0, 1))
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (9, *SHAPE), "uint8")
+LABELS = np.arange(9) % CLASSES
+
+
+def with_head(*head, shape=SHAPE):
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input(shape)
+    for layer in (
+        keras.layers.Conv2D(4, 3),
+        keras.layers.BatchNormalization(),
+        keras.layers.GlobalAveragePooling2D(),
+        *head,
+    ):
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+def test_labels_in_a_column_are_refused_where_they_would_be_broadcast():
+    """As `keras.datasets.cifar10` gives them."""
+    teacher, column = tiny_teacher(), LABELS[:, None]
+    with pytest.raises(ValueError, match=r"\(9,\), one an image.*\(9, 1\)"):
+        metrics.accuracy(teacher, IMAGES, column, FED)
+    with pytest.raises(ValueError, match=r"Received: .*\(9, 1\)"):
+        verification_table(
+            {"ours": (IMAGES, column)}, {"tiny": teacher}, {"tiny": FED}
+        )
+    student = with_head(keras.layers.Dense(CLASSES))
+
+    def scored(labels):
+        model = di.Distillation(teacher, student, FED)
+        model.compile()
+        return model.evaluate(IMAGES, labels, verbose=0, return_dict=True)
+
+    with pytest.raises(ValueError, match="one-hot"):
+        scored(np.eye(CLASSES)[LABELS])
+    # Keras itself takes columns.
+    assert scored(LABELS)["accuracy"] == scored(column)["accuracy"]
+
+
+def test_pixels_in_0_to_1_are_refused_where_they_would_be_black():
+    teacher = tiny_teacher()
+    for function in (metrics.read, metrics.penultimate_features):
+        with pytest.raises(TypeError, match="uint8.*float64; scale"):
+            function(teacher, IMAGES / 255, FED)
+    with pytest.raises(TypeError, match="uint8.*float64"):
+        train(with_head(keras.layers.Dense(3)), IMAGES / 255, LABELS, epochs=1)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        [keras.layers.Dense(1, activation="sigmoid")],
+        [keras.layers.Dense(1)],
+        [keras.layers.Dense(3, activation="sigmoid")],
+        [keras.layers.Dense(3), keras.layers.Activation("sigmoid")],
+    ],
+)
+def test_a_sigmoid_s_answers_are_no_logits(head):
+    with pytest.raises(ValueError, match=r"two or more.*Received.*\(2, [13]\)"):
+        di.DeepInversion(with_head(*head), FED)
+
+
+def test_images_are_channels_last(monkeypatch):
+    inputs = keras.Input((3, 16, 16))
+    x = keras.layers.BatchNormalization(axis=1)(inputs)
+    x = keras.layers.Dense(CLASSES)(keras.layers.Flatten()(x))
+    with pytest.raises(ValueError, match="Permute.*3, 16, 16"):
+        di.DeepInversion(keras.Model(inputs, x), FED)
+    teacher = tiny_teacher()
+    monkeypatch.setattr(
+        keras.config, "image_data_format", lambda: "channels_first"
+    )
+    with pytest.raises(ValueError, match="set_image_data_format"):
+        di.DeepInversion(teacher, FED)
+
+
+def test_a_student_that_would_not_learn_or_would_change_its_teacher():
+    teacher = tiny_teacher()
+    head = keras.layers.Dense(CLASSES)
+    shared = keras.Model(teacher.inputs, head(teacher.layers[-2].output))
+    cases = [(teacher, "change its teacher"), (shared, "change its teacher")]
+    frozen = with_head(keras.layers.Dense(CLASSES))
+    frozen.trainable = False
+    for student, message in [*cases, (frozen, "no trainable variables")]:
+        model = di.Distillation(teacher, student, FED)
+        model.compile(optimizer="sgd")
+        with pytest.raises(ValueError, match=message):
+            model.fit(IMAGES, verbose=0)
+        assert len(model.evaluate(IMAGES, verbose=0)) >= 2  # only looked at
+    # Frozen, what is shared stays as it is, and the head alone learns.
+    for layer in shared.layers[:-1]:
+        layer.trainable = False
+    before = teacher.get_weights()
+    model = di.Distillation(teacher, shared, FED)
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    bias = np.array(head.bias)
+    model.fit(IMAGES, verbose=0)
+    for old, new in zip(before, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert (np.array(head.bias) != bias).any()
+
+
+class Counting(di.DeepInversion):
+    """Counts its batches."""
+
+    batches = 0
+
+    def fit(self, *args, **kwargs):
+        self.batches += 1
+        return super().fit(*args, **kwargs)
+
+
+def distilled(folder, teacher=None, student=None, **kwargs):
+    teacher = teacher or tiny_teacher()
+    synthesizer = kwargs.pop("synthesizer", None) or Counting(
+        teacher, FED, recipe="distillation_pixels"
+    )
+    arguments = {
+        "rounds": 1,
+        "steps_per_round": 1,
+        "batch_size": 2,
+        "preprocessing": FED,
+        "refresh": {"images": 6, "steps": 1},
+        "verbose": 0,
+        **kwargs,
+    }
+    student = student or with_head(keras.layers.Dense(CLASSES))
+    model, _, pool = di.distill(
+        teacher, student, synthesizer, folder=folder, **arguments
+    )
+    return model, pool
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"transforms": [keras.layers.RandomFlip()]}, TypeError, "transforms"),
+        ({"callbacks": [di.ImageGrid("a.png")]}, TypeError, "an inversion"),
+        ({"capacity": 5}, ValueError, "hold the 6 images.*capacity=5"),
+        ({"seed": -1}, ValueError, "`seed` must be.*seed=-1"),
+        ({"rounds": 2.0}, ValueError, "`rounds` must be.*rounds=2.0"),
+        ({"refresh": {"images": 0}}, ValueError, "`images` must be"),
+        ({"refresh": {"steps": 0}}, ValueError, "`steps` must be"),
+        ({"temperature": float("inf")}, ValueError, "`temperature` must"),
+    ],
+)
+def test_distill_says_so_before_it_makes_an_image(
+    tmp_path, arguments, error, message
+):
+    synthesizer = Counting(tiny_teacher(), FED, recipe="distillation_pixels")
+    with pytest.raises(error, match=message) as held:
+        distilled(tmp_path, synthesizer=synthesizer, **arguments)
+    assert synthesizer.batches == 0
+    # As in a notebook, which holds the error: the folder is free, and fit for
+    # the call as it should have been.
+    assert held.value is not None
+    if "callbacks" not in arguments:
+        assert not list(tmp_path.iterdir())
+    assert len(distilled(tmp_path)[1]) == 6
+
+
+def test_distill_refuses_what_does_not_belong_together(tmp_path):
+    teacher = tiny_teacher()
+    colour = with_head(keras.layers.Dense(CLASSES), shape=(8, 8, 3))
+    with pytest.raises(ValueError, match="as many channels.*1 and 3"):
+        distilled(tmp_path, teacher, colour)
+    large = with_head(keras.layers.Dense(CLASSES), shape=(9, 9, 1))
+    of_another = di.DeepInversion(large, FED)
+    with pytest.raises(ValueError, match="synthesizer of the teacher"):
+        distilled(tmp_path, teacher, synthesizer=of_another)
+    rival = with_head(keras.layers.Dense(CLASSES))
+    competing = di.DeepInversion(teacher, FED, student=rival)
+    with pytest.raises(ValueError, match="another network than the student"):
+        distilled(tmp_path, teacher, synthesizer=competing)
+
+
+def test_an_optimizer_may_be_named_or_have_served_before():
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    results = []
+    for given in (optimizer, optimizer, "sgd"):
+        model, _ = distilled(None, optimizer=given)
+        assert int(model.optimizer.iterations) == 1
+        results.append(model.student.get_weights())
+    for first, second in zip(*results[:2], strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_teacher_of_any_size_is_told_its_images(tmp_path):
+    teacher = with_head(keras.layers.Dense(CLASSES), shape=(None, None, 1))
+    arguments = {"image_shape": SHAPE, "preprocessing": FED}
+    _, _, pool = di.distill(
+        teacher,
+        tiny_teacher(seed=1),
+        rounds=1,
+        steps_per_round=1,
+        batch_size=2,
+        refresh={"images": 6, "steps": 1},
+        verbose=0,
+        **arguments,
+    )
+    made = di.synthesize(
+        teacher,
+        CLASSES,
+        batches=1,
+        images=6,
+        steps=1,
+        recipe="distillation_pixels",
+        **arguments,
+    )
+    assert pool.images.shape == made.images.shape == (6, *SHAPE)
+
+
+@pytest.fixture
+def pool(tmp_path):
+    """Of `synthesize`, in a folder."""
+
+    def make(**kwargs):
+        arguments = {
+            "batches": 1,
+            "images": 6,
+            "steps": 1,
+            "recipe": "distillation_pixels",
+            "preprocessing": FED,
+            "classes": CLASSES,
+            **kwargs,
+        }
+        classes = arguments.pop("classes")
+        return di.synthesize(
+            tiny_teacher(), classes, tmp_path / "pool", **arguments
+        )
+
+    return make
+
+
+@pytest.mark.filterwarnings("ignore:The network takes")
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ({"preprocessing": OTHERWISE}, "preprocessing"),
+        ({"classes": 2}, "classes"),
+        ({"steps": 2}, "steps"),
+        ({"seed": 1}, "seed"),
+    ],
+)
+def test_another_synthesis_is_refused_by_what_differs(pool, other, name):
+    images = pool().images
+    with pytest.raises(ValueError, match=f"differs in: {name}"):
+        pool(**other)
+    # NumPy's numbers are the same as Python's.
+    again = pool(seed=np.int64(0), batches=np.int32(1)).images
+    np.testing.assert_array_equal(again, images)
+
+
+@pytest.mark.filterwarnings("ignore:The network takes")
+def test_a_synthesis_that_was_refused_leaves_no_folder(pool, tmp_path):
+    with pytest.raises(ValueError, match="steps=0"):
+        pool(steps=0)
+    assert not list(tmp_path.iterdir())
+    assert len(pool()) == 6
+
+
+def stream(step):
+    dataset = tf.data.Dataset.from_tensors((IMAGES, LABELS))
+    return dataset.repeat()
+
+
+@pytest.mark.parametrize("function", [prune, sparsify])
+def test_pruning_reads_a_function_from_a_step(function):
+    steps = {"steps": 1} if function is sparsify else {}
+    with pytest.raises(TypeError, match="function from a step.*ndarray"):
+        function(tiny_teacher(), IMAGES, target=0.5, **steps)
+
+
+def test_another_pruning_is_refused(tmp_path):
+    def pruned(preprocessing):
+        return prune(
+            tiny_teacher(),
+            stream,
+            target=0.3,
+            rounds=1,
+            batches=1,
+            final_steps=1,
+            preprocessing=preprocessing,
+            folder=tmp_path,
+        )
+
+    def sparse(policy):
+        return sparsify(
+            tiny_teacher(),
+            stream,
+            target=0.5,
+            steps=1,
+            policy=policy,
+            preprocessing=FED,
+            folder=tmp_path,
+        )
+
+    for function, ours, other in (
+        (pruned, FED, OTHERWISE),
+        (sparse, None, keras.layers.Dense),
+    ):
+        function(ours)
+        with pytest.raises(ValueError, match="belongs to another run"):
+            function(other)
+
+
+def test_another_task_is_refused(tmp_path):
+    teacher, terms = tiny_teacher(), method("finetune")
+    labels = CLASSES + np.arange(9) % 2
+
+    def learn(images=IMAGES, **kwargs):
+        return learn_task(
+            teacher,
+            images,
+            labels,
+            terms,
+            **{"epochs": 1, "preprocessing": FED, **kwargs},
+            folder=str(tmp_path / "task"),
+        )[0].get_weights()
+
+    first = learn()
+    for kwargs, name in (
+        ({"images": 255 - IMAGES}, "images"),
+        ({"learning_rate": 0.5}, "learning_rate"),
+        ({"preprocessing": OTHERWISE}, "preprocessing"),
+    ):
+        with pytest.raises(ValueError, match=f"differs in: {name}"):
+            learn(**kwargs)
+    for old, new in zip(first, learn(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_another_training_is_refused(tmp_path):
+    def trained(images=IMAGES, **kwargs):
+        keras.utils.set_random_seed(0)
+        model = with_head(keras.layers.Dense(CLASSES))
+        return train(
+            model,
+            images,
+            LABELS,
+            **{"epochs": 1, **kwargs},
+            folder=tmp_path,
+        ).get_weights()
+
+    first = trained()
+    for kwargs, name in (
+        ({"images": 255 - IMAGES}, "images"),
+        ({"epochs": 2}, "epochs"),
+    ):
+        with pytest.raises(ValueError, match=f"differs in: {name}"):
+            trained(**kwargs)
+    for old, new in zip(first, trained(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_tasks_may_be_any_iterable_but_not_empty():
+    teacher, terms = tiny_teacher(), method("finetune")
+    tasks = zip([IMAGES], [CLASSES + np.arange(9) % 2], strict=True)
+    arguments = {"epochs": 1, "preprocessing": FED}
+    network, report = learn_tasks(teacher, tasks, terms, **arguments)
+    assert network.output_shape[-1] == 5 and len(report["history"]) == 1
+    with pytest.raises(ValueError, match="nothing to learn"):
+        learn_tasks(teacher, [], terms, **arguments)
+
+
+def test_a_folder_of_others_stays_as_it_was(tmp_path):
+    for name in (".thesis.zip.part", "thesis.txt"):
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match="folder of its own"):
+        di.Pool(3, SHAPE, CLASSES, folder=tmp_path, run="ours")
+    assert (tmp_path / ".thesis.zip.part").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda t: di.DeepInversion(t, lambda x: x / 127.5 - 1),
+            TypeError,
+            "Expected a `Preprocessing`; that of a `preprocess_input`",
+        ),
+        (
+            lambda t: di.DeepInversion(t, FED, dtype="bfloat16"),
+            ValueError,
+            'mixed_bfloat16"',
+        ),
+        (
+            lambda t: di.DeepInversion(t, FED).compile(steps_per_execution=-1),
+            ValueError,
+            "`steps_per_execution` must be",
+        ),
+        (
+            lambda t: di.DeepInversion(t, FED).compile(loss=di.CrossEntropy()),
+            TypeError,
+            "`loss` must be a list",
+        ),
+        (
+            lambda t: di.DeepInversion(t, FED).compile(
+                transforms=[keras.layers.RandomFlip()]
+            ),
+            TypeError,
+            "list of transforms",
+        ),
+        (
+            lambda t: di.DeepInversion(t, FED).fit([0], batch=-1),
+            ValueError,
+            "`batch` must be",
+        ),
+        (
+            lambda t: di.Verifier({"t": t}, {"t": FED}, every=0),
+            ValueError,
+            "`every` must be",
+        ),
+        (
+            lambda t: di.Verifier({"t": t}),
+            ValueError,
+            "not known by its name",
+        ),
+        (
+            lambda t: di.ImageGrid("grid.png", columns=0),
+            ValueError,
+            "`columns` must be",
+        ),
+        (
+            lambda t: di.ImageGrid("{run}/grid.png"),
+            ValueError,
+            "no other braces.*{run}",
+        ),
+    ],
+)
+def test_everyday_arguments(call, error, message):
+    with pytest.raises(error, match=message):
+        call(tiny_teacher())
