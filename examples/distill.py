@@ -1,7 +1,7 @@
 r"""Trains a student without any data, from its teacher alone.
 
-A ResNet-20 of half the width for the network that ships, in about an hour of
-two cores; it says how far it came on real images that nobody trained on:
+A ResNet-20 of half the width for the network that ships, in about forty minutes
+of two cores; it says how far it came on real images that nobody trained on:
 
     python examples/distill.py
 

@@ -65,6 +65,10 @@ def test_pixels_in_0_to_1_are_refused_where_they_would_be_black():
     for function in (metrics.read, metrics.penultimate_features):
         with pytest.raises(TypeError, match="uint8.*float64; scale"):
             function(teacher, IMAGES / 255, FED)
+    with pytest.raises(
+        ValueError, match="pixels in .0, 255.. Received: from -"
+    ):
+        metrics.read(teacher, IMAGES.astype("int64") - 128, FED)
     with pytest.raises(TypeError, match="uint8.*float64"):
         train(with_head(keras.layers.Dense(3)), IMAGES / 255, LABELS, epochs=1)
 
@@ -83,12 +87,55 @@ def test_a_sigmoid_s_answers_are_no_logits(head):
         di.DeepInversion(with_head(*head), FED)
 
 
+def test_a_sigmoid_elsewhere_is_none_of_our_business():
+    """As the gate of a squeeze-and-excite block, declared after the head."""
+
+    class Gated(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.stem = keras.layers.Conv2D(4, 3)
+            self.norm = keras.layers.BatchNormalization()
+            self.pool = keras.layers.GlobalAveragePooling2D()
+            self.head = keras.layers.Dense(CLASSES)
+            self.gate = keras.layers.Dense(4, activation="sigmoid")
+
+        def call(self, x):
+            x = self.pool(self.norm(self.stem(x)))
+            return self.head(x * self.gate(x))
+
+    model = di.DeepInversion(Gated(), FED, image_shape=SHAPE)
+    assert model.classes == CLASSES
+
+
+def test_a_colour_student_of_a_grey_teacher_needs_a_mean_of_colours():
+    teacher = tiny_teacher()
+    student = with_head(keras.layers.Dense(CLASSES), shape=(8, 8, 3))
+    with pytest.raises(ValueError, match="have 3 channels: of grey ones"):
+        di.Distillation(teacher, student, FED)
+    colours = di.Preprocessing([100, 110, 120], 50, "normalised")
+    model = di.Distillation(teacher, student, FED, colours)
+    fed = (IMAGES - np.array([100, 110, 120], "float32")) / 50
+    np.testing.assert_allclose(
+        model.answers(IMAGES)[1], student(fed), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_transforms_may_come_from_an_iterator():
+    teacher, student = tiny_teacher(), with_head(keras.layers.Dense(CLASSES))
+    flips = (x for x in [di.HorizontalFlip()])
+    model = di.Distillation(teacher, student, FED, transforms=flips)
+    assert len(model.settings()["transforms"]) == 1
+
+
 def test_images_are_channels_last(monkeypatch):
     inputs = keras.Input((3, 16, 16))
     x = keras.layers.BatchNormalization(axis=1)(inputs)
     x = keras.layers.Dense(CLASSES)(keras.layers.Flatten()(x))
     with pytest.raises(ValueError, match="Permute.*3, 16, 16"):
         di.DeepInversion(keras.Model(inputs, x), FED)
+    # Three pixels high, of six channels.
+    strip = with_head(keras.layers.Dense(CLASSES), shape=(3, 64, 6))
+    assert di.DeepInversion(strip, FED).image_shape == (3, 64, 6)
     teacher = tiny_teacher()
     monkeypatch.setattr(
         keras.config, "image_data_format", lambda: "channels_first"
@@ -185,7 +232,7 @@ def test_distill_says_so_before_it_makes_an_image(
 def test_distill_refuses_what_does_not_belong_together(tmp_path):
     teacher = tiny_teacher()
     colour = with_head(keras.layers.Dense(CLASSES), shape=(8, 8, 3))
-    with pytest.raises(ValueError, match="as many channels.*1 and 3"):
+    with pytest.raises(ValueError, match="have 3 channels"):
         distilled(tmp_path, teacher, colour)
     large = with_head(keras.layers.Dense(CLASSES), shape=(9, 9, 1))
     of_another = di.DeepInversion(large, FED)
@@ -391,6 +438,10 @@ def test_a_folder_of_others_stays_as_it_was(tmp_path):
         (tmp_path / name).write_text("mine")
     with pytest.raises(ValueError, match="folder of its own"):
         di.Pool(3, SHAPE, CLASSES, folder=tmp_path, run="ours")
+    names = [path.name for path in tmp_path.iterdir()]
+    assert sorted(names) == [".thesis.zip.part", "thesis.txt"]
+    (tmp_path / "thesis.txt").unlink()
+    di.Pool(3, SHAPE, CLASSES, folder=tmp_path, run="ours").close()
     assert (tmp_path / ".thesis.zip.part").read_text() == "mine"
 
 

@@ -43,6 +43,10 @@ def test_a_saved_model_is_replaced_as_a_whole(tmp_path, monkeypatch):
     export(tiny_teacher(), "served", preprocessing)
     first = Served("served")(IMAGES)
     (tmp_path / "served" / "assets" / "old").write_text("old")
+    (tmp_path / "served" / "thesis.txt").write_text("mine")
+    with pytest.raises(ValueError, match="which has thesis.txt"):
+        export(tiny_teacher(), "served", preprocessing)
+    (tmp_path / "served" / "thesis.txt").unlink()
     export(tiny_teacher(seed=1), "served", preprocessing)
     assert not (tmp_path / "served" / "assets" / "old").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["served"]

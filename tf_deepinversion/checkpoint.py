@@ -100,8 +100,9 @@ def fingerprint(description, arrays=()) -> str:
 
 def _described(value):
     """Nothing that names a place in memory: that is another in each process."""
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, (np.generic, np.ndarray)):
+        plain = value.tolist()
+        return repr(value) if isinstance(plain, np.generic) else plain
     config = getattr(value, "get_config", None)
     if config is not None:
         return [type(value).__name__, config()]

@@ -35,11 +35,11 @@ def is_whole(value, least=1) -> bool:
 
 
 def check_pixels(images) -> np.ndarray:
-    """Images as an array `(n, height, width, channels)` of whole pixels.
+    """Images as a uint8 array `(n, height, width, channels)`.
 
     Raises:
         TypeError: if they are not integers. Floats in [0, 1] would be black.
-        ValueError: if they are of another shape.
+        ValueError: if they are of another shape, or not in [0, 255].
     """
     images = np.asarray(images)
     if images.dtype.kind not in "iu":
@@ -52,7 +52,13 @@ def check_pixels(images) -> np.ndarray:
             "Expected images of shape (n, height, width, channels). "
             f"Received: an array of shape {images.shape}"
         )
-    return images
+    if images.dtype != np.uint8 and images.size:
+        if images.min() < 0 or images.max() > 255:
+            raise ValueError(
+                "Expected pixels in [0, 255]. Received: from "
+                f"{images.min()} to {images.max()}"
+            )
+    return images.astype("uint8", copy=False)
 
 
 def share_right(predictions, labels) -> float:

@@ -49,6 +49,12 @@ def _of_any_size(model):
             network.input_spec = spec
 
 
+def _channels_first(layer):
+    axis = layer.axis if hasattr(layer, "moving_mean") else None
+    layout = getattr(layer, "data_format", None)
+    return axis in (1, [1]) or layout == "channels_first"
+
+
 def _check_layout():
     """All pixels here are (height, width, channels)."""
     layout = keras.config.image_data_format()
@@ -58,6 +64,15 @@ def _check_layout():
             'keras.config.set_image_data_format("channels_last") before the '
             f"network is made. Received: {layout!r}"
         )
+
+
+def _no_logits(values):
+    return ValueError(
+        "Expected a logit for each of two or more classes, of which one is "
+        "true. A model that ends in a sigmoid says of each by itself whether "
+        "it is: rebuild its head, for two classes with the logits (0, x) of "
+        f"its logit x. Received: an output of shape {tuple(values.shape)}"
+    )
 
 
 def _at_least_float32(x):
@@ -145,7 +160,9 @@ class Classifier:
                 f"The model takes images of shape {tuple(fixed)}. "
                 f"Received: image_shape={given}"
             )
-        if found[0] in (1, 3) and found[-1] > 4:
+        if found[0] in (1, 3) and any(
+            map(_channels_first, self.model._flatten_layers())
+        ):
             raise ValueError(
                 "Expected images of shape (height, width, channels): let a "
                 "`keras.layers.Permute((3, 1, 2))` precede a model that takes "
@@ -177,7 +194,12 @@ class Classifier:
         noise = self._noise()
         # The tape must see the images only, not the weights.
         tape = tf.GradientTape(watch_accessed_variables=False)
-        with self.open(), tape:
+        sigmoids = [
+            x
+            for x in self.model._flatten_layers()
+            if original(x, "activation") is keras.activations.sigmoid
+        ]
+        with self.open(), watch(sigmoids, "activation"), tape:
             tape.watch(noise)
             logits, records, head = self._read(noise)
             lost = cut_off([logits, *(r.inputs for r in records)], noise, tape)
@@ -197,17 +219,8 @@ class Classifier:
                 "logits into them was not found: end the model with a "
                 '`Softmax` layer or `activation="softmax"`, or return logits.'
             )
-        last = self.model.layers[-1:]
-        if values.shape[-1] < 2 or any(
-            original(x, "activation") is keras.activations.sigmoid for x in last
-        ):
-            raise ValueError(
-                "Expected a logit for each of two or more classes, of which "
-                "one is true. A model that ends in a sigmoid says of each by "
-                "itself whether it is: rebuild its head, for two classes with "
-                "the logits (0, x) of its logit x. "
-                f"Received: an output of shape {tuple(values.shape)}"
-            )
+        if values.shape[-1] < 2:
+            raise _no_logits(values)
         return values.shape[-1], head and head.inputs.shape[-1]
 
     @contextlib.contextmanager
@@ -286,11 +299,14 @@ class Classifier:
                 f"Received: {result!r}"
             )
         logits, records, head = result, [], None
+        watched = [*self._softmaxes[0], *self._softmaxes[1]]
         for call in calls:
             softmax = isinstance(call.layer, keras.layers.Softmax)
             if softmax or call.name == "activation":
                 if call.outputs is result:
                     logits = call.inputs
+                    if call.layer not in watched:
+                        raise _no_logits(result)
             elif hasattr(call.layer, "moving_mean"):
                 records.append(call)
         for call in calls:

@@ -175,7 +175,7 @@ class DeepInversion(keras.Model):
                 )
         require_whole(steps_per_execution=steps_per_execution)
         if transforms is not None:
-            require_transforms(transforms)
+            transforms = require_transforms(transforms)
         if optimizer is not None:
             optimizer = keras.optimizers.get(optimizer)
         if feature_dropout is not None and not 0 <= feature_dropout < 1:
@@ -469,7 +469,7 @@ class DeepInversion(keras.Model):
         }, arrays
 
     def twin(self, loss):
-        """The same inversion of the same networks, by other terms.
+        """The same inversion, by other terms; a generator is the recipe's.
 
         Args:
             loss: List of `Term`.
@@ -499,7 +499,7 @@ class DeepInversion(keras.Model):
         if self.recipe.get("moves", "pixels") != "pixels":
             raise ValueError(
                 "This recipe moves a generator, not pixels: use FastInversion. "
-                f"Received: the recipe from {self.recipe['source']!r}"
+                f"Received: the recipe from {self.recipe.get('source')!r}"
             )
 
     def _identity(self):

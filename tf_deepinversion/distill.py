@@ -110,8 +110,9 @@ def distill(
             See `synthesize`.
         share: Float in (0, 1), the part of each of the student's batches
             that is of `portraits`.
-        optimizer: A `keras.optimizers.Optimizer`; None for
-            `optimizers.muon`, over all steps.
+        optimizer: A `keras.optimizers.Optimizer` or its name; one that has
+            served before is made anew. None for `optimizers.muon`, over all
+            steps.
         folder: Path for the pool and the state. The same call goes on from
             there, after any interruption, to the same student; another one is
             refused, by the names of what differs.
@@ -127,6 +128,7 @@ def distill(
         and the `Pool`.
 
     Raises:
+        TypeError: if a transform or a callback is not one for this.
         ValueError: if an argument is out of range or does not fit, or the
             folder holds another run.
     """
@@ -258,7 +260,8 @@ def _check_synthesizer(synthesizer, model):
     if rival is not None and rival is not model.student:
         raise ValueError(
             "The synthesizer competes with another network than the student: "
-            "make it with `student=` the one that is given here. "
+            "make it with `student=` the one that is given here; under a "
+            "strategy of several replicas, make the student in its scope. "
             f"Received: {rival.name!r}"
         )
 

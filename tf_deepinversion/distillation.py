@@ -163,15 +163,6 @@ class Distillation(keras.Model):
                 Classifier(teacher, self._teacher.image_shape, dtype),
                 Classifier(student, self._student.image_shape, dtype),
             )
-        channels = [
-            network.image_shape[-1]
-            for network in (self._teacher, self._student)
-        ]
-        if channels[0] != channels[1]:
-            raise ValueError(
-                "Teacher and student must see images of as many channels. "
-                f"Received: {channels[0]} and {channels[1]}"
-            )
         self._training_dtype = dtype and keras.dtype_policies.get(dtype).name
         if self._student.classes != self._teacher.classes:
             raise ValueError(
@@ -186,13 +177,14 @@ class Distillation(keras.Model):
             except ValueError:
                 student_preprocessing = self.preprocessing
         self.student_preprocessing = student_preprocessing
+        self._check_channels()
         self._kl = SoftenedKL(temperature)
         if transforms is None:
             transforms = [Shift(2), HorizontalFlip()]
-        require_transforms(transforms)
+        self._transforms = require_transforms(transforms)
         require_whole(reuse=reuse)
         require_whole(0, seed=seed)
-        self._transforms, self._seed = list(transforms), int(seed)
+        self._seed = int(seed)
         self._answered = None
         if reuse > 1:
             self._answered = AnsweredImages(
@@ -234,9 +226,24 @@ class Distillation(keras.Model):
         preprocessing = self.student_preprocessing
         return _logits(student, preprocessing, pixels, training)
 
+    def _check_channels(self):
+        """A grey image becomes one of colours by a mean of as many."""
+        fed = self.student_preprocessing
+        given = max(self.image_shape[-1], fed.mean.size, fed.std.size)
+        expected = self._student.image_shape[-1]
+        if given != expected:
+            raise ValueError(
+                f"The student's images have {expected} channels: of grey ones "
+                "a `student_preprocessing` of as many values makes them. "
+                f"Received: images of {self.image_shape[-1]} channels, and "
+                f"student_preprocessing with mean={fed.mean}"
+            )
+
     def settings(self) -> dict:
         """What the student depends on, apart from networks, data and `fit`."""
         return {
+            "image_shape": self.image_shape,
+            "student_shape": self._student.image_shape,
             "temperature": self._kl.temperature,
             "transforms": self._transforms,
             "reuse": self._answered.reuse if self._answered else 1,

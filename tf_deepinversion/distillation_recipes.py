@@ -62,7 +62,7 @@ DISTILLATIONS = {
             "adi": "distillation_pixels",
         },
         "student_width": 8,
-        "rounds": 48,
+        "rounds": 32,
         "steps_per_round": 480,
         "batch_size": 128,
         "optimizer": "muon",

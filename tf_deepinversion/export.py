@@ -12,6 +12,15 @@ from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.checks import share_right
 from tf_deepinversion.preprocessing import Preprocessing
 
+SAVED_MODEL = {
+    "saved_model.pb",
+    "fingerprint.pb",
+    "keras_metadata.pb",
+    "variables",
+    "assets",
+    "assets.extra",
+}
+
 
 def export(model, folder, preprocessing=None, image_shape=None):
     """Writes a SavedModel from uint8 pixels to what the model returns.
@@ -74,12 +83,13 @@ def _check_replaceable(folder):
     """Refuses what `export` would delete, but did not write."""
     if not folder.exists():
         return
-    found = sorted(path.name for path in folder.iterdir())
-    if found and "saved_model.pb" not in found:
+    found = {path.name for path in folder.iterdir()}
+    others = sorted(found - SAVED_MODEL)
+    if others or (found and "saved_model.pb" not in found):
         raise ValueError(
             "A SavedModel needs a folder of its own: new, empty, or with the "
             f"SavedModel whose place it takes. Received: {folder}, which has "
-            f"{', '.join(found[:3])}"
+            f"{', '.join((others or sorted(found))[:3])}"
         )
 
 

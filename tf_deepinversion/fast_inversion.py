@@ -177,7 +177,7 @@ class FastInversion(DeepInversion):
             raise ValueError(
                 'FastInversion needs a recipe that moves a generator ("moves": '
                 '"generator"), of one stage. '
-                f"Received: the recipe from {self.recipe['source']!r}"
+                f"Received: the recipe from {self.recipe.get('source')!r}"
             )
 
     def fit(self, *args, **kwargs):

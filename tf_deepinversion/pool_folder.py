@@ -109,6 +109,13 @@ class PoolFolder:
         import fcntl  # Windows has none
 
         self._path.mkdir(parents=True, exist_ok=True)
+        if not self._list.exists():
+            for path in self._path.iterdir():
+                if path.name[0] != ".":
+                    raise ValueError(
+                        "A pool needs a folder of its own, empty or with a "
+                        f"{self._list.name}. Received: one with {path}"
+                    )
         self._lock = open(self._path / ".lock", "a")
         weakref.finalize(self, self._lock.close)
         try:
@@ -119,16 +126,10 @@ class PoolFolder:
                 "`Pool` of this one. Wait for its end or `close` it, or take a "
                 "folder of your own."
             ) from e
-        if not self._list.exists():
-            for path in self._path.iterdir():
-                if path.name[0] != ".":
-                    raise ValueError(
-                        "A pool needs a folder of its own, empty or with a "
-                        f"{self._list.name}. Received: one with {path}"
-                    )
-            self._write_list([])
-        for part in self._path.glob(".*.part"):
+        for part in self._path.glob(".*.*[0-9].part"):
             part.unlink()  # of a process that was killed
+        if not self._list.exists():
+            self._write_list([])
 
     def _write_list(self, shards):
         content = json.dumps({**self._identity, "shards": shards}, indent=1)

@@ -283,7 +283,7 @@ RECIPES = {
 def find(recipe) -> dict:
     """The recipe of that name; a dictionary is a recipe already."""
     if isinstance(recipe, dict):
-        missing = {"source", "batch_size", "loss", "stages"} - set(recipe)
+        missing = {"batch_size", "loss", "stages"} - set(recipe)
         if missing:
             raise ValueError(
                 "A recipe is a dictionary like those of `RECIPES`: copy one. "

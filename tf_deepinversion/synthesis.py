@@ -106,6 +106,7 @@ def synthesize(
             "images": images,
             "steps": [first_steps, steps],
             "draws": draws,
+            "image_shape": synthesizer.image_shape,
             "recipe": synthesizer.recipe,
             "seed": seed,
             "dtype": dtype and str(dtype),

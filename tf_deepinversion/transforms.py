@@ -62,14 +62,17 @@ class Transform:
         return cls(**config)
 
 
-def require_transforms(transforms):
-    """Refuses what is no list of `Transform`, Keras's random layers too."""
-    wrong = [x for x in transforms if not isinstance(x, Transform)]
+def require_transforms(transforms) -> list:
+    """A list of what changes images as a `Transform` does; no Keras layers."""
+    transforms = list(transforms)
+    wrong = [x for x in transforms if not (hasattr(x, "draw") and callable(x))]
     if wrong:
         raise TypeError(
             "Expected a list of transforms of tf_deepinversion, such as "
-            f"[Shift(2), HorizontalFlip()]. Received: {wrong[0]!r}"
+            "[Shift(2), HorizontalFlip()], or of what has their `draw`. "
+            f"Received: {wrong[0]!r}"
         )
+    return transforms
 
 
 @keras.saving.register_keras_serializable("tf_deepinversion")

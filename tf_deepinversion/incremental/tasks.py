@@ -149,14 +149,17 @@ def _identity(model, data, terms, others, preprocessing, kwargs) -> str:
         kwargs["transforms"] = [
             [type(t).__name__, t.get_config()] for t in kwargs["transforms"]
         ]
-    return checkpoints.fingerprint(
+    return checkpoints.fingerprints(
         {
             "terms": [term.identity() for term in terms],
-            "others": others,
+            "run, seed, measure": others,
             "preprocessing": preprocessing and preprocessing.get_config(),
-            "kwargs": kwargs,
+            "arguments": kwargs,
         },
-        [*model.get_weights(), *(part for pair in data for part in pair)],
+        {
+            "model": model.get_weights(),
+            "tasks, tests": [part for pair in data for part in pair],
+        },
     )
 
 
