@@ -7,6 +7,7 @@ import tensorflow as tf
 from tiny import CLASSES
 from tiny import SHAPE
 from tiny import tiny_teacher
+from tiny import with_head
 
 import tf_deepinversion as di
 from tf_deepinversion import metrics
@@ -23,19 +24,6 @@ OTHERWISE = di.Preprocessing(127.5, 64, (0, 1))
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (9, *SHAPE), "uint8")
 LABELS = np.arange(9) % CLASSES
-
-
-def with_head(*head, shape=SHAPE):
-    keras.utils.set_random_seed(0)
-    x = inputs = keras.Input(shape)
-    for layer in (
-        keras.layers.Conv2D(4, 3),
-        keras.layers.BatchNormalization(),
-        keras.layers.GlobalAveragePooling2D(),
-        *head,
-    ):
-        x = layer(x)
-    return keras.Model(inputs, x)
 
 
 def test_labels_in_a_column_are_refused_where_they_would_be_broadcast():

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from absl.testing import flagsaver
+from tiny import with_head
 
 from tf_deepinversion import demo
 from tf_deepinversion import load_pretrained
@@ -151,16 +152,8 @@ def test_example_inverts_a_network_of_keras_applications(
 
 def test_example_inverts_a_network_of_any_size(tmp_path, invert, capsys):
     """The image prior alone too, at the size and by the recipe of the flags."""
-    keras.utils.set_random_seed(0)
-    x = inputs = keras.Input((None, None, 2))
-    for layer in (
-        keras.layers.Conv2D(4, 3),
-        keras.layers.BatchNormalization(),
-        keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(3),
-    ):
-        x = layer(x)
-    keras.Model(inputs, x).save(tmp_path / "mine.keras")
+    network = with_head(keras.layers.Dense(3), shape=(None, None, 2))
+    network.save(tmp_path / "mine.keras")
     code = invert(
         f"--teacher={tmp_path / 'mine.keras'}",
         "--mean=100,110",

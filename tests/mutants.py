@@ -130,7 +130,7 @@ MUTANTS = [
     ("image_metrics.py", "/ (count - 1)", "/ count", "image_metrics"),
     ("image_metrics.py", "- 2 * crossed", "- crossed", "image_metrics"),
     ("image_metrics.py", "neighbours, 1)[:, neighbours]", "neighbours - 1, 1)[:, neighbours - 1]", "image_metrics"),
-    ("verification.py", "np.all(right, axis=0)", "np.any(right, axis=0)", "verification"),
+    ("verification.py", "np.all(list(right.values()), axis=0)", "np.any(list(right.values()), axis=0)", "verification"),
     ("checkpoint.py", "if header.get(\"format\") != FORMAT or header.get(\"run\") != run:", "if header.get(\"format\") != FORMAT:", "checkpoint resume"),
     # Weights of others.
     ("models/efficientnet_lite.py", "epsilon=1e-3", "epsilon=1e-5", "efficientnet_lite"),

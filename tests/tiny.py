@@ -8,6 +8,20 @@ SHAPE = (8, 8, 1)
 CLASSES = 3
 
 
+def with_head(*head, shape=SHAPE):
+    """A convolution, BatchNormalization, pooling, and the layers of a head."""
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input(shape)
+    for layer in (
+        layers.Conv2D(4, 3),
+        layers.BatchNormalization(),
+        layers.GlobalAveragePooling2D(),
+        *head,
+    ):
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
 def tiny_teacher(seed=0, dtype="float32", activation=None, pixel_scale=None):
     """Two convolutions, each with BatchNormalization, and a dense head.
 

@@ -61,8 +61,8 @@ def check_pixels(images) -> np.ndarray:
     return images.astype("uint8", copy=False)
 
 
-def share_right(predictions, labels) -> float:
-    """The share of images that are taken for their labels.
+def are_right(predictions, labels) -> np.ndarray:
+    """Which images are taken for their labels: a bool array `(n,)`.
 
     Args:
         predictions: Int array `(n,)`.
@@ -80,4 +80,9 @@ def share_right(predictions, labels) -> float:
             "`labels.reshape(-1)` of one `(n, 1)`, `labels.argmax(-1)` of "
             "one-hot rows"
         )
-    return float((predictions == labels).mean())
+    return predictions == labels
+
+
+def share_right(predictions, labels) -> float:
+    """The share of images that are taken for their labels; see `are_right`."""
+    return float(are_right(predictions, labels).mean())

@@ -15,6 +15,14 @@ from tf_deepinversion.taps import collect
 from tf_deepinversion.taps import original
 from tf_deepinversion.taps import watch
 
+SIGMOID = keras.activations.sigmoid
+
+
+def _activated(model, activation) -> list:
+    """The layers that have an activation."""
+    layers = model._flatten_layers()
+    return [x for x in layers if original(x, "activation") is activation]
+
 
 def _softmaxes(model):
     """The layers that may end a model in probabilities, and where they do it.
@@ -23,14 +31,9 @@ def _softmaxes(model):
         A pair: `Softmax` layers, whose `call` it is, and layers whose
         `activation` it is.
     """
-    layers = list(model._flatten_layers())
+    layers = model._flatten_layers()
     own = [x for x in layers if isinstance(x, keras.layers.Softmax)]
-    activated = [
-        x
-        for x in layers
-        if original(x, "activation") is keras.activations.softmax
-    ]
-    return own, activated
+    return own, _activated(model, keras.activations.softmax)
 
 
 @contextlib.contextmanager
@@ -194,12 +197,8 @@ class Classifier:
         noise = self._noise()
         # The tape must see the images only, not the weights.
         tape = tf.GradientTape(watch_accessed_variables=False)
-        sigmoids = [
-            x
-            for x in self.model._flatten_layers()
-            if original(x, "activation") is keras.activations.sigmoid
-        ]
-        with self.open(), watch(sigmoids, "activation"), tape:
+        sigmoids = watch(_activated(self.model, SIGMOID), "activation")
+        with self.open(), sigmoids, tape:
             tape.watch(noise)
             logits, records, head = self._read(noise)
             lost = cut_off([logits, *(r.inputs for r in records)], noise, tape)
@@ -299,13 +298,12 @@ class Classifier:
                 f"Received: {result!r}"
             )
         logits, records, head = result, [], None
-        watched = [*self._softmaxes[0], *self._softmaxes[1]]
         for call in calls:
             softmax = isinstance(call.layer, keras.layers.Softmax)
             if softmax or call.name == "activation":
                 if call.outputs is result:
                     logits = call.inputs
-                    if call.layer not in watched:
+                    if original(call.layer, "activation") is SIGMOID:
                         raise _no_logits(result)
             elif hasattr(call.layer, "moving_mean"):
                 records.append(call)

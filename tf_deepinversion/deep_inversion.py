@@ -107,8 +107,8 @@ class DeepInversion(keras.Model):
             )
         self.recipe = recipes.find(recipe)
         self._check_recipe()
-        for stage in range(len(self.recipe["stages"])):
-            shape = self._shape_of(stage)
+        stages = range(len(self.recipe["stages"]))
+        for shape in {self._shape_of(stage) for stage in stages}:
             for network in filter(None, (self._teacher, self._student)):
                 if shape != network.image_shape:
                     network.require_size(shape)

@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops
 
 from tf_deepinversion import metrics
-from tf_deepinversion.checks import share_right
+from tf_deepinversion.checks import are_right
 
 
 def resized(images, network) -> np.ndarray:
@@ -35,7 +35,7 @@ def verification_table(sets, networks, preprocessing=None) -> dict:
     """
     preprocessing, table = preprocessing or {}, {}
     for name, (images, labels) in sets.items():
-        row, right = {}, []
+        right = {}
         for verifier, network in networks.items():
             logits, _ = metrics.read(
                 network,
@@ -43,9 +43,8 @@ def verification_table(sets, networks, preprocessing=None) -> dict:
                 preprocessing.get(verifier),
                 batch_size=50,
             )
-            said = logits.argmax(-1)
-            row[verifier] = share_right(said, labels)
-            right.append(said == np.asarray(labels))
-        all_right = float(np.all(right, axis=0).mean())
-        table[name] = {**row, "all": all_right, "images": len(images)}
+            right[verifier] = are_right(logits.argmax(-1), labels)
+        row = {k: float(v.mean()) for k, v in right.items()}
+        row["all"] = float(np.all(list(right.values()), axis=0).mean())
+        table[name] = {**row, "images": len(images)}
     return table

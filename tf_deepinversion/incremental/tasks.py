@@ -144,16 +144,11 @@ def learn_tasks(
 
 def _identity(model, data, terms, others, preprocessing, kwargs) -> str:
     """`run`, one of the others, stands for `synthesize`."""
-    kwargs = dict(kwargs)
-    if kwargs.get("transforms") is not None:
-        kwargs["transforms"] = [
-            [type(t).__name__, t.get_config()] for t in kwargs["transforms"]
-        ]
     return checkpoints.fingerprints(
         {
             "terms": [term.identity() for term in terms],
             "run, seed, measure": others,
-            "preprocessing": preprocessing and preprocessing.get_config(),
+            "preprocessing": preprocessing,
             "arguments": kwargs,
         },
         {
