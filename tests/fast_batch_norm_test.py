@@ -141,6 +141,9 @@ def test_others_are_called():
     assert read(turned, turned.call, x).sums is None
     masked = read(make(), make().call, x, mask=tf.ones((4, 2, 3)))
     assert masked.sums is None
+    # Of another type than it computes in: Keras knows what comes out.
+    narrow = make(dtype="mixed_bfloat16")
+    assert read(narrow, narrow.call, x).sums is None
 
 
 def test_a_model_can_be_made_of_a_watched_layer():
@@ -161,6 +164,54 @@ def test_half_precision_is_computed_in_float32(dtype, training):
     np.testing.assert_allclose(
         tf.cast(found, "float32"), tf.cast(expected, "float32"), rtol=2e-2
     )
+
+
+@pytest.mark.parametrize("static", [True, False])
+@pytest.mark.parametrize("shape", [(8, 6, 5, 16), (4, 3, 3), (7, 4)], ids=str)
+def test_inference_in_bfloat16_is_that_of_exact_numbers(shape, static):
+    """y, the sums, and the gradient of all three, by NumPy in float64."""
+    layer = layers.BatchNormalization(dtype="mixed_bfloat16")
+    layer.build(shape)
+    random = np.random.default_rng(5)
+    for weight in layer.weights:
+        weight.assign(random.uniform(0.5, 2, weight.shape))
+    x = tf.cast(random.normal(3, 2, shape), "bfloat16")
+    u, v, w = random.normal(size=(3, shape[-1]))
+    sizes = shape[:-1] if static else [None] * (len(shape) - 1)
+    spec = tf.TensorSpec((*sizes, shape[-1]), "bfloat16")
+
+    @tf.function(input_signature=[spec])
+    def function(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            call = read(layer, layer.call, x)
+            value = tf.reduce_sum(tf.cast(call.outputs, "float32") * u)
+            value += tf.reduce_sum(v * call.sums[0] + w * call.sums[1])
+        return call.outputs, *call.sums, tape.gradient(value, x)
+
+    y, first, second, gradient = function(x)
+    assert y.dtype == gradient.dtype == "bfloat16"
+    mean, variance, gamma, beta = (
+        weight.numpy().astype("float64")
+        for weight in (
+            layer.moving_mean,
+            layer.moving_variance,
+            layer.gamma,
+            layer.beta,
+        )
+    )
+    shifted = x.numpy().astype("float64") - mean
+    slope = gamma / np.sqrt(variance + layer.epsilon)
+    rows = shifted.reshape(-1, shape[-1])
+    # bfloat16 has 8 bits; d_y is rounded to them, and so is what comes out.
+    narrow = {"rtol": 2**-8, "atol": 2**-8}
+    y = y.numpy().astype("float64")
+    np.testing.assert_allclose(y, slope * shifted + beta, **narrow)
+    np.testing.assert_allclose(first, rows.sum(0), rtol=1e-5)
+    np.testing.assert_allclose(second, (rows**2).sum(0), rtol=1e-5)
+    expected = u * slope + v + 2 * w * shifted
+    gradient = gradient.numpy().astype("float64")
+    np.testing.assert_allclose(gradient, expected, rtol=2**-7, atol=2**-7)
 
 
 @pytest.mark.parametrize("channels", [15, 16])

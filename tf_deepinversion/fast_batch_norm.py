@@ -1,8 +1,8 @@
 """BatchNormalization layers as Keras computes them, in fewer passes.
 
 On a CPU what surrounds the convolutions is bound by memory, and TensorFlow
-makes a pass for each multiplication and addition. Here XLA makes one of the
-affine map and of the sums that R_feature needs, and one of their gradient,
+makes a pass for each multiplication, addition and cast. Here XLA makes one of
+the affine map, one of the sums that R_feature needs, and one of their gradient,
 whatever compiles the rest; in training one kernel of TensorFlow does it all.
 """
 
@@ -23,14 +23,16 @@ def read(layer, function, inputs, *args, **kwargs) -> Call:
     """
     if args or not _plain(layer, function, inputs, **kwargs):
         return Call(layer, inputs, function(inputs, *args, **kwargs))
-    x = tf.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
     if kwargs.get("training") and layer.trainable:
-        if inputs.dtype == tf.bfloat16 and inputs.shape[-1] % 16 == 0:
-            x = inputs  # the kernel's own casts are cheaper, in these shapes
-        y, sums = _train(layer, x), None
+        x = inputs
+        # The kernel's own casts are cheaper, in these shapes.
+        if x.dtype != tf.bfloat16 or x.shape[-1] % 16:
+            x = tf.cast(x, "float32")
+        y, sums = tf.cast(_train(layer, x), inputs.dtype), None
     else:
-        y, *sums = _normalise_and_sum(x, *_affine_of(layer, x.dtype))
-    return Call(layer, inputs, tf.cast(y, layer.compute_dtype), sums=sums)
+        wide = keras.backend.result_type(inputs.dtype, "float32")
+        y, *sums = _normalise_and_sum(inputs, *_affine_of(layer, wide))
+    return Call(layer, inputs, y, sums=sums)
 
 
 def _plain(layer, function, inputs, training=None, mask=None, **others):
@@ -40,6 +42,8 @@ def _plain(layer, function, inputs, training=None, mask=None, **others):
     if mask is not None or others:
         return False
     if not tf.is_tensor(inputs) or training not in (None, False, True):
+        return False
+    if inputs.dtype != layer.compute_dtype:
         return False
     rank = len(inputs.shape)
     if layer.axis not in (-1, rank - 1):
@@ -103,9 +107,13 @@ def _xla(function):
     return call
 
 
+# These compute in the type of the channels' numbers, and cast within: of
+# bfloat16, passes for the casts alone would take a quarter of a step.
+
+
 @_xla
 def _affine(x, scale, shift):
-    return x * scale + shift
+    return tf.cast(tf.cast(x, scale.dtype) * scale + shift, x.dtype)
 
 
 @_xla
@@ -116,18 +124,34 @@ def _sums_of_few(x, mean):
     """
     known = [size or 1 for size in x.shape[:-1]]
     few = math.gcd(16, math.prod(known))
-    shifted = tf.reshape(x - mean, (-1, few, x.shape[-1]))
-    return tf.reduce_sum(shifted, 1), tf.reduce_sum(tf.square(shifted), 1)
+    rows = tf.cast(tf.reshape(x, (few, -1, x.shape[-1])), mean.dtype)
+    shifted = rows - mean
+    return tf.reduce_sum(shifted, 0), tf.reduce_sum(tf.square(shifted), 0)
 
 
 @_xla
 def _pullback(x, mean, scale, d_y, d_first, d_second):
-    return d_y * scale + ((x - mean) * (2 * d_second) + d_first)
+    shifted = tf.cast(x, mean.dtype) - mean
+    through_sums = shifted * (2 * d_second) + d_first
+    return tf.cast(tf.cast(d_y, mean.dtype) * scale + through_sums, x.dtype)
 
 
 def _sum_rows(x):
     # TensorFlow's fast sum over all axes but the last.
     return tf.raw_ops.BiasAddGrad(out_backprop=x)
+
+
+def _affine_of_lines(x, scale, shift):
+    """`_affine`; of bfloat16 on lines of images, whose loops are longer.
+
+    Of float32 such lines were rounded otherwise from process to process.
+    """
+    if x.dtype != tf.bfloat16 or len(x.shape) < 3 or not x.shape[-2]:
+        return _affine(x, scale, shift)
+    width = x.shape[-2]
+    lines = tf.reshape(x, (-1, width * x.shape[-1]))
+    y = _affine(lines, tf.tile(scale, [width]), tf.tile(shift, [width]))
+    return tf.ensure_shape(tf.reshape(y, tf.shape(x)), x.shape)
 
 
 @tf.custom_gradient
@@ -137,12 +161,14 @@ def _normalise_and_sum(x, mean, scale, offset):
     There is no gradient for the moving mean.
     """
     # Rounded as TensorFlow does: a deep network may magnify a difference.
-    y = _affine(x, scale, offset - mean * scale)
+    y = _affine_of_lines(x, scale, offset - mean * scale)
     # Where nobody asks for these, a graph does not compute them.
     first, second = (_sum_rows(few) for few in _sums_of_few(x, mean))
 
     def gradient(d_y, d_first, d_second):
         d_x = _pullback(x, mean, scale, d_y, d_first, d_second)
-        return d_x, None, _sum_rows(d_y * (x - mean)), _sum_rows(d_y)
+        d_wide = tf.cast(d_y, mean.dtype)
+        shifted = tf.cast(x, mean.dtype) - mean
+        return d_x, None, _sum_rows(d_wide * shifted), _sum_rows(d_wide)
 
     return (y, first, second), gradient
