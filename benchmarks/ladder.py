@@ -54,6 +54,9 @@ flags.DEFINE_integer("fast_steps", 40, "Of the generator, for each batch.", 1)
 flags.DEFINE_integer("first_steps", 100, "Of the generator, for the first.", 1)
 flags.DEFINE_integer("student_steps", 1600, "In all.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "Of the student.", lower_bound=1)
+flags.DEFINE_string(
+    "dtype", None, "mixed_bfloat16: all compute in it, images and students."
+)
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
 flags.DEFINE_string("idx_dir", None, "Folder of real images in idx files.")
@@ -113,7 +116,9 @@ def make_synthesizer(method, teacher, student, preprocessing, folder):
         images, labels = given_images(method, classes, shape)
         return Given(shape, classes, (images, labels), FLAGS.seed)
     if method == "fast":
-        return competing_generator(teacher, student, preprocessing, FLAGS.seed)
+        return competing_generator(
+            teacher, student, preprocessing, FLAGS.seed, FLAGS.dtype
+        )
     recipe = find(FLAGS.recipe)
     if method == "prior":
         terms = [t for t in recipe["loss"] if t[0] != "FeatureStatistics"]
@@ -124,6 +129,7 @@ def make_synthesizer(method, teacher, student, preprocessing, folder):
         recipe=recipe,
         student=student if method == "adi" else None,
         seed=FLAGS.seed,
+        dtype=FLAGS.dtype,
     )
     return Timed(inversion, folder / "batches")
 
@@ -161,6 +167,7 @@ def climb(method, rounds, steps, teacher, preprocessing, test):
         folder=folder,
         seed=FLAGS.seed,
         preprocessing=preprocessing,
+        dtype=FLAGS.dtype,
     )
     student.save(folder / "student.keras")
     figures = {
@@ -213,6 +220,7 @@ def main(_):
         "recipe": FLAGS.recipe,
         "steps": FLAGS.steps,
         "fast_steps": FLAGS.fast_steps,
+        "dtype": FLAGS.dtype,
         "seed": FLAGS.seed,
         "teacher_sha256": fingerprint({}, teacher.get_weights()),
         "machine": machine(),

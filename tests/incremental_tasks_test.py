@@ -10,6 +10,7 @@ from tiny import SHAPE
 from tiny import tiny_teacher
 
 from tf_deepinversion.distill import TrainingState
+from tf_deepinversion.incremental import learn_task
 from tf_deepinversion.incremental import learn_tasks
 from tf_deepinversion.incremental import load_task
 from tf_deepinversion.incremental import method
@@ -130,6 +131,36 @@ def test_the_folder_of_another_run_is_refused(whole):
             run(folder, **change)
     with pytest.raises(ValueError, match="belongs to another run"):
         run(folder, tasks=[TASKS[0], (TASKS[1][0] // 2, TASKS[1][1])])
+
+
+def test_the_folder_of_another_task_is_refused_before_images_are_made(tmp_path):
+    asked = []
+
+    def counted(*args):
+        asked.append(args)
+        return remembered(*args)
+
+    def learn(seed, callbacks=None):
+        learn_task(
+            tiny_teacher(),
+            *TASKS[0],
+            method("replay"),
+            synthesize=counted,
+            epochs=2,
+            batch_size=4,
+            replay_batch_size=4,
+            preprocessing=NORMALISED,
+            folder=tmp_path,
+            seed=seed,
+            callbacks=callbacks,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(0, [Kill(1)])
+    assert len(asked) == 1
+    with pytest.raises(ValueError, match="belongs to another run"):
+        learn(1)
+    assert len(asked) == 1
 
 
 def test_a_task_saved_half_way_is_never_used(tmp_path):

@@ -13,6 +13,7 @@ from tf_deepinversion.incremental.head import grow_head
 from tf_deepinversion.incremental.learner import IncrementalLearner
 from tf_deepinversion.incremental.memory import pooled
 from tf_deepinversion.optimizers import sgd
+from tf_deepinversion.preprocessing import Preprocessing
 
 
 def learn_task(
@@ -76,20 +77,9 @@ def learn_task(
     task = [(images, labels)]
     classes = check_tasks(task, known, old.input_shape[1:])[-1]
     network = grow_head(old, classes, seed=seed)
-    learner = IncrementalLearner(
-        old,
-        network,
-        terms,
-        replay=_replay(terms, synthesize, old, known, folder, seed),
-        batch_size=replay_batch_size,
-        preprocessing=preprocessing,
-        transforms=transforms,
-        seed=seed,
-    )
     steps = steps_per_epoch or steps_of_epoch(len(labels), batch_size)
     optimizer = sgd(epochs * steps, learning_rate)
     optimizer.build(network.trainable_variables)
-    learner.compile(optimizer=optimizer)
     state = None
     if folder is not None:
         variables = [*network.variables, *optimizer.variables]
@@ -101,13 +91,24 @@ def learn_task(
                 "steps_per_epoch": steps,
                 "batch_size": [batch_size, replay_batch_size],
                 "learning_rate": learning_rate,
-                "preprocessing": learner.preprocessing,
+                "preprocessing": Preprocessing.of(old, preprocessing),
                 "transforms": transforms,
                 "seed": seed,
             },
             {"old": old.get_weights(), "images": [images], "labels": [labels]},
         )
         state = TrainingState(folder / "training.npz", variables, run)
+    learner = IncrementalLearner(
+        old,
+        network,
+        terms,
+        replay=_replay(terms, synthesize, old, known, folder, seed),
+        batch_size=replay_batch_size,
+        preprocessing=preprocessing,
+        transforms=transforms,
+        seed=seed,
+    )
+    learner.compile(optimizer=optimizer)
     done = state.epoch if state else 0
     history = learner.fit(
         epochs_of(images, labels, batch_size, seed, done * steps),
