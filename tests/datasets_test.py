@@ -72,10 +72,15 @@ def test_a_file_that_is_too_long_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "content,received",
     [
-        (b"\x89PNG\r\n", "89 50 4e 47"),
-        # Floats, and a gzip file without its suffix.
-        (b"\x00\x00\x0d\x01\x00\x00\x00\x00", "00 00 0d 01"),
-        (gzip.compress(idx(np.zeros(3, "uint8"))), "1f 8b 08"),
+        pytest.param(b"\x89PNG\r\n", "89 50 4e 47", id="png"),
+        pytest.param(
+            b"\x00\x00\x0d\x01\x00\x00\x00\x00", "00 00 0d 01", id="floats"
+        ),
+        pytest.param(
+            gzip.compress(idx(np.zeros(3, "uint8"))),
+            "1f 8b 08",
+            id="gzip without its suffix",
+        ),
     ],
 )
 def test_a_file_of_another_format_is_refused(tmp_path, content, received):
