@@ -158,6 +158,15 @@ def test_a_student_that_would_not_learn_or_would_change_its_teacher():
     assert (np.array(head.bias) != bias).any()
 
 
+def test_floats_in_training_or_scoring_are_refused():
+    model = di.Distillation(tiny_teacher(0), tiny_teacher(1), FED)
+    model.compile(optimizer="sgd")
+    floats = IMAGES.astype("float32") / 255
+    for run in (model.fit, model.evaluate):
+        with pytest.raises(TypeError, match="uint8 pixels.*dtype float32"):
+            run(floats, verbose=0)
+
+
 class Counting(di.DeepInversion):
     """Counts its batches."""
 

@@ -100,11 +100,21 @@ def _logits(classifier, preprocessing, pixels, training=False):
         return classifier(fed, training)[0]
 
 
+def _images_and_labels(data):
+    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+    if not images.dtype.is_integer:
+        raise TypeError(
+            "Expected uint8 pixels in [0, 255]. Received: images of dtype "
+            f"{images.dtype.name}; scale them back and cast them"
+        )
+    return images, labels
+
+
 class Distillation(keras.Model):
     """A student in training by its teacher's logits, no labels needed.
 
     A Keras model like any other: `compile`, `fit`, callbacks, `evaluate` on
-    labelled images. What is trained is the student alone.
+    labelled images, uint8 pixels. What is trained is the student alone.
 
     Args:
         teacher: A `keras.Model` classifier.
@@ -132,7 +142,8 @@ class Distillation(keras.Model):
 
     Raises:
         TypeError: if a network is not a `keras.Model`, or a transform not one
-            of `transforms`.
+            of `transforms`. In `fit` and `evaluate`: if the images are not
+            integers.
         ValueError: if the classes or the channels differ, a number is out of
             range, or as for `Classifier`. In training: if the student has
             nothing to train, or layers of the teacher.
@@ -320,7 +331,7 @@ class Distillation(keras.Model):
 
     def train_step(self, data):
         self.require_trainable()
-        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images, _ = _images_and_labels(data)
         step = tf.cast(self.optimizer.iterations, "int32")
         if self._answered:
             images, target = self._answered.batch(
@@ -341,7 +352,7 @@ class Distillation(keras.Model):
         return {"loss": self._loss.result(), **self._agreement_log()}
 
     def test_step(self, data):
-        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images, labels = _images_and_labels(data)
         images = tf.cast(images, "float32")
         target = _logits(self._teacher, self.preprocessing, images)
         logits = self(images)
