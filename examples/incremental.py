@@ -167,7 +167,7 @@ def recipe_of(case, kind):
         "images": FLAGS.synthesis_images,
         "steps": FLAGS.synthesis_steps or 150,
     }
-    recipe = RECIPES["distillation_pixels"]
+    recipe = RECIPES["replay_pixels"]
     if kind == "generator":
         recipe = RECIPES["replay"]
         settings |= {

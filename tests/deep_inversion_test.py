@@ -12,6 +12,7 @@ from tiny import learned_teacher
 from tiny import tiny_teacher
 
 from tf_deepinversion import L2
+from tf_deepinversion import RECIPES
 from tf_deepinversion import Competition
 from tf_deepinversion import CrossEntropy
 from tf_deepinversion import DeepInversion
@@ -483,6 +484,22 @@ def test_start_of_an_image_depends_on_its_index_alone():
     model.fit([0, 1], steps=1, verbose=0)
     np.testing.assert_array_equal(model._noise(0), four[:2])
     assert abs(four.std() - 1) < 0.1
+
+
+def test_a_coarse_start_is_interpolated_and_has_variance_1():
+    recipe = {**RECIPES["distillation_pixels"], "coarseness": 4}
+    model = inversion(recipe=recipe, seed=3)
+    model.fit(LABELS, steps=1, verbose=0)
+    # Of the 8x8 pixels two by two are drawn, their middles at 1.5 and 5.5.
+    share = np.clip((np.arange(8) - 1.5) / 4, 0, 1)
+    weights = np.stack([1 - share, share], axis=1)
+    for index, found in enumerate(model._noise(7)):
+        drawn = np.random.default_rng((3, 7, index)).standard_normal(
+            (2, 2, 1), "float32"
+        )
+        expected = weights @ drawn[..., 0] @ weights.T
+        expected /= expected.std()
+        np.testing.assert_allclose(found[..., 0], expected, rtol=1e-4)
 
 
 def test_second_fit_of_the_same_shape_traces_nothing():

@@ -63,8 +63,8 @@ def probabilities(x, head, temperature=1.0):
     return e / e.sum(-1, keepdims=True)
 
 
-def numpy_cross_entropy(x, labels=LABELS):
-    p = probabilities(x, 0)
+def numpy_cross_entropy(x, labels=LABELS, temperature=1.0):
+    p = probabilities(x, 0, temperature)
     return -np.mean([np.log(p[i, y]) for i, y in enumerate(labels)])
 
 
@@ -118,6 +118,10 @@ def numpy_differences(x):
 
 TERMS = {
     "cross_entropy": (CrossEntropy(1.5), numpy_cross_entropy),
+    "softened": (
+        CrossEntropy(0.3, temperature=3.0),
+        lambda x: numpy_cross_entropy(x, temperature=3.0),
+    ),
     "features": (FeatureStatistics(2.0), numpy_features),
     "features first": (
         FeatureStatistics(0.1, first_weight=10.0),
@@ -290,6 +294,8 @@ def test_bad_weights(make, weight):
         (lambda: TotalVariation(form="l3"), '"l1" or "l2".*form=\'l3\''),
         (lambda: L2(over="pixels"), "Received: over='pixels'"),
         (lambda: Competition(temperature=0), "positive.*temperature=0"),
+        (lambda: CrossEntropy(temperature=-1), "positive.*temperature=-1"),
+        (lambda: CrossEntropy(temperature=np.inf), "finite.*temperature=inf"),
         (lambda: Competition(temperature=np.nan), "temperature=nan"),
     ],
 )

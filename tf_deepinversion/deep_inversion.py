@@ -399,16 +399,27 @@ class DeepInversion(keras.Model):
         return round(height * scale), round(width * scale), channels
 
     def _noise(self, batch):
-        """N(0, 1), each image a function of (seed, batch, index) alone."""
-        shape = self._step.start_shape
-        return np.stack(
+        """N(0, 1), each image a function of (seed, batch, index) alone.
+
+        With `coarseness` of the recipe every so many pixels both ways are
+        drawn, those between are interpolated, and the variance is 1 again.
+        """
+        count, *shape = self._step.start_shape
+        coarseness = self.recipe.get("coarseness", 1)
+        if coarseness > 1:
+            shape[:2] = (-(-size // coarseness) for size in shape[:2])
+        noise = np.stack(
             [
                 np.random.default_rng(
                     (self.seed, batch, index)
-                ).standard_normal(shape[1:], self._step.images.dtype)
-                for index in range(shape[0])
+                ).standard_normal(shape, self._step.images.dtype)
+                for index in range(count)
             ]
         )
+        if coarseness > 1:
+            noise = np.array(self._resized(noise))
+            noise /= noise.std(axis=(1, 2, 3), keepdims=True)
+        return noise
 
     def _resized(self, images):
         return keras.ops.image.resize(images, self._step.shape[1:3])

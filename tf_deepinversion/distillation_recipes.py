@@ -98,7 +98,7 @@ DISTILLATIONS = {
         "draws": 10,
         "capacity": 50_000,
         "portraits": 24,
-        "portrait_recipe": "distillation_pixels",
+        "portrait_recipe": "replay_pixels",
         "portrait_images": 256,
         "portrait_steps": 100,
         "share": 0.5,

@@ -76,6 +76,15 @@ class Term:
         return cls(**config)
 
 
+def _positive(temperature):
+    if not 0 < temperature < float("inf"):
+        raise ValueError(
+            "`temperature` must be positive and finite. "
+            f"Received: temperature={temperature}"
+        )
+    return float(temperature)
+
+
 def mean_sums(values):
     """The sums of which `mean_value` makes the mean over all images."""
     return [ops.sum(values), ops.cast(ops.shape(values)[0], values.dtype)]
@@ -88,24 +97,35 @@ def mean_value(sums):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class CrossEntropy(Term):
-    """Mean of CE(f_T(x), y): the images belong to their labels.
+    """Mean of CE(f_T(x) / t, y): the images belong to their labels.
 
     With feature dropout, f_T is the head's reading of what dropout leaves.
 
     Args:
         weight: Float, not negative. Defaults to 1.
+        temperature: Float t, positive: the higher, the surer the teacher has
+            to be of an image before the term lets go of it. Defaults to 1.
     """
 
     name = "cross_entropy"
+
+    def __init__(self, weight=1.0, temperature=1.0):
+        super().__init__(weight)
+        self.temperature = _positive(temperature)
 
     def sums(self, view):
         logits = view.logits
         if view.masked_logits is not None:
             logits = view.masked_logits
-        return mean_sums(losses.cross_entropy(view.labels, logits))
+        return mean_sums(
+            losses.cross_entropy(view.labels, logits / self.temperature)
+        )
 
     def value(self, sums):
         return mean_value(sums)
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
 
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
@@ -271,12 +291,7 @@ class Competition(Term):
 
     def __init__(self, weight=1.0, temperature=3.0):
         super().__init__(weight)
-        if not temperature > 0:
-            raise ValueError(
-                "`temperature` must be positive. "
-                f"Received: temperature={temperature}"
-            )
-        self.temperature = float(temperature)
+        self.temperature = _positive(temperature)
 
     def sums(self, view):
         return mean_sums(

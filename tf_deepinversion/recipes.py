@@ -7,6 +7,8 @@ A recipe is a dictionary of
 - `batch_size`: how many images `fit` makes when no labels are given;
 - `loss`: the terms, pairs of a class name in `objective` and its arguments;
 - `competition`: the term added where there is a student to compete with;
+- `coarseness`, optional: the noise that pixels start from is drawn every so
+  many of them both ways, and interpolated; 1 if missing;
 - `latents` and `generator`, where that moves: arguments of `FastInversion`, and
   of the `Generator` that it makes;
 - `stages`, done one after the other, each a dictionary of `steps`, `scale` (of
@@ -227,6 +229,30 @@ RECIPES = {
     # twentieth of the steps: less recognisable than `ours`, better to learn
     # from. docs/distillation.md compares.
     "distillation_pixels": {
+        "source": "ours, after arXiv:1912.08795, CIFAR-10",
+        "batch_size": 256,
+        "coarseness": 4,
+        "loss": [
+            ("CrossEntropy", {"weight": 0.3, "temperature": 3.0}),
+            ("FeatureStatistics", {"weight": 10.0}),
+            ("TotalVariation", {"weight": 2.5e-5}),
+        ],
+        "competition": ("Competition", {"weight": 1.0}),
+        "stages": [
+            {
+                "steps": 100,
+                "scale": 1.0,
+                "transforms": [("Jitter", {"pixels": 2})],
+                "optimizer": ("PyramidAdam", {"beta_1": 0.85}),
+                "learning_rate": 0.25,
+                "warmup_steps": 0,
+                "decay": "cosine",
+            }
+        ],
+    },
+    # The same for images that are to be of their classes, and what
+    # `distillation_pixels` was before.
+    "replay_pixels": {
         "source": "arXiv:1912.08795, CIFAR-10; optimizer and steps: ours",
         "batch_size": 256,
         "loss": [
