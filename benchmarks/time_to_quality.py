@@ -116,7 +116,11 @@ def fill_pool(
         ),
         pathlib.Path(FLAGS.output) / name / "batches",
     )
-    pool = Pool(images, synthesizer.image_shape, synthesizer.classes)
+    pool = Pool(
+        images * synthesizer.images_per_label,
+        synthesizer.image_shape,
+        synthesizer.classes,
+    )
     RefreshPool(
         pool, synthesizer, images=size, steps=steps, first=batches
     ).on_epoch_begin(0)

@@ -238,13 +238,15 @@ def run(teacher, portraits, rounds, folder, callbacks=(), each_round=False):
     # As many as the generator would draw, where they cost nothing.
     images = FLAGS.images_per_round * (max(1, FLAGS.draws) if given else 1)
     competing = FLAGS.method in ("adi", "fast")
+    synthesizer = make_synthesizer(teacher, student, preprocessing)
     made = {}
     if not (each_round or competing):
-        made = all_first(rounds, images, FLAGS.capacity)
+        added = images * synthesizer.images_per_label
+        made = all_first(rounds, added, FLAGS.capacity)
     return distill(
         teacher,
         student,
-        make_synthesizer(teacher, student, preprocessing),
+        synthesizer,
         rounds=rounds,
         steps_per_round=FLAGS.steps_per_round,
         batch_size=FLAGS.batch_size,

@@ -502,6 +502,55 @@ def test_a_coarse_start_is_interpolated_and_has_variance_1():
         np.testing.assert_allclose(found[..., 0], expected, rtol=1e-4)
 
 
+def test_snapshots_are_what_the_images_were_on_the_way(tmp_path):
+    recipe = {**RECIPES["distillation_pixels"], "snapshots": [0.5, 0.75]}
+    seen = {}
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            step = int(self.model.optimizer.iterations.numpy())
+            seen[step] = self.model.images
+
+    model = inversion(recipe=recipe)
+    model.compile(steps_per_execution=1)
+    model.fit(LABELS, steps=7, verbose=0, callbacks=[Watch()])
+    np.testing.assert_array_equal(model.snapshots, [seen[4], seen[6]])
+    np.testing.assert_array_equal(model.images, seen[7])
+    assert model.images_per_label == 3
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if self.model.optimizer.iterations.numpy() >= 4:
+                raise KeyboardInterrupt
+
+    # Stopped after the first of them, and gone on by another process.
+    run = {"steps": 7, "verbose": 0, "checkpoint": tmp_path / "run.npz"}
+    with pytest.raises(KeyboardInterrupt):
+        inversion(recipe=recipe).fit(LABELS, **run, callbacks=[Stop()])
+    again = inversion(recipe=recipe)
+    again.fit(LABELS, **run)
+    np.testing.assert_array_equal(again.snapshots, model.snapshots)
+    np.testing.assert_array_equal(again.images, model.images)
+    # Another batch has its own, and one step is every moment.
+    model.fit(LABELS, steps=1, batch=1, verbose=0)
+    np.testing.assert_array_equal(model.snapshots, [model.images] * 2)
+
+
+def test_most_recipes_keep_no_snapshots():
+    model = inversion()
+    model.fit(LABELS, steps=2, verbose=0)
+    assert model.snapshots.shape == (0, 4, 8, 8, 1)
+    assert model.images_per_label == 1
+
+
+def test_snapshots_are_of_the_last_stage():
+    recipe = RECIPES["imagenet_multiresolution"]
+    model = inversion(recipe={**recipe, "snapshots": [0.5]})
+    model.compile(transforms=[])
+    model.fit(LABELS, steps=[3, 2], verbose=0)
+    assert model.snapshots.shape == (1, 4, 8, 8, 1)
+
+
 def test_second_fit_of_the_same_shape_traces_nothing():
     model = inversion()
     model.fit(LABELS, steps=5, verbose=0)

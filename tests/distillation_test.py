@@ -12,6 +12,7 @@ from tiny import SHAPE
 from tiny import learned_teacher
 from tiny import tiny_teacher
 
+from tf_deepinversion import RECIPES
 from tf_deepinversion import Affine
 from tf_deepinversion import ConvMuon
 from tf_deepinversion import CrossEntropy
@@ -457,7 +458,7 @@ def test_a_pool_is_refreshed_by_the_numbers_that_were_asked_for():
     asked = []
 
     class Maker:
-        classes, carried = CLASSES, ()
+        classes, carried, snapshots = CLASSES, (), ()
 
         def fit(self, labels, steps, batch, verbose):
             asked.append((batch, steps, len(labels)))
@@ -488,7 +489,7 @@ def test_batches_left_by_an_interrupted_run_are_kept(carried, there, asked):
         pool.add(np.full((3, *SHAPE), batch, "uint8"), [0, 1, 2])
 
     class Maker:
-        classes = CLASSES
+        classes, snapshots = CLASSES, ()
 
         def fit(self, labels, steps, batch, verbose):
             made.append(batch)
@@ -503,6 +504,18 @@ def test_batches_left_by_an_interrupted_run_are_kept(carried, there, asked):
     assert made == asked and refresh.next_batch == 3
     shades = [image.flat[0] for image in pool.images]
     assert shades == [0] * 3 + [1] * 3 + [2] * 3
+
+
+def test_snapshots_of_a_batch_are_added_before_its_images():
+    recipe = {**RECIPES["distillation_pixels"], "snapshots": [0.5, 0.75]}
+    made = DeepInversion(tiny_teacher(), NORMALISED, recipe=recipe)
+    pool = Pool(100, SHAPE, CLASSES)
+    RefreshPool(pool, made, images=4, steps=4).on_epoch_begin(0)
+    np.testing.assert_array_equal(
+        pool.images[:8].reshape(2, 4, *SHAPE), made.snapshots
+    )
+    np.testing.assert_array_equal(pool.images[8:], made.images)
+    np.testing.assert_array_equal(pool.labels, [0, 1, 2, 0] * 3)
 
 
 def test_what_a_generator_draws_is_added_as_often_as_asked():

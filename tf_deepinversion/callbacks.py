@@ -177,7 +177,8 @@ class RefreshPool(keras.callbacks.Callback):
         pool: A `Pool`.
         synthesizer: A `DeepInversion` or `FastInversion`; with `student=` the
             one in training, it looks for images on which that still differs.
-        images: Int, how many a batch, of balanced classes.
+        images: Int, how many a batch, of balanced classes; what the recipe
+            keeps of them on the way, its `snapshots`, is added, too.
         steps: Int, of the synthesizer for each batch; None for its recipe's.
         batches: Int, how many batches before each epoch but the first; 0:
             none.
@@ -258,19 +259,21 @@ class RefreshPool(keras.callbacks.Callback):
 
 
 def made(synthesizer, labels, batch, draws):
-    """What a batch gives to a pool: its own images, or new ones drawn.
+    """What a batch gives to a pool: its images and snapshots, or new ones.
 
     Args:
         synthesizer: A `DeepInversion` or `FastInversion`, after `fit`.
         labels: Int array `(n,)`, those of the batch.
         batch: Int, its number.
-        draws: Int, how many times n images are drawn; 0 for its own.
+        draws: Int, how many times n images are drawn; 0 for its own, where
+            there are snapshots of them those before.
 
     Returns:
         A pair, uint8 images and labels.
     """
     if not draws:
-        return synthesizer.images, synthesizer.labels
+        images = [*synthesizer.snapshots, synthesizer.images]
+        return np.concatenate(images), np.tile(synthesizer.labels, len(images))
     numbers = range(batch * draws, (batch + 1) * draws)
     drawn = [synthesizer.draw(labels, number) for number in numbers]
     return np.concatenate(drawn), np.tile(labels, draws)

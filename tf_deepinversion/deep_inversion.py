@@ -122,6 +122,7 @@ class DeepInversion(keras.Model):
         self._feature_dropout = self._micro_batch = None
         self._steps = {}
         self._stage = self._step = None
+        self._moments, self._snapshots = [], []
         self.labels = None
         self.built = True  # `fit` makes the variables; there is no input
 
@@ -252,11 +253,8 @@ class DeepInversion(keras.Model):
             self.distribute_strategy.num_replicas_in_sync,
         )
         counts = recipes.steps_of_stages(self.recipe, steps)
-        epochs = [
-            (stage, first, min(steps_per_epoch, count - first))
-            for stage, count in enumerate(counts)
-            for first in range(0, count, steps_per_epoch)
-        ]
+        self._moments = recipes.moments(self.recipe, counts[-1])
+        epochs = self._epochs(counts, steps_per_epoch)
         run = saved = None
         if checkpoint is not None:
             run = self._fingerprint(
@@ -273,6 +271,7 @@ class DeepInversion(keras.Model):
                     [history.epoch, history.history], default=float
                 )
                 state["past"] = np.array(past)
+                state["snapshots"] = np.array(self._snapshots)
                 checkpoints.save(checkpoint, state, run)
 
         def enter(stage):
@@ -287,13 +286,37 @@ class DeepInversion(keras.Model):
             done = len(past[0])
             self._require_agreement(done, checkpoint)
             enter(epochs[max(0, done - 1)][0])
+            self._snapshots = []
             if saved:
                 self._step.restore(saved)
+                self._snapshots = list(saved["snapshots"])
             else:
                 self._step.reset(self._noise(batch))
             return self._train(
                 epochs, past, batch, enter, save, callbacks, verbose
             )
+
+    def _epochs(self, counts, steps_per_epoch):
+        """Stage, first step and steps of each; a snapshot ends one as well."""
+        epochs = []
+        for stage, count in enumerate(counts):
+            ends = {*range(steps_per_epoch, count, steps_per_epoch), count}
+            if stage == len(counts) - 1:
+                ends.update(self._moments)
+            ends = sorted(ends)
+            firsts = [0, *ends[:-1]]
+            epochs += [
+                (stage, first, end - first)
+                for first, end in zip(firsts, ends, strict=True)
+            ]
+        return epochs
+
+    def _take_snapshots(self, stage, step):
+        """Keeps the images, where this many steps are one of the moments."""
+        if stage == len(self.recipe["stages"]) - 1:
+            for _ in range(self._moments.count(step)):
+                z = self._step.gather(self._step.images)
+                self._snapshots.append(self.preprocessing.to_pixels(z))
 
     def _train(self, epochs, past, batch, enter, save, callbacks, verbose):
         history = keras.callbacks.History()
@@ -332,6 +355,7 @@ class DeepInversion(keras.Model):
                     self._raise_not_finite(first + begin + int(ran) - 1, logs)
                 if self.stop_training:
                     break
+            self._take_snapshots(stage, first + steps)
             callbacks.on_epoch_end(epoch, logs)
             if self.stop_training:
                 break
@@ -549,6 +573,21 @@ class DeepInversion(keras.Model):
         best = self._step.best_images
         z = self._step.gather(self._step.images if best is None else best)
         return self.preprocessing.to_pixels(z)
+
+    @property
+    def snapshots(self) -> np.ndarray:
+        """What the images were on the way, of the moments the recipe names.
+
+        A uint8 array `(moments, n, height, width, c)`; none in most recipes.
+        """
+        self._require_step()
+        shape = 0, len(self.labels), *self.image_shape
+        return np.array(self._snapshots or np.empty(shape), "uint8")
+
+    @property
+    def images_per_label(self) -> int:
+        """How many images of each label: the last, and `snapshots`."""
+        return 1 + len(self.recipe.get("snapshots", ()))
 
     def _require_step(self):
         if self._step is None:

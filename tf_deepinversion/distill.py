@@ -146,14 +146,15 @@ def distill(
             dtype=kwargs.get("dtype"),
         )
         refresh = {"images": 256, **(refresh or {})}
-        refresh = all_first(rounds, refresh["images"], capacity) | refresh
+        added = refresh["images"] * synthesizer.images_per_label
+        refresh = all_first(rounds, added, capacity) | refresh
     kwargs = {"transforms": augmentations(), "reuse": 4, **kwargs}
     model = Distillation(teacher, student, seed=seed, **kwargs)
     model.require_trainable()
     _check_synthesizer(synthesizer, model)
     # Its pool follows: nothing is written before all is known to fit.
     refresher = RefreshPool(None, synthesizer, **(refresh or {}))
-    added = refresher.images * max(1, refresher.draws)
+    added = refresher.images * (refresher.draws or synthesizer.images_per_label)
     if added > capacity:
         raise ValueError(
             f"`capacity` must hold the {added} images of a batch. "
@@ -239,7 +240,7 @@ def all_first(rounds, images, capacity):
 
     Args:
         rounds: Int.
-        images: Int, how many a batch.
+        images: Int, how many a batch adds, snapshots among them.
         capacity: Int, of the pool: no more batches are made than it holds.
     """
     require_whole(rounds=rounds, images=images, capacity=capacity)

@@ -11,12 +11,17 @@ A recipe is a dictionary of
   many of them both ways, and interpolated; 1 if missing;
 - `latents` and `generator`, where that moves: arguments of `FastInversion`, and
   of the `Generator` that it makes;
+- `snapshots`, optional: the shares of the last stage's steps after which pixels
+  are kept as images of their own, besides those of the last step; `[]` if
+  missing;
 - `stages`, done one after the other, each a dictionary of `steps`, `scale` (of
   the teacher's resolution), `transforms` (pairs of a name in
   `TRANSFORMS` and its arguments), `optimizer` (`"Adam"` or `"PyramidAdam"` and
   its arguments), `learning_rate`, `warmup_steps` and `decay` (`"constant"` or
   `"cosine"`); optionally `feature_dropout`, see `DeepInversion.compile`.
 """
+
+import math
 
 import keras
 import numpy as np
@@ -232,6 +237,7 @@ RECIPES = {
         "source": "ours, after arXiv:1912.08795, CIFAR-10",
         "batch_size": 256,
         "coarseness": 4,
+        "snapshots": [0.5, 0.75],
         "loss": [
             ("CrossEntropy", {"weight": 0.3, "temperature": 3.0}),
             ("FeatureStatistics", {"weight": 10.0}),
@@ -370,3 +376,12 @@ def steps_of_stages(recipe, steps=None) -> list:
     for count in counts:
         require_whole(steps=count)
     return [int(count) for count in counts]
+
+
+def moments(recipe, steps) -> list:
+    """After how many of the last stage's steps its snapshots are taken.
+
+    >>> moments({"snapshots": [0.5, 0.75]}, 100)
+    [50, 75]
+    """
+    return [math.ceil(share * steps) for share in recipe.get("snapshots", ())]

@@ -121,7 +121,7 @@ def synthesize(
         state = pathlib.Path(folder) / "generator.npz"
     done = _load(state, synthesizer.carried, run)
     pool = Pool(
-        batches * images * max(1, draws),
+        batches * images * (draws or synthesizer.images_per_label),
         synthesizer.image_shape,
         synthesizer.classes,
         folder=pool_folder,
