@@ -344,10 +344,11 @@ def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
     labels = balanced_labels(CLASSES, 6)
     for batch in range(2):
         terms = pixels.fit(labels, 2, batch=batch, verbose=0).history
-        made = images[6 * batch : 6 * batch + 6]
-        np.testing.assert_array_equal(made, pixels.images)
+        made = images[18 * batch : 18 * batch + 18].reshape(3, 6, *SHAPE)
+        np.testing.assert_array_equal(made[:2], pixels.snapshots)
+        np.testing.assert_array_equal(made[2], pixels.images)
     # In the first round alone there are terms of a synthesis.
-    assert history["synthesis_loss"] == terms["loss"]
+    assert history["synthesis_loss"] == terms["loss"][-1:]
     assert len(history["loss"]) == 2
 
 
@@ -359,12 +360,12 @@ def test_no_more_images_are_made_than_the_pool_holds():
         steps_per_round=1,
         batch_size=4,
         refresh={"images": 6, "steps": 1},
-        capacity=17,
+        capacity=53,
         preprocessing=NORMALISED,
         student_preprocessing=NORMALISED,
         verbose=0,
     )
-    assert len(pool) == 12 and pool.batches == 2
+    assert len(pool) == 36 and pool.batches == 2  # with two snapshots each
 
 
 def test_the_folder_of_another_run_is_refused(tmp_path):

@@ -26,6 +26,11 @@ MUTANTS = [
     ("objective.py", "return 1 - mean_value(sums)", "return mean_value(sums)", "objective"),
     ("objective.py", "distances[0] * self.first_weight", "distances[0]", "objective"),
     ("objective.py", "return ops.sum(priors.root(sums[0]))", "return ops.sum(sums[0])", "objective"),
+    ("objective.py", "logits / self.temperature", "logits", "objective"),
+    ("deep_inversion.py", "noise /= noise.std(axis=(1, 2, 3), keepdims=True)", "pass", "deep_inversion"),
+    ("deep_inversion.py", "ends.update(self._moments)", "pass", "deep_inversion"),
+    ("deep_inversion.py", "self._snapshots = list(saved[\"snapshots\"])", "pass", "deep_inversion"),
+    ("callbacks.py", "[*synthesizer.snapshots, synthesizer.images]", "[synthesizer.images]", "distillation"),
     ("distillation.py", "gamma=2**strength", "gamma=2.0", "distillation"),
     ("distill.py", 'recipe="distillation_pixels",', 'recipe="ours",', "distillation"),
     # Statistics.

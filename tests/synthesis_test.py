@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from deep_inversion_test import NORMALISED
 from tiny import CLASSES
+from tiny import SHAPE
 from tiny import learned_teacher
 from tiny import tiny_teacher
 
@@ -48,7 +49,7 @@ def test_some_of_the_classes_alone(tmp_path):
             images=4,
             steps=2,
             preprocessing=NORMALISED,
-            recipe="distillation_pixels",
+            recipe="replay_pixels",
         )
 
     pool = of([2, 0])
@@ -100,8 +101,10 @@ def test_pixels_are_those_of_deep_inversion(tmp_path):
     )
     for batch in range(2):
         model.fit([0, 1, 2, 0], 3, batch=batch, verbose=0)
-        mine = slice(4 * batch, 4 * batch + 4)
-        np.testing.assert_array_equal(pool.images[mine], model.images)
+        mine = pool.images[12 * batch : 12 * batch + 12].reshape(3, 4, *SHAPE)
+        np.testing.assert_array_equal(mine[:2], model.snapshots)
+        np.testing.assert_array_equal(mine[2], model.images)
+    assert len(pool) == 24
     with pytest.raises(ValueError, match="Only a generator draws"):
         pixels(None, draws=2)
     with pytest.raises(ValueError, match="another run"):

@@ -44,7 +44,8 @@ def synthesize(
             call goes on from there, after any interruption, to the same pool.
         seed: Int.
         batches: Int, each of `images` images of balanced classes.
-        images: Int, at least one a class.
+        images: Int, at least one a class. What a recipe of pixels keeps of
+            them on the way, its `snapshots`, comes with them.
         first_steps: Int, of the first batch, in which a generator learns
             most; by default 300 of a generator, and of pixels `steps`.
         steps: Int, of each other batch; by default 30 of a generator, and of
