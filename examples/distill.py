@@ -97,6 +97,7 @@ flags.DEFINE_integer("capacity", None, "Images in the pool.")
 flags.DEFINE_integer(
     "portraits", None, "Batches of images that stay, for --method=fast."
 )
+flags.DEFINE_string("synthesis_recipe", None, "In RECIPES, of the images.")
 flags.DEFINE_string("portrait_recipe", None, "In RECIPES.")
 flags.DEFINE_integer("portrait_images", None, "A batch of them.")
 flags.DEFINE_integer(
@@ -172,7 +173,7 @@ def make_synthesizer(teacher, student, preprocessing):
             teacher,
             preprocessing,
             student=None if FLAGS.method == "deepinversion" else student,
-            recipe=recipe["methods"][FLAGS.method],
+            recipe=FLAGS.synthesis_recipe or recipe["methods"][FLAGS.method],
             seed=FLAGS.seed,
             dtype=FLAGS.dtype,
         )

@@ -180,7 +180,7 @@ class Counting(di.DeepInversion):
 def distilled(folder, teacher=None, student=None, **kwargs):
     teacher = teacher or tiny_teacher()
     synthesizer = kwargs.pop("synthesizer", None) or Counting(
-        teacher, FED, recipe="distillation_pixels"
+        teacher, FED, recipe="replay_pixels"
     )
     arguments = {
         "rounds": 1,
@@ -214,7 +214,7 @@ def distilled(folder, teacher=None, student=None, **kwargs):
 def test_distill_says_so_before_it_makes_an_image(
     tmp_path, arguments, error, message
 ):
-    synthesizer = Counting(tiny_teacher(), FED, recipe="distillation_pixels")
+    synthesizer = Counting(tiny_teacher(), FED, recipe="replay_pixels")
     with pytest.raises(error, match=message) as held:
         distilled(tmp_path, synthesizer=synthesizer, **arguments)
     assert synthesizer.batches == 0
@@ -271,10 +271,11 @@ def test_a_teacher_of_any_size_is_told_its_images(tmp_path):
         batches=1,
         images=6,
         steps=1,
-        recipe="distillation_pixels",
+        recipe="replay_pixels",
         **arguments,
     )
-    assert pool.images.shape == made.images.shape == (6, *SHAPE)
+    assert pool.images.shape == (18, *SHAPE)  # with two snapshots each
+    assert made.images.shape == (6, *SHAPE)
 
 
 @pytest.fixture
@@ -286,7 +287,7 @@ def pool(tmp_path):
             "batches": 1,
             "images": 6,
             "steps": 1,
-            "recipe": "distillation_pixels",
+            "recipe": "replay_pixels",
             "preprocessing": FED,
             "classes": CLASSES,
             **kwargs,

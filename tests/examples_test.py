@@ -94,15 +94,26 @@ def script(monkeypatch, capsys):
     return run
 
 
-def test_distill_makes_all_pixels_before_the_student_begins(tmp_path, script):
+@pytest.mark.parametrize(
+    ("flags", "images"),
+    [
+        ((), 120),  # with two snapshots of each
+        (("--synthesis_recipe=replay_pixels",), 40),
+    ],
+    ids=["default", "another recipe"],
+)
+def test_distill_makes_all_pixels_before_the_student_begins(
+    tmp_path, script, flags, images
+):
     code, printed = script(
         "distill.py",
         *TINY_DISTILLATION,
+        *flags,
         f"--output={tmp_path}",
     )
     figures = json.loads(printed.out.splitlines()[-1])
     assert not code and figures["method"] == "deepinversion"
-    assert (figures["images"], figures["portraits"]) == (40, 0)
+    assert (figures["images"], figures["portraits"]) == (images, 0)
     assert figures["student_steps"] == 4 and figures["test_images"] == 2000
     curves = json.loads((tmp_path / "curves.json").read_text())
     lengths = len(curves["synthesis_loss"]), len(curves["loss"])
