@@ -107,6 +107,7 @@ def fill_pool(
     from tf_deepinversion import DeepInversion
     from tf_deepinversion import Pool
     from tf_deepinversion import RefreshPool
+    from tf_deepinversion.callbacks import images_of_a_batch
 
     batches, rest = divmod(images, size)
     if rest:
@@ -121,7 +122,7 @@ def fill_pool(
         pathlib.Path(FLAGS.output) / name / "batches",
     )
     pool = Pool(
-        images * synthesizer.images_per_label,
+        images_of_a_batch(synthesizer, images),
         synthesizer.image_shape,
         synthesizer.classes,
     )

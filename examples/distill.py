@@ -221,6 +221,7 @@ def run(teacher, portraits, rounds, folder, callbacks=(), each_round=False):
     by `each_round` as the rest: a batch before each round.
     """
     from tf_deepinversion import Preprocessing
+    from tf_deepinversion.callbacks import images_of_a_batch
     from tf_deepinversion.distill import all_first
     from tf_deepinversion.distill import distill
     from tf_deepinversion.distillation import augmentations
@@ -242,7 +243,7 @@ def run(teacher, portraits, rounds, folder, callbacks=(), each_round=False):
     synthesizer = make_synthesizer(teacher, student, preprocessing)
     made = {}
     if not (each_round or competing):
-        added = images * synthesizer.images_per_label
+        added = images_of_a_batch(synthesizer, images)
         made = all_first(rounds, added, FLAGS.capacity)
     return distill(
         teacher,

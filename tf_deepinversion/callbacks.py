@@ -258,6 +258,11 @@ class RefreshPool(keras.callbacks.Callback):
         logs.update(self._terms)
 
 
+def images_of_a_batch(synthesizer, images, draws=0) -> int:
+    """How many images `made` gives of a batch of so many."""
+    return images * (draws or synthesizer.images_per_label)
+
+
 def made(synthesizer, labels, batch, draws):
     """What a batch gives to a pool: its images and snapshots, or new ones.
 

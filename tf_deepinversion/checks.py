@@ -34,19 +34,42 @@ def is_whole(value, least=1) -> bool:
     return whole and value >= least
 
 
+def require_temperature(temperature) -> float:
+    """The temperature as a float, which must be positive and finite."""
+    if not 0 < temperature < float("inf"):
+        raise ValueError(
+            "`temperature` must be positive and finite. "
+            f"Received: temperature={temperature}"
+        )
+    return float(temperature)
+
+
+def require_integers(dtype):
+    """Refuses images of any but integers. Floats in [0, 1] would be black.
+
+    Args:
+        dtype: A NumPy dtype, or a class that NumPy makes one of.
+
+    Raises:
+        TypeError: as said.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "iu":
+        raise TypeError(
+            "Expected uint8 pixels in [0, 255]. Received: images of dtype "
+            f"{dtype}; scale them back and cast them"
+        )
+
+
 def check_pixels(images) -> np.ndarray:
     """Images as a uint8 array `(n, height, width, channels)`.
 
     Raises:
-        TypeError: if they are not integers. Floats in [0, 1] would be black.
+        TypeError: if they are not integers.
         ValueError: if they are of another shape, or not in [0, 255].
     """
     images = np.asarray(images)
-    if images.dtype.kind not in "iu":
-        raise TypeError(
-            "Expected uint8 pixels in [0, 255]. Received: images of dtype "
-            f"{images.dtype}; scale them back and cast them"
-        )
+    require_integers(images.dtype)
     if images.ndim != 4:
         raise ValueError(
             "Expected images of shape (n, height, width, channels). "

@@ -271,7 +271,7 @@ class DeepInversion(keras.Model):
                     [history.epoch, history.history], default=float
                 )
                 state["past"] = np.array(past)
-                state["snapshots"] = np.array(self._snapshots)
+                state["snapshots"] = self.snapshots
                 checkpoints.save(checkpoint, state, run)
 
         def enter(stage):

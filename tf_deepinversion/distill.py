@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion.callbacks import RefreshPool
+from tf_deepinversion.callbacks import images_of_a_batch
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.deep_inversion import DeepInversion
 from tf_deepinversion.distillation import Distillation
@@ -103,7 +104,8 @@ def distill(
             batch of 256 images by the recipe's steps before each round.
             Without a `synthesizer` as many, or as many as the pool holds, but
             all before the first round.
-        capacity: Int, images in the pool; the oldest leave.
+        capacity: Int, images in the pool, snapshots among them; the oldest
+            leave.
         portraits: A `Pool` of images that are there from the first round on
             and stay, or None. A synthesizer that competes with the student
             looks for what it gets wrong, these show what it will be asked.
@@ -146,7 +148,7 @@ def distill(
             dtype=kwargs.get("dtype"),
         )
         refresh = {"images": 256, **(refresh or {})}
-        added = refresh["images"] * synthesizer.images_per_label
+        added = images_of_a_batch(synthesizer, refresh["images"])
         refresh = all_first(rounds, added, capacity) | refresh
     kwargs = {"transforms": augmentations(), "reuse": 4, **kwargs}
     model = Distillation(teacher, student, seed=seed, **kwargs)
@@ -154,7 +156,7 @@ def distill(
     _check_synthesizer(synthesizer, model)
     # Its pool follows: nothing is written before all is known to fit.
     refresher = RefreshPool(None, synthesizer, **(refresh or {}))
-    added = refresher.images * (refresher.draws or synthesizer.images_per_label)
+    added = images_of_a_batch(synthesizer, refresher.images, refresher.draws)
     if added > capacity:
         raise ValueError(
             f"`capacity` must hold the {added} images of a batch. "

@@ -5,6 +5,8 @@ import tensorflow as tf
 from keras import ops
 
 from tf_deepinversion.answered import AnsweredImages
+from tf_deepinversion.checks import require_integers
+from tf_deepinversion.checks import require_temperature
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.classifier import Classifier
 from tf_deepinversion.feature_statistics import batch_norms
@@ -39,12 +41,7 @@ class SoftenedKL(keras.losses.Loss):
 
     def __init__(self, temperature=4.0, name="softened_kl", **kwargs):
         super().__init__(name=name, **kwargs)
-        if not 0 < temperature < float("inf"):
-            raise ValueError(
-                "`temperature` must be positive and finite. "
-                f"Received: temperature={temperature}"
-            )
-        self.temperature = float(temperature)
+        self.temperature = require_temperature(temperature)
 
     def call(self, y_true, y_pred):
         log_p = ops.log_softmax(y_true / self.temperature)
@@ -102,11 +99,7 @@ def _logits(classifier, preprocessing, pixels, training=False):
 
 def _images_and_labels(data):
     images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-    if not images.dtype.is_integer:
-        raise TypeError(
-            "Expected uint8 pixels in [0, 255]. Received: images of dtype "
-            f"{images.dtype.name}; scale them back and cast them"
-        )
+    require_integers(images.dtype.as_numpy_dtype)
     return images, labels
 
 

@@ -19,6 +19,7 @@ from keras import ops
 from tf_deepinversion import feature_statistics
 from tf_deepinversion import losses
 from tf_deepinversion import priors
+from tf_deepinversion.checks import require_temperature
 
 
 class View(typing.NamedTuple):
@@ -76,15 +77,6 @@ class Term:
         return cls(**config)
 
 
-def _positive(temperature):
-    if not 0 < temperature < float("inf"):
-        raise ValueError(
-            "`temperature` must be positive and finite. "
-            f"Received: temperature={temperature}"
-        )
-    return float(temperature)
-
-
 def mean_sums(values):
     """The sums of which `mean_value` makes the mean over all images."""
     return [ops.sum(values), ops.cast(ops.shape(values)[0], values.dtype)]
@@ -111,7 +103,7 @@ class CrossEntropy(Term):
 
     def __init__(self, weight=1.0, temperature=1.0):
         super().__init__(weight)
-        self.temperature = _positive(temperature)
+        self.temperature = require_temperature(temperature)
 
     def sums(self, view):
         logits = view.logits
@@ -291,7 +283,7 @@ class Competition(Term):
 
     def __init__(self, weight=1.0, temperature=3.0):
         super().__init__(weight)
-        self.temperature = _positive(temperature)
+        self.temperature = require_temperature(temperature)
 
     def sums(self, view):
         return mean_sums(

@@ -70,6 +70,28 @@ def _imagenet_stage(steps, scale, jitter):
     }
 
 
+def _cifar10_stage(steps, optimizer, learning_rate, decay="cosine"):
+    return {
+        "steps": steps,
+        "scale": 1.0,
+        "transforms": [("Jitter", {"pixels": 2})],
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "warmup_steps": 0,
+        "decay": decay,
+    }
+
+
+_CIFAR10 = {
+    "batch_size": 256,
+    "loss": [
+        ("CrossEntropy", {"weight": 1.0}),
+        ("FeatureStatistics", {"weight": 10.0}),
+        ("TotalVariation", {"weight": 2.5e-5}),
+    ],
+    "competition": ("Competition", {"weight": 1.0}),
+}
+
 _IMAGENET = {
     "source": "arXiv:1912.08795, ImageNet",
     "batch_size": 84,
@@ -149,24 +171,8 @@ RECIPES = {
     # weight of the competition is ours.
     "cifar10_paper": {
         "source": "arXiv:1912.08795, CIFAR-10, ResNet-34; competition: ours",
-        "batch_size": 256,
-        "loss": [
-            ("CrossEntropy", {"weight": 1.0}),
-            ("FeatureStatistics", {"weight": 10.0}),
-            ("TotalVariation", {"weight": 2.5e-5}),
-        ],
-        "competition": ("Competition", {"weight": 1.0}),
-        "stages": [
-            {
-                "steps": 2000,
-                "scale": 1.0,
-                "transforms": [("Jitter", {"pixels": 2})],
-                "optimizer": ("Adam", {}),
-                "learning_rate": 0.05,
-                "warmup_steps": 0,
-                "decay": "constant",
-            }
-        ],
+        **_CIFAR10,
+        "stages": [_cifar10_stage(2000, ("Adam", {}), 0.05, "constant")],
     },
     "imagenet_multiresolution": {
         **_IMAGENET,
@@ -235,49 +241,23 @@ RECIPES = {
     # from. docs/distillation.md compares.
     "distillation_pixels": {
         "source": "ours, after arXiv:1912.08795, CIFAR-10",
-        "batch_size": 256,
+        **_CIFAR10,
         "coarseness": 4,
         "snapshots": [0.5, 0.75],
         "loss": [
             ("CrossEntropy", {"weight": 0.3, "temperature": 3.0}),
-            ("FeatureStatistics", {"weight": 10.0}),
-            ("TotalVariation", {"weight": 2.5e-5}),
+            *_CIFAR10["loss"][1:],
         ],
-        "competition": ("Competition", {"weight": 1.0}),
         "stages": [
-            {
-                "steps": 100,
-                "scale": 1.0,
-                "transforms": [("Jitter", {"pixels": 2})],
-                "optimizer": ("PyramidAdam", {"beta_1": 0.85}),
-                "learning_rate": 0.25,
-                "warmup_steps": 0,
-                "decay": "cosine",
-            }
+            _cifar10_stage(100, ("PyramidAdam", {"beta_1": 0.85}), 0.25)
         ],
     },
     # The same for images that are to be of their classes, and what
     # `distillation_pixels` was before.
     "replay_pixels": {
         "source": "arXiv:1912.08795, CIFAR-10; optimizer and steps: ours",
-        "batch_size": 256,
-        "loss": [
-            ("CrossEntropy", {"weight": 1.0}),
-            ("FeatureStatistics", {"weight": 10.0}),
-            ("TotalVariation", {"weight": 2.5e-5}),
-        ],
-        "competition": ("Competition", {"weight": 1.0}),
-        "stages": [
-            {
-                "steps": 100,
-                "scale": 1.0,
-                "transforms": [("Jitter", {"pixels": 2})],
-                "optimizer": ("PyramidAdam", {}),
-                "learning_rate": 0.2,
-                "warmup_steps": 0,
-                "decay": "cosine",
-            }
-        ],
+        **_CIFAR10,
+        "stages": [_cifar10_stage(100, ("PyramidAdam", {}), 0.2)],
     },
     # For 32x32x3 teachers, not tried on them by us: the competition is the
     # least and the most of what was published.

@@ -8,6 +8,7 @@ import numpy as np
 
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion import recipes as recipe_book
+from tf_deepinversion.callbacks import images_of_a_batch
 from tf_deepinversion.callbacks import made
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.deep_inversion import DeepInversion
@@ -122,7 +123,7 @@ def synthesize(
         state = pathlib.Path(folder) / "generator.npz"
     done = _load(state, synthesizer.carried, run)
     pool = Pool(
-        batches * images * (draws or synthesizer.images_per_label),
+        batches * images_of_a_batch(synthesizer, images, draws),
         synthesizer.image_shape,
         synthesizer.classes,
         folder=pool_folder,
