@@ -15,7 +15,11 @@ MOMENTS = 4 * (2 * 4 + 1) + 4 * (2 * 6 + 1)
 
 
 @pytest.mark.parametrize(
-    ("case", "jit", "replicas"), [("4x1", "false", 4), ("1x2", "true", 2)]
+    ("case", "jit", "replicas"),
+    [
+        pytest.param("4x1", "false", 4, marks=pytest.mark.slow),
+        ("1x2", "true", 2),
+    ],
 )
 def test_replicas_do_what_one_device_does(case, jit, replicas):
     result = subprocess.run(

@@ -57,13 +57,13 @@ def test_speedups_by_closed_form():
     }
 
 
-def test_a_killed_run_goes_on_to_figures_of_its_curves(tmp_path):
+def tiny(folder):
+    """What a tiny run is started with."""
     images, labels = load_test_images()
-    np.savez(tmp_path / "scored.npz", images=images[:30], labels=labels[:30])
-    output = tmp_path / "output"
-    arguments = (
+    np.savez(folder / "scored.npz", images=images[:30], labels=labels[:30])
+    return (
         "time_to_quality.py",
-        save_teacher(tmp_path),
+        save_teacher(folder),
         "--student=VGG11BN",
         "--student_width=2",
         "--images=20",
@@ -78,9 +78,13 @@ def test_a_killed_run_goes_on_to_figures_of_its_curves(tmp_path):
         "--draws=2",
         "--batch_size=8",
         "--extrapolated=50",
-        f"--held_out={tmp_path / 'scored.npz'}",
-        f"--output={output}",
+        f"--held_out={folder / 'scored.npz'}",
     )
+
+
+def test_a_killed_run_goes_on_to_figures_of_its_curves(tmp_path):
+    output = tmp_path / "output"
+    arguments = (*tiny(tmp_path), f"--output={output}")
     first = output / "slow" / "batches" / "batch_0.npz"
     kill_when_there(start(*arguments), first)
     made = past(first)["seconds"][0]
@@ -133,17 +137,21 @@ def test_a_killed_run_goes_on_to_figures_of_its_curves(tmp_path):
     assert figures["speedup_measured"] == pytest.approx(measured)
     assert figures["speedup_extrapolated"] == pytest.approx(measured)
 
-    # In bfloat16: other pixels for the fast way, not for the slow one.
-    other = tmp_path / "bfloat16"
-    flags = [f"--output={other}", "--fast=pixels", "--dtype=mixed_bfloat16"]
-    assert end(start(*arguments, *flags))["dtype"] == "mixed_bfloat16"
 
-    def images(output, way):
-        with np.load(output / way / "batches" / "batch_0.npz") as saved:
-            return saved["images"]
-
+@pytest.mark.slow
+def test_bfloat16_is_of_the_fast_way_alone(tmp_path):
+    """The paper's images stay in float32."""
+    images = {}
+    for dtype in ("float32", "mixed_bfloat16"):
+        output = tmp_path / dtype
+        flags = ["--fast=pixels", f"--dtype={dtype}", f"--output={output}"]
+        figures = end(start(*tiny(tmp_path), *flags))
+        assert figures["dtype"] == dtype
+        for way in ("slow", "pixels"):
+            with np.load(output / way / "batches" / "batch_0.npz") as saved:
+                images[dtype, way] = saved["images"]
     same = [
-        np.array_equal(images(output, way), images(other, way))
+        np.array_equal(images["float32", way], images["mixed_bfloat16", way])
         for way in ("slow", "pixels")
     ]
     assert same == [True, False]

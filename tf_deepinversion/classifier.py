@@ -255,17 +255,20 @@ class Classifier:
         logits, records, _ = self._read(inputs, training)
         return logits, records
 
-    def penultimate(self, inputs):
-        """What feeds the dense head; the logits, where the head is not dense.
+    def with_features(self, inputs):
+        """The logits, and what feeds the dense head.
 
         Args:
             inputs: Tensor `(batch, *image_shape)`, as the model is fed.
 
         Returns:
-            A tensor `(batch, features)` in float32 or float64.
+            A pair of tensors in float32 or float64: logits `(batch, classes)`
+            and features `(batch, features)`; where the head is not dense the
+            logits are both.
         """
         logits, _, head = self._read(inputs)
-        return logits if head is None else _at_least_float32(head.inputs)
+        features = logits if head is None else _at_least_float32(head.inputs)
+        return logits, features
 
     def with_dropout(self, inputs, mask):
         """As a call, and the logits that are left of a part of the features.

@@ -87,14 +87,24 @@ def augmentations(strength=0.25) -> list:
     return [affine, HorizontalFlip(), Tone(gamma=2**strength), MixUp()]
 
 
-def _logits(classifier, preprocessing, pixels, training=False):
+def _fed(preprocessing, pixels):
     mean, std = (
         tf.constant(v, "float32")
         for v in (preprocessing.mean, preprocessing.std)
     )
+    return preprocessing.teacher_input((pixels - mean) / std)
+
+
+def _logits(classifier, preprocessing, pixels, training=False):
     with classifier.open():
-        fed = preprocessing.teacher_input((pixels - mean) / std)
-        return classifier(fed, training)[0]
+        return classifier(_fed(preprocessing, pixels), training)[0]
+
+
+def _pieces(images, batch_size):
+    return [
+        tf.cast(images[start : start + batch_size], "float32")
+        for start in range(0, len(images), batch_size)
+    ]
 
 
 def _images_and_labels(data):
@@ -268,15 +278,34 @@ class Distillation(keras.Model):
             A pair of arrays `(n, classes)`: the teacher's logits and the
             student's.
         """
-        pieces = [
-            tf.cast(images[start : start + batch_size], "float32")
-            for start in range(0, len(images), batch_size)
-        ]
+        pieces = _pieces(images, batch_size)
         teacher = [
             _logits(self._teacher, self.preprocessing, x) for x in pieces
         ]
         student = [self(x) for x in pieces]
         return tf.concat(teacher, 0).numpy(), tf.concat(student, 0).numpy()
+
+    def teacher_features(self, images, batch_size=250):
+        """What the teacher says of images, and by what, in inference mode.
+
+        Args:
+            images: uint8 array `(n, height, width, channels)`.
+            batch_size: Int, how many are read at once.
+
+        Returns:
+            A pair of arrays: the teacher's logits `(n, classes)`, and what
+            its dense head is fed `(n, features)`; where its head is not dense
+            the logits are both.
+        """
+        with self._teacher.open():
+            found = [
+                self._teacher.with_features(_fed(self.preprocessing, x))
+                for x in _pieces(images, batch_size)
+            ]
+        logits, features = (
+            tf.concat(x, 0).numpy() for x in zip(*found, strict=True)
+        )
+        return logits, features
 
     @property
     def carried(self) -> list:

@@ -180,7 +180,8 @@ def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
         for start in range(0, len(images), 250):
             z = preprocessing.normalise(images[start : start + 250])
             fed = preprocessing.teacher_input(ops.convert_to_tensor(z))
-            found.append(ops.convert_to_numpy(classifier.penultimate(fed)))
+            features = classifier.with_features(fed)[1]
+            found.append(ops.convert_to_numpy(features))
     return np.concatenate(found)
 
 

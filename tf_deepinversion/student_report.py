@@ -66,11 +66,10 @@ def measure_variety(distillation, images) -> dict:
         see `metrics.within_class_spread`, of the features that feed the
         teacher's head; None where no class has two images.
     """
-    teacher, fed = distillation.teacher, distillation.preprocessing
-    said = distillation.answers(images)[0].argmax(-1)
+    logits, features = distillation.teacher_features(images)
+    said = logits.argmax(-1)
     spread = None
     if np.bincount(said).max() > 1:
-        features = metrics.penultimate_features(teacher, images, fed)
         spread = metrics.within_class_spread(features, said)
     return {"classes": metrics.effective_classes(said), "spread": spread}
 
