@@ -1,7 +1,7 @@
 """Plants one wrong thing at a time and asks the tests: `make mutants`.
 
 Each mutant is a file, a piece of it that occurs once, what takes its place,
-and the test files that must turn red. It takes some ten minutes.
+and the test files that must turn red. Each is a run of those files.
 """
 
 import os
