@@ -16,6 +16,8 @@ images, on noise, or on the images of another method:
     python examples/distill.py --method=real \
         --idx_dir=/usr/share/datasets/fashion-mnist
 
+With `--ceiling` the first of them follows in the same run.
+
 A network of your own for CIFAR-10 (`examples/train_teacher.py` makes one), by
 the paper's recipe or by a generator with the field's numbers; both are hours of
 a GPU, and we have not run them:
@@ -113,6 +115,9 @@ flags.DEFINE_string(
     "mixed_bfloat16: compute in bfloat16, for processors made for it.",
 )
 flags.DEFINE_integer("seed", 0, "")
+flags.DEFINE_bool(
+    "ceiling", False, "Then the same by --method=real: real_data_test_accuracy."
+)
 flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
 flags.DEFINE_string("idx_dir", None, "Real images: for --method=real, test.")
 flags.DEFINE_string("tfds_dir", None, "The data folder of TFDS, likewise.")
@@ -138,8 +143,10 @@ def follow(recipe):
         )
     if FLAGS.teacher is None:
         raise app.UsageError(f"--recipe={FLAGS.recipe} needs --teacher.")
-    if FLAGS.method == "real" and not (FLAGS.idx_dir or FLAGS.tfds_dir):
-        raise app.UsageError("--method=real needs --idx_dir or --tfds_dir.")
+    real = FLAGS.ceiling or FLAGS.method == "real"
+    if real and not (FLAGS.idx_dir or FLAGS.tfds_dir):
+        name = "ceiling" if FLAGS.ceiling else "method=real"
+        raise app.UsageError(f"--{name} needs --idx_dir or --tfds_dir.")
 
 
 def make_student(teacher, preprocessing):
@@ -160,25 +167,25 @@ def make_student(teacher, preprocessing):
     )
 
 
-def make_synthesizer(teacher, student, preprocessing):
+def make_synthesizer(method, teacher, student, preprocessing):
     import tf_deepinversion as di
     from tf_deepinversion.baselines import GivenImages
     from tf_deepinversion.datasets import load_split
     from tf_deepinversion.distillation_recipes import DISTILLATIONS
 
     recipe = DISTILLATIONS[FLAGS.recipe]
-    if FLAGS.method in recipe["methods"]:
-        maker = di.FastInversion if FLAGS.method == "fast" else di.DeepInversion
+    if method in recipe["methods"]:
+        maker = di.FastInversion if method == "fast" else di.DeepInversion
         return maker(
             teacher,
             preprocessing,
-            student=None if FLAGS.method == "deepinversion" else student,
-            recipe=FLAGS.synthesis_recipe or recipe["methods"][FLAGS.method],
+            student=None if method == "deepinversion" else student,
+            recipe=FLAGS.synthesis_recipe or recipe["methods"][method],
             seed=FLAGS.seed,
             dtype=FLAGS.dtype,
         )
     real = None
-    if FLAGS.method == "real":
+    if method == "real":
         real = load_split(
             FLAGS.dataset,
             "train",
@@ -214,11 +221,33 @@ def make_portraits(teacher, output):
     )
 
 
-def run(teacher, portraits, rounds, folder, callbacks=(), each_round=False):
+def images_for_nothing():
+    """As many as a synthesizer adds for each image that it makes."""
+    from tf_deepinversion.distillation_recipes import DISTILLATIONS
+    from tf_deepinversion.recipes import find
+
+    if FLAGS.draws:
+        return FLAGS.draws
+    default = next(iter(DISTILLATIONS[FLAGS.recipe]["methods"].values()))
+    recipe = find(FLAGS.synthesis_recipe or default)
+    return 1 + len(recipe.get("snapshots", ()))
+
+
+def run(
+    teacher,
+    portraits,
+    rounds,
+    folder,
+    callbacks=(),
+    *,
+    each_round=False,
+    method=None,
+):
     """Distils into a new student; see `distill` for what it returns.
 
     What has nothing to do with the student is all made before it begins, or
-    by `each_round` as the rest: a batch before each round.
+    by `each_round` as the rest: a batch before each round. The method is that
+    of the flags, unless it is given.
     """
     from tf_deepinversion import Preprocessing
     from tf_deepinversion.callbacks import images_of_a_batch
@@ -229,18 +258,19 @@ def run(teacher, portraits, rounds, folder, callbacks=(), each_round=False):
     from tf_deepinversion.optimizers import OPTIMIZERS
     from tf_deepinversion.recipes import make_transforms
 
+    method = method or FLAGS.method
     preprocessing = Preprocessing.of(teacher, feeding.preprocessing())
     student = make_student(teacher, preprocessing)
     recipe = DISTILLATIONS[FLAGS.recipe]
     strength = FLAGS.strength
     if strength is None and not isinstance(recipe["transforms"], list):
         strength = recipe["transforms"]
-    drawing = FLAGS.method == "fast"
-    given = FLAGS.method in ("noise", "real")
-    # As many as the generator would draw, where they cost nothing.
-    images = FLAGS.images_per_round * (max(1, FLAGS.draws) if given else 1)
-    competing = FLAGS.method in ("adi", "fast")
-    synthesizer = make_synthesizer(teacher, student, preprocessing)
+    drawing = method == "fast"
+    images = FLAGS.images_per_round
+    if method in ("noise", "real"):
+        images *= images_for_nothing()
+    competing = method in ("adi", "fast")
+    synthesizer = make_synthesizer(method, teacher, student, preprocessing)
     made = {}
     if not (each_round or competing):
         added = images_of_a_batch(synthesizer, images)
@@ -308,6 +338,7 @@ def main(_):
     from tf_deepinversion.callbacks import Stopwatch
     from tf_deepinversion.checkpoint import fingerprint
     from tf_deepinversion.checkpoint import write_atomically
+    from tf_deepinversion.checks import share_right
     from tf_deepinversion.datasets import FASHION_MNIST_CLASSES
     from tf_deepinversion.datasets import load_test_data
     from tf_deepinversion.distillation_recipes import DISTILLATIONS
@@ -361,19 +392,24 @@ def main(_):
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
     garments = FLAGS.teacher in PRETRAINED
+    real = load_test_data(
+        teacher.input_shape[1:],
+        FLAGS.test_data,
+        FLAGS.idx_dir,
+        FLAGS.tfds_dir,
+        FLAGS.dataset,
+        shipped=garments,
+    )
+    if FLAGS.ceiling:
+        best, *_ = run(teacher, None, rounds, output / "ceiling", method="real")
+        answers = best.answers(real[0])[1].argmax(-1)
+        figures["real_data_test_accuracy"] = share_right(answers, real[1])
     figures |= report_student(
         output / "report.html",
         model,
         history,
         pool,
-        real=load_test_data(
-            teacher.input_shape[1:],
-            FLAGS.test_data,
-            FLAGS.idx_dir,
-            FLAGS.tfds_dir,
-            FLAGS.dataset,
-            shipped=garments,
-        ),
+        real=real,
         names=FASHION_MNIST_CLASSES if garments else None,
         figures=figures,
     )

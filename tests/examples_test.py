@@ -113,7 +113,7 @@ def test_as_many_rounds_as_fit_into_the_minutes(tmp_path, monkeypatch):
     rounds_for = script["rounds_for"]
     now = [100.0]
 
-    def trial(teacher, portraits, rounds, folder, callbacks, each_round):
+    def trial(teacher, portraits, rounds, folder, callbacks, *, each_round):
         assert (rounds, folder, each_round) == (3, None, True)
         for epoch, seconds in enumerate((50, 20, 30)):
             now[0] += seconds
@@ -207,6 +207,38 @@ def test_a_network_of_ones_own_is_not_scored_on_garments(tmp_path, script):
     assert not code
 
 
+def test_the_ceiling_is_what_real_images_give(tmp_path, script):
+    """The same student, steps and number of images."""
+    images, labels = load_test_images()
+    for stem, rows in {"train": range(60, 260), "t10k": range(60)}.items():
+        write_split(
+            tmp_path, stem, images[rows, ..., 0], labels[rows].astype("uint8")
+        )
+    teacher = with_head(keras.layers.Dense(10), shape=(28, 28, 1))
+    teacher.save(tmp_path / "mine.keras")
+
+    def distil(*flags):
+        code, printed = script(
+            "distill.py",
+            *TINY_DISTILLATION,
+            f"--teacher={tmp_path / 'mine.keras'}",
+            "--mean=100",
+            "--std=50",
+            f"--idx_dir={tmp_path}",
+            *flags,
+        )
+        assert not code
+        return json.loads(printed.out.splitlines()[-1])
+
+    ours = distil("--ceiling", f"--output={tmp_path / 'ours'}")
+    real = distil("--method=real", f"--output={tmp_path / 'real'}")
+    assert ours["images"] == real["images"] == 120
+    assert ours["real_data_test_accuracy"] == real["student_test_accuracy"]
+    assert "real_data_test_accuracy" not in real
+    page = (tmp_path / "ours" / "report.html").read_text()
+    assert "real_data_test_accuracy" in page
+
+
 def test_prune_asks_for_whole_batches(script):
     code, printed = prune(script, "--images=400")
     assert code == 1 and "a multiple of 256, or fewer" in printed.err
@@ -217,7 +249,8 @@ def test_prune_asks_for_whole_batches(script):
     [
         (["--recipe=cifar10_fast"], "needs --teacher"),
         (["--recipe=cifar10_paper", "--method=fast"], "but adi, deepinv"),
-        (["--method=real"], "needs --idx_dir or --tfds_dir"),
+        (["--method=real"], "--method=real needs --idx_dir or --tfds_dir"),
+        (["--ceiling"], "--ceiling needs --idx_dir or --tfds_dir"),
     ],
 )
 def test_what_does_not_fit_a_recipe(script, arguments, message):
