@@ -20,7 +20,8 @@ class AnsweredImages:
         classes: Int, number of logits.
         reuse: Int, steps for each batch that the teacher is asked about.
         size: Int, how many images are kept, a byte a value: of 28x28
-            the default takes 8 MB. Fewer teach less: see docs/distillation.md.
+            the default takes 8 MB. Fewer teach less:
+            docs/distillation_trials.md.
         seed: Int, of what is drawn.
 
     Attributes:

@@ -121,7 +121,7 @@ on them.</p>
 {_confusions(rows, real, names)}
 <h2>Figures</h2>
 {page.listed({**found, **(figures or {})})}
-<p>What the figures mean, and what decides: <code>docs/distillation.md</code>.
+<p>What the figures mean: <code>docs/distillation.md</code>.
 </p>"""
     page.write_page(path, f"What {distillation.student.name} learnt", body)
     return found
