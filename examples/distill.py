@@ -40,6 +40,7 @@ A tiny run, to see that everything works: `--rounds=2 --steps_per_round=2
 --images_per_round=20 --synthesis_steps=3 --first_steps=5`.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -74,7 +75,9 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("rounds", None, "Each adds images and trains.")
 flags.DEFINE_float(
-    "minutes", None, "In place of --rounds: as many as fit, by a trial."
+    "minutes",
+    None,
+    "In place of --rounds: as many as fit, by a trial; --ceiling comes on top.",
 )
 flags.DEFINE_integer("steps_per_round", None, "Of the student.")
 flags.DEFINE_integer("batch_size", None, "Of the student.")
@@ -141,6 +144,13 @@ def follow(recipe):
             f"--recipe={FLAGS.recipe} has no --method={FLAGS.method}, but "
             f"{', '.join(recipe['methods'])}, noise and real."
         )
+    if FLAGS.draws and FLAGS.method in ("adi", "deepinversion"):
+        raise app.UsageError(
+            f"--method={FLAGS.method} optimises pixels; only a generator "
+            "draws: leave --draws out."
+        )
+    if FLAGS.ceiling and FLAGS.method == "real":
+        raise app.UsageError("--method=real is the ceiling: leave that out.")
     if FLAGS.teacher is None:
         raise app.UsageError(f"--recipe={FLAGS.recipe} needs --teacher.")
     real = FLAGS.ceiling or FLAGS.method == "real"
@@ -167,10 +177,19 @@ def make_student(teacher, preprocessing):
     )
 
 
+@functools.cache
+def training_images():
+    """The real ones, for --method=real and --ceiling."""
+    from tf_deepinversion.datasets import load_split
+
+    return load_split(
+        FLAGS.dataset, "train", idx_dir=FLAGS.idx_dir, tfds_dir=FLAGS.tfds_dir
+    )
+
+
 def make_synthesizer(method, teacher, student, preprocessing):
     import tf_deepinversion as di
     from tf_deepinversion.baselines import GivenImages
-    from tf_deepinversion.datasets import load_split
     from tf_deepinversion.distillation_recipes import DISTILLATIONS
 
     recipe = DISTILLATIONS[FLAGS.recipe]
@@ -184,14 +203,7 @@ def make_synthesizer(method, teacher, student, preprocessing):
             seed=FLAGS.seed,
             dtype=FLAGS.dtype,
         )
-    real = None
-    if method == "real":
-        real = load_split(
-            FLAGS.dataset,
-            "train",
-            idx_dir=FLAGS.idx_dir,
-            tfds_dir=FLAGS.tfds_dir,
-        )
+    real = training_images() if method == "real" else None
     return GivenImages(
         teacher.input_shape[1:], teacher.output_shape[-1], real, FLAGS.seed
     )
@@ -317,7 +329,13 @@ def rounds_for(minutes, teacher, portraits, folder, begin):
 
     plan = folder / "plan.json"
     if plan.exists():
-        return json.loads(plan.read_text())["rounds"]
+        planned = json.loads(plan.read_text())
+        if planned.get("minutes") != minutes:
+            raise app.UsageError(
+                f"{folder} was planned for --minutes={planned.get('minutes')}: "
+                "take another --output, or delete it."
+            )
+        return planned["rounds"]
     start, ends = time.monotonic(), []
     clock = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda *_: ends.append(time.monotonic())
@@ -327,7 +345,8 @@ def rounds_for(minutes, teacher, portraits, folder, begin):
     # The first round, in which graphs are traced, takes longer.
     left = 60 * minutes - (time.monotonic() - begin) - (ends[0] - start)
     rounds = max(1, int(left / each))
-    content = json.dumps({"rounds": rounds, "seconds_a_round": each}).encode()
+    found = {"minutes": minutes, "rounds": rounds, "seconds_a_round": each}
+    content = json.dumps(found).encode()
     write_atomically(plan, lambda file: file.write(content))
     return rounds
 
@@ -338,6 +357,7 @@ def main(_):
     from tf_deepinversion.callbacks import Stopwatch
     from tf_deepinversion.checkpoint import fingerprint
     from tf_deepinversion.checkpoint import write_atomically
+    from tf_deepinversion.checks import check_pixels
     from tf_deepinversion.checks import share_right
     from tf_deepinversion.datasets import FASHION_MNIST_CLASSES
     from tf_deepinversion.datasets import load_test_data
@@ -349,11 +369,26 @@ def main(_):
     from tf_deepinversion.pictures import grid
     from tf_deepinversion.pictures import save_png
     from tf_deepinversion.student_report import report_student
+    from tf_deepinversion.verification import resized
 
     recipe = DISTILLATIONS[FLAGS.recipe]
     follow(recipe)
     begin = time.monotonic()
     teacher = load_network(FLAGS.teacher)
+    # What is wrong with real images is said before hours are spent.
+    garments = FLAGS.teacher in PRETRAINED
+    real = load_test_data(
+        teacher.input_shape[1:],
+        FLAGS.test_data,
+        FLAGS.idx_dir,
+        FLAGS.tfds_dir,
+        FLAGS.dataset,
+        shipped=garments,
+    )
+    if real is not None:
+        check_pixels(real[0])
+    if FLAGS.ceiling or FLAGS.method == "real":
+        training_images()
     stem = FLAGS.recipe.replace("fashion_mnist", "distill")
     output = pathlib.Path(FLAGS.output or f"output/{stem}_{FLAGS.method}")
     output.mkdir(parents=True, exist_ok=True)
@@ -370,7 +405,7 @@ def main(_):
     curves = json.dumps(history).encode()
     write_atomically(output / "curves.json", lambda f: f.write(curves))
     export(student, output / "saved_model", model.student_preprocessing)
-    shown = pool.images[-1000:]
+    shown = resized(pool.images[-250:], student)
     served = Served(output / "saved_model")(shown)
     figures = {
         "recipe": FLAGS.recipe,
@@ -384,22 +419,13 @@ def main(_):
         "synthesis_seconds": watch.total - watch.training,
         "distillation_seconds": watch.training,
         "saved_model_max_difference": float(
-            np.abs(served - model.answers(shown)[1]).max()
+            np.abs(served - model(shown).numpy()).max()
         ),
         "parameters_ratio": student.count_params() / teacher.count_params(),
         "seed": FLAGS.seed,
         "teacher_sha256": fingerprint({}, teacher.get_weights()),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    garments = FLAGS.teacher in PRETRAINED
-    real = load_test_data(
-        teacher.input_shape[1:],
-        FLAGS.test_data,
-        FLAGS.idx_dir,
-        FLAGS.tfds_dir,
-        FLAGS.dataset,
-        shipped=garments,
-    )
     if FLAGS.ceiling:
         best, *_ = run(teacher, None, rounds, output / "ceiling", method="real")
         answers = best.answers(real[0])[1].argmax(-1)

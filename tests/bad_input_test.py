@@ -177,6 +177,17 @@ class Counting(di.DeepInversion):
         return super().fit(*args, **kwargs)
 
 
+def some_pool(shape):
+    pool = di.Pool(2, shape, CLASSES)
+    pool.add(np.zeros((2, *shape), "uint8"), [0, 1])
+    return pool
+
+
+def float_dataset():
+    images = np.zeros((2, *SHAPE), "float32")
+    return tf.data.Dataset.from_tensor_slices((images, [0, 1])).batch(2)
+
+
 def distilled(folder, teacher=None, student=None, **kwargs):
     teacher = teacher or tiny_teacher()
     synthesizer = kwargs.pop("synthesizer", None) or Counting(
@@ -209,6 +220,28 @@ def distilled(folder, teacher=None, student=None, **kwargs):
         ({"refresh": {"images": 0}}, ValueError, "`images` must be"),
         ({"refresh": {"steps": 0}}, ValueError, "`steps` must be"),
         ({"temperature": float("inf")}, ValueError, "`temperature` must"),
+        ({"refresh": {"draws": 2}}, ValueError, "can draw.*draws=2"),
+        ({"portraits": some_pool((9, 8, 1))}, ValueError, r"images \(9, 8, 1"),
+        (
+            {"portraits": some_pool(SHAPE), "share": 0.9},
+            ValueError,
+            "No image of a batch would be new.*Received: 2 and 0.9",
+        ),
+        (
+            {"optimizer": keras.optimizers.SGD(gradient_accumulation_steps=2)},
+            ValueError,
+            "gradient_accumulation_steps",
+        ),
+        (
+            {"validation_data": (np.zeros((2, *SHAPE)), np.zeros(2, int))},
+            TypeError,
+            "images of dtype float64",
+        ),
+        (
+            {"validation_data": float_dataset()},
+            TypeError,
+            "images of dtype float32",
+        ),
     ],
 )
 def test_distill_says_so_before_it_makes_an_image(
@@ -235,6 +268,9 @@ def test_distill_refuses_what_does_not_belong_together(tmp_path):
     of_another = di.DeepInversion(large, FED)
     with pytest.raises(ValueError, match="synthesizer of the teacher"):
         distilled(tmp_path, teacher, synthesizer=of_another)
+    of_a_like = di.DeepInversion(tiny_teacher(seed=1), FED)
+    with pytest.raises(ValueError, match="one of another network, 'tiny'"):
+        distilled(tmp_path, teacher, synthesizer=of_a_like)
     rival = with_head(keras.layers.Dense(CLASSES))
     competing = di.DeepInversion(teacher, FED, student=rival)
     with pytest.raises(ValueError, match="another network than the student"):

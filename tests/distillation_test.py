@@ -201,11 +201,13 @@ def test_evaluation_on_labelled_images():
     teacher, student = learned_teacher(0), learned_teacher(1)
     model = Distillation(teacher, student, NORMALISED)
     model.compile(optimizer="sgd")
-    found = model.evaluate(PIXELS, LABELS, verbose=0, return_dict=True)
-    x = NORMALISED.normalise(PIXELS)
-    t, s = (
-        net(x, training=False).numpy().argmax(-1) for net in (teacher, student)
+    found = model.evaluate(
+        PIXELS, LABELS, batch_size=4, verbose=0, return_dict=True
     )
+    x = NORMALISED.normalise(PIXELS)
+    t, s = (net(x, training=False).numpy() for net in (teacher, student))
+    assert found["loss"] == pytest.approx(kl(t, s, 4.0).mean(), rel=1e-5)
+    t, s = t.argmax(-1), s.argmax(-1)
     assert found["accuracy"] == pytest.approx((s == LABELS).mean())
     assert found["agreement"] == pytest.approx((s == t).mean())
 
@@ -248,13 +250,13 @@ def test_a_subclassed_student_learns():
     assert loss[-1] < 0.5 * loss[0]
 
 
-def run(folder, rounds=4, stop=None, seed=0, **kwargs):
+def run(folder, rounds=4, stop=None, seed=0, student=None, **kwargs):
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == stop:
                 raise KeyboardInterrupt
 
-    teacher, student = learned_teacher(), tiny_teacher(1)
+    teacher, student = learned_teacher(), student or tiny_teacher(1)
     synthesizer = FastInversion(
         teacher,
         NORMALISED,
@@ -366,6 +368,56 @@ def test_no_more_images_are_made_than_the_pool_holds():
         verbose=0,
     )
     assert len(pool) == 36 and pool.batches == 2  # with two snapshots each
+
+
+def test_training_that_a_callback_has_ended_stays_ended(tmp_path):
+    """With the weights that the callback has put back."""
+
+    class Early(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+        def on_train_end(self, logs=None):
+            kernel = self.model.student.trainable_variables[0]
+            kernel.assign(0 * kernel)
+
+    def start():
+        student = tiny_teacher(1)
+        _, history, _ = distill(
+            learned_teacher(),
+            student,
+            rounds=4,
+            steps_per_round=1,
+            batch_size=4,
+            refresh={"images": 6, "steps": 1},
+            preprocessing=NORMALISED,
+            student_preprocessing=NORMALISED,
+            folder=tmp_path,
+            callbacks=[Early()],
+            verbose=0,
+        )
+        return student.get_weights(), history
+
+    weights, history = start()
+    assert len(history["loss"]) == 2 and not weights[0].any()
+    again, same = start()
+    assert same == history
+    for a, b in zip(weights, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with np.load(tmp_path / "state.npz") as state:
+        assert not state["variable_0"].any()
+
+
+def test_a_pool_in_use_leaves_the_student_as_it_was(tmp_path):
+    run(tmp_path, rounds=1)
+    identity = json.loads((tmp_path / "pool" / "pool.json").read_text())["run"]
+    held = Pool(24, SHAPE, CLASSES, folder=tmp_path / "pool", run=identity)
+    student, given = tiny_teacher(1), tiny_teacher(1).get_weights()
+    with pytest.raises(RuntimeError, match="is in use"):
+        run(tmp_path, rounds=1, student=student)
+    held.close()
+    for a, b in zip(given, student.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_folder_of_another_run_is_refused(tmp_path):
@@ -507,6 +559,26 @@ def test_batches_left_by_an_interrupted_run_are_kept(carried, there, asked):
     assert shades == [0] * 3 + [1] * 3 + [2] * 3
 
 
+def test_a_pool_without_its_newest_batch_gets_those_that_follow():
+    """A damaged shard may be taken out of the list: that is the advice."""
+    pool = Pool(100, SHAPE, CLASSES)
+    pool.add(np.zeros((3, *SHAPE), "uint8"), [0, 1, 2])  # batch 1 is gone
+
+    class Maker:
+        classes, carried, snapshots = CLASSES, (), ()
+
+        def fit(self, labels, steps, batch, verbose):
+            self.labels = labels
+            self.images = np.full((len(labels), *SHAPE), batch, "uint8")
+
+    refresh = RefreshPool(pool, Maker(), images=3)
+    refresh.next_batch = 2
+    refresh.on_epoch_begin(2)
+    refresh.on_epoch_begin(3)
+    assert pool.batches == 4
+    assert [x.flat[0] for x in pool.images] == [0] * 3 + [2] * 3 + [3] * 3
+
+
 def test_snapshots_of_a_batch_are_added_before_its_images():
     recipe = {**RECIPES["distillation_pixels"], "snapshots": [0.5, 0.75]}
     made = DeepInversion(tiny_teacher(), NORMALISED, recipe=recipe)
@@ -606,7 +678,13 @@ def test_bad_arguments(tmp_path):
         distill(teacher, tiny_teacher(1), rounds=1, share=1)
     empty = Pool(3, SHAPE, CLASSES)
     with pytest.raises(ValueError, match="`portraits` must be.*empty"):
-        distill(teacher, tiny_teacher(1), rounds=1, portraits=empty)
+        distill(
+            teacher,
+            tiny_teacher(1),
+            rounds=1,
+            portraits=empty,
+            preprocessing=NORMALISED,
+        )
     with pytest.raises(ValueError, match="`images` must be.*images=0"):
         RefreshPool(None, None, images=0)
     with pytest.raises(ValueError, match="`batches` must be.*batches=-1"):

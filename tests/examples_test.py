@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl.app import UsageError
 from absl.testing import flagsaver
 from datasets_test import write_split
 from tiny import with_head
@@ -129,6 +130,8 @@ def test_as_many_rounds_as_fit_into_the_minutes(tmp_path, monkeypatch):
     now[0] = 1e6
     monkeypatch.setitem(rounds_for.__globals__, "run", None)
     assert rounds_for(10, None, None, tmp_path, begin=90.0) == 17
+    with pytest.raises(UsageError, match="planned for --minutes=10"):
+        rounds_for(45, None, None, tmp_path, begin=90.0)
 
 
 @pytest.mark.parametrize(
@@ -175,16 +178,20 @@ def test_a_network_of_ones_own_is_not_scored_on_garments(tmp_path, script):
     teacher = with_head(keras.layers.Dense(10), shape=(28, 28, 1))
     teacher.save(tmp_path / "mine.keras")
     fed = [f"--teacher={tmp_path / 'mine.keras'}", "--mean=100", "--std=50"]
+    small = with_head(keras.layers.Dense(10), shape=(14, 14, 1))
+    small.save(tmp_path / "small.keras")
     code, printed = script(
         "distill.py",
         *TINY_DISTILLATION,
         *fed,
+        f"--student={tmp_path / 'small.keras'}",
         "--synthesis_recipe=replay_pixels",
         f"--output={tmp_path / 'd'}",
     )
     figures = json.loads(printed.out.splitlines()[-1])
     assert figures["images"] == 2 * 20  # that recipe keeps no snapshots
     assert not code and "student_test_accuracy" not in figures
+    assert figures["saved_model_max_difference"] < 1e-4
     page = (tmp_path / "d" / "report.html").read_text()
     assert "Ankle boot" not in page and "<h2>The rounds" in page
     # Fed as it was said: its logits of the pixels (x - 100) / 50.
@@ -237,6 +244,11 @@ def test_the_ceiling_is_what_real_images_give(tmp_path, script):
     assert "real_data_test_accuracy" not in real
     page = (tmp_path / "ours" / "report.html").read_text()
     assert "real_data_test_accuracy" in page
+    # That there are no training images is said before anything is made.
+    (tmp_path / "train-images-idx3-ubyte").unlink()
+    with pytest.raises(FileNotFoundError):
+        distil("--ceiling", f"--output={tmp_path / 'none'}")
+    assert not (tmp_path / "none").exists()
 
 
 def test_prune_asks_for_whole_batches(script):
@@ -251,6 +263,8 @@ def test_prune_asks_for_whole_batches(script):
         (["--recipe=cifar10_paper", "--method=fast"], "but adi, deepinv"),
         (["--method=real"], "--method=real needs --idx_dir or --tfds_dir"),
         (["--ceiling"], "--ceiling needs --idx_dir or --tfds_dir"),
+        (["--ceiling", "--method=real"], "--method=real is the ceiling"),
+        (["--draws=3"], "only a generator draws"),
     ],
 )
 def test_what_does_not_fit_a_recipe(script, arguments, message):

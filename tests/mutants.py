@@ -31,6 +31,10 @@ MUTANTS = [
     ("deep_inversion.py", "ends.update(self._moments)", "pass", "deep_inversion"),
     ("deep_inversion.py", "self._snapshots = list(saved[\"snapshots\"])", "pass", "deep_inversion"),
     ("callbacks.py", "[*synthesizer.snapshots, synthesizer.images]", "[synthesizer.images]", "distillation"),
+    ("callbacks.py", "if batch >= self.pool.batches:", "if batch == self.pool.batches:", "distillation"),
+    ("distill.py", "self.params[\"epochs\"] if ended else epoch + 1", "epoch + 1", "distillation"),
+    ("distillation.py", ", sample_weight=size", "", "distillation"),
+    ("student_report.py", "_evenly(images, 1000)", "images[:1000]", "student_report"),
     ("distillation.py", "gamma=2**strength", "gamma=2.0", "distillation"),
     ("distill.py", 'recipe="distillation_pixels",', 'recipe="ours",', "distillation"),
     # Statistics.

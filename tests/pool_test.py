@@ -322,6 +322,19 @@ def test_a_missing_shard_can_be_done_without(tmp_path):
     assert read_by_tfds(tmp_path) == as_tfds(pool)
 
 
+def test_a_batch_may_have_a_later_number(tmp_path):
+    pool = make(tmp_path)
+    pool.add(*batch_of(0), number=2)
+    assert pool.batches == 3
+    with pytest.raises(ValueError, match="number 3 or a later.*number=2"):
+        pool.add(*batch_of(1), number=2)
+    pool.add(*batch_of(1))
+    pool.close()
+    again = make(tmp_path)
+    assert_holds(again, [batch_of(0), batch_of(1)])
+    assert again.batches == 4
+
+
 @pytest.mark.parametrize("bits", [0x01, 0x10, None])
 def test_a_damaged_list_is_refused_or_harmless(tmp_path, bits):
     filled(tmp_path)

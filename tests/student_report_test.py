@@ -65,6 +65,24 @@ def test_a_student_is_measured_by_its_logits():
     assert measure_student(model, IMAGES)["teacher_accuracy"] is None
 
 
+def test_floats_are_refused_where_they_would_be_black():
+    model = some_distillation()
+    for measure in (measure_student, measure_variety):
+        with pytest.raises(TypeError, match="images of dtype float64"):
+            measure(model, IMAGES / 255.0)
+
+
+def test_the_spread_is_of_all_parts_of_sorted_images():
+    model = some_distillation()
+    many = np.repeat(IMAGES, 20, axis=0)  # 1,800: the last 40 are no 1,000
+    said = logits_of(model.teacher, IMAGES).argmax(-1)
+    order = np.argsort(np.repeat(said, 20), kind="stable")
+    found = measure_student(model, many[order])
+    assert found["classes"] == pytest.approx(
+        metrics.effective_classes(said), rel=0.01
+    )
+
+
 def test_a_collapse_is_seen_where_pixels_do_not_show_it():
     """One picture again and again, each time with noise of its own."""
     model = some_distillation(all_classes=False)

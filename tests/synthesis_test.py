@@ -1,5 +1,7 @@
 """A pool of synthesised images: whole, killed and continued."""
 
+import json
+
 import numpy as np
 import pytest
 from deep_inversion_test import NORMALISED
@@ -35,8 +37,29 @@ def test_synthesis_goes_on_to_the_same_pool(tmp_path):
     np.testing.assert_array_equal(again.images, whole.images)
     with pytest.raises(ValueError, match="another run"):
         synthesized(tmp_path, seed=1)
+    with pytest.raises(ValueError, match="holds 2 batches.*batches=1"):
+        synthesized(tmp_path, batches=1)
     with pytest.raises(ValueError, match="`images` must be.*3 or more"):
         synthesize(learned_teacher(), CLASSES, images=2)
+
+
+def test_without_its_newest_shard_a_pool_goes_on(tmp_path):
+    """As the error that names a damaged shard says."""
+    synthesized(tmp_path)
+    listed = json.loads((tmp_path / "pool" / "pool.json").read_text())
+    del listed["shards"][-1]
+    (tmp_path / "pool" / "pool.json").write_text(json.dumps(listed))
+    whole, rest = synthesized(None, batches=3), synthesized(tmp_path, batches=3)
+    assert rest.batches == 3
+    np.testing.assert_array_equal(
+        rest.images, np.delete(whole.images, range(4, 8), 0)
+    )
+
+
+def test_a_generator_of_learnt_latents_draws_nothing(tmp_path):
+    with pytest.raises(ValueError, match="can draw.*draws=2"):
+        synthesized(tmp_path / "folder", draws=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_some_of_the_classes_alone(tmp_path):

@@ -22,7 +22,7 @@ class GivenImages:
     ((3, 2, 2, 1), [0, 1, 2])
     """
 
-    carried, snapshots, images_per_label = (), (), 1
+    carried, snapshots, images_per_label, can_draw = (), (), 1, False
 
     def __init__(self, image_shape, classes, real=None, seed=0):
         self.image_shape, self.classes = tuple(image_shape), int(classes)

@@ -213,6 +213,7 @@ class RefreshPool(keras.callbacks.Callback):
             if value is not None:
                 require_whole(**{name: value})
         require_whole(0, batches=batches, draws=draws)
+        require_drawing(synthesizer, draws)
         self.pool, self.synthesizer = pool, synthesizer
         self.images, self.steps = images, steps
         self.batches, self.first = batches, first
@@ -247,15 +248,25 @@ class RefreshPool(keras.callbacks.Callback):
                 for name, values in terms.items()
             }
             # Made again after an interruption, a batch may be there already.
-            if batch == self.pool.batches:
-                self.pool.add(
-                    *made(self.synthesizer, labels, batch, self.draws)
-                )
+            if batch >= self.pool.batches:
+                images = made(self.synthesizer, labels, batch, self.draws)
+                self.pool.add(*images, number=batch)
             self.next_batch += 1
         self.seconds += time.monotonic() - begin
 
     def on_epoch_end(self, epoch, logs=None):
         logs.update(self._terms)
+
+
+def require_drawing(synthesizer, draws=1):
+    """Refuses to draw by what cannot, before a step is made for it."""
+    if draws and not getattr(synthesizer, "can_draw", True):
+        raise ValueError(
+            "Only a generator that learnt with new latents every step can "
+            'draw: FastInversion(..., recipe="distillation"). Leave `draws` '
+            f"out, or take one. Received: draws={draws} and a "
+            f"{type(synthesizer).__name__} that cannot"
+        )
 
 
 def images_of_a_batch(synthesizer, images, draws=0) -> int:

@@ -584,6 +584,8 @@ class DeepInversion(keras.Model):
         shape = 0, len(self.labels), *self.image_shape
         return np.array(self._snapshots or np.empty(shape), "uint8")
 
+    can_draw = False  # see `FastInversion.draw`
+
     @property
     def images_per_label(self) -> int:
         """How many images of each label: the last, and `snapshots`."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion.callbacks import RefreshPool
 from tf_deepinversion.callbacks import images_of_a_batch
+from tf_deepinversion.checks import require_integers
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.deep_inversion import DeepInversion
 from tf_deepinversion.distillation import Distillation
@@ -31,7 +32,8 @@ class TrainingState(keras.callbacks.Callback):
         run: String that tells this run from others.
 
     Attributes:
-        epoch: Int, how many epochs are done: `fit`'s `initial_epoch`.
+        epoch: Int, how many epochs are done: `fit`'s `initial_epoch`. All of
+            them, where a callback has ended the training.
         history: Dict of lists, the logs of all epochs that are done.
 
     Raises:
@@ -50,9 +52,17 @@ class TrainingState(keras.callbacks.Callback):
                 variable.assign(saved[f"variable_{i}"])
 
     def on_epoch_end(self, epoch, logs=None):
-        self.epoch = epoch + 1
+        ended = getattr(self.model, "stop_training", False)
+        self.epoch = self.params["epochs"] if ended else epoch + 1
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
+        self._save()
+
+    def on_train_end(self, logs=None):
+        if self.epoch:  # other callbacks may have put the best weights back
+            self._save()
+
+    def _save(self):
         past = json.dumps({"epoch": self.epoch, "history": self.history})
         arrays = {
             f"variable_{i}": keras.ops.convert_to_numpy(variable)
@@ -119,7 +129,8 @@ def distill(
             there, after any interruption, to the same student; another one is
             refused, by the names of what differs.
         seed: Int.
-        callbacks: List of `keras.callbacks.Callback`.
+        callbacks: List of `keras.callbacks.Callback`. What they count, as the
+            patience of `EarlyStopping`, begins anew after an interruption.
         verbose: As in Keras.
         validation_data: As in Keras; labelled images, only looked at.
         **kwargs: Of `Distillation`; its `transforms` are by default
@@ -137,7 +148,11 @@ def distill(
     require_whole(
         rounds=rounds, steps_per_round=steps_per_round, batch_size=batch_size
     )
-    _check_portraits(portraits, share)
+    if not 0 < share < 1:
+        raise ValueError(
+            f"`share` must lie between 0 and 1. Received: share={share}"
+        )
+    _check_validation(validation_data)
     if synthesizer is None:
         synthesizer = DeepInversion(
             teacher,
@@ -154,6 +169,7 @@ def distill(
     model = Distillation(teacher, student, seed=seed, **kwargs)
     model.require_trainable()
     _check_synthesizer(synthesizer, model)
+    _check_portraits(portraits, share, batch_size, model)
     # Its pool follows: nothing is written before all is known to fit.
     refresher = RefreshPool(None, synthesizer, **(refresh or {}))
     added = images_of_a_batch(synthesizer, refresher.images, refresher.draws)
@@ -202,9 +218,9 @@ def distill(
         *synthesizer.carried,
     ]
     if folder is not None:
-        folder = pathlib.Path(folder)
-        pool_folder = folder / "pool"
-        state = TrainingState(folder / "state.npz", variables, run)
+        pool_folder = pathlib.Path(folder) / "pool"
+        state_path = pathlib.Path(folder) / "state.npz"
+        checkpoints.load(state_path, run)  # refuses another run's
     pool = Pool(
         capacity,
         synthesizer.image_shape,
@@ -213,9 +229,11 @@ def distill(
         run=run,
     )
     refresher.pool = pool
-    done = state.epoch if state else 0
-    refresher.next_batch = refresher.batches_before(done)
     try:
+        if folder is not None:  # the student is as given until here
+            state = TrainingState(state_path, variables, run)
+        done = state.epoch if state else 0
+        refresher.next_batch = refresher.batches_before(done)
         history = model.fit(
             batches_of(
                 pool, portraits, share, batch_size, seed, done * steps_per_round
@@ -259,6 +277,12 @@ def _check_synthesizer(synthesizer, model):
             "Expected a synthesizer of the teacher: of images and classes "
             f"{expected}. Received: one of {found}"
         )
+    seen = getattr(synthesizer, "teacher", model.teacher)
+    if seen is not model.teacher and not _same_weights(seen, model.teacher):
+        raise ValueError(
+            "Expected a synthesizer of the teacher. Received: one of another "
+            f"network, {seen.name!r}"
+        )
     rival = getattr(synthesizer, "student", None)
     if rival is not None and rival is not model.student:
         raise ValueError(
@@ -269,23 +293,54 @@ def _check_synthesizer(synthesizer, model):
         )
 
 
-def _check_portraits(portraits, share):
-    if not 0 < share < 1:
-        raise ValueError(
-            f"`share` must lie between 0 and 1. Received: share={share}"
-        )
-    if portraits is not None and not len(portraits):
+def _same_weights(a, b):
+    pairs = a.get_weights(), b.get_weights()
+    return len(pairs[0]) == len(pairs[1]) and all(
+        np.array_equal(*pair) for pair in zip(*pairs, strict=True)
+    )
+
+
+def _check_portraits(portraits, share, batch_size, model):
+    if portraits is None:
+        return
+    if not len(portraits):
         raise ValueError(
             "`portraits` must be a `Pool` with images in it: `add` some, or "
             "leave it out. Received: an empty one"
         )
+    found = portraits.image_shape, portraits.soft_targets is not None
+    if found != (model.image_shape, False):
+        raise ValueError(
+            f"`portraits` must be a `Pool` of images {model.image_shape}, "
+            "without soft targets. Received: one of images "
+            f"{portraits.image_shape}, " + ("with" if found[1] else "without")
+        )
+    if _lasting(share, batch_size) >= batch_size:
+        raise ValueError(
+            "No image of a batch would be new: take a larger `batch_size` or "
+            f"a smaller `share`. Received: {batch_size} and {share}"
+        )
+
+
+def _check_validation(data):
+    """Floats would be refused after the first round alone."""
+    if isinstance(data, tf.data.Dataset):
+        images = tf.nest.flatten(data.element_spec)[0]
+        require_integers(images.dtype.as_numpy_dtype)
+    elif isinstance(data, (tuple, list)):
+        require_integers(np.asarray(data[0]).dtype)
+
+
+def _lasting(share, batch_size):
+    """How many images of a batch are of portraits."""
+    return max(1, round(share * batch_size))
 
 
 def batches_of(pool, portraits, share, batch_size, seed, first_step):
     """Random batches of a pool, and a share of each of portraits, if any."""
     if portraits is None:
         return pool.dataset(batch_size, seed, first_step)
-    lasting = max(1, round(share * batch_size))
+    lasting = _lasting(share, batch_size)
     return tf.data.Dataset.zip(
         pool.dataset(batch_size - lasting, seed, first_step),
         portraits.dataset(lasting, seed, first_step),

@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from tf_deepinversion.answered import AnsweredImages
+from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.checks import require_integers
 from tf_deepinversion.checks import require_temperature
 from tf_deepinversion.checks import require_whole
@@ -101,6 +102,7 @@ def _logits(classifier, preprocessing, pixels, training=False):
 
 
 def _pieces(images, batch_size):
+    images = check_pixels(images)
     return [
         tf.cast(images[start : start + batch_size], "float32")
         for start in range(0, len(images), batch_size)
@@ -117,7 +119,9 @@ class Distillation(keras.Model):
     """A student in training by its teacher's logits, no labels needed.
 
     A Keras model like any other: `compile`, `fit`, callbacks, `evaluate` on
-    labelled images, uint8 pixels. What is trained is the student alone.
+    labelled images, uint8 pixels. What is trained is the student alone, by the
+    divergence alone: regularizers of its layers and `add_loss` take no part,
+    an optimizer's `weight_decay` does.
 
     Args:
         teacher: A `keras.Model` classifier.
@@ -149,7 +153,8 @@ class Distillation(keras.Model):
             integers.
         ValueError: if the classes or the channels differ, a number is out of
             range, or as for `Classifier`. In training: if the student has
-            nothing to train, or layers of the teacher.
+            nothing to train, or layers of the teacher. In `compile`: if the
+            optimizer accumulates gradients.
     """
 
     def __init__(
@@ -339,6 +344,16 @@ class Distillation(keras.Model):
                 f"`keras.models.clone_model`. Received: {shared[:3]}"
             )
 
+    def compile(self, *args, **kwargs):
+        super().compile(*args, **kwargs)
+        if getattr(self.optimizer, "gradient_accumulation_steps", None):
+            raise ValueError(
+                "What is drawn in a step depends on how often the optimizer "
+                "has moved the student, so an optimizer with "
+                "`gradient_accumulation_steps` would see the same batch as "
+                "often: leave it out, and take a larger batch."
+            )
+
     def _ask(self, images, step):
         """The images, changed, and the teacher's logits of them."""
         images = tf.cast(images, "float32")
@@ -378,7 +393,8 @@ class Distillation(keras.Model):
         images = tf.cast(images, "float32")
         target = _logits(self._teacher, self.preprocessing, images)
         logits = self(images)
-        self._loss.update_state(self._kl(target, logits))
+        size = tf.shape(images)[0]  # the last batch may be smaller
+        self._loss.update_state(self._kl(target, logits), sample_weight=size)
         self._agree(target, logits)
         logs = {"loss": self._loss.result(), **self._agreement_log()}
         if labels is not None:

@@ -129,6 +129,11 @@ class FastInversion(DeepInversion):
         """The variables that one batch leaves to the next: the generator's."""
         return self.generator.variables
 
+    @property
+    def can_draw(self) -> bool:
+        """Whether the generator has learnt with new latents every step."""
+        return not self._rates["latent_scale"]
+
     def draw(self, labels, batch=0):
         """Images of new latents, by the generator as it is: no step is made.
 
@@ -144,7 +149,7 @@ class FastInversion(DeepInversion):
             ValueError: if a label is out of range, or the latents are learnt:
                 then those of new ones would be no good images.
         """
-        if self._rates["latent_scale"]:
+        if not self.can_draw:
             raise ValueError(
                 "Only a generator that learnt with new latents every step can "
                 'draw: FastInversion(..., recipe="distillation"). '

@@ -105,7 +105,7 @@ class Pool:
         """How many batches were ever added: the number of the next one."""
         return self._shards[-1]["batch"] + 1 if self._shards else 0
 
-    def add(self, images, labels, soft_targets=None):
+    def add(self, images, labels, soft_targets=None, number=None):
         """Adds a batch, on disk as one shard; the oldest batches make room.
 
         Args:
@@ -113,6 +113,7 @@ class Pool:
             labels: Int array `(n,)` in [0, classes).
             soft_targets: Finite float array `(n, classes)`, where the pool
                 was made for them.
+            number: Int, that of the batch, `batches` or more; None: `batches`.
 
         Raises:
             TypeError: if images are not uint8, or labels no integers.
@@ -121,12 +122,18 @@ class Pool:
             OSError: if the disk is full or cannot be written; what was added
                 before is safe.
         """
+        number = self.batches if number is None else int(number)
+        if number < self.batches:
+            raise ValueError(
+                f"The next batch is number {self.batches} or a later one. "
+                f"Received: number={number}"
+            )
         batch = self._check(images, labels, soft_targets)
         n, shards = len(batch["label"]), list(self._shards)
         while sum(shard["images"] for shard in shards) + n > self.capacity:
             shards.pop(0)
         gone = len(self) - sum(shard["images"] for shard in shards)
-        shards.append({"batch": self.batches, "images": n})
+        shards.append({"batch": number, "images": n})
         if self._folder:
             self._folder.commit(shards, batch)
         self._shards = shards

@@ -47,7 +47,7 @@ def measure_student(distillation, images, labels=None) -> dict:
         "divergence": metrics.divergence(*logits),
         "teacher_accuracy": share_right(said, labels) if scored else None,
         "student_accuracy": share_right(answers, labels) if scored else None,
-        **measure_variety(distillation, images[:1000]),
+        **measure_variety(distillation, _evenly(images, 1000)),
         "answers": answers,
     }
 
@@ -192,13 +192,17 @@ def _round_curves(history):
     )
 
 
+def _evenly(images, most):
+    """At most so many of all images: they may be sorted, by class or age."""
+    chosen = np.linspace(0, len(images) - 1, min(most, len(images)))
+    return images[chosen.astype(int)]
+
+
 def _by_age(images, parts=10, each=200):
     """Some images of each part of a pool, the oldest first."""
-    parts = np.array_split(np.arange(len(images)), parts)
-    for part in parts:
+    for part in np.array_split(images, parts):
         if len(part):
-            chosen = np.linspace(0, len(part) - 1, min(each, len(part)))
-            yield images[part[chosen.astype(int)]]
+            yield _evenly(part, each)
 
 
 def _age_curves(ages, rows):

@@ -10,6 +10,7 @@ from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion import recipes as recipe_book
 from tf_deepinversion.callbacks import images_of_a_batch
 from tf_deepinversion.callbacks import made
+from tf_deepinversion.callbacks import require_drawing
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.deep_inversion import DeepInversion
 from tf_deepinversion.fast_inversion import FastInversion
@@ -67,7 +68,7 @@ def synthesize(
 
     Raises:
         ValueError: if a number is out of range, or the folder holds another
-            run.
+            run or more batches.
     """
     recipe = recipe_book.find(recipe)
     maker = DeepInversion
@@ -98,6 +99,7 @@ def synthesize(
         seed=seed,
         dtype=dtype,
     )
+    require_drawing(synthesizer, draws)
     labels = np.array(wanted)[balanced_labels(len(wanted), images)]
     # All that may be refused is, before a folder is made.
     check_labels(labels, synthesizer.classes, images, 1)
@@ -121,7 +123,13 @@ def synthesize(
     if folder is not None:
         pool_folder = pathlib.Path(folder) / "pool"
         state = pathlib.Path(folder) / "generator.npz"
-    done = _load(state, synthesizer.carried, run)
+    saved = None if state is None else checkpoints.load(state, run)
+    done = int(saved["batches"]) if saved else 0
+    if done > batches:
+        raise ValueError(
+            f"{folder} holds {done} batches: ask for as many or more, or take "
+            f"another folder. Received: batches={batches}"
+        )
     pool = Pool(
         batches * images_of_a_batch(synthesizer, images, draws),
         synthesizer.image_shape,
@@ -130,6 +138,9 @@ def synthesize(
         run=run,
     )
     try:
+        if saved:
+            for i, variable in enumerate(synthesizer.carried):
+                variable.assign(saved[f"variable_{i}"])
         for batch in range(done, batches):
             synthesizer.fit(
                 labels,
@@ -138,8 +149,9 @@ def synthesize(
                 verbose=0,
             )
             # Made again after an interruption, a batch may be there already.
-            if batch == pool.batches:
-                pool.add(*made(synthesizer, labels, batch, draws))
+            if batch >= pool.batches:
+                images = made(synthesizer, labels, batch, draws)
+                pool.add(*images, number=batch)
             _save(state, synthesizer.carried, batch + 1, run)
     finally:
         pool.close()  # its images stay; the folder is free
@@ -159,16 +171,6 @@ def _warn_if_not_recognised(model, pool, preprocessing, sample=1000):
             "on the cross-entropy.",
             stacklevel=3,
         )
-
-
-def _load(path, variables, run) -> int:
-    """Sets the generator as it was left; returns how many batches are done."""
-    saved = None if path is None else checkpoints.load(path, run)
-    if saved is None:
-        return 0
-    for i, variable in enumerate(variables):
-        variable.assign(saved[f"variable_{i}"])
-    return int(saved["batches"])
 
 
 def _save(path, variables, batches, run):
