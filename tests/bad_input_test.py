@@ -370,7 +370,7 @@ def stream(step):
 
 @pytest.mark.parametrize("function", [prune, sparsify])
 def test_pruning_reads_a_function_from_a_step(function):
-    steps = {"steps": 1} if function is sparsify else {}
+    steps = {"steps": 2} if function is sparsify else {}
     with pytest.raises(TypeError, match="function from a step.*ndarray"):
         function(tiny_teacher(), IMAGES, target=0.5, **steps)
 
@@ -393,7 +393,7 @@ def test_another_pruning_is_refused(tmp_path):
             tiny_teacher(),
             stream,
             target=0.5,
-            steps=1,
+            steps=2,
             policy=policy,
             preprocessing=FED,
             folder=tmp_path,
@@ -455,6 +455,92 @@ def test_another_training_is_refused(tmp_path):
             trained(**kwargs)
     for old, new in zip(first, trained(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_another_architecture_of_the_same_weights_is_another_training(tmp_path):
+    def trained(activation, name=None):
+        keras.utils.set_random_seed(0)
+        head = keras.layers.Dense(CLASSES, activation, name=name)
+        model = with_head(head, keras.layers.Dense(CLASSES))
+        train(model, IMAGES, LABELS, epochs=1, folder=tmp_path)
+
+    trained("relu")
+    trained("relu", "called_otherwise")
+    with pytest.raises(ValueError, match="differs in: model"):
+        trained("tanh")
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (LABELS[:5], ValueError, "9 images and 5 labels"),
+        (LABELS + 0.5, TypeError, "must be integers"),
+        (LABELS + 1, ValueError, "must lie in"),
+    ],
+)
+def test_labels_of_a_training_fit_its_images(labels, error, message):
+    with pytest.raises(error, match=message):
+        train(with_head(keras.layers.Dense(CLASSES)), IMAGES, labels, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("transforms", "error"),
+    [([di.MixUp()], ValueError), ([di.HorizontalFlip], TypeError)],
+)
+def test_labelled_images_are_not_blended(transforms, error):
+    network, labels = tiny_teacher(), CLASSES + np.arange(9) % 2
+    calls = []
+
+    def synthesize(*args):
+        calls.append(args)
+
+    for call in (
+        lambda: train(network, IMAGES, LABELS, epochs=1, transforms=transforms),
+        lambda: learn_task(
+            network,
+            IMAGES,
+            labels,
+            method("replay"),
+            synthesize=synthesize,
+            preprocessing=FED,
+            transforms=transforms,
+        ),
+    ):
+        with pytest.raises(error, match="MixUp|transforms of tf_deep"):
+            call()
+    assert not calls
+
+
+def test_a_frozen_network_is_refused_where_it_would_not_learn(tmp_path):
+    network = tiny_teacher()
+    network.trainable = False
+    task = IMAGES, CLASSES + np.arange(9) % 2
+    with pytest.raises(ValueError, match="head of the network is frozen"):
+        learn_tasks(
+            network,
+            [task],
+            method("finetune"),
+            epochs=1,
+            preprocessing=FED,
+            folder=tmp_path,
+        )
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_test_images_of_a_later_task_are_looked_at_first(tmp_path):
+    labels = CLASSES + np.arange(9) % 2
+    tests = [(IMAGES, LABELS), (IMAGES / 255, labels)]
+    with pytest.raises(TypeError, match="images of dtype float64"):
+        learn_tasks(
+            tiny_teacher(),
+            [(IMAGES, labels)],
+            method("finetune"),
+            epochs=1,
+            preprocessing=FED,
+            tests=tests,
+            folder=tmp_path,
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_tasks_may_be_any_iterable_but_not_empty():

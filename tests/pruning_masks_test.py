@@ -73,6 +73,11 @@ def test_schedules_are_their_formulas():
         assert decay(step)[1] == pytest.approx(expected, rel=1e-12)
     due = [step for step in range(200) if decay(step)[0]]
     assert due == [10, 30, 50, 70, 90, 110]
+    # At its end, too, whatever the frequency.
+    for frequency, steps in ((30, [10, 40, 70, 100, 110]), (500, [10, 110])):
+        decay = PolynomialDecay(0.2, 0.9, 10, 110, frequency=frequency)
+        assert [s for s in range(200) if decay(s)[0]] == steps
+        assert decay.last_update(150) == 110 and decay(110)[1] == 0.9
     constant = ConstantSparsity(0.4, 5, frequency=7)
     assert [s for s in range(30) if constant(s)[0]] == [5, 12, 19, 26]
     assert constant(3) == (False, 0.4)

@@ -36,6 +36,14 @@ def test_each_layer_keeps_a_quarter(steps):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(
+    ("steps", "frequency"), [(2, None), (8, 3), (8, 6), (8, 100)]
+)
+def test_the_target_is_reached_in_any_number_of_steps(steps, frequency):
+    _, left = run(steps=steps, frequency=frequency)
+    assert all(stay == round(0.25 * size) for size, stay in left.values())
+
+
 def test_training_helps():
     teacher = learned_teacher()
     z = NORMALISED.normalise(POOL.images)
@@ -75,3 +83,5 @@ def test_killed_and_resumed_it_ends_the_same(tmp_path, kill_at):
 def test_bad_target():
     with pytest.raises(ValueError, match="target=1.0"):
         run(target=1.0)
+    with pytest.raises(ValueError, match="`steps` must be.*2 or more.*steps=1"):
+        run(steps=1)

@@ -44,6 +44,15 @@ def require_temperature(temperature) -> float:
     return float(temperature)
 
 
+def require_rate(learning_rate):
+    """Refuses a learning rate that is not positive and finite."""
+    if not 0 < learning_rate < float("inf"):
+        raise ValueError(
+            "`learning_rate` must be positive and finite. "
+            f"Received: learning_rate={learning_rate}"
+        )
+
+
 def require_integers(dtype):
     """Refuses images of any but integers. Floats in [0, 1] would be black.
 

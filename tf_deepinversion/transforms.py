@@ -62,10 +62,24 @@ class Transform:
         return cls(**config)
 
 
-def require_transforms(transforms) -> list:
-    """A list of what changes images as a `Transform` does; no Keras layers."""
+def require_transforms(transforms, labelled=False) -> list:
+    """A list of what changes images as a `Transform` does; no Keras layers.
+
+    Args:
+        transforms: Iterable.
+        labelled: Bool, whether each image must stay one of its label.
+    """
     transforms = list(transforms)
-    wrong = [x for x in transforms if not (hasattr(x, "draw") and callable(x))]
+    if labelled and any(isinstance(x, MixUp) for x in transforms):
+        raise ValueError(
+            "`MixUp` blends images, and a blend has no label: leave it out. "
+            f"Received: {transforms}"
+        )
+    wrong = [
+        x
+        for x in transforms
+        if isinstance(x, type) or not (hasattr(x, "draw") and callable(x))
+    ]
     if wrong:
         raise TypeError(
             "Expected a list of transforms of tf_deepinversion, such as "

@@ -10,6 +10,7 @@ from tf_deepinversion.pool import Pool
 from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.transforms import Shift
 from tf_deepinversion.transforms import draw
+from tf_deepinversion.transforms import require_transforms
 
 
 class IncrementalLearner(keras.Model):
@@ -62,7 +63,8 @@ class IncrementalLearner(keras.Model):
         self.network = model
         self._bodies = [head.features_model() for head in self._heads]
         self.preprocessing = Preprocessing.of(model, preprocessing)
-        self._transforms = [Shift(2)] if transforms is None else transforms
+        transforms = [Shift(2)] if transforms is None else transforms
+        self._transforms = require_transforms(transforms, labelled=True)
         self._batch_size, self._seed = int(batch_size), int(seed)
         names = ["loss", *(term.name for term in self.terms)]
         self._means = [keras.metrics.Mean(name=name) for name in names]

@@ -3,6 +3,7 @@
 import pathlib
 
 from tf_deepinversion.checkpoint import fingerprints
+from tf_deepinversion.checks import require_rate
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.incremental.data import check_tasks
@@ -14,6 +15,7 @@ from tf_deepinversion.incremental.learner import IncrementalLearner
 from tf_deepinversion.incremental.memory import pooled
 from tf_deepinversion.optimizers import sgd
 from tf_deepinversion.preprocessing import Preprocessing
+from tf_deepinversion.transforms import require_transforms
 
 
 def learn_task(
@@ -77,6 +79,10 @@ def learn_task(
     task = [(images, labels)]
     classes = check_tasks(task, known, old.input_shape[1:])[-1]
     network = grow_head(old, classes, seed=seed)
+    _check_trainable(network)
+    if transforms is not None:
+        transforms = require_transforms(transforms, labelled=True)
+    require_rate(learning_rate)
     steps = steps_per_epoch or steps_of_epoch(len(labels), batch_size)
     optimizer = sgd(epochs * steps, learning_rate)
     optimizer.build(network.trainable_variables)
@@ -119,6 +125,15 @@ def learn_task(
         verbose=verbose,
     ).history
     return network, (state.history if state else history)
+
+
+def _check_trainable(network):
+    if not Head(network).layer.trainable_variables:
+        raise ValueError(
+            "The head of the network is frozen, so no class could be learnt: "
+            "set `trainable = True`. The network stays as it is: a copy is "
+            f"trained. Received: {network.name!r}"
+        )
 
 
 def _check_numbers(epochs, steps_per_epoch, batch_size, replay_batch_size):

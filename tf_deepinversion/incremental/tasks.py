@@ -7,6 +7,7 @@ import numpy as np
 
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion import metrics
+from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.incremental import evaluation
 from tf_deepinversion.incremental.data import check_tasks
 from tf_deepinversion.incremental.head import Head
@@ -187,6 +188,7 @@ def _check_tests(tests, classes, shape):
                 f"{begin} to {end - 1}. Received: {images.shape}, labels "
                 f"{np.unique(labels).tolist()} of shape {np.shape(labels)}"
             )
+        check_pixels(images)
         begin = end
 
 

@@ -12,9 +12,25 @@ from tf_deepinversion.incremental.data import epochs_of
 from tf_deepinversion.incremental.data import steps_of_epoch
 from tf_deepinversion.incremental.task_state import load_task
 from tf_deepinversion.incremental.task_state import save_task
+from tf_deepinversion.labels import check_labels
 from tf_deepinversion.optimizers import warmed_cosine
 from tf_deepinversion.transforms import Shift
 from tf_deepinversion.transforms import draw
+from tf_deepinversion.transforms import require_transforms
+
+
+def _architecture(model):
+    """What a model computes, but for its weights and names."""
+    layers = []
+    for layer in model._flatten_layers(include_self=False):
+        config = {}
+        if not isinstance(layer, keras.Model):
+            try:
+                config = {**layer.get_config(), "name": None}
+            except NotImplementedError:  # a layer of the user's
+                pass
+        layers.append([type(layer).__name__, config])
+    return [layers, [weight.shape for weight in model.weights]]
 
 
 def augmented(dataset, transforms, seed, first_step=0):
@@ -79,17 +95,25 @@ def train(
         The trained network: `model`, or where it was saved a copy of it.
 
     Raises:
-        TypeError: if the images are not of integers.
-        ValueError: if the folder holds another run or a damaged file.
+        TypeError: if images or labels are not integers.
+        ValueError: if those do not fit each other or the network, a transform
+            blends images, or the folder holds another run or a damaged file.
     """
-    check_pixels(images)
+    images = check_pixels(images)
+    labels = check_labels(labels, model.output_shape[-1], len(images), 1)
+    if len(labels) != len(images):
+        raise ValueError(
+            "Expected one label an image. Received: "
+            f"{len(images)} images and {len(labels)} labels"
+        )
     transforms = [Shift(2)] if transforms is None else transforms
+    transforms = require_transforms(transforms, labelled=True)
     if folder is not None:
         run = fingerprints(
             {
                 "run": run,
                 # Its first weights are in the state.
-                "model": [weight.shape for weight in model.weights],
+                "model": _architecture(model),
                 "epochs": epochs,
                 "batch_size": batch_size,
                 "learning_rate": learning_rate,

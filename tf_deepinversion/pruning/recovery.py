@@ -2,6 +2,7 @@
 
 import keras
 
+from tf_deepinversion.checks import require_whole
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.distillation import Distillation
 from tf_deepinversion.optimizers import warmed_cosine
@@ -66,6 +67,8 @@ def recover(
         The dict of the history.
     """
     require_stream(images)
+    require_whole(0, steps=steps, first_step=first_step)
+    require_whole(steps_per_epoch=steps_per_epoch)
     if kwargs.get("preprocessing") is not None:
         kwargs.setdefault("student_preprocessing", kwargs["preprocessing"])
     norms = [

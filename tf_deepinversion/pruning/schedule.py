@@ -91,7 +91,8 @@ class PolynomialDecay(_Schedule):
         initial_sparsity: Float in [0, 1), s_i.
         final_sparsity: Float in [0, 1), s_f.
         begin_step: Int, the first step at which masks are made.
-        end_step: Int, the last one; the sparsity has then its final value.
+        end_step: Int, the last one, whatever the frequency; the sparsity has
+            then its final value.
         power: Float, positive. Defaults to 3.
         frequency: Int, steps between two makings. Defaults to 100.
 
@@ -128,6 +129,12 @@ class PolynomialDecay(_Schedule):
         self.initial_sparsity = float(initial_sparsity)
         self.final_sparsity = float(final_sparsity)
         self.power = power
+
+    def last_update(self, step) -> int | None:
+        """As of any schedule, and at `end_step`: there it is the final one."""
+        if step >= self.end_step:
+            return self.end_step
+        return super().last_update(step)
 
     def sparsity(self, step) -> float:
         p = (step - self.begin_step) / (self.end_step - self.begin_step)

@@ -5,6 +5,7 @@ import pathlib
 import keras
 
 from tf_deepinversion import checkpoint as checkpoints
+from tf_deepinversion.checks import require_whole
 from tf_deepinversion.pruning.magnitude import masks_of
 from tf_deepinversion.pruning.magnitude import prune_low_magnitude
 from tf_deepinversion.pruning.magnitude import strip_pruning
@@ -39,7 +40,7 @@ def sparsify(
         teacher: A functional or sequential `keras.Model`; it stays as it is.
         images: As for `prune`.
         target: Float in (0, 1), the share of weights that become zero.
-        steps: Int, of training; 0 for none.
+        steps: Int, of training, 2 or more; 0 for none.
         frequency: Int, steps between two makings of masks; None: such that
             there are twenty.
         learning_rate: Float, the peak.
@@ -63,18 +64,15 @@ def sparsify(
             f"1. Received: target={target}"
         )
     require_stream(images)
+    require_whole(2 if steps else 0, steps=steps)
     end = max(1, steps // 2)
     frequency = frequency or max(1, end // 20)
+    require_whole(frequency=frequency)
     student = keras.models.clone_model(teacher)
     student.set_weights(teacher.get_weights())
-    schedule = PolynomialDecay(
-        # The last making falls on `end`.
-        0.0,
-        target,
-        end % frequency,
-        max(end, end % frequency + 1),
-        frequency=frequency,
-    )
+    # The last making falls on `end`.
+    begin = end % min(frequency, end)
+    schedule = PolynomialDecay(0.0, target, begin, end, frequency=frequency)
     prune_low_magnitude(student, schedule, policy, **(mask_arguments or {}))
     masks = masks_of(student)
     if not steps:
