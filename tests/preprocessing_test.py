@@ -72,7 +72,8 @@ def test_bounds_are_black_and_white():
 def test_teacher_input(pixel_range, black, white, channel_order, dtype):
     pixels = random_pixels()
     z = ((pixels - MEAN) / STD).astype(dtype)
-    fed = Preprocessing(MEAN, STD, pixel_range, channel_order).teacher_input(z)
+    preprocessing = Preprocessing(MEAN, STD, pixel_range, channel_order)
+    fed = preprocessing.teacher_input(z)
     black, white = np.array(black), np.array(white)
     expected = black + pixels / 255 * (white - black)
     if channel_order == "bgr":
@@ -80,6 +81,9 @@ def test_teacher_input(pixel_range, black, white, channel_order, dtype):
     assert fed.dtype == dtype
     tolerance = 1e-4 if dtype == "float32" else 1e-10
     np.testing.assert_allclose(fed, expected, rtol=0, atol=tolerance)
+    fed = preprocessing.fed(pixels.astype("uint8"))
+    assert fed.dtype == "float32"
+    np.testing.assert_allclose(fed, expected, rtol=0, atol=1e-4)
 
 
 def test_teacher_input_of_a_teacher_that_is_fed_z():

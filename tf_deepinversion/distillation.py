@@ -88,17 +88,9 @@ def augmentations(strength=0.25) -> list:
     return [affine, HorizontalFlip(), Tone(gamma=2**strength), MixUp()]
 
 
-def _fed(preprocessing, pixels):
-    mean, std = (
-        tf.constant(v, "float32")
-        for v in (preprocessing.mean, preprocessing.std)
-    )
-    return preprocessing.teacher_input((pixels - mean) / std)
-
-
 def _logits(classifier, preprocessing, pixels, training=False):
     with classifier.open():
-        return classifier(_fed(preprocessing, pixels), training)[0]
+        return classifier(preprocessing.fed(pixels), training)[0]
 
 
 def _pieces(images, batch_size):
@@ -304,7 +296,7 @@ class Distillation(keras.Model):
         """
         with self._teacher.open():
             found = [
-                self._teacher.with_features(_fed(self.preprocessing, x))
+                self._teacher.with_features(self.preprocessing.fed(x))
                 for x in _pieces(images, batch_size)
             ]
         logits, features = (

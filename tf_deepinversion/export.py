@@ -49,15 +49,9 @@ def export(model, folder, preprocessing=None, image_shape=None):
             f"Received: image_shape={image_shape}"
         )
     preprocessing = Preprocessing.of(model, preprocessing)
-    mean, std = (
-        tf.constant(v, "float32")
-        for v in (preprocessing.mean, preprocessing.std)
-    )
 
     def serve(pixels):
-        z = (tf.cast(pixels, "float32") - mean) / std
-        fed = preprocessing.teacher_input(z)
-        return {"logits": model(fed, training=False)}
+        return {"logits": model(preprocessing.fed(pixels), training=False)}
 
     archive = tf.Module()
     archive.model = model

@@ -153,6 +153,13 @@ class Preprocessing:
         fed = fed + ops.convert_to_tensor(offset, z.dtype)
         return ops.flip(fed, axis=-1) if self.channel_order == "bgr" else fed
 
+    def fed(self, pixels):
+        """Pixels in [0, 255], a tensor, to what the teacher is fed."""
+        mean, std = (
+            ops.convert_to_tensor(v, "float32") for v in (self.mean, self.std)
+        )
+        return self.teacher_input((ops.cast(pixels, "float32") - mean) / std)
+
     def get_config(self):
         pair = self.pixel_range
         if not isinstance(pair, str):

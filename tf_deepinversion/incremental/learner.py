@@ -184,11 +184,7 @@ class IncrementalLearner(keras.Model):
 
     def _read(self, which, pixels, training=False):
         """Features and logits of the old (0) or the new (1) network."""
-        mean, std = (
-            tf.constant(v, "float32")
-            for v in (self.preprocessing.mean, self.preprocessing.std)
-        )
-        fed = self.preprocessing.teacher_input((pixels - mean) / std)
+        fed = self.preprocessing.fed(pixels)
         features = self._bodies[which](fed, training=training)
         return features, self._heads[which](features)
 
