@@ -97,6 +97,7 @@ def ladder(tmp_path_factory):
     return output, figures, whole, undisturbed
 
 
+@pytest.mark.slow
 def test_every_method_has_as_many_images_and_steps(ladder):
     output, figures, _, _ = ladder
     assert list(figures["accuracy"]) == METHODS
@@ -112,6 +113,7 @@ def test_every_method_has_as_many_images_and_steps(ladder):
         assert len(history["loss"]) == 2
 
 
+@pytest.mark.slow
 def test_the_accuracy_is_that_of_the_student_on_test_images(ladder):
     output, figures, _, _ = ladder
     images, labels = load_test_images()
@@ -123,6 +125,7 @@ def test_the_accuracy_is_that_of_the_student_on_test_images(ladder):
     assert figures["test_images"] == 60
 
 
+@pytest.mark.slow
 def test_the_objectives_are_those_of_the_rows(ladder):
     output, figures, _, _ = ladder
     prior = {"loss", "seconds", "cross_entropy", "total_variation"}
@@ -143,6 +146,7 @@ def test_the_objectives_are_those_of_the_rows(ladder):
     assert figures["seconds"]["fast"] > 0
 
 
+@pytest.mark.slow
 def test_a_killed_ladder_ends_with_the_same_student(ladder):
     output, figures, whole, undisturbed = ladder
     assert list(undisturbed["accuracy"]) == ["adi"]

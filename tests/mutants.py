@@ -237,7 +237,7 @@ def survives(name, old, new, tests) -> bool:
         path.write_text(source.replace(old, new))
         paths = [str(copy), *filter(None, [os.environ.get("PYTHONPATH")])]
         result = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x"]
+            [sys.executable, "-m", "pytest", "-q", "-x", "-m", ""]
             + [f"tests/{test}_test.py" for test in tests.split()],
             cwd=copy,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},

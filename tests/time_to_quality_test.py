@@ -82,6 +82,7 @@ def tiny(folder):
     )
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_figures_of_its_curves(tmp_path):
     output = tmp_path / "output"
     arguments = (*tiny(tmp_path), f"--output={output}")
