@@ -24,8 +24,10 @@ $(VENV)/.installed: setup.cfg constraints.txt
 demo: $(VENV)/.installed ## See what a network remembers: images and a report
 	$(BIN)/python -m tf_deepinversion.demo
 
+# By name, not those of few tests last: some of them are the longest.
 test: $(VENV)/.installed ## Run the tests and the docstrings' examples
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile \
+		--no-loadscope-reorder
 
 test-slow: $(VENV)/.installed ## Run only the tests that take minutes
 	$(BIN)/python -m pytest -m slow
