@@ -34,23 +34,21 @@ def is_whole(value, least=1) -> bool:
     return whole and value >= least
 
 
-def require_temperature(temperature) -> float:
-    """The temperature as a float, which must be positive and finite."""
-    if not 0 < temperature < float("inf"):
-        raise ValueError(
-            "`temperature` must be positive and finite. "
-            f"Received: temperature={temperature}"
-        )
-    return float(temperature)
+def require_positive(**values):
+    """Refuses what is not positive and finite.
 
+    Args:
+        **values: The arguments by their names.
 
-def require_rate(learning_rate):
-    """Refuses a learning rate that is not positive and finite."""
-    if not 0 < learning_rate < float("inf"):
-        raise ValueError(
-            "`learning_rate` must be positive and finite. "
-            f"Received: learning_rate={learning_rate}"
-        )
+    Raises:
+        ValueError: if one does not fit; it names the argument.
+    """
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(
+                f"`{name}` must be positive and finite. "
+                f"Received: {name}={value}"
+            )
 
 
 def require_integers(dtype):

@@ -7,7 +7,7 @@ from keras import ops
 from tf_deepinversion.answered import AnsweredImages
 from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.checks import require_integers
-from tf_deepinversion.checks import require_temperature
+from tf_deepinversion.checks import require_positive
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.classifier import Classifier
 from tf_deepinversion.feature_statistics import batch_norms
@@ -42,7 +42,8 @@ class SoftenedKL(keras.losses.Loss):
 
     def __init__(self, temperature=4.0, name="softened_kl", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.temperature = require_temperature(temperature)
+        require_positive(temperature=temperature)
+        self.temperature = float(temperature)
 
     def call(self, y_true, y_pred):
         log_p = ops.log_softmax(y_true / self.temperature)

@@ -19,7 +19,7 @@ from keras import ops
 from tf_deepinversion import feature_statistics
 from tf_deepinversion import losses
 from tf_deepinversion import priors
-from tf_deepinversion.checks import require_temperature
+from tf_deepinversion.checks import require_positive
 
 
 class View(typing.NamedTuple):
@@ -103,7 +103,8 @@ class CrossEntropy(Term):
 
     def __init__(self, weight=1.0, temperature=1.0):
         super().__init__(weight)
-        self.temperature = require_temperature(temperature)
+        require_positive(temperature=temperature)
+        self.temperature = float(temperature)
 
     def sums(self, view):
         logits = view.logits
@@ -283,7 +284,8 @@ class Competition(Term):
 
     def __init__(self, weight=1.0, temperature=3.0):
         super().__init__(weight)
-        self.temperature = require_temperature(temperature)
+        require_positive(temperature=temperature)
+        self.temperature = float(temperature)
 
     def sums(self, view):
         return mean_sums(

@@ -3,7 +3,7 @@
 import pathlib
 
 from tf_deepinversion.checkpoint import fingerprints
-from tf_deepinversion.checks import require_rate
+from tf_deepinversion.checks import require_positive
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.incremental.data import check_tasks
@@ -82,7 +82,7 @@ def learn_task(
     _check_trainable(network)
     if transforms is not None:
         transforms = require_transforms(transforms, labelled=True)
-    require_rate(learning_rate)
+    require_positive(learning_rate=learning_rate)
     steps = steps_per_epoch or steps_of_epoch(len(labels), batch_size)
     optimizer = sgd(epochs * steps, learning_rate)
     optimizer.build(network.trainable_variables)

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from tf_deepinversion import checkpoint as checkpoints
-from tf_deepinversion.checks import require_rate
+from tf_deepinversion.checks import require_positive
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.pruning import importance as criteria
@@ -92,7 +92,7 @@ def prune(
     """
     _check(target, criterion, rounds, batches, momentum, eta, multiple_of)
     require_whole(0, steps_per_round=steps_per_round, final_steps=final_steps)
-    require_rate(learning_rate)
+    require_positive(learning_rate=learning_rate)
     require_stream(images)
     preprocessing = Preprocessing.of(teacher, preprocessing)
     count = COSTS.get(cost) if isinstance(cost, str) else cost
