@@ -235,14 +235,14 @@ def make_portraits(teacher, output):
 
 def images_for_nothing():
     """As many as a synthesizer adds for each image that it makes."""
+    from tf_deepinversion import recipes
     from tf_deepinversion.distillation_recipes import DISTILLATIONS
-    from tf_deepinversion.recipes import find
 
     if FLAGS.draws:
         return FLAGS.draws
     default = next(iter(DISTILLATIONS[FLAGS.recipe]["methods"].values()))
-    recipe = find(FLAGS.synthesis_recipe or default)
-    return 1 + len(recipe.get("snapshots", ()))
+    recipe = recipes.find(FLAGS.synthesis_recipe or default)
+    return recipes.images_per_label(recipe)
 
 
 def run(

@@ -10,6 +10,7 @@ import numpy as np
 from tf_deepinversion import metrics
 from tf_deepinversion.checkpoint import write_atomically
 from tf_deepinversion.checks import require_whole
+from tf_deepinversion.fast_inversion import require_drawing
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.pictures import grid
 from tf_deepinversion.pictures import save_png
@@ -247,26 +248,12 @@ class RefreshPool(keras.callbacks.Callback):
                 f"synthesis_{name}": values[-1]
                 for name, values in terms.items()
             }
-            # Made again after an interruption, a batch may be there already.
-            if batch >= self.pool.batches:
-                images = made(self.synthesizer, labels, batch, self.draws)
-                self.pool.add(*images, number=batch)
+            add_made(self.pool, self.synthesizer, labels, batch, self.draws)
             self.next_batch += 1
         self.seconds += time.monotonic() - begin
 
     def on_epoch_end(self, epoch, logs=None):
         logs.update(self._terms)
-
-
-def require_drawing(synthesizer, draws=1):
-    """Refuses to draw by what cannot, before a step is made for it."""
-    if draws and not getattr(synthesizer, "can_draw", True):
-        raise ValueError(
-            "Only a generator that learnt with new latents every step can "
-            'draw: FastInversion(..., recipe="distillation"). Leave `draws` '
-            f"out, or take one. Received: draws={draws} and a "
-            f"{type(synthesizer).__name__} that cannot"
-        )
 
 
 def images_of_a_batch(synthesizer, images, draws=0) -> int:
@@ -293,3 +280,12 @@ def made(synthesizer, labels, batch, draws):
     numbers = range(batch * draws, (batch + 1) * draws)
     drawn = [synthesizer.draw(labels, number) for number in numbers]
     return np.concatenate(drawn), np.tile(labels, draws)
+
+
+def add_made(pool, synthesizer, labels, batch, draws):
+    """Adds what is `made` of a batch to a pool, where it is not there yet.
+
+    Made again after an interruption, it may be.
+    """
+    if batch >= pool.batches:
+        pool.add(*made(synthesizer, labels, batch, draws), number=batch)

@@ -589,7 +589,7 @@ class DeepInversion(keras.Model):
     @property
     def images_per_label(self) -> int:
         """How many images of each label: the last, and `snapshots`."""
-        return 1 + len(self.recipe.get("snapshots", ()))
+        return recipes.images_per_label(self.recipe)
 
     def _require_step(self):
         if self._step is None:

@@ -149,12 +149,7 @@ class FastInversion(DeepInversion):
             ValueError: if a label is out of range, or the latents are learnt:
                 then those of new ones would be no good images.
         """
-        if not self.can_draw:
-            raise ValueError(
-                "Only a generator that learnt with new latents every step can "
-                'draw: FastInversion(..., recipe="distillation"). '
-                f"Received: latent_scale={self._rates['latent_scale']}"
-            )
+        require_drawing(self)
         labels = check_labels(labels, self.classes, 0, 1)
         latents = self.generator.input_shape[-1] - self.classes
         key = tf.constant([self.seed, batch])
@@ -210,3 +205,14 @@ class FastInversion(DeepInversion):
     def _identity(self):
         description = {**self._rates, "meta_rate": self._meta_rate}
         return description, self.generator.get_weights()
+
+
+def require_drawing(synthesizer, draws=1):
+    """Refuses to draw by what cannot, before a step is made for it."""
+    if draws and not getattr(synthesizer, "can_draw", True):
+        raise ValueError(
+            "Only a generator that learnt with new latents every step can "
+            'draw: FastInversion(..., recipe="distillation"). Leave `draws` '
+            f"out, or take one. Received: draws={draws} and a "
+            f"{type(synthesizer).__name__} that cannot"
+        )

@@ -358,6 +358,11 @@ def steps_of_stages(recipe, steps=None) -> list:
     return [int(count) for count in counts]
 
 
+def images_per_label(recipe) -> int:
+    """How many images come of each label: the last, and `snapshots`."""
+    return 1 + len(recipe.get("snapshots", ()))
+
+
 def moments(recipe, steps) -> list:
     """After how many of the last stage's steps its snapshots are taken.
 

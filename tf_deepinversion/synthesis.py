@@ -8,12 +8,12 @@ import numpy as np
 
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion import recipes as recipe_book
+from tf_deepinversion.callbacks import add_made
 from tf_deepinversion.callbacks import images_of_a_batch
-from tf_deepinversion.callbacks import made
-from tf_deepinversion.callbacks import require_drawing
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.deep_inversion import DeepInversion
 from tf_deepinversion.fast_inversion import FastInversion
+from tf_deepinversion.fast_inversion import require_drawing
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.labels import check_labels
 from tf_deepinversion.metrics import accuracy
@@ -148,10 +148,7 @@ def synthesize(
                 batch=batch,
                 verbose=0,
             )
-            # Made again after an interruption, a batch may be there already.
-            if batch >= pool.batches:
-                images = made(synthesizer, labels, batch, draws)
-                pool.add(*images, number=batch)
+            add_made(pool, synthesizer, labels, batch, draws)
             _save(state, synthesizer.carried, batch + 1, run)
     finally:
         pool.close()  # its images stay; the folder is free
