@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from tiny import CLASSES
 from tiny import SHAPE
+from tiny import learned_teacher
 from tiny import tiny_teacher
 from tiny import with_head
 
@@ -16,6 +17,7 @@ from tf_deepinversion.incremental import learn_tasks
 from tf_deepinversion.incremental import method
 from tf_deepinversion.incremental.training import train
 from tf_deepinversion.pruning import prune
+from tf_deepinversion.pruning import recover
 from tf_deepinversion.pruning import sparsify
 from tf_deepinversion.verification import verification_table
 
@@ -509,6 +511,74 @@ def test_labelled_images_are_not_blended(transforms, error):
         with pytest.raises(error, match="MixUp|transforms of tf_deep"):
             call()
     assert not calls
+
+
+def diverging_student(folder):
+    refresh = {"images": 6, "steps": 1}
+    di.distill(
+        learned_teacher(),
+        tiny_teacher(1),
+        rounds=2,
+        steps_per_round=3,
+        batch_size=4,
+        refresh=refresh,
+        preprocessing=FED,
+        optimizer=keras.optimizers.SGD(1e38),
+        folder=folder,
+        verbose=0,
+    )
+
+
+def diverging_recovery(folder):
+    pool = di.Pool(9, SHAPE, CLASSES)
+    pool.add(IMAGES, LABELS)
+    recover(
+        learned_teacher(),
+        tiny_teacher(1),
+        lambda step: pool.dataset(4, first_step=step),
+        steps=6,
+        steps_per_epoch=3,
+        preprocessing=FED,
+        optimizer=keras.optimizers.SGD(1e38),
+        path=folder / "state.npz",
+    )
+
+
+def diverging_training(folder):
+    model = with_head(keras.layers.Dense(CLASSES))
+    options = {"epochs": 2, "batch_size": 3, "learning_rate": 1e38}
+    train(model, IMAGES, LABELS, folder=folder, **options)
+
+
+def diverging_task(folder):
+    learn_task(
+        tiny_teacher(),
+        IMAGES,
+        CLASSES + np.arange(9) % 2,
+        method("finetune"),
+        epochs=2,
+        batch_size=3,
+        learning_rate=1e38,
+        preprocessing=FED,
+        folder=folder,
+    )
+
+
+@pytest.mark.parametrize(
+    "diverging",
+    [
+        diverging_student,
+        diverging_recovery,
+        diverging_training,
+        diverging_task,
+    ],
+)
+def test_a_network_whose_training_failed_is_no_result(diverging, tmp_path):
+    with pytest.raises(
+        FloatingPointError, match="in epoch 1.*lower.*rate.*Received: .*kernel"
+    ):
+        diverging(tmp_path)
+    assert not [*tmp_path.glob("*.npz"), *tmp_path.rglob("*.keras")]
 
 
 def test_a_frozen_network_is_refused_where_it_would_not_learn(tmp_path):

@@ -406,6 +406,18 @@ def test_training_that_a_callback_has_ended_stays_ended(tmp_path):
         assert not state["variable_0"].any()
 
 
+def test_what_is_saved_of_a_student_that_diverged_is_finite(tmp_path):
+    rates = keras.optimizers.schedules.PiecewiseConstantDecay([5], [0.1, 1e38])
+    for _ in range(2):  # the second goes on from the first's state
+        optimizer = keras.optimizers.SGD(rates)
+        with pytest.raises(FloatingPointError, match="in epoch 3"):
+            run(tmp_path, optimizer=optimizer)
+    with np.load(tmp_path / "state.npz") as state:
+        assert json.loads(str(state["past"]))["epoch"] == 2
+        variables = [state[n] for n in state.files if "variable" in n]
+    assert variables and all(np.isfinite(v).all() for v in variables)
+
+
 def test_a_pool_in_use_leaves_the_student_as_it_was(tmp_path):
     run(tmp_path, rounds=1)
     identity = json.loads((tmp_path / "pool" / "pool.json").read_text())["run"]

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion.callbacks import RefreshPool
+from tf_deepinversion.callbacks import RequireFinite
 from tf_deepinversion.callbacks import images_of_a_batch
 from tf_deepinversion.checks import require_integers
 from tf_deepinversion.checks import require_whole
@@ -141,6 +142,7 @@ def distill(
         and the `Pool`.
 
     Raises:
+        FloatingPointError: if the student comes to be not finite.
         TypeError: if a transform or a callback is not one for this.
         ValueError: if an argument is out of range or does not fit, or the
             folder holds another run.
@@ -245,6 +247,7 @@ def distill(
             callbacks=[
                 refresher,
                 *(callbacks or []),
+                RequireFinite(student),
                 *([state] if state else []),
             ],
             validation_data=validation_data,

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from tf_deepinversion.callbacks import RequireFinite
 from tf_deepinversion.checkpoint import fingerprints
 from tf_deepinversion.checks import require_positive
 from tf_deepinversion.checks import require_whole
@@ -69,6 +70,7 @@ def learn_task(
         A pair: the new network, and the dict of the history.
 
     Raises:
+        FloatingPointError: if the network comes to be not finite.
         TypeError: as for `Head` and `check_tasks`.
         ValueError: as for those, if a number is out of range, or if the
             folder holds another run or a damaged file.
@@ -121,7 +123,11 @@ def learn_task(
         epochs=epochs,
         initial_epoch=done,
         steps_per_epoch=steps,
-        callbacks=[*(callbacks or []), *([state] if state else [])],
+        callbacks=[
+            *(callbacks or []),
+            RequireFinite(network),
+            *([state] if state else []),
+        ],
         verbose=verbose,
     ).history
     return network, (state.history if state else history)

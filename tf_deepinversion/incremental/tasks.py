@@ -70,6 +70,7 @@ def learn_tasks(
         `seen_accuracies`, `average_incremental_accuracy` and `forgetting`.
 
     Raises:
+        FloatingPointError: as for `learn_task`.
         TypeError: as for `Head` and `check_tasks`.
         ValueError: as for `learn_task`, and if statistics are to be measured,
             as for `restated`.

@@ -5,6 +5,7 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from tf_deepinversion.callbacks import RequireFinite
 from tf_deepinversion.checkpoint import fingerprints
 from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.distill import TrainingState
@@ -95,6 +96,7 @@ def train(
         The trained network: `model`, or where it was saved a copy of it.
 
     Raises:
+        FloatingPointError: if the network comes to be not finite.
         TypeError: if images or labels are not integers.
         ValueError: if those do not fit each other or the network, a transform
             blends images, or the folder holds another run or a damaged file.
@@ -146,7 +148,7 @@ def train(
         initial_epoch=done,
         steps_per_epoch=steps,
         shuffle=False,
-        callbacks=[state] if state else [],
+        callbacks=[RequireFinite(model), *([state] if state else [])],
         verbose=verbose,
     ).history
     model.compile()  # what is saved needs no optimizer

@@ -87,6 +87,7 @@ def prune(
         `loss`, of the recovery.
 
     Raises:
+        FloatingPointError: as for `recover`.
         TypeError: if the model is subclassed, or `images` no function.
         ValueError: if an argument is out of range, or as for `shrink`.
     """

@@ -2,6 +2,7 @@
 
 import keras
 
+from tf_deepinversion.callbacks import RequireFinite
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.distillation import Distillation
@@ -65,6 +66,12 @@ def recover(
 
     Returns:
         The dict of the history.
+
+    Raises:
+        FloatingPointError: if the student comes to be not finite.
+        TypeError: if `images` is no function.
+        ValueError: if a number is out of range, or as for `Distillation` and
+            `TrainingState`.
     """
     require_stream(images)
     require_whole(0, steps=steps, first_step=first_step)
@@ -97,7 +104,11 @@ def recover(
             initial_epoch=done,
             steps_per_epoch=steps_per_epoch,
             shuffle=False,
-            callbacks=[*(callbacks or []), *([state] if state else [])],
+            callbacks=[
+                *(callbacks or []),
+                RequireFinite(student),
+                *([state] if state else []),
+            ],
             verbose=verbose,
         ).history
         return state.history if state else history

@@ -56,6 +56,7 @@ def sparsify(
         the names of layers to how many weights they have and how many stay.
 
     Raises:
+        FloatingPointError: as for `recover`.
         ValueError: if an argument is out of range.
     """
     if not 0 < target < 1:
