@@ -10,6 +10,7 @@ import re
 import tomllib
 
 import pytest
+from mutants import MUTANTS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = "tf_deepinversion"
@@ -179,6 +180,15 @@ def test_every_python_file_is_in_exactly_one_target():
     )
     gone = [path for path in targets_of if not (ROOT / path).is_file()]
     assert not gone, f"BUILD names files that are not here: remove {gone}"
+
+
+def test_every_mutant_can_be_planted():
+    """`make mutants` takes hours: it must not stop half way."""
+    for name, old, new, tests in MUTANTS:
+        source = (ROOT / PACKAGE / name).read_text()
+        assert source.count(old) == 1 and old != new, (name, old)
+        for test in tests.split():
+            assert (ROOT / f"tests/{test}_test.py").is_file(), (name, test)
 
 
 def test_imports_point_one_way():
