@@ -308,23 +308,30 @@ def test_interrupted_it_goes_on_to_the_same_student(tmp_path, portraits, reuse):
     assert history["loss"] == history2["loss"]
 
 
+def run_by_pixels(student=None, **kwargs):
+    """`distill` by the default images, in rounds of one step."""
+    return distill(
+        learned_teacher(),
+        student or tiny_teacher(1),
+        steps_per_round=1,
+        batch_size=4,
+        preprocessing=NORMALISED,
+        student_preprocessing=NORMALISED,
+        verbose=0,
+        **kwargs,
+    )
+
+
 def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
-    teacher, sizes = learned_teacher(), []
+    sizes = []
 
     def start(callbacks):
-        _, history, pool = distill(
-            teacher,
-            tiny_teacher(1),
+        _, history, pool = run_by_pixels(
             rounds=2,
-            steps_per_round=1,
-            batch_size=4,
             refresh={"images": 6, "steps": 2},
-            preprocessing=NORMALISED,
-            student_preprocessing=NORMALISED,
             seed=3,
             folder=tmp_path,
             callbacks=callbacks,
-            verbose=0,
         )
         return history, pool.images
 
@@ -339,7 +346,7 @@ def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
     assert sizes == [2, 2]
     history, images = start([])
     pixels = DeepInversion(
-        teacher, NORMALISED, recipe="distillation_pixels", seed=3
+        learned_teacher(), NORMALISED, recipe="distillation_pixels", seed=3
     )
     labels = balanced_labels(CLASSES, 6)
     for batch in range(2):
@@ -353,17 +360,8 @@ def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
 
 
 def test_no_more_images_are_made_than_the_pool_holds():
-    _, _, pool = distill(
-        learned_teacher(),
-        tiny_teacher(1),
-        rounds=3,
-        steps_per_round=1,
-        batch_size=4,
-        refresh={"images": 6, "steps": 1},
-        capacity=53,
-        preprocessing=NORMALISED,
-        student_preprocessing=NORMALISED,
-        verbose=0,
+    _, _, pool = run_by_pixels(
+        rounds=3, refresh={"images": 6, "steps": 1}, capacity=53
     )
     assert len(pool) == 36 and pool.batches == 2  # with two snapshots each
 
@@ -381,18 +379,12 @@ def test_training_that_a_callback_has_ended_stays_ended(tmp_path):
 
     def start():
         student = tiny_teacher(1)
-        _, history, _ = distill(
-            learned_teacher(),
+        _, history, _ = run_by_pixels(
             student,
             rounds=4,
-            steps_per_round=1,
-            batch_size=4,
             refresh={"images": 6, "steps": 1},
-            preprocessing=NORMALISED,
-            student_preprocessing=NORMALISED,
             folder=tmp_path,
             callbacks=[Early()],
-            verbose=0,
         )
         return student.get_weights(), history
 

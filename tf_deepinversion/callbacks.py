@@ -9,6 +9,7 @@ import numpy as np
 
 from tf_deepinversion import metrics
 from tf_deepinversion.checkpoint import write_atomically
+from tf_deepinversion.checks import not_finite
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.fast_inversion import require_drawing
 from tf_deepinversion.labels import balanced_labels
@@ -274,14 +275,14 @@ class RequireFinite(keras.callbacks.Callback):
         self.network = network
 
     def on_epoch_end(self, epoch, logs=None):
-        for variable in self.network.variables:
-            if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
-                rate = float(self.model.optimizer.learning_rate)
-                raise FloatingPointError(
-                    f"{self.network.name!r} came to be not finite in epoch "
-                    f"{epoch + 1}: lower the learning rate. Received: "
-                    f"{variable.path}, learning_rate={rate:g}, {logs}"
-                )
+        variable = not_finite(self.network.variables)
+        if variable is not None:
+            rate = float(self.model.optimizer.learning_rate)
+            raise FloatingPointError(
+                f"{self.network.name!r} came to be not finite in epoch "
+                f"{epoch + 1}: lower the learning rate. Received: "
+                f"{variable.path}, learning_rate={rate:g}, {logs}"
+            )
 
 
 def images_of_a_batch(synthesizer, images, draws=0) -> int:

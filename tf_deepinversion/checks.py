@@ -2,6 +2,7 @@
 
 import numbers
 
+import keras
 import numpy as np
 
 
@@ -49,6 +50,14 @@ def require_positive(**values):
                 f"`{name}` must be positive and finite. "
                 f"Received: {name}={value}"
             )
+
+
+def not_finite(variables):
+    """The first of some variables that has a NaN or an infinity, or None."""
+    for variable in variables:
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            return variable
+    return None
 
 
 def require_integers(dtype):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.checks import not_finite
 from tf_deepinversion.feature_statistics import batch_norms
 from tf_deepinversion.feature_statistics import cut_off
 from tf_deepinversion.feature_statistics import tap
@@ -174,12 +175,12 @@ class Classifier:
         return found
 
     def _check_weights(self):
-        for weight in self.model.weights:
-            if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
-                raise ValueError(
-                    "The model has weights that are not finite; it was saved "
-                    f"after its training had failed. Received: {weight.path}"
-                )
+        weight = not_finite(self.model.weights)
+        if weight is not None:
+            raise ValueError(
+                "The model has weights that are not finite; it was saved "
+                f"after its training had failed. Received: {weight.path}"
+            )
 
     def _noise(self, image_shape=None):
         shape = 2, *(image_shape or self.image_shape)

@@ -74,6 +74,18 @@ class TrainingState(keras.callbacks.Callback):
         )
 
 
+def saved_last(callbacks, network, state) -> list:
+    """Callbacks of a training: a state is saved last, and only if finite.
+
+    Args:
+        callbacks: List of `keras.callbacks.Callback`, or None.
+        network: The `keras.Model` that is trained.
+        state: A `TrainingState`, or None.
+    """
+    states = [state] if state else []
+    return [*(callbacks or []), RequireFinite(network), *states]
+
+
 def distill(
     teacher,
     student,
@@ -244,12 +256,7 @@ def distill(
             initial_epoch=done,
             steps_per_epoch=steps_per_round,
             shuffle=False,
-            callbacks=[
-                refresher,
-                *(callbacks or []),
-                RequireFinite(student),
-                *([state] if state else []),
-            ],
+            callbacks=[refresher, *saved_last(callbacks, student, state)],
             validation_data=validation_data,
             verbose=verbose,
         ).history

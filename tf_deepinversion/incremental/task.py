@@ -2,11 +2,11 @@
 
 import pathlib
 
-from tf_deepinversion.callbacks import RequireFinite
 from tf_deepinversion.checkpoint import fingerprints
 from tf_deepinversion.checks import require_positive
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.distill import TrainingState
+from tf_deepinversion.distill import saved_last
 from tf_deepinversion.incremental.data import check_tasks
 from tf_deepinversion.incremental.data import epochs_of
 from tf_deepinversion.incremental.data import steps_of_epoch
@@ -123,11 +123,7 @@ def learn_task(
         epochs=epochs,
         initial_epoch=done,
         steps_per_epoch=steps,
-        callbacks=[
-            *(callbacks or []),
-            RequireFinite(network),
-            *([state] if state else []),
-        ],
+        callbacks=saved_last(callbacks, network, state),
         verbose=verbose,
     ).history
     return network, (state.history if state else history)

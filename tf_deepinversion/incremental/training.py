@@ -5,10 +5,10 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from tf_deepinversion.callbacks import RequireFinite
 from tf_deepinversion.checkpoint import fingerprints
 from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.distill import TrainingState
+from tf_deepinversion.distill import saved_last
 from tf_deepinversion.incremental.data import epochs_of
 from tf_deepinversion.incremental.data import steps_of_epoch
 from tf_deepinversion.incremental.task_state import load_task
@@ -148,7 +148,7 @@ def train(
         initial_epoch=done,
         steps_per_epoch=steps,
         shuffle=False,
-        callbacks=[RequireFinite(model), *([state] if state else [])],
+        callbacks=saved_last(None, model, state),
         verbose=verbose,
     ).history
     model.compile()  # what is saved needs no optimizer

@@ -190,11 +190,8 @@ class GateImportance:
         return shared_mean(self._graph.count, scores)
 
     def _logits(self, classifier, images):
-        p = self._preprocessing
-        mean, std = (tf.constant(v, "float32") for v in (p.mean, p.std))
-        z = (tf.cast(images, "float32") - mean) / std
         with classifier.open():
-            return classifier(p.teacher_input(z))[0]
+            return classifier(self._preprocessing.fed(images))[0]
 
     def _gate_gradients(self, images, loss):
         """g z of each image: a list of `(batch, channels)`, one a layer."""

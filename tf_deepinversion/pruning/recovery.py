@@ -2,9 +2,9 @@
 
 import keras
 
-from tf_deepinversion.callbacks import RequireFinite
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.distill import TrainingState
+from tf_deepinversion.distill import saved_last
 from tf_deepinversion.distillation import Distillation
 from tf_deepinversion.optimizers import warmed_cosine
 from tf_deepinversion.pruning.magnitude import masks_of
@@ -104,11 +104,7 @@ def recover(
             initial_epoch=done,
             steps_per_epoch=steps_per_epoch,
             shuffle=False,
-            callbacks=[
-                *(callbacks or []),
-                RequireFinite(student),
-                *([state] if state else []),
-            ],
+            callbacks=saved_last(callbacks, student, state),
             verbose=verbose,
         ).history
         return state.history if state else history
