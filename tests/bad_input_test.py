@@ -185,9 +185,12 @@ def some_pool(shape):
     return pool
 
 
-def float_dataset():
-    images = np.zeros((2, *SHAPE), "float32")
-    return tf.data.Dataset.from_tensor_slices((images, [0, 1])).batch(2)
+def float_dataset(named=False):
+    images, labels = np.zeros((2, *SHAPE), "float32"), [0, 1]
+    elements = images, labels
+    if named:
+        elements = {"id": labels, "image": images, "label": labels}
+    return tf.data.Dataset.from_tensor_slices(elements).batch(2)
 
 
 def distilled(folder, teacher=None, student=None, **kwargs):
@@ -239,10 +242,13 @@ def distilled(folder, teacher=None, student=None, **kwargs):
             TypeError,
             "images of dtype float64",
         ),
-        (
-            {"validation_data": float_dataset()},
-            TypeError,
-            "images of dtype float32",
+        *(
+            (
+                {"validation_data": float_dataset(named)},
+                TypeError,
+                "images of dtype float32",
+            )
+            for named in (False, True)
         ),
     ],
 )

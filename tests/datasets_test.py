@@ -7,6 +7,7 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_deepinversion import datasets
 
@@ -249,3 +250,19 @@ def test_test_data_of_tfds(monkeypatch):
     np.testing.assert_array_equal(labels, given[1])
     with pytest.raises(ValueError, match="shape .28, 28, 1.. Received: .4, 4"):
         datasets.load_test_data((28, 28, 1), **source)
+
+
+def test_dictionaries_of_tfds_are_pairs():
+    images, labels = make_images(6), np.arange(6)
+    elements = {"id": np.arange(6) + 9, "image": images, "label": labels}
+    found = datasets.in_pairs(
+        tf.data.Dataset.from_tensor_slices(elements).batch(4)
+    )
+    for start, (image, label) in zip((0, 4), found, strict=True):
+        np.testing.assert_array_equal(image, images[start : start + 4])
+        np.testing.assert_array_equal(label, labels[start : start + 4])
+    pairs = tf.data.Dataset.from_tensors((images, labels))
+    assert datasets.in_pairs(pairs) is pairs
+    assert datasets.in_pairs(images) is images
+    with pytest.raises(ValueError, match=r"Received: one with \['photo'\]"):
+        datasets.image_and_label({"photo": images})

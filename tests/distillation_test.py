@@ -698,3 +698,22 @@ def test_bad_arguments(tmp_path):
     path.write_bytes(content[:-30])
     with pytest.raises(ValueError, match="damaged"):
         TrainingState(path, [variable], "run")
+
+
+def test_dictionaries_of_tfds_train_and_score_as_pairs():
+    def figures(elements):
+        data = tf.data.Dataset.from_tensor_slices(elements).batch(4)
+        student = tiny_teacher(1)
+        model = Distillation(tiny_teacher(), student, NORMALISED, seed=3)
+        model.compile(optimizer=keras.optimizers.SGD(0.1))
+        model.fit(data, verbose=0, shuffle=False)
+        scores = model.evaluate(data, verbose=0, return_dict=True)
+        return scores, student.get_weights()
+
+    expected, weights = figures((PIXELS, LABELS))
+    # What comes first by the alphabet is not the image.
+    numbers = {"id": np.arange(6), "image": PIXELS, "label": LABELS}
+    scores, found = figures(numbers)
+    assert scores == expected and "accuracy" in scores
+    for one, other in zip(found, weights, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -70,6 +70,7 @@ MUTANTS = [
     ("classifier.py", "logits = call.inputs", "logits = call.outputs", "classifier"),
     ("classifier.py", "tf.GradientTape(watch_accessed_variables=False)", "tf.GradientTape()", "zoo"),
     ("classifier.py", "if values.shape[-1] < 2:", "if False:", "bad_input"),
+    ("datasets.py", "return element[\"image\"], element.get(\"label\")", "return tuple(element.values())[:2]", "datasets"),
     ("checks.py", "if labels.shape != predictions.shape:", "if False:", "bad_input"),
     ("export.py", "if others or (", "if (", "export"),
     ("synthesis.py", "\"preprocessing\": synthesizer.preprocessing,", "", "bad_input"),

@@ -101,9 +101,12 @@ def of_channels(graph, values):
 def test_first_order_is_the_squared_difference_of_the_loss():
     teacher, student = network(0), network(1)
     graph = ChannelGraph(student)
-    found = importance.GateImportance(
+    gated = importance.GateImportance(
         graph, teacher, NORMALISED, temperature=2.0
-    ).first_order(BATCHES)
+    )
+    found = gated.first_order(BATCHES)
+    named = [{"id": 1, "image": image} for image, _ in BATCHES]
+    np.testing.assert_array_equal(gated.first_order(named), found)
     teacher, student = double(teacher), double(student)
     h, expected = 1e-2, {}
     for name in ("bn0", "bn1"):

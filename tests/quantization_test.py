@@ -99,11 +99,13 @@ def test_ranges_are_those_of_the_calibration_images(teacher, content):
 
 
 def test_a_dataset_of_images_and_labels_calibrates(teacher, content):
-    dataset = tf.data.Dataset.from_tensor_slices((pixels(), np.zeros(40)))
-    again = LiteRT(quantize(teacher, dataset, PIXELS))
-    np.testing.assert_array_equal(
-        again(pixels(seed=1)), LiteRT(content)(pixels(seed=1))
-    )
+    pairs = pixels(), np.zeros(40)
+    for elements in (pairs, dict(zip(("image", "label"), pairs, strict=True))):
+        dataset = tf.data.Dataset.from_tensor_slices(elements)
+        again = LiteRT(quantize(teacher, dataset, PIXELS))
+        np.testing.assert_array_equal(
+            again(pixels(seed=1)), LiteRT(content)(pixels(seed=1))
+        )
 
 
 @pytest.mark.parametrize("convention", ["caffe", "tf", "torch", "pixels"])

@@ -26,6 +26,52 @@ IDX_PREFIXES = {"train": "train", "test": "t10k"}
 DIGITS_SPLITS = {"train": slice(None, 1297), "test": slice(1297, None)}
 
 
+def image_and_label(element) -> tuple:
+    """The image and the label of an element of a data set, or of a batch.
+
+    Args:
+        element: A dictionary with `"image"` and perhaps `"label"`, as those of
+            TensorFlow Datasets; a tuple or list `(image, label, ...)`; or
+            an image alone.
+
+    Returns:
+        A pair; the label is None where there is none.
+
+    Raises:
+        ValueError: if a dictionary has no `"image"`.
+
+    >>> image_and_label({"id": 7, "image": "i", "label": "l"})
+    ('i', 'l')
+    >>> image_and_label(("i", "l", "soft")), image_and_label("i")
+    (('i', 'l'), ('i', None))
+    """
+    if isinstance(element, dict):
+        if "image" not in element:
+            raise ValueError(
+                'Expected dictionaries with "image" and "label", as those of '
+                "TensorFlow Datasets; `map` others to pairs. "
+                f"Received: one with {sorted(element)}"
+            )
+        return element["image"], element.get("label")
+    if isinstance(element, (tuple, list)):
+        image, label, *_ = *element, None
+        return image, label
+    return element, None
+
+
+def in_pairs(data):
+    """A `tf.data.Dataset` of dictionaries as one of pairs; all else as it is.
+
+    Args:
+        data: A `tf.data.Dataset`, or anything.
+    """
+    if isinstance(data, tf.data.Dataset) and isinstance(
+        data.element_spec, dict
+    ):
+        return data.map(image_and_label)
+    return data
+
+
 def load_test_images() -> tuple[np.ndarray, np.ndarray]:
     """The first 2,000 test images of Fashion-MNIST, which ship, to score by.
 

@@ -13,6 +13,7 @@ from tf_deepinversion.callbacks import RequireFinite
 from tf_deepinversion.callbacks import images_of_a_batch
 from tf_deepinversion.checks import require_integers
 from tf_deepinversion.checks import require_whole
+from tf_deepinversion.datasets import image_and_label
 from tf_deepinversion.deep_inversion import DeepInversion
 from tf_deepinversion.distillation import Distillation
 from tf_deepinversion.distillation import augmentations
@@ -335,7 +336,7 @@ def _check_portraits(portraits, share, batch_size, model):
 def _check_validation(data):
     """Floats would be refused after the first round alone."""
     if isinstance(data, tf.data.Dataset):
-        images = tf.nest.flatten(data.element_spec)[0]
+        images, _ = image_and_label(data.element_spec)
         require_integers(images.dtype.as_numpy_dtype)
     elif isinstance(data, (tuple, list)):
         require_integers(np.asarray(data[0]).dtype)

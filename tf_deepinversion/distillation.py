@@ -10,6 +10,7 @@ from tf_deepinversion.checks import require_integers
 from tf_deepinversion.checks import require_positive
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.classifier import Classifier
+from tf_deepinversion.datasets import image_and_label
 from tf_deepinversion.feature_statistics import batch_norms
 from tf_deepinversion.losses import kullback_leibler
 from tf_deepinversion.preprocessing import Preprocessing
@@ -103,7 +104,7 @@ def _pieces(images, batch_size):
 
 
 def _images_and_labels(data):
-    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+    images, labels = image_and_label(data)
     require_integers(images.dtype.as_numpy_dtype)
     return images, labels
 

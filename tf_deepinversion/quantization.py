@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.checks import share_right
+from tf_deepinversion.datasets import image_and_label
 from tf_deepinversion.preprocessing import Preprocessing
 
 
@@ -65,8 +66,7 @@ def _images(calibration, shape):
             "the `images` of a `Pool`. Received: an endless dataset"
         )
     for element in calibration:
-        image = element[0] if isinstance(element, tuple) else element
-        image = np.asarray(image)
+        image = np.asarray(image_and_label(element)[0])
         if image.shape != tuple(shape):
             raise ValueError(
                 f"Expected calibration images of shape {tuple(shape)}, one "
@@ -110,8 +110,8 @@ def quantize(model, calibration, preprocessing=None) -> bytes:
     Args:
         model: A `keras.Model` from images to logits or probabilities.
         calibration: uint8 array `(n, height, width, channels)` of pixels, or a
-            `tf.data.Dataset` of images, or of pairs (image, label). A hundred
-            will do.
+            `tf.data.Dataset` of images, of pairs (image, label) or of TFDS's
+            dictionaries. A hundred will do.
         preprocessing: Its `Preprocessing`; None if known by name.
 
     Returns:

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.classifier import Classifier
+from tf_deepinversion.datasets import image_and_label
 from tf_deepinversion.distillation import SoftenedKL
 from tf_deepinversion.pruning import rules
 from tf_deepinversion.taps import collect
@@ -160,16 +161,16 @@ class GateImportance:
 
         Args:
             batches: Iterable of pairs of images in pixels and labels, which
-                are not looked at.
+                are not looked at, or of TFDS's dictionaries of both.
         """
-        return self._mean(self._order_1(images) for images, _ in batches)
+        return self._mean(self._order_1(x) for x, _ in _pairs(batches))
 
     def second_order(self, batches, seed=0) -> np.ndarray:
         """The mean over images of (g z)^2, g of logits in random directions."""
         classes = self._student.classes
         return self._mean(
             self._order_2(images, random_signs((len(images), classes), seed, i))
-            for i, (images, _) in enumerate(batches)
+            for i, (images, _) in enumerate(_pairs(batches))
         )
 
     def _mean(self, results):
@@ -225,6 +226,10 @@ class GateImportance:
 
         per_image = self._gate_gradients(images, loss)
         return [tf.reduce_mean(tf.square(g), 0) for g in per_image]
+
+
+def _pairs(batches):
+    return map(image_and_label, batches)
 
 
 def _numpy(variable):
