@@ -477,6 +477,16 @@ def test_one_seed_one_result_and_another_batch_others():
     assert (a.images != c.images).mean() > 0.5
 
 
+@pytest.mark.parametrize(
+    ("size", "labels"), [(2, [[0, 1], [2, 0]]), (4, [[0, 1, 2, 0]] * 2)]
+)
+def test_labels_of_a_batch_of_fewer_than_all_classes_go_on(size, labels):
+    model = inversion(recipe={**RECIPES["ours"], "batch_size": size})
+    for batch in range(2):
+        model.fit(steps=1, batch=batch, verbose=0)
+        assert model.labels.tolist() == labels[batch]
+
+
 def test_start_of_an_image_depends_on_its_index_alone():
     model = inversion()
     model.fit(LABELS, steps=1, verbose=0)

@@ -529,6 +529,15 @@ def test_a_pool_is_refreshed_by_the_numbers_that_were_asked_for():
     np.testing.assert_array_equal(pool.labels, [0, 1, 2] * 3)
 
 
+def test_batches_of_fewer_images_than_classes_make_all_classes():
+    made = DeepInversion(tiny_teacher(), NORMALISED)
+    pool = Pool(100, SHAPE, CLASSES)
+    refresh = RefreshPool(pool, made, images=2, steps=1, first=2)
+    refresh.on_epoch_begin(0)
+    refresh.on_epoch_begin(1)
+    np.testing.assert_array_equal(pool.labels, [0, 1, 2, 0, 1, 2])
+
+
 @pytest.mark.parametrize(
     ("carried", "there", "asked"),
     [

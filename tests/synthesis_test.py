@@ -39,8 +39,8 @@ def test_synthesis_goes_on_to_the_same_pool(tmp_path):
         synthesized(tmp_path, seed=1)
     with pytest.raises(ValueError, match="holds 2 batches.*batches=1"):
         synthesized(tmp_path, batches=1)
-    with pytest.raises(ValueError, match="`images` must be.*3 or more"):
-        synthesize(learned_teacher(), CLASSES, images=2)
+    with pytest.raises(ValueError, match="take 3 images a batch.*images=2"):
+        synthesize(learned_teacher(), CLASSES, images=2, batches=1)
 
 
 def test_without_its_newest_shard_a_pool_goes_on(tmp_path):
@@ -86,8 +86,31 @@ def test_some_of_the_classes_alone(tmp_path):
     for none in ([], 0):
         with pytest.raises(ValueError, match="`classes` must .* at least one"):
             synthesize(learned_teacher(), none, preprocessing=NORMALISED)
-    with pytest.raises(ValueError, match="`images` must be.*2 or more"):
-        synthesize(learned_teacher(), [0, 1], images=1)
+    with pytest.raises(ValueError, match="2 classes: take 2 images"):
+        synthesize(learned_teacher(), [0, 1], images=1, batches=1)
+
+
+@pytest.mark.parametrize("recipe", ["generator", "replay_pixels"])
+def test_fewer_images_than_classes_go_on_with_the_next(tmp_path, recipe):
+    def of(folder, batches):
+        return synthesize(
+            learned_teacher(),
+            [2, 0, 1],
+            folder,
+            batches=batches,
+            images=2,
+            first_steps=1,
+            steps=1,
+            preprocessing=NORMALISED,
+            recipe=recipe,
+        )
+
+    whole = of(None, 3)
+    assert whole.labels.tolist() == [2, 0, 1, 2, 0, 1]
+    of(tmp_path, 2)
+    resumed = of(tmp_path, 3)
+    assert resumed.labels.tolist() == [2, 0, 1, 2, 0, 1]
+    np.testing.assert_array_equal(resumed.images, whole.images)
 
 
 def test_images_that_are_not_of_their_classes_are_told():

@@ -179,8 +179,10 @@ class RefreshPool(keras.callbacks.Callback):
         pool: A `Pool`.
         synthesizer: A `DeepInversion` or `FastInversion`; with `student=` the
             one in training, it looks for images on which that still differs.
-        images: Int, how many a batch, of balanced classes; what the recipe
-            keeps of them on the way, its `snapshots`, is added, too.
+        images: Int, how many a batch, of balanced classes; of fewer than
+            there are classes each batch goes on with those that the one before
+            stopped at. What the recipe keeps of them on the way, its
+            `snapshots`, is added, too.
         steps: Int, of the synthesizer for each batch; None for its recipe's.
         batches: Int, how many batches before each epoch but the first; 0:
             none.
@@ -231,13 +233,15 @@ class RefreshPool(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         begin = time.monotonic()
         self._terms = {}
-        labels = balanced_labels(self.synthesizer.classes, self.images)
         wanted = self.batches_before(epoch + 1)
         if not self.synthesizer.carried:
             there = min(self.pool.batches, wanted - 1)
             self.next_batch = max(self.next_batch, there)
         while self.next_batch < wanted:
             batch = self.next_batch
+            labels = balanced_labels(
+                self.synthesizer.classes, self.images, batch
+            )
             history = self.synthesizer.fit(
                 labels,
                 self.first_steps if batch == 0 else self.steps,

@@ -13,6 +13,7 @@ from tf_deepinversion.checks import require_whole
 from tf_deepinversion.classifier import Classifier
 from tf_deepinversion.classifier import in_scope
 from tf_deepinversion.inversion_step import InversionStep
+from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.labels import check_labels
 from tf_deepinversion.objective import Term
 from tf_deepinversion.preprocessing import Preprocessing
@@ -216,10 +217,11 @@ class DeepInversion(keras.Model):
 
         Args:
             labels: Int array `(n,)` in [0, classes), the classes to make; or
-                None for as many as the recipe says, balanced.
+                None for as many as the recipe says, balanced, see
+                `balanced_labels`.
             steps: Int, or a list of one a stage; None for the recipe's.
             batch: Int, the number of this batch: another one gives other
-                images of the same labels.
+                images, of the same labels where `labels` are given.
             keep: `"last"`: `images` are the last step's. `"best"`: those of
                 the step with the smallest loss.
             checkpoint: Path of a file in which the state is saved after each
@@ -246,10 +248,12 @@ class DeepInversion(keras.Model):
             )
         require_whole(steps_per_epoch=steps_per_epoch)
         require_whole(0, batch=batch)
+        if labels is None:
+            size = self.recipe["batch_size"]
+            labels = balanced_labels(self.classes, size, batch)
         labels = check_labels(
             labels,
-            self._teacher.classes,
-            self.recipe["batch_size"],
+            self.classes,
             self.distribute_strategy.num_replicas_in_sync,
         )
         counts = recipes.steps_of_stages(self.recipe, steps)

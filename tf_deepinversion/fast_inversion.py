@@ -150,7 +150,7 @@ class FastInversion(DeepInversion):
                 then those of new ones would be no good images.
         """
         require_drawing(self)
-        labels = check_labels(labels, self.classes, 0, 1)
+        labels = check_labels(labels, self.classes)
         latents = self.generator.input_shape[-1] - self.classes
         key = tf.constant([self.seed, batch])
         drawn = tf.random.stateless_normal(

@@ -3,32 +3,37 @@
 import numpy as np
 
 
-def balanced_labels(classes, images) -> np.ndarray:
+def balanced_labels(classes, images, batch=0) -> np.ndarray:
     """Labels in which every class is as frequent as any other, or one more.
 
     Args:
         classes: Int.
         images: Int, how many labels.
+        batch: Int, the number of the batch. Where a batch has fewer images
+            than there are classes, its labels go on where those of the batch
+            before stop; otherwise every class is in every batch, and all
+            batches have the same labels.
 
     Returns:
         An int32 array `(images,)`: 0, 1, 2, ... and around again.
 
     >>> balanced_labels(3, 7).tolist()
     [0, 1, 2, 0, 1, 2, 0]
+    >>> [balanced_labels(5, 3, batch).tolist() for batch in range(3)]
+    [[0, 1, 2], [3, 4, 0], [1, 2, 3]]
     """
-    return (np.arange(images) % classes).astype("int32")
+    first = batch * images if images < classes else 0
+    return ((first + np.arange(images)) % classes).astype("int32")
 
 
-def check_labels(labels, classes, default_size, replicas) -> np.ndarray:
-    """`labels` as an int32 array `(n,)`, balanced ones if None.
+def check_labels(labels, classes, replicas=1) -> np.ndarray:
+    """`labels` as an int32 array `(n,)`.
 
     Raises:
         TypeError: if they are not integers.
         ValueError: if they are of another shape, out of [0, classes), or no
             multiple of the replicas.
     """
-    if labels is None:
-        labels = balanced_labels(classes, default_size)
     labels = np.asarray(labels)
     if labels.ndim != 1 or not labels.size:
         raise ValueError(

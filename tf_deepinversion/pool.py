@@ -199,7 +199,7 @@ class Pool:
             raise TypeError(
                 f"`images` must be uint8 pixels. Received: {images.dtype}"
             )
-        labels = check_labels(labels, self.classes, 0, 1)
+        labels = check_labels(labels, self.classes)
         if (soft_targets is None) == ("soft_targets" in self._arrays):
             raise ValueError(
                 "`soft_targets` must be given if and only if the pool was made "

@@ -46,8 +46,10 @@ def synthesize(
             call goes on from there, after any interruption, to the same pool.
         seed: Int.
         batches: Int, each of `images` images of balanced classes.
-        images: Int, at least one a class. What a recipe of pixels keeps of
-            them on the way, its `snapshots`, comes with them.
+        images: Int; those of all batches are at least one a class, and of
+            fewer than there are classes each batch goes on with those that the
+            one before stopped at. What a recipe of pixels keeps of them on the
+            way, its `snapshots`, comes with them.
         first_steps: Int, of the first batch, in which a generator learns
             most; by default 300 of a generator, and of pixels `steps`.
         steps: Int, of each other batch; by default 30 of a generator, and of
@@ -89,8 +91,15 @@ def synthesize(
             "`classes` must be, or list, at least one. "
             f"Received: classes={classes}"
         )
-    require_whole(len(wanted), images=images)
+    require_whole(images=images)
     require_whole(0, draws=draws)
+    if batches * images < len(wanted):
+        raise ValueError(
+            f"{batches} batches of {images} images leave out some of the "
+            f"{len(wanted)} classes: take {-(-len(wanted) // batches)} images "
+            f"a batch, or more batches. Received: images={images}, "
+            f"batches={batches}"
+        )
     synthesizer = maker(
         model,
         preprocessing,
@@ -100,9 +109,8 @@ def synthesize(
         dtype=dtype,
     )
     require_drawing(synthesizer, draws)
-    labels = np.array(wanted)[balanced_labels(len(wanted), images)]
     # All that may be refused is, before a folder is made.
-    check_labels(labels, synthesizer.classes, images, 1)
+    wanted = check_labels(wanted, synthesizer.classes)
     for count in (first_steps, steps):
         recipe_book.steps_of_stages(recipe, count)
     run = checkpoints.fingerprints(
@@ -142,6 +150,7 @@ def synthesize(
             for i, variable in enumerate(synthesizer.carried):
                 variable.assign(saved[f"variable_{i}"])
         for batch in range(done, batches):
+            labels = wanted[balanced_labels(len(wanted), images, batch)]
             synthesizer.fit(
                 labels,
                 first_steps if batch == 0 else steps,

@@ -102,7 +102,7 @@ def train(
             blends images, or the folder holds another run or a damaged file.
     """
     images = check_pixels(images)
-    labels = check_labels(labels, model.output_shape[-1], len(images), 1)
+    labels = check_labels(labels, model.output_shape[-1])
     if len(labels) != len(images):
         raise ValueError(
             "Expected one label an image. Received: "
