@@ -3,6 +3,7 @@
 import ast
 import configparser
 import fnmatch
+import functools
 import graphlib
 import os
 import pathlib
@@ -106,6 +107,7 @@ def files(pattern="*") -> list[str]:
     return sorted(fnmatch.filter(found, pattern))
 
 
+@functools.cache
 def sources() -> dict[str, ast.Module]:
     """The syntax trees of the package by path."""
     return {path: ast.parse(read(path)) for path in files(f"{PACKAGE}/*.py")}
