@@ -51,17 +51,15 @@ def make_teacher(dtype):
     """The network with its weights in float32 or float64."""
     import keras
 
+    from tf_deepinversion import copies
     from tf_deepinversion import load_pretrained
 
     if FLAGS.network != "tiny":
         model = load_pretrained(FLAGS.network)
         if dtype == "float32":
             return model
-        twin = keras.models.clone_model(
-            model,
-            clone_function=lambda layer: layer.from_config(
-                {**layer.get_config(), "dtype": dtype}
-            ),
+        twin = copies.copy_of(
+            model, lambda layer: copies.twin_of(layer, dtype=dtype)
         )
         twin.set_weights(model.get_weights())
         return twin

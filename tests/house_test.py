@@ -21,6 +21,7 @@ LAYERS = {
     "equations": {
         "checkpoint",
         "checks",
+        "copies",
         "labels",
         "fast_batch_norm",
         "feature_statistics",

@@ -41,6 +41,12 @@ MUTANTS = [
     ("student_report.py", "_evenly(images, 1000)", "images[:1000]", "student_report"),
     ("distillation.py", "gamma=2**strength", "gamma=2.0", "distillation"),
     ("distill.py", 'recipe="distillation_pixels",', 'recipe="ours",', "distillation"),
+    # Copies.
+    ("copies.py", "new.load_own_variables({k: _array(v) for k, v in store.items()})", "pass", "copies"),
+    ("copies.py", "new.load_assets(folder)", "pass", "copies"),
+    ("copies.py", "new.assign(_array(old))", "pass", "copies"),
+    ("copies.py", "pairs.sort(key=lambda pair: -len(pair[0]._flatten_layers()))", "pass", "copies"),
+    ("copies.py", " and type(model).call is kinds[0].call", "", "copies"),
     # Statistics.
     ("restatement.py", "beta + slope * (mean - m)", "beta + slope * (m - mean)", "restatement"),
     ("restatement.py", "slope * np.sqrt(variance + layer.epsilon)", "slope * np.sqrt(variance)", "restatement"),

@@ -54,6 +54,27 @@ def tiny_teacher(seed=0, dtype="float32", activation=None, pixel_scale=None):
     return model
 
 
+def adapted_teacher():
+    """It has learnt the mean and the variance of pixels outside its weights.
+
+    As has EfficientNet with its weights of ImageNet.
+    """
+    keras.utils.set_random_seed(0)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, *SHAPE), "uint8")
+    norm = layers.Normalization()
+    norm.adapt(pixels.astype("float32"))
+    x = inputs = keras.Input(SHAPE)
+    for layer in (
+        norm,
+        layers.Conv2D(4, 3),
+        layers.BatchNormalization(),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(CLASSES),
+    ):
+        x = layer(x)
+    return keras.Model(inputs, x, name="adapted")
+
+
 def learned_teacher(seed=0):
     """A tiny teacher whose head is loud enough for its classes to matter."""
     model = tiny_teacher(seed)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.checks import not_finite
+from tf_deepinversion.copies import copy_of
 from tf_deepinversion.feature_statistics import batch_norms
 from tf_deepinversion.feature_statistics import cut_off
 from tf_deepinversion.feature_statistics import tap
@@ -362,12 +363,10 @@ def in_scope(model, strategy):
         return model
     with strategy.scope():
         try:
-            copy = keras.models.clone_model(model)
-        except (NotImplementedError, TypeError, ValueError) as e:
+            return copy_of(model)
+        except ValueError as e:
             raise ValueError(
                 "The model was made outside the strategy's scope and cannot "
                 "be copied into it: make or load it under "
                 f"`with strategy.scope():`. Received: {model.name!r} ({e})"
             ) from e
-        copy.set_weights(model.get_weights())
-    return copy

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from tf_deepinversion.copies import copy_of
 from tf_deepinversion.feature_statistics import Moments
 from tf_deepinversion.feature_statistics import batch_norms
 from tf_deepinversion.feature_statistics import mean_and_variance_gaps
@@ -24,7 +25,7 @@ def restated(model, images, preprocessing=None):
     and beta.
 
     Args:
-        model: A `keras.Model` that can be cloned; it stays as it is.
+        model: A `keras.Model` that can be copied; it stays as it is.
         images: uint8 array `(n, height, width, channels)`.
         preprocessing: The network's `Preprocessing`; None if known by name.
 
@@ -41,8 +42,7 @@ def restated(model, images, preprocessing=None):
             "Received: none"
         )
     check_restatable(model)
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
+    copy = copy_of(model)
     _, seen = read(copy, images, preprocessing)
     for layer in batch_norms(copy):
         # One that is called twice has seen both.

@@ -5,6 +5,9 @@ import numpy as np
 from keras import layers
 from keras import ops
 
+from tf_deepinversion.copies import copy_of
+from tf_deepinversion.copies import twin_of
+
 # What may lie between the head and the output: nothing of it has weights.
 TAIL = (
     layers.Activation,
@@ -112,30 +115,25 @@ def grow_head(model, classes, *, noise=0.1, seed=0) -> keras.Model:
             f"`noise` must be finite, 0 or more. Received: noise={noise}"
         )
 
-    def cloned(layer):
-        config = layer.get_config()
-        if layer is head.layer:
-            config["units" if "units" in config else "filters"] = int(classes)
-        elif isinstance(layer, layers.Reshape) and layer in head._tail:
-            *front, last = config["target_shape"]
-            if last == head.classes:
-                config["target_shape"] = (*front, int(classes))
-        return type(layer).from_config(config)
+    classes = int(classes)
 
-    inputs = None
-    if not isinstance(model, keras.Sequential):  # or its name would be lost
-        (given,) = model.inputs
-        inputs = keras.Input(
-            given.shape[1:], dtype=given.dtype, name=_maker(model, given).name
-        )
-    grown = keras.models.clone_model(model, inputs, clone_function=cloned)
+    def changed(layer):
+        if layer is head.layer:
+            dense = isinstance(layer, layers.Dense)
+            return twin_of(layer, **{"units" if dense else "filters": classes})
+        if isinstance(layer, layers.Reshape) and layer in head._tail:
+            *front, last = layer.target_shape
+            if last == head.classes:
+                return twin_of(layer, target_shape=(*front, classes))
+
+    grown = copy_of(model, changed)
     random = np.random.default_rng(seed)
-    for old, new in zip(model.layers, grown.layers, strict=True):
-        weights = old.get_weights()
-        if old is head.layer:
-            added = int(classes) - head.classes
-            weights = [_with_more(w, added, noise, random) for w in weights]
-        new.set_weights(weights)
+    grown.get_layer(head.layer.name).set_weights(
+        [
+            _with_more(w, classes - head.classes, noise, random)
+            for w in head.layer.get_weights()
+        ]
+    )
     return grown
 
 

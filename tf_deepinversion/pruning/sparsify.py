@@ -6,6 +6,7 @@ import keras
 
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion.checks import require_whole
+from tf_deepinversion.copies import copy_of
 from tf_deepinversion.pruning.magnitude import masks_of
 from tf_deepinversion.pruning.magnitude import prune_low_magnitude
 from tf_deepinversion.pruning.magnitude import strip_pruning
@@ -69,8 +70,7 @@ def sparsify(
     end = max(1, steps // 2)
     frequency = frequency or max(1, end // 20)
     require_whole(frequency=frequency)
-    student = keras.models.clone_model(teacher)
-    student.set_weights(teacher.get_weights())
+    student = copy_of(teacher)
     # The last making falls on `end`.
     begin = end % min(frequency, end)
     schedule = PolynomialDecay(0.0, target, begin, end, frequency=frequency)
