@@ -29,6 +29,7 @@ LAYERS = {
         "preprocessing",
         "priors",
         "reading",
+        "replicas",
         "taps",
         "transforms",
         "version",

@@ -13,6 +13,8 @@ from tf_deepinversion.transforms import Jitter
 from tf_deepinversion.transforms import MixUp
 from tf_deepinversion.transforms import Shift
 from tf_deepinversion.transforms import Tone
+from tf_deepinversion.warps import Affine
+from tf_deepinversion.warps import ResizedCrop
 
 SHIFTS = np.array([[0, 0], [1, -2], [-3, 3], [2, 0], [-1, 4]], "int32")
 
@@ -298,3 +300,25 @@ def test_tone_says_what_it_wants(wrong):
     (name,) = wrong
     with pytest.raises(ValueError, match=f"Received: .*{name}="):
         Tone(**wrong)
+
+
+def test_uniform_is_tensorflow_s_of_the_same_key():
+    key = tf.constant([3, 7])
+    for shape in ((5, 3), (1, 1), (129, 1, 1, 1)):
+        np.testing.assert_array_equal(
+            transforms.uniform(key, shape),
+            tf.random.stateless_uniform(shape, key, alg="philox"),
+        )
+
+
+def test_xla_draws_the_same_numbers():
+    drawn = [Shift(3), HorizontalFlip(), Tone(), MixUp(), Affine()]
+    drawn.append(ResizedCrop())
+
+    def numbers():
+        return transforms.draw(drawn, [3, 1], tf.constant(7), 33)
+
+    compiled = tf.function(numbers, jit_compile=True)()
+    for one, other in zip(numbers(), compiled, strict=True):
+        # Powers and cosines may be rounded otherwise.
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

@@ -2,15 +2,39 @@
 
 A transform is a pair: `draw`, which makes its random numbers from a key, one
 row an image, and the transform itself, which is deterministic. The numbers of
-an image depend on the key and its index alone, so that neither replicas nor a
-resumed run change them, and they are drawn outside of what XLA compiles.
+an image depend on the key and its place in the batch of all replicas alone, so
+that neither replicas nor a resumed run nor XLA change them.
 """
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from tf_deepinversion import replicas
 from tf_deepinversion.checks import require_whole
+
+
+def uniform(key, shape):
+    """Random floats in [0, 1), the same where XLA compiles and where not.
+
+    Those of `tf.random.stateless_uniform`, which under XLA takes other bits for
+    its floats: here they are made of the whole numbers, which are the same.
+
+    Args:
+        key: Int tensor `(2,)`.
+        shape: Tuple of ints or int scalar tensors.
+
+    Returns:
+        A float32 tensor of that shape.
+    """
+    bits = tf.random.stateless_uniform(
+        shape, key, None, None, "uint32", alg="philox"
+    )
+    # The 23 lowest are the mantissa of a float in [1, 2).
+    one_to_two = tf.bitwise.bitwise_or(
+        tf.bitwise.bitwise_and(bits, 0x007FFFFF), 0x3F800000
+    )
+    return tf.bitcast(one_to_two, "float32") - 1
 
 
 def roll(images, shifts):
@@ -158,10 +182,7 @@ class HorizontalFlip(Transform):
         self.probability = float(probability)
 
     def draw(self, key, count):
-        return (
-            tf.random.stateless_uniform((count, 1, 1, 1), key, alg="philox")
-            < self.probability
-        )
+        return uniform(key, (count, 1, 1, 1)) < self.probability
 
     def __call__(self, images, flipped):
         return ops.where(flipped, ops.flip(images, axis=2), images)
@@ -174,8 +195,8 @@ class HorizontalFlip(Transform):
 class MixUp(Transform):
     """Blends some images of a batch with others of it, at random shares.
 
-    For distillation, where the teacher itself says what a blend is; it needs
-    the whole batch on one device.
+    For distillation, where the teacher itself says what a blend is. Of several
+    replicas each is given the images of all, before they are blended.
 
     Args:
         probability: Float in [0, 1], for each image. Defaults to 0.25.
@@ -194,15 +215,16 @@ class MixUp(Transform):
 
     def draw(self, key, count):
         """Of each image: whether, the other's place, and its own share."""
-        return tf.random.stateless_uniform((count, 3), key, alg="philox")
+        return uniform(key, (count, 3))
 
     def __call__(self, images, numbers):
-        count = tf.shape(images)[0]
+        batch = replicas.whole(images)
+        count = tf.cast(tf.shape(batch)[0], numbers.dtype)
         chosen, place, share = ops.unstack(numbers, 3, axis=1)
-        others = tf.cast(place * tf.cast(count, place.dtype), "int32")
+        others = tf.cast(place * count, "int32")
         share = ops.where(chosen < self.probability, share, 1.0)
         share = ops.cast(share, images.dtype)[:, None, None, None]
-        return share * images + (1 - share) * tf.gather(images, others)
+        return share * images + (1 - share) * tf.gather(batch, others)
 
     def get_config(self):
         return {"probability": self.probability}
@@ -237,7 +259,7 @@ class Tone(Transform):
 
     def draw(self, key, count):
         """Of each image g and c."""
-        u = tf.random.stateless_uniform((count, 2), key, alg="philox")
+        u = uniform(key, (count, 2))
         g = self.gamma ** (2 * u[:, 0] - 1)
         c = self.darkest * (self.brightest / self.darkest) ** u[:, 1]
         return tf.stack([g, c], axis=1)
@@ -270,6 +292,36 @@ def draw(transforms, seed, step, count):
     Returns:
         A list of tensors, one a transform, each with `count` rows.
     """
-    fold_in = tf.random.experimental.stateless_fold_in
+
+    def fold_in(key, number):
+        # Under XLA the default is another algorithm.
+        return tf.random.experimental.stateless_fold_in(
+            key, number, alg="philox"
+        )
+
     key = fold_in(seed, step)
     return [t.draw(fold_in(key, i), count) for i, t in enumerate(transforms)]
+
+
+def draw_own(transforms, seed, step, *counts):
+    """`draw`, where a replica asks for the numbers of its own images.
+
+    For a `train_step`: N devices draw what one device draws for the batch of
+    all. On one device it is `draw` of `sum(counts)` images, to the bit.
+
+    Args:
+        transforms: List of transforms.
+        seed: Int tensor `(2,)`.
+        step: Int scalar tensor, the same on all replicas.
+        *counts: Int scalar tensors, how many images this replica has, a number
+            for each stream whose images stand one after the other, as those of
+            new and of old classes; see `replicas.own_rows`.
+
+    Returns:
+        A list of tensors, one a transform, each with `sum(counts)` rows.
+    """
+    places, count = replicas.own_rows(*counts)
+    drawn = draw(transforms, seed, step, count)
+    if replicas.several() is None:
+        return drawn
+    return [tf.gather(numbers, places) for numbers in drawn]

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from tf_deepinversion.transforms import Transform
+from tf_deepinversion.transforms import uniform
 
 
 def sampling_matrices(start, share, size):
@@ -69,7 +70,7 @@ class ResizedCrop(Transform):
 
     def draw(self, key, count):
         """Of each image the part's top, left, height and width, as shares."""
-        u = tf.random.stateless_uniform((count, 4), key, alg="philox")
+        u = uniform(key, (count, 4))
         least, largest = self.area
         area = least + (largest - least) * u[:, 0]
         stretch = self.ratio ** (u[:, 1] - 0.5)
@@ -132,9 +133,7 @@ class Affine(Transform):
         (a row + b column + down, c row + d column + right) of the old one; down
         and right are shares of the size.
         """
-        u = tf.random.stateless_uniform(
-            (count, 6), key, -1.0, 1.0, alg="philox"
-        )
+        u = 2 * uniform(key, (count, 6)) - 1
         angle = u[:, 0] * self.rotation * math.pi / 180
         tall, wide = self.stretch ** u[:, 1], self.stretch ** u[:, 2]
         slant = self.slant * u[:, 3]
