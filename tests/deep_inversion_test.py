@@ -1,6 +1,8 @@
 """The loop: what it optimises, what it leaves alone, what it refuses."""
 
 import functools
+import gc
+import weakref
 
 import keras
 import numpy as np
@@ -17,8 +19,11 @@ from tf_deepinversion import Competition
 from tf_deepinversion import CrossEntropy
 from tf_deepinversion import DeepInversion
 from tf_deepinversion import FeatureStatistics
+from tf_deepinversion import HorizontalFlip
 from tf_deepinversion import Jitter
+from tf_deepinversion import MixUp
 from tf_deepinversion import Preprocessing
+from tf_deepinversion import Tone
 from tf_deepinversion import TotalVariation
 from tf_deepinversion import balanced_labels
 
@@ -570,6 +575,101 @@ def test_second_fit_of_the_same_shape_traces_nothing():
     model.fit(LABELS, steps=5, verbose=0)
     assert model._step is step and step.traces == 1
     np.testing.assert_array_equal(model.images, images)
+
+
+def test_steps_of_two_calls_are_kept_and_no_more():
+    model = inversion()
+    first = []
+    for steps in (2, 3, 2, 3):  # as a pool's first batch and the others
+        model.fit(LABELS, steps=steps, verbose=0)
+        first.append(model._step)
+    assert first[:2] == first[2:] and [s.traces for s in first] == [1] * 4
+    images = weakref.ref(first[0].images)
+    del first
+    model.fit(LABELS, steps=4, verbose=0)
+    gc.collect()
+    assert len(model._steps) == 2 and images() is None
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: keras.optimizers.SGD(0.1, loss_scale_factor=128.0),
+        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
+    ],
+)
+def test_a_loss_scale_changes_no_step(optimizer):
+    def images(optimizer):
+        model = inversion()
+        model.compile(optimizer)
+        model.fit(LABELS, steps=3, verbose=0)
+        return model._step.images.numpy()
+
+    np.testing.assert_array_equal(
+        images(optimizer()), images(keras.optimizers.SGD(0.1))
+    )
+
+
+class Blend(HorizontalFlip):
+    blends = True
+
+
+class Cropped(HorizontalFlip):
+    def __call__(self, images, numbers):
+        return images[:, 1:]
+
+
+class Rounded(HorizontalFlip):
+    def __call__(self, images, numbers):
+        return tf.round(images)
+
+
+class OneRow(HorizontalFlip):
+    def draw(self, key, count):
+        return super().draw(key, 1)
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (Tone(), r"`Tone` is for pixels in \[0, 255\]"),
+        (MixUp(), "`MixUp` blends"),
+        (Blend(), "`Blend` blends"),
+        (Cropped(), r"Cropped must leave.*Received: \(4, 7, 8, 1\)"),
+        (OneRow(), r"OneRow must give.*4 images.*Received: .*\(1, 1, 1, 1\)"),
+        (Rounded(), "differentiable"),
+    ],
+)
+def test_transforms_that_are_none_of_an_inversion_are_refused(
+    transform, message
+):
+    model = inversion()
+    with pytest.raises(ValueError, match=message):
+        model.compile(transforms=[transform], feature_dropout=0.0)
+        model.fit(LABELS, steps=1, verbose=0)
+
+
+class Nameless(L2):
+    name = None
+
+
+class OfEachPixel(L2):
+    def value(self, sums):
+        return tf.ones((3, 2)) * sums[0]
+
+
+@pytest.mark.parametrize(
+    ("term", "error", "message"),
+    [
+        (Nameless(), TypeError, "needs a name.*Nameless"),
+        (OfEachPixel(), ValueError, r"'l2' must be a scalar.*\(3, 2\)"),
+    ],
+)
+def test_terms_that_are_none_are_refused(term, error, message):
+    model = inversion()
+    with pytest.raises(error, match=message):
+        model.compile(loss=[term])
+        model.fit(LABELS, steps=1, verbose=0)
 
 
 def test_steps_in_blocks_equal_steps_one_by_one():

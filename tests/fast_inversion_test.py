@@ -103,6 +103,18 @@ def test_a_generator_learns_what_pixels_would():
     assert loss[-1] < 0.75 * loss[0]
 
 
+def test_a_loss_scale_changes_no_step():
+    weights = []
+    for scale in (None, 128.0):
+        model = fast()
+        optimizer = keras.optimizers.SGD(0.01, loss_scale_factor=scale)
+        model.compile(optimizer, TERMS, transforms=[], feature_dropout=0.0)
+        model.fit(LABELS, steps=2, verbose=0)
+        weights.append(model.generator.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
 def test_later_batches_start_from_what_earlier_ones_have_learnt():
     model = fast()
     still(model)

@@ -50,6 +50,7 @@ LAYERS = {
         "verification",
     },
     "makers": {
+        "apart",
         "conv_muon",
         "deep_inversion",
         "fast_inversion",

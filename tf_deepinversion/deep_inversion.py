@@ -121,7 +121,7 @@ class DeepInversion(keras.Model):
         self.seed = int(seed)
         self.terms = self._transforms = self._given_optimizer = None
         self._feature_dropout = self._micro_batch = None
-        self._steps = {}
+        self._steps = {}  # the newest few, see `_enter`
         self._stage = self._step = None
         self._moments, self._snapshots = [], []
         self.labels = None
@@ -144,7 +144,9 @@ class DeepInversion(keras.Model):
         Args:
             optimizer: A `keras.optimizers.Optimizer` or its name.
             loss: List of `Term`: the objective is their weighted sum.
-            transforms: List of transforms, applied every step in that order.
+            transforms: List of transforms, applied every step in that order,
+                to z. Those that blend images or that are for pixels are
+                refused.
             feature_dropout: Float in [0, 1). Each step the cross-entropy sees
                 only the rest of the features that feed a dense head, so that
                 an image must show all that its class is known by (ours).
@@ -168,6 +170,11 @@ class DeepInversion(keras.Model):
                 f"FeatureStatistics(10.0)]. Received: loss={loss}"
             )
         for term in loss:
+            if not isinstance(term.name, str):
+                raise TypeError(
+                    f"A term needs a name, by which it is logged. Received: "
+                    f"{type(term).__name__} with name={term.name!r}"
+                )
             if term.needs_batch_norms:
                 self._teacher.require_batch_norms()
             if term.needs_student and self._student is None:
@@ -177,7 +184,9 @@ class DeepInversion(keras.Model):
                 )
         require_whole(steps_per_execution=steps_per_execution)
         if transforms is not None:
-            transforms = require_transforms(transforms)
+            transforms = require_transforms(
+                transforms, labelled=True, pixels=False
+            )
         if optimizer is not None:
             optimizer = keras.optimizers.get(optimizer)
         if feature_dropout is not None and not 0 <= feature_dropout < 1:
@@ -384,39 +393,51 @@ class DeepInversion(keras.Model):
         )
 
     def _enter(self, stage, steps, images, keep):
-        """Makes the stage's step the present one, once for each shape."""
+        """Makes the stage's step the present one.
+
+        Those of two calls are kept, with their variables and graphs, and no
+        more: `RefreshPool` and `synthesize` ask for two numbers of steps.
+        """
         schedule = steps if self._given_optimizer is None else None
         key = (stage, schedule, images, keep)
-        if key not in self._steps:
-            plan = self.recipe["stages"][stage]
-            optimizer = self._given_optimizer
-            if optimizer is None:
-                optimizer = recipes.make_optimizer(plan, steps)
-            elif optimizer.built:
-                optimizer = optimizer.from_config(optimizer.get_config())
-            transforms = self._transforms
-            if transforms is None:
-                transforms = recipes.make_transforms(plan)
-            dropout = self._feature_dropout
-            if dropout is None:
-                dropout = plan.get("feature_dropout", 0.0)
-            self._steps[key] = self._make_step(
-                teacher=self._teacher,
-                student=self._student,
-                preprocessing=self.preprocessing,
-                terms=self.terms,
-                transforms=transforms,
-                optimizer=optimizer,
-                shape=(images, *self._shape_of(stage)),
-                dtype=self.variable_dtype,
-                feature_dropout=dropout,
-                micro_batch=self._micro_batch,
-                keep_best=keep == "best",
-                jit_compile=self.jit_compile,
-                run_eagerly=self.run_eagerly,
-            )
-        self._stage, self._step = stage, self._steps[key]
-        self.optimizer = self._step.optimizer
+        step = self._steps.pop(key, None)
+        most = 2 * len(self.recipe["stages"])
+        while len(self._steps) >= most:  # the one that was unused for longest
+            del self._steps[next(iter(self._steps))]
+        if step is None:
+            step = self._step_of(stage, steps, images, keep)
+        self._steps[key] = step
+        self._stage, self._step = stage, step
+        self.optimizer = step.optimizer
+
+    def _step_of(self, stage, steps, images, keep):
+        plan = self.recipe["stages"][stage]
+        optimizer = self._given_optimizer
+        if optimizer is None:
+            optimizer = recipes.make_optimizer(plan, steps)
+        elif optimizer.built:
+            optimizer = optimizer.from_config(optimizer.get_config())
+        transforms = self._transforms
+        if transforms is None:
+            transforms = recipes.make_transforms(plan)
+        dropout = self._feature_dropout
+        if dropout is None:
+            dropout = plan.get("feature_dropout", 0.0)
+        return self._make_step(
+            teacher=self._teacher,
+            student=self._student,
+            preprocessing=self.preprocessing,
+            terms=self.terms,
+            transforms=transforms,
+            optimizer=optimizer,
+            shape=(images, *self._shape_of(stage)),
+            dtype=self.variable_dtype,
+            feature_dropout=dropout,
+            micro_batch=self._micro_batch,
+            keep_best=keep == "best",
+            jit_compile=self.jit_compile,
+            run_eagerly=self.run_eagerly,
+        )
 
     def _make_step(self, **kwargs):
         return InversionStep(**kwargs)

@@ -72,6 +72,7 @@ class GeneratorStep(InversionStep):
             tape.watch(moved)
             images = self._generate(labels, noise)
         values, gradient = self.gradient(images, labels, draws)
+        gradient = self.optimizer.scale_loss(gradient)  # `apply` unscales it
         gradients = tape.gradient(images, moved, output_gradients=gradient)
         self.optimizer.apply(gradients, self.moved)
         finite = [tf.reduce_all(tf.math.is_finite(v.value)) for v in self.moved]

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from tf_deepinversion.apart import keep_apart
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.objective import View
 from tf_deepinversion.objective import weighted_values
@@ -24,28 +25,15 @@ def _pieces(share, micro_batch):
     return share // micro_batch
 
 
-def _keep_apart(optimizer):
-    """Makes each replica's gradient move its own images alone.
-
-    For variables that are the same on all replicas, Keras's optimizers add up
-    the gradients of all; our replicas' images are not the same.
-
-    Raises:
-        ValueError: if the optimizer does what asks for all gradients at once.
-    """
-    for name in (
-        "clipnorm",
-        "global_clipnorm",
-        "gradient_accumulation_steps",
-        "use_ema",
-    ):
-        if getattr(optimizer, name, None):
-            raise ValueError(
-                "Each replica moves its own images, so an optimizer with "
-                f"{name!r} cannot be used with several replicas: leave it "
-                f"out. Received: {name}={getattr(optimizer, name)}"
-            )
-    optimizer._all_reduce_sum_gradients = lambda pairs: pairs
+def _gradient(tape, sums, images, cotangents):
+    gradient = tape.gradient(sums, images, output_gradients=cotangents)
+    if gradient is None:
+        raise ValueError(
+            "The objective must depend on the images by what is "
+            "differentiable. Received: terms and transforms of which none "
+            "gives the images a gradient"
+        )
+    return gradient
 
 
 class InversionStep:
@@ -104,7 +92,7 @@ class InversionStep:
         self.share = shape[0] // self.replicas
         self.pieces = _pieces(self.share, micro_batch)
         if self.replicas > 1:
-            _keep_apart(optimizer)
+            keep_apart(optimizer, shape[1:], dtype)
         # A mirrored variable by kind, but every replica has its own rows in
         # it: nothing here ever copies one replica's to another.
         rows = tf.zeros((self.share, *shape[1:]), dtype)
@@ -235,6 +223,13 @@ class InversionStep:
     def _draws(self, seed, step):
         """All random numbers of a step, each with a row for every image."""
         draws = draw(self.transforms, seed, step, self.shape[0])
+        for transform, numbers in zip(self.transforms, draws, strict=True):
+            if not numbers.shape.rank or numbers.shape[0] != self.shape[0]:
+                raise ValueError(
+                    f"`draw` of {type(transform).__name__} must give a tensor "
+                    f"with a row for each of {self.shape[0]} images. "
+                    f"Received: one of shape {numbers.shape}"
+                )
         if self.feature_dropout:
             draws.append(self._dropout_mask(seed, step))
         return draws
@@ -273,6 +268,7 @@ class InversionStep:
         images = tf.identity(self.images.value)
         values, gradient = self.gradient(images, labels, draws)
         gradient = tf.ensure_shape(gradient, self.images.shape)
+        gradient = self.optimizer.scale_loss(gradient)  # `apply` unscales it
         self.optimizer.apply([gradient], self.moved)
         moved = tf.convert_to_tensor(self.images.value)
         return images, moved, values, tf.reduce_all(tf.math.is_finite(moved))
@@ -336,19 +332,25 @@ class InversionStep:
             tape.watch(images)
             own = self._sums(images, labels, draws)
         values, cotangents = self._objective(reduce(own))
-        return values, tape.gradient(own, images, output_gradients=cotangents)
+        return values, _gradient(tape, own, images, cotangents)
 
     def _pullback(self, images, labels, draws, cotangents):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
             own = self._sums(images, labels, draws)
-        return tape.gradient(own, images, output_gradients=cotangents)
+        return _gradient(tape, own, images, cotangents)
 
     def _sums(self, images, labels, draws):
         """S_r: the sums of these rows, a list of tensors for each term."""
         # Where there is a mask, it comes after the transforms' numbers.
         for transform, numbers in zip(self.transforms, draws, strict=False):
-            images = transform(images, numbers)
+            changed = transform(images, numbers)
+            if changed.shape != images.shape:
+                raise ValueError(
+                    f"{type(transform).__name__} must leave images of the "
+                    f"shape {images.shape}. Received: {changed.shape}"
+                )
+            images = changed
         fed = self.preprocessing.teacher_input(images)
         if self.feature_dropout:
             logits, records, masked = self.teacher.with_dropout(fed, draws[-1])

@@ -337,4 +337,11 @@ def weighted_values(terms, sums):
     Returns:
         A list of scalars.
     """
-    return [t.weight * t.value(s) for t, s in zip(terms, sums, strict=True)]
+    values = [t.weight * t.value(s) for t, s in zip(terms, sums, strict=True)]
+    for term, value in zip(terms, values, strict=True):
+        if ops.ndim(value):
+            raise ValueError(
+                f"`value` of the term {term.name!r} must be a scalar. "
+                f"Received: a tensor of shape {tuple(ops.shape(value))}"
+            )
+    return values

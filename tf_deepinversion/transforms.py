@@ -71,7 +71,17 @@ def _gather_rolled(images, shifts):
 
 
 class Transform:
-    """A random change of images, each by numbers of its own."""
+    """A random change of images, each by numbers of its own.
+
+    Attributes:
+        blends: Bool, whether what becomes of an image depends on others of
+            its batch, so that it has no label and the batch cannot be cut.
+        of_pixels: Bool, whether the images must be pixels in [0, 255], and
+            not z of an inversion.
+    """
+
+    blends = False
+    of_pixels = False
 
     def draw(self, key, count):
         """The numbers of `count` images: a tensor with a row for each."""
@@ -86,19 +96,15 @@ class Transform:
         return cls(**config)
 
 
-def require_transforms(transforms, labelled=False) -> list:
+def require_transforms(transforms, labelled=False, pixels=True) -> list:
     """A list of what changes images as a `Transform` does; no Keras layers.
 
     Args:
         transforms: Iterable.
         labelled: Bool, whether each image must stay one of its label.
+        pixels: Bool, whether the images are pixels in [0, 255].
     """
     transforms = list(transforms)
-    if labelled and any(isinstance(x, MixUp) for x in transforms):
-        raise ValueError(
-            "`MixUp` blends images, and a blend has no label: leave it out. "
-            f"Received: {transforms}"
-        )
     wrong = [
         x
         for x in transforms
@@ -110,6 +116,19 @@ def require_transforms(transforms, labelled=False) -> list:
             "[Shift(2), HorizontalFlip()], or of what has their `draw`. "
             f"Received: {wrong[0]!r}"
         )
+    for x in transforms:
+        name = f"`{type(x).__name__}`"
+        if labelled and getattr(x, "blends", False):
+            raise ValueError(
+                f"{name} blends images, and a blend has no label: leave it "
+                f"out. Received: {transforms}"
+            )
+        if not pixels and getattr(x, "of_pixels", False):
+            raise ValueError(
+                f"{name} is for pixels in [0, 255], and an inversion changes "
+                "z = (pixel - mean) / std: leave it out. "
+                f"Received: {transforms}"
+            )
     return transforms
 
 
@@ -205,6 +224,8 @@ class MixUp(Transform):
         - Zhang et al., mixup, arXiv:1710.09412; shares here are uniform
     """
 
+    blends = True
+
     def __init__(self, probability=0.25):
         if not 0 <= probability <= 1:
             raise ValueError(
@@ -243,6 +264,8 @@ class Tone(Transform):
         darkest: Float in (0, 1]. c lies between it and `brightest`, likewise.
         brightest: Float, at least 1.
     """
+
+    of_pixels = True
 
     def __init__(self, gamma=2.0, darkest=0.5, brightest=1.2):
         if not 1 <= gamma < float("inf"):
