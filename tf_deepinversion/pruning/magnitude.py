@@ -6,30 +6,14 @@ what Keras saves, so that the saved model is a plain one.
 """
 
 import contextlib
+import warnings
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tf_deepinversion.pruning import patterns
-
-# The weights of Keras's layers that are worth a mask. Those of depthwise
-# convolutions are few and are left alone, as in TensorFlow's toolkit.
-PRUNABLE = {
-    keras.layers.Dense: ("kernel",),
-    keras.layers.EinsumDense: ("kernel",),
-    keras.layers.Embedding: ("embeddings",),
-    keras.layers.Conv1D: ("kernel",),
-    keras.layers.Conv2D: ("kernel",),
-    keras.layers.Conv3D: ("kernel",),
-    keras.layers.Conv1DTranspose: ("kernel",),
-    keras.layers.Conv2DTranspose: ("kernel",),
-    keras.layers.Conv3DTranspose: ("kernel",),
-    keras.layers.SeparableConv1D: ("pointwise_kernel",),
-    keras.layers.SeparableConv2D: ("pointwise_kernel",),
-    keras.layers.SimpleRNNCell: ("kernel", "recurrent_kernel"),
-    keras.layers.LSTMCell: ("kernel", "recurrent_kernel"),
-    keras.layers.GRUCell: ("kernel", "recurrent_kernel"),
-}
+from tf_deepinversion.pruning.policy import weights_to_prune
 
 
 class MagnitudeMask:
@@ -46,6 +30,7 @@ class MagnitudeMask:
         self.variable, self.layer = variable, layer
         self.schedule, self._pattern = schedule, pattern
         self.before = variable.constraint
+        self.watched = False  # by an `UpdatePruningStep`
         with _scope_of(variable):
             self.mask = keras.Variable(
                 np.ones(variable.shape, "float32"),
@@ -55,6 +40,7 @@ class MagnitudeMask:
             )
 
     def __call__(self, weights):
+        self._warn_if_forgotten()
         if self.before is not None:
             weights = self.before(weights)
         weights = keras.ops.convert_to_tensor(weights)
@@ -64,6 +50,37 @@ class MagnitudeMask:
         """Zeroes the masked entries of the variable now."""
         mask = keras.ops.convert_to_tensor(self.mask)
         self.variable.assign(self.variable * mask)
+
+    def is_held(self) -> bool:
+        """Whether the masked entries of the variable are zero."""
+        weights, mask = map(
+            keras.ops.convert_to_numpy, (self.variable, self.mask)
+        )
+        return not np.any(np.abs(weights[mask == 0]) > 0)  # not even NaN is
+
+    def strip(self):
+        """Takes the mask off; the zeros stay as values."""
+        self.apply()
+        self.variable.constraint = self.before
+        # What was traced with this mask goes on to multiply by it.
+        self.mask.assign(np.ones(self.variable.shape, "float32"))
+
+    def _warn_if_forgotten(self):
+        """Where training is traced: it would be dense to its end."""
+        if self.watched:
+            return
+        with tf.init_scope():
+            made = self.sparsity > 0
+        if not made:
+            warnings.warn(
+                "Nobody makes the masks of this model, so its training is "
+                "dense: give `callbacks=[UpdatePruningStep()]` to `fit`, or in "
+                "a loop of your own call its `on_train_begin` before the "
+                "first step. Received: masks without zeros",
+                UserWarning,
+                stacklevel=2,
+            )
+        self.watched = True  # said once
 
     def update(self, sparsity):
         """Makes the mask of the present weights, and applies it."""
@@ -102,14 +119,18 @@ def prune_low_magnitude(
     """Gives the weights of a model masks, which `UpdatePruningStep` makes.
 
     The model itself is changed, and stays what it is: it needs no new
-    `compile`, and what it saves is a plain Keras model.
+    `compile`, and what it saves is a plain Keras model. A `tf.function` of
+    your own that was traced before knows no masks: make it anew.
 
     Args:
         model: A built `keras.Model` of any kind.
         schedule: A `ConstantSparsity` or `PolynomialDecay`.
-        policy: Which layers: a name, a class of layers, a function from a
-            layer to a bool, or a list of names and classes. None: all layers
-            of `PRUNABLE`.
+        policy: Which weights: the name of a layer or the path of a weight, a
+            class of layers, or a list of these and of pairs of one of them
+            and the name of a weight, such as `("mixer", "table")`; or a
+            function from a layer to a bool, or to a list of names of its
+            weights. None: the kernels of Keras's layers but depthwise ones; a
+            warning names what else stays dense.
         block_size: Pair of ints, inputs and outputs that are zeroed together.
         block_pooling_type: `"AVG"` or `"MAX"`, see `patterns.blocks`.
         sparsity_m_by_n: Pair of ints (m, n): m zeros of every n inputs. The
@@ -121,7 +142,7 @@ def prune_low_magnitude(
     Raises:
         TypeError: if the schedule is none.
         ValueError: if the model is not built or has masks already, or the
-            policy names a layer that is not there or has nothing to prune.
+            policy names what is not there or has nothing to prune.
     """
     if not callable(getattr(schedule, "last_update", None)):
         raise TypeError(
@@ -134,22 +155,32 @@ def prune_low_magnitude(
             f"Received: {model.name!r}"
         )
     pattern = _pattern(block_size, block_pooling_type, sparsity_m_by_n)
-    chosen = _prunable_layers(model, policy)
+    chosen = weights_to_prune(model, policy)
     if masks_of(model):
         raise ValueError(
             "The model is already pruned: call `strip_pruning` first. "
             f"Received: {model.name!r}"
         )
-    for layer, names in chosen:
-        for name in names:
-            variable = getattr(layer, name)
-            if variable.constraint is None or not isinstance(
-                variable.constraint, MagnitudeMask
-            ):  # a layer may be found twice
-                variable.constraint = MagnitudeMask(
-                    variable, layer, schedule, pattern
-                )
+    if pattern is not patterns.unstructured:
+        _require_matrices(chosen)
+    for layer, variable in chosen:
+        variable.constraint = MagnitudeMask(variable, layer, schedule, pattern)
+    _forget_traced(model)
     return model
+
+
+def _require_matrices(chosen):
+    vectors = [v.path for _, v in chosen if len(v.shape) < 2]
+    if vectors:
+        raise ValueError(
+            "Blocks and m of n are of weights with inputs and outputs. "
+            f"Received: policy takes {vectors}"
+        )
+
+
+def _forget_traced(model):
+    """Keras keeps its step as it was traced, with the constraints of then."""
+    model.train_function = None
 
 
 def _pattern(block_size, pooling, m_by_n):
@@ -181,47 +212,11 @@ def _pattern(block_size, pooling, m_by_n):
     return lambda weights, s: patterns.blocks(weights, s, block_size, pooling)
 
 
-def _weights_of(layer):
-    for kind, names in PRUNABLE.items():
-        # DepthwiseConv2D is no Conv2D in Keras 3; subclasses of users count.
-        if isinstance(layer, kind):
-            return names
-    return ()
-
-
-def _prunable_layers(model, policy):
-    layers = [x for x in model._flatten_layers() if _weights_of(x)]
-    if policy is None:
-        chosen = layers
-    elif callable(policy) and not isinstance(policy, type):
-        chosen = [x for x in layers if policy(x)]
-    else:
-        wanted = list(policy) if isinstance(policy, (list, tuple)) else [policy]
-        chosen = []
-        for one in wanted:
-            found = [
-                x
-                for x in layers
-                if (isinstance(x, one) if isinstance(one, type) else False)
-                or x.name == one
-            ]
-            if not found:
-                raise ValueError(
-                    "`policy` asks for layers that are not there or have "
-                    f"nothing to prune. Received: {one!r}; there are "
-                    f"{[x.name for x in layers]}"
-                )
-            chosen += [x for x in found if x not in chosen]
-    if not chosen:
-        raise ValueError(
-            f"No layer of {model.name!r} is to be pruned: none has a kernel, "
-            f"or the policy takes none. Received: policy={policy!r}"
-        )
-    return [(layer, _weights_of(layer)) for layer in chosen]
-
-
 def strip_pruning(model):
     """Takes the masks off; the zeros stay, and so do former constraints.
+
+    Whatever was traced before, in this model or around it, trains densely
+    from now on.
 
     Returns:
         The model.
@@ -229,9 +224,18 @@ def strip_pruning(model):
     Raises:
         ValueError: if the model has no masks.
     """
-    for mask in required_masks(model):
-        mask.apply()
-        mask.variable.constraint = mask.before
+    masks = required_masks(model)
+    if not any(mask.sparsity for mask in masks):
+        warnings.warn(
+            "No mask was ever made: the network is as dense as it was. Train "
+            "it with `callbacks=[UpdatePruningStep()]` before, for longer than "
+            f"its schedule's `begin_step`. Received: {model.name!r}",
+            UserWarning,
+            stacklevel=2,
+        )
+    for mask in masks:
+        mask.strip()
+    _forget_traced(model)
     return model
 
 

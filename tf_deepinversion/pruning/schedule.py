@@ -45,6 +45,22 @@ class _Schedule:
         return cls(**config)
 
 
+def end_of(schedule) -> int:
+    """The last step at which a schedule makes masks, or -1 for no end."""
+    return getattr(schedule, "end_step", -1)
+
+
+def trained_and_last(schedule, steps) -> tuple[float, float]:
+    """The sparsity of the last of so many steps, and the schedule's last one.
+
+    >>> trained_and_last(PolynomialDecay(0.0, 0.8, 0, 200), steps=200)
+    (0.7, 0.8)
+    """
+    made, end = schedule.last_update(steps - 1), end_of(schedule)
+    trained = 0.0 if made is None else schedule.sparsity(made)
+    return trained, schedule.sparsity(steps if end == -1 else end)
+
+
 def _check_sparsity(**given):
     for name, value in given.items():
         if not 0 <= value < 1:
