@@ -22,6 +22,7 @@ LAYERS = {
         "checkpoint",
         "checks",
         "copies",
+        "ending",
         "labels",
         "fast_batch_norm",
         "feature_statistics",

@@ -194,6 +194,39 @@ def own_call():
     return model_of(parts.chain()), parts.read
 
 
+class OfOthers(layers.Layer):
+    """A frozen BatchNormalization, as in libraries of detection."""
+
+    def build(self, shape):
+        for name, value in (
+            ("gamma", "ones"),
+            ("beta", "zeros"),
+            ("moving_mean", "zeros"),
+            ("moving_variance", "ones"),
+        ):
+            weight = self.add_weight(
+                shape[-1:], value, name=name, trainable=False
+            )
+            setattr(self, name, weight)
+
+    def call(self, x):
+        scale = self.gamma * keras.ops.rsqrt(self.moving_variance + 1e-5)
+        return (x - self.moving_mean) * scale + self.beta
+
+
+def frozen_of_others():
+    """Neither an axis nor an epsilon can be asked for."""
+
+    def normalised(x, bn):
+        deviation = tf.sqrt(plain(bn.moving_variance) + 1e-5)
+        x = (x - plain(bn.moving_mean)) / deviation
+        return x * plain(bn.gamma) + plain(bn.beta)
+
+    blocks = [(layers.Conv2D(4, 3, padding="same"), OfOthers())]
+    parts = Parts(blocks, normalised)
+    return model_of(parts.chain()), parts.read
+
+
 def channels_first():
     """The BatchNormalizations' axis is 1; CPUs have no such convolution."""
     parts = Parts(axis=1)
@@ -358,6 +391,7 @@ KINDS = {
         custom_layers,
         shared_layers,
         own_call,
+        frozen_of_others,
         channels_first,
         no_scale_no_center,
         renorm,

@@ -6,18 +6,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion import ending
 from tf_deepinversion.checks import not_finite
 from tf_deepinversion.copies import copy_of
 from tf_deepinversion.feature_statistics import batch_norms
+from tf_deepinversion.feature_statistics import channels_axis
 from tf_deepinversion.feature_statistics import cut_off
+from tf_deepinversion.feature_statistics import require_vectors
 from tf_deepinversion.feature_statistics import tap
 from tf_deepinversion.reading import check_policy
 from tf_deepinversion.reading import reading
 from tf_deepinversion.taps import collect
 from tf_deepinversion.taps import original
 from tf_deepinversion.taps import watch
-
-SIGMOID = keras.activations.sigmoid
 
 
 def _activated(model, activation) -> list:
@@ -55,9 +56,9 @@ def _of_any_size(model):
 
 
 def _channels_first(layer):
-    axis = layer.axis if hasattr(layer, "moving_mean") else None
+    axis = channels_axis(layer) if hasattr(layer, "moving_mean") else None
     layout = getattr(layer, "data_format", None)
-    return axis in (1, [1]) or layout == "channels_first"
+    return axis == 1 or layout == "channels_first"
 
 
 def _check_layout():
@@ -71,12 +72,15 @@ def _check_layout():
         )
 
 
-def _no_logits(values):
+def _no_logits(values, shape):
     return ValueError(
         "Expected a logit for each of two or more classes, of which one is "
-        "true. A model that ends in a sigmoid says of each by itself whether "
-        "it is: rebuild its head, for two classes with the logits (0, x) of "
-        f"its logit x. Received: an output of shape {tuple(values.shape)}"
+        "true. A model that ends in a sigmoid, or another function that keeps "
+        "its outputs within [-1, 1], says of each by itself whether it is: "
+        "end the model before that function, or, where it says that of one, "
+        "in a `Dense(2)` with the logits (0, x) of its logit x (see "
+        f"docs/teachers.md). Received: an output of shape {shape}, "
+        f"from {values.min():.3g} to {values.max():.3g}"
     )
 
 
@@ -135,6 +139,7 @@ class Classifier:
             x for x in model._flatten_layers() if type(x) is keras.layers.Dense
         ]
         self._any_size = False
+        self._softmax = self._head = None
         self.classes, self.features = self._probe()
 
     def _find_image_shape(self, given):
@@ -184,26 +189,53 @@ class Classifier:
             )
 
     def _noise(self, image_shape=None):
-        shape = 2, *(image_shape or self.image_shape)
+        fixed = getattr(self.model, "input_shape", (None,))[0]
+        shape = fixed or 2, *(image_shape or self.image_shape)
         return tf.constant(
             np.random.default_rng(0).normal(size=shape), "float32"
         )
 
     def _probe(self):
-        """Reads two noise images.
+        """Reads noise images.
 
         Returns:
             A pair: how many classes there are, and how many features feed the
             dense head, or None if the head is not dense.
         """
+        # In a graph the gradients of weights, which nobody asks for, are not
+        # computed. Eagerly they are, and of some shapes of convolutions
+        # TensorFlow 2.21's kernel writes past its memory.
         noise = self._noise()
+        with self.open():
+            probe = tf.function(self._traced, autograph=False)
+            probe = probe.get_concrete_function(
+                tf.TensorSpec(noise.shape, noise.dtype)
+            )
+            self._check_state(probe.graph)
+            values = np.concatenate([probe(noise), probe(1e3 * noise)])
+        if (values >= 0).all() and np.allclose(values.sum(-1), 1, atol=1e-2):
+            raise ValueError(
+                "The model returns probabilities, and the layer that turns "
+                "logits into them was not found: end the model with a "
+                '`Softmax` layer or `activation="softmax"`, or return logits.'
+            )
+        bounded = not self._unbounded and (np.abs(values) <= 1).all()
+        if bounded or values.shape[-1] < 2:
+            raise _no_logits(values, tuple(probe.output_shapes))
+        return values.shape[-1], self._features
+
+    def _traced(self, noise):
+        """The logits in a graph, where the ends of the model are found."""
         # The tape must see the images only, not the weights.
-        tape = tf.GradientTape(watch_accessed_variables=False)
-        sigmoids = watch(_activated(self.model, SIGMOID), "activation")
-        with self.open(), sigmoids, tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(noise)
-            logits, records, head = self._read(noise)
-            lost = cut_off([logits, *(r.inputs for r in records)], noise, tape)
+            result, calls = self._called(noise)
+            self._find_ends(tf.identity(result), calls)
+            logits, records, head = self._parts(result, calls)
+            for record in records:
+                require_vectors(record)
+            seen = [logits, *(r.inputs for r in records)]
+            lost = cut_off(seen, noise, tape)
         if lost:
             names = [x.path for x in [self.model, *(r.layer for r in records)]]
             raise ValueError(
@@ -213,16 +245,39 @@ class Classifier:
                 "Rebuild the model without that and load its weights. "
                 f"Received: {', '.join(names[i] for i in lost)}"
             )
-        values = np.asarray(logits)
-        if (values >= 0).all() and np.allclose(values.sum(-1), 1, atol=1e-2):
+        normalised = [r.outputs for r in records]
+        self._unbounded = ending.is_unbounded(logits, normalised)
+        self._features = head and head.inputs.shape[-1]
+        return logits
+
+    def _find_ends(self, result, calls):
+        """Which layer's softmax ends the model, and which `Dense`, if any."""
+        logits = result
+        for call in calls:
+            softmax = isinstance(call.layer, keras.layers.Softmax)
+            if softmax or call.name == "activation":
+                if ending.gives(call.outputs, result):
+                    self._softmax, logits = call.layer, call.inputs
+        for call in calls:
+            if call.layer in self._dense and call.name == "call":
+                # One that puts another function after its kernel is no head.
+                own = original(call.layer, "activation")
+                linear = own in (None, keras.activations.linear)
+                if (linear and ending.gives(call.outputs, logits)) or (
+                    call.layer is self._softmax
+                ):
+                    self._head = call.layer
+
+    def _check_state(self, graph):
+        changed = ending.assigned(graph, self.model.weights)
+        if changed:
             raise ValueError(
-                "The model returns probabilities, and the layer that turns "
-                "logits into them was not found: end the model with a "
-                '`Softmax` layer or `activation="softmax"`, or return logits.'
+                "To read the model in inference mode would change it: a layer "
+                "is called with `training=True` whatever the model is asked. "
+                "Rebuild the model with the `training` that it is given, and "
+                "load its weights. Received: "
+                f"{', '.join(v.path for v in changed)}"
             )
-        if values.shape[-1] < 2:
-            raise _no_logits(values)
-        return values.shape[-1], head and head.inputs.shape[-1]
 
     @contextlib.contextmanager
     def open(self):
@@ -294,6 +349,10 @@ class Classifier:
 
     def _read(self, inputs, training=False):
         """Logits, the calls of the BNs, and the call of the dense head."""
+        return self._parts(*self._called(inputs, training))
+
+    def _called(self, inputs, training=False):
+        """What the model gives, and the watched calls within."""
         with reading(self.model, self._policy), collect() as calls:
             # Explicitly: a call inherits its caller's phase.
             result = self.model(inputs, training=training)
@@ -302,20 +361,20 @@ class Classifier:
                 "Expected a model with one output of shape (batch, classes). "
                 f"Received: {result!r}"
             )
-        logits, records, head = result, [], None
+        return result, calls
+
+    def _parts(self, logits, calls):
+        records, head = [], None
         for call in calls:
+            # The last calls of these are those at the end.
             softmax = isinstance(call.layer, keras.layers.Softmax)
             if softmax or call.name == "activation":
-                if call.outputs is result:
+                if call.layer is self._softmax:
                     logits = call.inputs
-                    if original(call.layer, "activation") is SIGMOID:
-                        raise _no_logits(result)
+            elif call.layer is self._head:
+                head = call
             elif hasattr(call.layer, "moving_mean"):
                 records.append(call)
-        for call in calls:
-            if call.layer in self._dense and call.name == "call":
-                if call.outputs is result or call.outputs is logits:
-                    head = call
         return _at_least_float32(logits), records, head
 
     def require_size(self, image_shape):

@@ -194,6 +194,13 @@ class DeepInversion(keras.Model):
                 "`feature_dropout` must lie in [0, 1). "
                 f"Received: feature_dropout={feature_dropout}"
             )
+        if feature_dropout and not self._teacher.features:
+            raise ValueError(
+                "The features that feed a dense head are dropped, and this "
+                "teacher's logits are not those of a `Dense` layer: leave "
+                "`feature_dropout` out. "
+                f"Received: feature_dropout={feature_dropout}"
+            )
         super().compile(
             optimizer=optimizer or "adam",
             jit_compile=jit_compile,

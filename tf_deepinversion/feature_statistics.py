@@ -4,6 +4,7 @@ import contextlib
 import typing
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -41,6 +42,35 @@ def batch_norms(model) -> list:
         if getattr(layer, "moving_mean", None) is not None
         and getattr(layer, "moving_variance", None) is not None
     ]
+
+
+def channels_axis(layer) -> int:
+    """Where a layer's channels are: layers of others are channels last."""
+    return int(np.ravel(getattr(layer, "axis", -1))[0])
+
+
+def _epsilon(layer) -> float:
+    """What keeps a division by the variance finite; by default Keras's."""
+    return getattr(layer, "epsilon", getattr(layer, "eps", 1e-3))
+
+
+def require_vectors(call):
+    """Refuses a call whose moving statistics are not one value a channel.
+
+    Raises:
+        ValueError: as said.
+    """
+    layer = call.layer
+    channels = call.inputs.shape[channels_axis(layer)]
+    for statistic in (layer.moving_mean, layer.moving_variance):
+        if tuple(statistic.shape) != (channels,):
+            raise ValueError(
+                "Expected moving statistics of shape (channels,), channels "
+                "last or on the layer's `axis`. "
+                f"Received: {layer.path}, with statistics of shape "
+                f"{tuple(statistic.shape)} and inputs of shape "
+                f"{tuple(call.inputs.shape)}"
+            )
 
 
 @contextlib.contextmanager
@@ -85,12 +115,12 @@ def cut_off(tensors, images, tape) -> list:
         # Only what the tape has seen is ever asked for its gradient.
         return tf.custom_gradient(lambda y: (tf.identity(y), gradient))(x)
 
-    # A symbolic one is of a graph that we are not in.
-    found = [
-        marked(i, x)
-        for i, x in enumerate(tensors)
-        if not tf.is_symbolic_tensor(x)
-    ]
+    def here(x):
+        graph = tf.compat.v1.get_default_graph()
+        return not tf.is_symbolic_tensor(x) or x.graph is graph
+
+    # One of a graph that we are not in is not reached.
+    found = [marked(i, x) for i, x in enumerate(tensors) if here(x)]
     tape.gradient(found, images)
     return [i for i in range(len(tensors)) if i not in reached]
 
@@ -104,7 +134,7 @@ def moments(call: Call) -> Moments:
         return Moments(ops.cast(count, first.dtype), first, second)
     double = keras.backend.standardize_dtype(x.dtype) == "float64"
     dtype = "float64" if double else "float32"
-    x = ops.moveaxis(ops.cast(x, dtype), layer.axis, -1)
+    x = ops.moveaxis(ops.cast(x, dtype), channels_axis(layer), -1)
     x = ops.reshape(x, (-1, x.shape[-1]))
     shifted = x - ops.cast(layer.moving_mean, dtype)
     first, second = ops.sum(shifted, 0), ops.sum(ops.square(shifted), 0)
@@ -139,7 +169,7 @@ def normalised_distance(sums: Moments, layer):
     span orders of magnitude, a few channels decide the plain distance.
     """
     mean_gap, variance_gap = mean_and_variance_gaps(sums, layer)
-    spread = ops.cast(layer.moving_variance, mean_gap.dtype) + layer.epsilon
+    spread = ops.cast(layer.moving_variance, mean_gap.dtype) + _epsilon(layer)
     channels = mean_gap.shape[0]
     return (
         norm(mean_gap / ops.sqrt(spread)) + norm(variance_gap / spread)
