@@ -7,7 +7,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from tiny import with_head
 
+from tf_deepinversion import DeepInversion
 from tf_deepinversion import models
 from tf_deepinversion.preprocessing import Preprocessing
 
@@ -206,6 +208,80 @@ def test_networks_of_this_package_are_known(build, mean, std, tmp_path):
         np.testing.assert_allclose(fed, random_pixels(), atol=1e-10)
 
 
+def with_first(*first, shape=(8, 8, 3)):
+    """A network of some first layers."""
+    network = [*first, layers.Flatten(), layers.Dense(2)]
+    return keras.Sequential([keras.Input(shape), *network], name="mine")
+
+
+def normalise(scale=1 / 60, offset=-2.0):
+    return layers.Rescaling(scale, offset, name="normalise")
+
+
+def test_a_normalisation_behind_layers_that_leave_pixels_is_known():
+    augmented = keras.Sequential([layers.RandomFlip(), layers.RandomZoom(0.1)])
+    network = with_first(augmented, layers.Resizing(4, 4), normalise())
+    p = Preprocessing.of(network)
+    assert (p.mean.item(), p.std.item()) == pytest.approx((120, 60))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        [normalise(1 / 255, 0.0)],  # no pixels have no mean and deviate by 255
+        [normalise(2.0, -1.0)],  # of pixels in [0, 1]
+        [normalise(0.5, 0.5)],  # of pixels in [-1, 1]
+        [normalise(-1 / 60, 2.0)],
+        [normalise([1 / 60, 0.0, 1 / 60], -2.0)],
+        [normalise(1 / 60, [-2.0, 1.0, -2.0])],
+        [layers.Rescaling(255.0), normalise()],
+        [layers.Normalization(mean=0.0, variance=0.01), normalise()],
+        [layers.Conv2D(3, 3), normalise()],
+    ],
+)
+def test_a_layer_is_not_trusted_for_its_name(first):
+    network = with_first(*first)
+    with pytest.raises(ValueError, match="'normalise' is not.*Received: a Res"):
+        Preprocessing.of(network)
+    own = Preprocessing(100, 50)
+    assert Preprocessing.of(network, own) is own
+
+
+def test_a_layer_of_that_name_in_no_graph_is_not_trusted():
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.normalise = normalise()
+
+        def call(self, x):
+            return self.normalise(255 * x)
+
+    network = Subclassed()
+    network(np.zeros((1, 8, 8, 3)))
+    with pytest.raises(ValueError, match="'normalise' is not"):
+        Preprocessing.of(network)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"mean": MEAN},
+        {"std": STD},
+        {"pixel_range": ([0, 0, 0], [1, 1, 1])},
+        {"pixel_range": (0, [1, 1, 1])},
+    ],
+)
+def test_values_of_more_channels_than_the_images_have(values):
+    p = Preprocessing(**{"mean": 100.0, "std": 50.0, **values})
+    assert p.channels == 3
+    grey, colored = (with_first(shape=(8, 8, n)) for n in (1, 3))
+    assert Preprocessing.of(colored, p) is p
+    with pytest.raises(ValueError, match="have 1 channels.*Received"):
+        Preprocessing.of(grey, p)
+    with pytest.raises(ValueError, match="have 1 channels.*Received"):
+        DeepInversion(with_head(layers.Dense(3)), p)
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -277,6 +353,8 @@ BAD = [
     ({"pixel_range": ([0, 2, 0], [1, 1, 1])}, "black below white"),
     ({"pixel_range": (0, np.nan)}, "`pixel_range` must be finite"),
     ({"pixel_range": (0, 1, 2)}, r"pair \(black, white\)\. Received: .*2"),
+    ({"pixel_range": ([0, 0], [1, 1]), "mean": MEAN}, "for each channel, or"),
+    ({"pixel_range": ([0, 0, 0], [1, 1])}, "for each channel, or one"),
     ({"pixel_range": "tf"}, "\"normalised\"\\. Received: pixel_range='tf'"),
     ({"channel_order": "gbr"}, "Received: channel_order='gbr'"),
 ]

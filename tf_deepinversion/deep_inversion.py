@@ -100,12 +100,7 @@ class DeepInversion(keras.Model):
                     f"{self._student.classes}"
                 )
         self.preprocessing = Preprocessing.of(teacher, preprocessing)
-        channels = self._teacher.image_shape[-1]
-        if self.preprocessing.mean.size not in (1, channels):
-            raise ValueError(
-                f"The teacher's images have {channels} channels. Received: "
-                f"preprocessing with mean={self.preprocessing.mean}"
-            )
+        self.preprocessing.require_channels(self._teacher.image_shape[-1])
         self.recipe = recipes.find(recipe)
         self._check_recipe()
         stages = range(len(self.recipe["stages"]))

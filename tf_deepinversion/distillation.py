@@ -242,7 +242,7 @@ class Distillation(keras.Model):
     def _check_channels(self):
         """A grey image becomes one of colours by a mean of as many."""
         fed = self.student_preprocessing
-        given = max(self.image_shape[-1], fed.mean.size, fed.std.size)
+        given = max(self.image_shape[-1], fed.channels)
         expected = self._student.image_shape[-1]
         if given != expected:
             raise ValueError(

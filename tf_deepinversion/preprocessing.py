@@ -29,6 +29,29 @@ def _rescales(model) -> bool:
     return any(isinstance(x, kinds) for x in model._flatten_layers())
 
 
+def _is_fed_pixels(model, layer) -> bool:
+    """Whether a layer sees the pixels as the model is given them."""
+    try:
+        given = layer.input
+    except (AttributeError, ValueError):  # not called in a graph, or twice
+        return False
+    if given is model.inputs[0]:
+        return True
+    # Layers that augment do nothing here, and resizing leaves one color.
+    shape = [size or 32 for size in model.inputs[0].shape[1:]]
+    pixels = np.float32([0, 100, 255]).reshape(-1, 1, 1, 1) * np.ones(shape)
+    seen = np.asarray(keras.Model(model.inputs[0], given)(pixels))
+    ends = seen.reshape(len(pixels), -1)
+    return np.allclose(ends, pixels.reshape(len(pixels), -1)[:, :1], atol=1e-3)
+
+
+def _channels(model):
+    """How many channels a network's images have, or None if not known."""
+    shape = getattr(model, "input_shape", None)
+    image = isinstance(shape, tuple) and len(shape) == 4
+    return shape[-1] if image else None
+
+
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class Preprocessing:
     """A teacher's view of pixels, and the space in which images are optimised.
@@ -81,6 +104,13 @@ class Preprocessing:
                 "`pixel_range` must be finite. "
                 f"Received: pixel_range={pixel_range}"
             )
+        sizes = {v.size for v in (self.mean, self.std, black, white)}
+        if not sizes <= {1, self.channels}:
+            raise ValueError(
+                "`pixel_range` must have a value for each channel, or one. "
+                f"Received: pixel_range={pixel_range}, mean={self.mean}, "
+                f"std={self.std}"
+            )
         if not (black < white).all():
             raise ValueError(
                 "`pixel_range` is (black, white) with black below white; swap "
@@ -124,6 +154,28 @@ class Preprocessing:
         return tuple(
             np.atleast_1d(np.asarray(v, "float64")) for v in self.pixel_range
         )
+
+    @property
+    def channels(self) -> int:
+        """How many channels there are values for; 1: for any."""
+        return max(
+            np.size(values)
+            for values in (self.mean, self.std, *self._black_and_white())
+        )
+
+    def require_channels(self, channels):
+        """Refuses images of another number of channels.
+
+        Raises:
+            ValueError: as said.
+        """
+        if self.channels not in (1, channels):
+            raise ValueError(
+                f"The teacher's images have {channels} channels: give as many "
+                "values as channels, or one. Received: preprocessing with "
+                f"mean={self.mean}, std={self.std} and "
+                f"pixel_range={self.pixel_range}"
+            )
 
     def bounds(self):
         """z of a black and of a white pixel, one value a channel each."""
@@ -180,8 +232,8 @@ class Preprocessing:
         """The preprocessing of a network: what is given, or known by its name.
 
         Known are the networks of `tf_deepinversion.models` (and every model
-        whose first layer is such a normalisation of pixels) and those of
-        `keras.applications`.
+        whose first layer, `normalise`, is such a normalisation of pixels) and
+        those of `keras.applications`.
 
         Args:
             model: A `keras.Model`.
@@ -189,23 +241,31 @@ class Preprocessing:
 
         Raises:
             TypeError: if what is given is no `Preprocessing`.
-            ValueError: if the network is not known; give a `Preprocessing`.
+            ValueError: if the network is not known, or is not what its names
+                say; give a `Preprocessing`. If its images have another number
+                of channels.
         """
-        if given is not None:
-            if not isinstance(given, cls):
-                raise TypeError(
-                    "Expected a `Preprocessing`; that of a `preprocess_input` "
-                    "of Keras is Preprocessing.imagenet(convention). "
-                    f"Received: preprocessing={given!r}"
-                )
-            return given
+        if given is None:
+            given = cls._known(model)
+        elif not isinstance(given, cls):
+            raise TypeError(
+                "Expected a `Preprocessing`; that of a `preprocess_input` "
+                "of Keras is Preprocessing.imagenet(convention). "
+                f"Received: preprocessing={given!r}"
+            )
+        channels = _channels(model)
+        if channels is not None:
+            given.require_channels(channels)
+        return given
+
+    @classmethod
+    def _known(cls, model) -> "Preprocessing":
         try:
             layer = model.get_layer("normalise")
         except (ValueError, AttributeError):
             layer = None
         if isinstance(layer, keras.layers.Rescaling):
-            std = 1 / np.asarray(layer.scale, "float64")
-            return cls(-np.asarray(layer.offset) * std, std)
+            return cls._of_layer(model, layer)
         name = str(getattr(model, "name", ""))
         for convention, names in APPLICATIONS.items():
             if not re.fullmatch(names, name.lower()):
@@ -220,6 +280,29 @@ class Preprocessing:
             "Preprocessing(mean, std, pixel_range), or Preprocessing.imagenet("
             "convention) where a preprocess_input of Keras feeds it. "
             f"Received: a teacher named {name!r}"
+        )
+
+    @classmethod
+    def _of_layer(cls, model, layer) -> "Preprocessing":
+        """That of a model which says by a layer's name how it is fed."""
+        scale, offset = (
+            np.asarray(v, "float64") for v in (layer.scale, layer.offset)
+        )
+        if np.isfinite(scale).all() and (scale > 0).all():
+            std = 1 / scale
+            mean = -offset * std
+            # No values in [0, 255] with that mean deviate further.
+            most = mean * (255 - mean) * (1 + 1e-3)
+            possible = (std > 1).all() and (std**2 <= most).all()
+            if possible and _is_fed_pixels(model, layer):
+                return cls(mean, std)
+        raise ValueError(
+            f"The layer {layer.name!r} is not what such a layer is here, the "
+            "first of the model, which normalises pixels in [0, 255] by their "
+            "mean and deviation, (pixel - mean) / std: pass preprocessing="
+            "Preprocessing(mean, std, pixel_range), or give the layer another "
+            f"name. Received: a Rescaling with scale={layer.scale} and "
+            f"offset={layer.offset}"
         )
 
     @classmethod
