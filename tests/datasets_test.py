@@ -266,3 +266,43 @@ def test_dictionaries_of_tfds_are_pairs():
     assert datasets.in_pairs(images) is images
     with pytest.raises(ValueError, match=r"Received: one with \['photo'\]"):
         datasets.image_and_label({"photo": images})
+
+
+LABELLED = np.arange(24, dtype="uint8").reshape(2, 2, 2, 3), np.array([1, 0])
+
+
+def batch_of(element):
+    return tf.data.Dataset.from_tensors(element)
+
+
+def test_pairs_of_pixels_stay_the_very_data_set():
+    for element in (LABELLED, (*LABELLED, np.zeros(2))):
+        dataset = batch_of(element)
+        assert datasets.of_pixels(dataset) is dataset
+
+
+def test_whole_numbers_become_pixels_or_are_refused():
+    images, labels = LABELLED
+    wide = images.astype("int64")
+    for element in ((wide, labels), {"label": labels, "image": wide}):
+        (found,) = datasets.of_pixels(batch_of(element))
+        assert found[0].dtype == "uint8"
+        np.testing.assert_array_equal(found[0], images)
+        np.testing.assert_array_equal(found[1], labels)
+    for wrong in (-1, 256):
+        wide[0, 0, 0, 0] = wrong
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[0, 255\]"):
+            list(datasets.of_pixels(batch_of((wide, labels))))
+
+
+def test_what_is_no_data_set_of_pixels_is_refused():
+    images, labels = LABELLED
+    for element in (
+        (images / 255, labels),
+        {"image": images / np.float32(255), "label": labels},
+    ):
+        with pytest.raises(TypeError, match="uint8 pixels.*float"):
+            datasets.of_pixels(batch_of(element))
+    for element in (images, (images,), ((images, images), labels)):
+        with pytest.raises(ValueError, match='"label". Received'):
+            datasets.of_pixels(batch_of(element))

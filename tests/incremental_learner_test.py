@@ -46,9 +46,13 @@ def learner(name, grown=None, **kwargs):
     )
 
 
-def compiled(*args, **kwargs):
+def compiled(*args, eager=False, **kwargs):
     model = learner(*args, **kwargs)
-    model.compile(optimizer=keras.optimizers.SGD(1.0), jit_compile=False)
+    model.compile(
+        optimizer=keras.optimizers.SGD(1.0),
+        run_eagerly=eager,
+        jit_compile=False,
+    )
     return model
 
 
@@ -162,6 +166,138 @@ def test_labels_of_other_classes_are_refused(labels):
         tf.errors.InvalidArgumentError, match=r"lie in \[3, 5\)"
     ):
         model.fit(wrong, steps_per_epoch=1, verbose=0)
+
+
+def step_numbers(step):
+    """Batches of one image, whose pixels are the number of the step."""
+    numbers = tf.data.Dataset.range(step, 200)
+    return numbers.map(
+        lambda s: (
+            tf.fill((1, *SHAPE), tf.cast(s, "uint8")),
+            tf.zeros(1, "int32"),
+        )
+    )
+
+
+def spied(monkeypatch):
+    """A learner whose replayed images are noted, one number a step."""
+    seen = []
+
+    model = compiled("replay", replay=step_numbers, eager=True)
+    augmented = model._augmented
+
+    def noting(streams):
+        pixels = streams[1][0][0, 0, 0, 0]
+        tf.py_function(lambda p: seen.append(int(p)), [pixels], [])
+        return augmented(streams)
+
+    monkeypatch.setattr(model, "_augmented", noting)
+    return model, seen
+
+
+def test_images_of_old_classes_go_on_from_epoch_to_epoch(monkeypatch):
+    """On data that end, as Keras takes them, and on those that do not."""
+    model, seen = spied(monkeypatch)
+    data = tf.data.Dataset.from_tensor_slices((NEW, LABELS)).batch(2)
+    model.fit(data, epochs=3, verbose=0)
+    assert seen == [0, 1, 2, 3, 4, 5]
+    model.fit(data, epochs=2, steps_per_epoch=3, verbose=0)
+    model.fit(data.repeat(), epochs=2, steps_per_epoch=1, verbose=0)
+    assert seen[6:] == [6, 7, 8, 9, 10, 11, 12, 13]
+
+
+def test_an_epoch_of_unknown_length_is_one_or_has_steps(monkeypatch):
+    model, seen = spied(monkeypatch)
+    data = tf.data.Dataset.from_tensor_slices((NEW, LABELS)).batch(2)
+    data = data.filter(lambda images, labels: True)
+    model.fit(data, epochs=2, steps_per_epoch=2, verbose=0)
+    assert seen == [0, 1, 2, 3]
+    with pytest.warns(UserWarning, match="ran out of data"):  # Keras's own
+        model.fit(data, verbose=0)
+    assert seen[4:] == [4, 5]
+    with pytest.raises(ValueError, match="`steps_per_epoch`.*epochs=2"):
+        model.fit(data, epochs=2)
+    compiled("lwf", replay=None, eager=True).fit(data, epochs=2, verbose=0)
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "bfloat16"])
+def test_images_that_are_no_pixels_are_refused_everywhere(kind):
+    model = compiled("replay", eager=True)
+    floats = tf.cast(NEW / 255, kind)
+    data = tf.data.Dataset.from_tensors((floats, LABELS))
+    right = tf.data.Dataset.from_tensors((NEW, LABELS))
+    refused = pytest.raises(TypeError, match="Expected uint8 pixels.*float")
+    for call in (
+        lambda: model.fit(data, verbose=0),
+        lambda: model.fit(right, validation_data=data, verbose=0),
+        lambda: model.fit(right, validation_data=(floats, LABELS), verbose=0),
+        lambda: model.evaluate(data, verbose=0),
+        lambda: model.evaluate(floats, LABELS, verbose=0),
+        lambda: model.predict(floats, verbose=0),
+        lambda: model(floats),
+    ):
+        with refused:
+            call()
+    model = compiled("replay", replay=lambda step: data, eager=True)
+    with refused:
+        model.fit(right, verbose=0)
+
+
+def test_whole_numbers_of_any_kind_are_pixels_if_they_lie_in_range():
+    moved = []
+    for kind in ("uint8", "int64"):
+        model = compiled("replay", grow_head(tiny_teacher(0), 5), eager=True)
+        data = tf.data.Dataset.from_tensors((NEW.astype(kind), LABELS))
+        model.fit(data, verbose=0)
+        moved.append(model.network.get_weights()[0])
+    np.testing.assert_array_equal(*moved)
+    for wrong in (256, -1):
+        pixels = NEW.astype("int32")
+        pixels[0, 0, 0, 0] = wrong
+        data = tf.data.Dataset.from_tensors((pixels, LABELS))
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"in \[0, 255\]"
+        ):
+            model.fit(data, verbose=0)
+        with pytest.raises(ValueError, match=f"Received: from.*{wrong}"):
+            model.evaluate(pixels, LABELS, verbose=0)
+
+
+def test_dictionaries_as_tfds_gives_them():
+    found = []
+    for named in (False, True):
+        model = compiled("replay", grow_head(tiny_teacher(0), 5), eager=True)
+        data = tf.data.Dataset.from_tensors((NEW, LABELS))
+        if named:
+            data = data.map(lambda x, y: {"image": x, "label": y, "id": "a"})
+            model._replay = lambda step: replay(step).map(
+                lambda x, y: {"label": y, "image": x}
+            )
+        logs = model.fit(data, validation_data=data, verbose=0).history
+        figures = model.evaluate(data, verbose=0, return_dict=True)
+        assert figures["accuracy"] == logs["val_accuracy"][0]
+        found.append((logs, model.network.get_weights()[0].tolist()))
+    assert found[0] == found[1]
+
+
+def test_labels_to_evaluate_by_are_one_an_image():
+    model = compiled("finetune", replay=None, eager=True)
+    for labels in (np.eye(5)[LABELS], LABELS[:, None], LABELS / 1.0):
+        for call in (
+            lambda labels=labels: model.evaluate(NEW, labels),
+            lambda labels=labels: model.evaluate(
+                tf.data.Dataset.from_tensors((NEW, labels))
+            ),
+        ):
+            with pytest.raises(ValueError, match="one-hot.*Received"):
+                call()
+
+
+def test_a_pool_with_soft_targets_can_be_replayed():
+    made = Pool(20, SHAPE, CLASSES, soft_targets=True)
+    made.add(OLD, OLD_LABELS, np.zeros((6, CLASSES)))
+    model = compiled("abd", replay=made, batch_size=4, eager=True)
+    model.fit(dataset(), steps_per_epoch=1, verbose=0)
 
 
 def test_bad_arguments():

@@ -7,6 +7,8 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.checks import require_integers
+
 SHIPPED_TEST_IMAGES = (
     pathlib.Path(__file__).parent / "data" / "fashion_mnist_test_2000.npz"
 )
@@ -70,6 +72,55 @@ def in_pairs(data):
     ):
         return data.map(image_and_label)
     return data
+
+
+def of_pixels(dataset) -> tf.data.Dataset:
+    """A data set of labelled images as one whose images are uint8 pixels.
+
+    Args:
+        dataset: A `tf.data.Dataset` of tuples (image, label, ...), or of
+            dictionaries as those of TensorFlow Datasets.
+
+    Returns:
+        A `tf.data.Dataset` of tuples; `dataset` itself, where it is one of
+        uint8 pixels. Of other whole numbers each is checked as it comes.
+
+    Raises:
+        TypeError: if the images are not integers.
+        ValueError: if the elements are anything else.
+    """
+    dataset = in_pairs(dataset)
+    spec = dataset.element_spec
+    if (
+        not isinstance(spec, tuple)
+        or len(spec) < 2
+        or not isinstance(spec[0], tf.TensorSpec)
+    ):
+        raise ValueError(
+            "Expected batches of (image, label), or of dictionaries with "
+            f'"image" and "label". Received: {spec}'
+        )
+    dtype = spec[0].dtype
+    require_integers(dtype.as_numpy_dtype)
+    if dtype == tf.uint8:
+        return dataset
+    return dataset.map(lambda images, *rest: (_pixels(images), *rest))
+
+
+def _pixels(images):
+    """Whole numbers as uint8. In the data set, since XLA would drop a check."""
+    wide = tf.cast(images, "int64")
+    check = tf.debugging.Assert(
+        tf.reduce_all((wide >= 0) & (wide <= 255)),
+        [
+            "Expected pixels in [0, 255]. Received: from",
+            tf.reduce_min(wide),
+            "to",
+            tf.reduce_max(wide),
+        ],
+    )
+    with tf.control_dependencies([check]):
+        return tf.cast(images, "uint8")
 
 
 def load_test_images() -> tuple[np.ndarray, np.ndarray]:

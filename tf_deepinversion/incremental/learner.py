@@ -1,8 +1,12 @@
 """A network that learns new classes beside a copy that knows the old ones."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.checks import check_pixels
+from tf_deepinversion.checks import require_integers
+from tf_deepinversion.datasets import of_pixels
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.methods import Step
 from tf_deepinversion.incremental.methods import View
@@ -18,8 +22,9 @@ class IncrementalLearner(keras.Model):
 
     A Keras model like any other: `compile(optimizer=...)`, `fit` on a
     `tf.data` of images and labels of the new classes, callbacks, `evaluate`
-    on labelled images. `fit` draws the images of old classes itself. What is
-    trained is the grown network alone.
+    on labelled images. All images are whole numbers, pixels in [0, 255]; data
+    sets are as for `datasets.of_pixels`. `fit` draws the images of old classes
+    itself. What is trained is the grown network alone.
 
     Args:
         old: A `keras.Model`, the network that knows the old classes.
@@ -79,26 +84,68 @@ class IncrementalLearner(keras.Model):
 
     def call(self, pixels, training=False):
         """The logits of pixels in [0, 255], among all classes."""
+        require_integers(keras.backend.standardize_dtype(pixels.dtype))
         return self._read(1, tf.cast(pixels, "float32"), training)[1]
 
-    def fit(self, x=None, *args, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        *,
+        epochs=1,
+        steps_per_epoch=None,
+        validation_data=None,
+        **kwargs,
+    ):
         """As in Keras, on a `tf.data.Dataset` of `(image, label)` batches.
 
-        Started again with the optimizer as it was, it draws the images of old
-        classes from where it stopped.
+        Step s draws element s of the images of old classes, in whatever epoch,
+        and also when started again with the optimizer as it was. With them, a
+        data set that ends is repeated, and an epoch is once all of it or
+        `steps_per_epoch`.
+
+        Raises:
+            TypeError: if `x` is no data set, or of other than integers.
+            ValueError: if it is of other images or labels, or is to be
+                repeated and its length is not known.
         """
-        if not isinstance(x, tf.data.Dataset):
+        if not isinstance(x, tf.data.Dataset) or y is not None:
             raise TypeError(
                 "Expected a `tf.data.Dataset` of batches of (image, label). "
-                f"Received: {type(x)}"
+                f"Received: {type(x)} and labels of {type(y)}"
             )
-        self._check_new(x)
+        x = self._checked(x)
+        if len(x.element_spec) != 2:
+            raise ValueError(
+                "Expected batches of (image, label), and nothing else. "
+                f"Received: {x.element_spec}"
+            )
         x = x.map(self._check_labels)
         if self._replays():
+            steps_per_epoch = steps_per_epoch or _steps(x, epochs)
+            if steps_per_epoch:  # or images of old classes begin again too
+                x = x.repeat()
             x = tf.data.Dataset.zip((x, self._old_images()))
         else:
             x = x.map(lambda images, labels: ((images, labels),))
-        return super().fit(x, *args, shuffle=False, **kwargs)
+        if validation_data is not None:
+            validation_data = self._checked_for_evaluation(validation_data)
+        return super().fit(
+            x,
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            shuffle=False,
+            validation_data=validation_data,
+            **kwargs,
+        )
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """As in Keras, on a data set, or an array of images and of labels."""
+        if isinstance(x, tf.data.Dataset):
+            x = self._checked_for_evaluation(x)
+        else:
+            x, y = self._checked_for_evaluation((x, y))
+        return super().evaluate(x, y, *args, **kwargs)
 
     def train_step(self, data):
         new, *replayed = data
@@ -138,23 +185,40 @@ class IncrementalLearner(keras.Model):
         if self.optimizer is not None:
             step = int(self.optimizer.iterations)
         if isinstance(self._replay, Pool):
-            return self._replay.dataset(self._batch_size, self._seed, step)
-        return self._replay(step)
+            drawn = self._replay.dataset(self._batch_size, self._seed, step)
+        else:
+            drawn = self._checked(self._replay(step))
+        return drawn.map(lambda images, labels, *_: (images, labels))
 
-    def _check_new(self, dataset):
-        try:
-            image, label = dataset.element_spec
-            shape, labels = tuple(image.shape[1:]), len(label.shape)
-        except (AttributeError, TypeError, ValueError) as e:
-            raise ValueError(
-                "Expected batches of (image, label). "
-                f"Received: {dataset.element_spec}"
-            ) from e
-        if shape != tuple(self.network.input_shape[1:]) or labels != 1:
+    def _checked(self, dataset):
+        """Batches of pixels of the right shape, one whole label each."""
+        dataset = of_pixels(dataset)
+        images, labels = dataset.element_spec[:2]
+        shape = tuple(self.network.input_shape[1:])
+        if (
+            tuple(images.shape[1:]) != shape
+            or labels.shape.rank != 1
+            or not labels.dtype.is_integer
+        ):
             raise ValueError(
                 f"Expected batches of images {self.network.input_shape} and "
-                f"of labels (None,). Received: {dataset.element_spec}"
+                "of labels (None,), whole numbers; of one-hot rows "
+                f"`labels.argmax(-1)`. Received: {dataset.element_spec}"
             )
+        return dataset
+
+    def _checked_for_evaluation(self, data):
+        if isinstance(data, tf.data.Dataset):
+            return self._checked(data)
+        images, labels = data[0], np.asarray(data[1])
+        images = check_pixels(images)
+        if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+            raise ValueError(
+                "Expected one label an image, a whole number; of one-hot rows "
+                f"`labels.argmax(-1)`. Received: labels of {labels.dtype} and "
+                f"of shape {labels.shape} for {len(images)} images"
+            )
+        return images, labels, *data[2:]
 
     def _check_labels(self, images, labels):
         """In the dataset, since XLA would drop it from the step."""
@@ -201,6 +265,18 @@ class IncrementalLearner(keras.Model):
             View(*(part[count:] for part in whole)) if replays else None,
             self._heads[0].kernel,
         )
+
+
+def _steps(dataset, epochs):
+    """How many batches an epoch has; None where there is no end, or one."""
+    size = int(dataset.cardinality())
+    if size > 0 or epochs == 1 or size == tf.data.INFINITE_CARDINALITY:
+        return size if size > 0 else None
+    raise ValueError(
+        "Images of old classes go on from epoch to epoch, so the length of an "
+        "epoch must be known: pass `steps_per_epoch`. Received: a data set of "
+        f"unknown length and epochs={epochs}"
+    )
 
 
 def _check_pair(old, model, old_classes, classes):
