@@ -8,6 +8,8 @@ from tiny import tiny_teacher
 
 from tf_deepinversion import Pool
 from tf_deepinversion.incremental import Memory
+from tf_deepinversion.incremental.memory import balanced
+from tf_deepinversion.incremental.memory import equally_many
 
 
 def of_generation(number, per_class):
@@ -44,6 +46,53 @@ def test_a_pool_is_remembered_and_a_function_is_passed_on():
         raise NotImplementedError
 
     assert Memory(lambda *_: batches)(None, [0, 1], None, 0) is batches
+
+
+def test_the_labels_of_images_and_not_the_wish_say_what_they_are_of():
+    """Asked for 2 and 3, the network took three of four for others."""
+    generations = iter([[0, 1, 0, 1], [2, 1, 3, 0]])
+
+    def synthesize(model, classes, folder, seed):
+        labels = np.array(next(generations))
+        pixels = np.uint8(10 * (classes[0] + 1) + labels)
+        return np.broadcast_to(
+            pixels[:, None, None, None], (4, 2, 2, 1)
+        ), labels
+
+    memory = Memory(synthesize)
+    memory(None, [0, 1], None, 0)
+    images, labels = memory(None, [0, 1, 2, 3], None, 1)
+    assert labels.tolist() == [0, 1, 2, 3]
+    # Those of 0 and 1 are of the first network, whatever the second makes.
+    assert images[:, 0, 0, 0].tolist() == [10, 11, 32, 33]
+
+
+def test_a_class_that_is_rare_is_repeated_and_the_others_stay():
+    labels = np.array([0] * 8 + [1] * 9 + [2])
+    images, chosen = equally_many(np.arange(18), labels, [0, 1, 2])
+    assert images.tolist() == [0, 1, 2, 8, 9, 10, 17, 17, 17]
+    assert chosen.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    pool = Pool(18, (1, 1, 1), 3)
+    pool.add(np.zeros((18, 1, 1, 1), "uint8"), labels)
+    assert balanced(pool, [0, 1, 2]).labels.tolist() == chosen.tolist()
+
+
+def test_a_pool_that_is_balanced_stays_and_a_stream_too():
+    pool = Pool(5, (2, 2, 1), 3)
+    pool.add(np.zeros((5, 2, 2, 1), "uint8"), [1, 0, 2, 0, 1])
+    assert balanced(pool, [0, 1, 2]) is pool
+    assert balanced(len, [0, 1, 2]) is len
+    assert balanced(pool, [0, 1]) is pool  # which the learner refuses
+    with pytest.raises(ValueError, match=r"5 images, without classes \[3\]"):
+        balanced(pool, [0, 1, 2, 3])
+
+
+def test_a_class_without_images_is_not_taken_for_known():
+    counts = iter([[0, 0], [0, 1]])
+    memory = Memory(lambda *_: (np.zeros((2, 2, 2, 1), "uint8"), next(counts)))
+    with pytest.raises(ValueError, match=r"without classes \[1\]"):
+        memory(None, [0, 1], None, 0)
+    assert memory(None, [0, 1], None, 0)[1].tolist() == [0, 1]
 
 
 def test_a_class_without_images_is_named():

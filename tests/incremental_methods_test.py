@@ -9,6 +9,7 @@ from tf_deepinversion.incremental import Step
 from tf_deepinversion.incremental import View
 from tf_deepinversion.incremental import equations
 from tf_deepinversion.incremental import method
+from tf_deepinversion.incremental.methods import require_teaching
 
 RANDOM = np.random.default_rng(0)
 OLD, CLASSES, FEATURES = 3, 5, 4
@@ -150,6 +151,46 @@ def test_binary_cross_entropies_are_finite():
         np.array([2]), tf.constant([[200.0, 200.0]]), x
     )
     assert float(found[0]) == pytest.approx(200)
+
+
+def one_class():
+    """The step of two new classes as one of one: class 4 is left out."""
+    new = NEW._replace(
+        labels=np.full(4, OLD),
+        logits=tf.Variable(NEW.logits[:, : OLD + 1]),
+        head_logits=tf.Variable(NEW.head_logits[:, : OLD + 1]),
+    )
+    old = REPLAYED._replace(
+        logits=REPLAYED.logits[:, : OLD + 1],
+        head_logits=REPLAYED.head_logits[:, : OLD + 1],
+    )
+    return Step(new, old, KERNEL)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_term_says_whether_it_teaches_a_class_that_comes_alone(name):
+    """By whether the logits of the new class have a gradient."""
+    for term in method(name):
+        step = one_class()
+        with tf.GradientTape() as tape:
+            value = term(step)
+        given = [step.new.logits, step.new.head_logits]
+        gradients = [g for g in tape.gradient(value, given) if g is not None]
+        taught = any(np.any(g[:, OLD:]) for g in gradients)
+        assert taught == (term.teaches == 1), term.name
+
+
+def test_what_nothing_teaches_is_refused_and_what_others_teach_is_named():
+    for name in METHODS:
+        require_teaching(method(name), 2)
+        if name not in ("lwf", "abd"):
+            require_teaching(method(name), 1)
+    for terms in (method("lwf"), method("abd", balance=0)):
+        with pytest.raises(ValueError, match="Teach two or more.*1 new class"):
+            require_teaching(terms, 1)
+    with pytest.warns(UserWarning, match=r"the terms \['local'\] are 0"):
+        require_teaching(method("abd"), 1)
+    require_teaching(method("abd", local=0), 1)
 
 
 def test_unknown_names_are_refused():

@@ -5,22 +5,27 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from deep_inversion_test import NORMALISED
 from tiny import SHAPE
 from tiny import tiny_teacher
 
 from tf_deepinversion.distill import TrainingState
+from tf_deepinversion.incremental import Term
 from tf_deepinversion.incremental import learn_task
 from tf_deepinversion.incremental import learn_tasks
 from tf_deepinversion.incremental import load_task
 from tf_deepinversion.incremental import method
 from tf_deepinversion.incremental import save_task
 from tf_deepinversion.incremental import train
+from tf_deepinversion.incremental.data import as_tasks
 from tf_deepinversion.incremental.data import check_tasks
 from tf_deepinversion.incremental.data import epochs_of
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.metrics import feature_distance
 
+# The second task has one class, which abd learns by its head alone.
+pytestmark = pytest.mark.filterwarnings("ignore:With 1 new class")
 RANDOM = np.random.default_rng(0)
 
 
@@ -190,12 +195,15 @@ def test_a_task_saved_half_way_is_never_used(tmp_path):
 
 
 BAD_TASKS = {
-    "empty": ([], [], ValueError, "Task 1 is empty"),
+    "empty": ([], [], ValueError, "is empty.*task 1"),
     "old": (images(3), [2, 3, 4], ValueError, r"begin at 3. Received: \[2\]"),
     "gap": (images(2), [3, 5], ValueError, r"without gaps.*\[3, 5\]"),
     "late": (images(2), [4, 5], ValueError, "without gaps"),
     "shape": (images(2)[:, 1:], [3, 4], ValueError, r"\(8, 8, 1\)"),
-    "fewer": (images(3), [3, 4], ValueError, "one a label"),
+    "fewer": (images(3), [3, 4], ValueError, "one label an image"),
+    "column": (images(2), [[3], [4]], ValueError, r"one-hot.*\(2, 1\)"),
+    "wide": (images(2) + np.int64(256), [3, 4], ValueError, r"in \[0, 255\]"),
+    "none": (images(2), None, TypeError, "as arrays.*NoneType"),
     "range": (images(2) / 255, [3, 4], TypeError, "uint8 pixels.*float64"),
     "labels": (images(2), [3.0, 4.0], TypeError, "whole labels"),
 }
@@ -206,6 +214,49 @@ def test_bad_tasks_are_refused(name):
     pixels, labels, kind, message = BAD_TASKS[name]
     with pytest.raises(kind, match=message):
         learn_tasks(tiny_teacher(), [(pixels, labels)], method("finetune"))
+
+
+def test_a_data_set_is_no_task_and_no_list_of_tasks():
+    data = tf.data.Dataset.from_tensors(TASKS[0])
+    for tasks in (data, [data], [(data, None)], {"image": 1, "label": 2}):
+        with pytest.raises(TypeError, match="arrays.*Received: .*"):
+            learn_tasks(tiny_teacher(), tasks, method("finetune"))
+    with pytest.raises(TypeError, match="arrays"):
+        learn_task(tiny_teacher(), data, None, method("finetune"))
+
+
+def test_tasks_of_any_whole_numbers_and_of_tfds_are_the_same():
+    pixels, labels = TASKS[0]
+    for given in (
+        (pixels.astype("int64"), labels),
+        (pixels.tolist(), labels.tolist()),
+        {"label": labels, "image": tf.constant(pixels), "id": 1},
+    ):
+        ((found, as_given),) = as_tasks([given])
+        assert found.dtype == "uint8"
+        np.testing.assert_array_equal(found, pixels)
+        np.testing.assert_array_equal(as_given, labels)
+    batch, _ = next(iter(epochs_of(pixels.astype("int32"), labels, 8)))
+    assert batch.dtype == "uint8"
+    with pytest.raises(TypeError, match="uint8 pixels.*float64"):
+        epochs_of(pixels / 255, labels, 8)
+
+
+@pytest.mark.parametrize("learn", [learn_task, learn_tasks])
+def test_one_new_class_that_nothing_would_teach_is_refused_before_work(learn):
+    asked = []
+    task = images(2), np.array([3, 3])
+    given = task if learn is learn_task else ([TASKS[0], (task[0], [5, 5])],)
+    kept = Term("kept", 1.0, None, True, teaches=0)
+    with pytest.raises(ValueError, match='"replay".*1 new class.*none that'):
+        learn(
+            tiny_teacher(),
+            *given,
+            [*method("lwf"), kept],
+            synthesize=lambda *args: asked.append(args),
+            preprocessing=NORMALISED,
+        )
+    assert not asked
 
 
 def test_the_second_task_goes_on_after_the_first():

@@ -5,13 +5,80 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.checks import check_pixels
+from tf_deepinversion.datasets import image_and_label
+
+
+def as_task(images, labels, name="the task") -> tuple:
+    """Images and labels of a task as arrays, one label an image.
+
+    Args:
+        images: Array of whole numbers in [0, 255], `(n, height, width,
+            channels)`.
+        labels: Int array `(n,)`.
+        name: String, for what is said of the task.
+
+    Returns:
+        A pair: uint8 images and the labels.
+
+    Raises:
+        TypeError: if they are not arrays of integers.
+        ValueError: if they are of other shapes, or out of range.
+    """
+    for given in (images, labels):
+        if isinstance(given, (tf.data.Dataset, dict)) or given is None:
+            raise TypeError(
+                "Expected images and labels as arrays, such as "
+                "`tfds.as_numpy(tfds.load(..., batch_size=-1, "
+                "as_supervised=True))` of TensorFlow Datasets. "
+                f"Received: {type(images)} and {type(labels)} in {name}"
+            )
+    labels = np.asarray(labels)
+    if not labels.size:
+        raise ValueError(f"It is empty, without a label. Received: {name}")
+    images = check_pixels(images)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(
+            "Expected whole labels. Received: labels of "
+            f"{labels.dtype} in {name}"
+        )
+    if labels.shape != (len(images),):
+        raise ValueError(
+            "Expected one label an image, of shape (n,); of one-hot rows "
+            f"`labels.argmax(-1)`. Received: {len(images)} images and labels "
+            f"of shape {labels.shape} in {name}"
+        )
+    return images, labels
+
+
+def as_tasks(tasks, kind="task") -> list:
+    """Any number of tasks, each as `as_task` returns it.
+
+    Args:
+        tasks: Iterable of pairs of images and labels, or of dictionaries of
+            `"image"` and `"label"`, as TensorFlow Datasets has them.
+        kind: String, for what is said of them.
+
+    Raises:
+        TypeError: as for `as_task`, or if `tasks` is a data set.
+        ValueError: as for `as_task`.
+    """
+    if isinstance(tasks, (tf.data.Dataset, dict)):
+        raise TypeError(
+            "Expected a list of pairs of images and labels, both arrays. "
+            f"Received: {type(tasks)}"
+        )
+    return [
+        as_task(*image_and_label(task), f"{kind} {number}")
+        for number, task in enumerate(tasks, 1)
+    ]
+
 
 def check_tasks(tasks, classes, image_shape) -> list:
     """Tasks of new classes, each of which goes on where the last one ended.
 
     Args:
-        tasks: List of pairs, uint8 images `(n, height, width, channels)` and
-            int labels `(n,)`.
+        tasks: List of pairs, as of `as_task`.
         classes: Int, how many classes are known before the first of them: its
             labels are `classes`, `classes + 1`, ...
         image_shape: Tuple `(height, width, channels)`.
@@ -20,23 +87,14 @@ def check_tasks(tasks, classes, image_shape) -> list:
         A list of ints, how many classes are known after each task.
 
     Raises:
-        TypeError: if images are not uint8, or labels no integers.
-        ValueError: if a task is empty, has another shape, old labels or gaps.
+        ValueError: if a task has images of another shape, old labels or gaps.
     """
     known = []
     for number, (images, labels) in enumerate(tasks, 1):
-        images, labels = np.asarray(images), np.asarray(labels)
-        if not len(labels):
-            raise ValueError(f"Task {number} is empty: it has no images.")
-        if images.dtype != np.uint8 or labels.dtype.kind not in "iu":
-            raise TypeError(
-                "Expected uint8 pixels in [0, 255] and whole labels. Received: "
-                f"{images.dtype} and {labels.dtype} in task {number}"
-            )
-        if images.shape != (len(labels), *image_shape) or labels.ndim != 1:
+        if images.shape[1:] != tuple(image_shape):
             raise ValueError(
-                f"Expected images of shape {tuple(image_shape)}, one a label. "
-                f"Received: {images.shape} and {labels.shape} in task {number}"
+                f"Expected images of shape {tuple(image_shape)}. "
+                f"Received: {images.shape[1:]} in task {number}"
             )
         found = np.unique(labels)
         if found[0] < classes:
@@ -63,7 +121,8 @@ def epochs_of(images, labels, batch_size, seed=0, first_step=0):
     the end of an epoch is left out of it.
 
     Args:
-        images: uint8 array `(n, height, width, channels)`.
+        images: Array of pixels, whole numbers in [0, 255], `(n, height,
+            width, channels)`.
         labels: Int array `(n,)`.
         batch_size: Int, at least 1; a smaller data set is one batch.
         seed: Int, 0 or more.
@@ -72,7 +131,7 @@ def epochs_of(images, labels, batch_size, seed=0, first_step=0):
     Returns:
         A `tf.data.Dataset` of uint8 images and int32 labels.
     """
-    labels = np.asarray(labels, "int32")
+    images, labels = check_pixels(images), np.asarray(labels, "int32")
     size = min(batch_size, len(labels))
     steps = steps_of_epoch(len(labels), batch_size)
 

@@ -13,6 +13,9 @@ from tf_deepinversion.losses import kullback_leibler
 def local_cross_entropy(labels, logits, old_classes):
     """CE(y, softmax over the new classes alone).
 
+    Of one new class it is 0, and so is its gradient: see
+    `methods.require_teaching`.
+
     Args:
         labels: Int tensor `(batch,)` in [old_classes, classes).
         logits: Float tensor `(batch, classes)`.

@@ -1,6 +1,7 @@
 """Methods of learning new classes: small lists of weighted terms."""
 
 import inspect
+import warnings
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +17,9 @@ class View(NamedTuple):
     """What the old and the new network make of one stream of images.
 
     Attributes:
-        labels: Int tensor `(batch,)`.
+        labels: Int tensor `(batch,)`, what the images show: of synthesised
+            ones what the network that made them takes them for, as the
+            `labels` of a `Pool` are. What they were asked for they may not be.
         logits: Float tensor `(batch, classes)`, the new network's.
         head_logits: The same; their gradient reaches the head alone.
         features: Float tensor `(batch, ..., features)`, the new network's.
@@ -63,6 +66,8 @@ class Term(NamedTuple):
         equation: Function from a `Step`, and `settings`, to a float scalar.
         replays: Bool, whether it needs images of old classes.
         settings: Dict of further arguments of the equation.
+        teaches: Int, from how many new classes on the term teaches them; 0 if
+            it never does. 2 of what tells them from each other alone.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Term(NamedTuple):
     equation: Callable
     replays: bool = False
     settings: dict = MappingProxyType({})
+    teaches: int = 1
 
     def __call__(self, step):
         """The term of a `Step`, before its weight."""
@@ -133,9 +139,18 @@ def _feature_distance(step):
     return ops.mean(ops.concatenate(distances))
 
 
+def _local(name, weight):
+    return Term(name, weight, _local_cross_entropy, teaches=2)
+
+
 def _distillation(weight, temperature):
-    settings = {"temperature": temperature}
-    return Term("distillation", weight, _new_divergence, settings=settings)
+    return Term(
+        "distillation",
+        weight,
+        _new_divergence,
+        settings={"temperature": temperature},
+        teaches=0,
+    )
 
 
 def finetune(new=1.0) -> list:
@@ -146,11 +161,13 @@ def finetune(new=1.0) -> list:
 def lwf(new=1.0, distillation=1.0, temperature=2.0) -> list:
     """Learning without Forgetting: no images of old classes.
 
+    New classes are told from each other alone, so there must be two at least.
+
     Reference:
         - Li and Hoiem, arXiv:1606.09282
     """
     return [
-        Term("new", new, _local_cross_entropy),
+        _local("new", new),
         _distillation(distillation, temperature),
     ]
 
@@ -171,7 +188,7 @@ def replay(replayed=1.0, new=1.0, distillation=1.0) -> list:
         - Yin et al., arXiv:1912.08795
     """
     return [
-        Term("replayed", replayed, _replayed_divergence, True),
+        Term("replayed", replayed, _replayed_divergence, True, teaches=0),
         Term("new", new, _new_cross_entropy),
         _distillation(distillation, 1.0),
     ]
@@ -182,21 +199,56 @@ def abd(local=1.0, balance=1.0, distillation=0.2) -> list:
 
     New classes are told from each other alone; old from new by the head, the
     features being left as they are; and features are distilled. The weights
-    are ours.
+    are ours. `balance` alone looks at the labels of images of old classes.
 
     Reference:
         - Smith et al., arXiv:2106.09701
     """
     return [
-        Term("local", local, _local_cross_entropy),
+        _local("local", local),
         Term("balance", balance, _balanced_cross_entropy, True),
-        Term("distillation", distillation, _feature_distance, True),
+        Term("distillation", distillation, _feature_distance, True, teaches=0),
     ]
 
 
 METHODS = {
     method.__name__: method for method in (finetune, lwf, lwf_mc, replay, abd)
 }
+
+
+def require_teaching(terms, new_classes):
+    """Refuses terms by which nothing is learnt of so few new classes.
+
+    A softmax over one class alone is 1, whatever its logit is.
+
+    Args:
+        terms: List of `Term`.
+        new_classes: Int.
+
+    Warns:
+        UserWarning: if a term teaches nothing, but others do.
+
+    Raises:
+        ValueError: if none does.
+    """
+    weighted = [term for term in terms if term.weight]
+    idle = [term.name for term in weighted if term.teaches > new_classes]
+    if not idle:
+        return
+    if not any(1 <= term.teaches <= new_classes for term in weighted):
+        raise ValueError(
+            "The new classes are told from each other alone, and of one there "
+            "is nothing to tell: it would not be learnt. Teach two or more at "
+            'once, or take another method, such as "replay", "abd" or '
+            f'"lwf_mc". Received: {new_classes} new class, and of the terms '
+            f"{[term.name for term in terms]} none that teaches it"
+        )
+    warnings.warn(
+        f"With {new_classes} new class the terms {idle} are 0 and teach "
+        "nothing: there is nothing to tell it from but old classes, which the "
+        "other terms do.",
+        stacklevel=3,
+    )
 
 
 def method(name, **weights) -> list:

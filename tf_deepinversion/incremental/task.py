@@ -7,13 +7,16 @@ from tf_deepinversion.checks import require_positive
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.distill import saved_last
+from tf_deepinversion.incremental.data import as_task
 from tf_deepinversion.incremental.data import check_tasks
 from tf_deepinversion.incremental.data import epochs_of
 from tf_deepinversion.incremental.data import steps_of_epoch
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.head import grow_head
 from tf_deepinversion.incremental.learner import IncrementalLearner
+from tf_deepinversion.incremental.memory import balanced
 from tf_deepinversion.incremental.memory import pooled
+from tf_deepinversion.incremental.methods import require_teaching
 from tf_deepinversion.optimizers import sgd
 from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.transforms import require_transforms
@@ -43,13 +46,15 @@ def learn_task(
 
     Args:
         old: A `keras.Model` classifier, see `Head`; it stays as it is.
-        images: uint8 array `(n, height, width, channels)`.
+        images: Array of pixels, whole numbers in [0, 255], `(n, height,
+            width, channels)`.
         labels: Int array `(n,)`, of classes that follow those known.
         terms: List of `Term`, see `method`.
         synthesize: Function of (network, the classes wanted, a list, folder
-            or None, seed) to a `Pool`, or to uint8 images and int labels; or to
-            a function from a step to a `tf.data.Dataset`, see
-            `IncrementalLearner`. None for methods that replay nothing.
+            or None, seed) to a `Pool`, or to uint8 images and int labels, what
+            the images show; or to a function from a step to a
+            `tf.data.Dataset`, see `IncrementalLearner`. None for methods that
+            replay nothing. Every class is replayed equally often.
         epochs: Int.
         steps_per_epoch: Int; by default the batches that there are.
         batch_size: Int, of new images.
@@ -71,15 +76,18 @@ def learn_task(
 
     Raises:
         FloatingPointError: if the network comes to be not finite.
-        TypeError: as for `Head` and `check_tasks`.
-        ValueError: as for those, if a number is out of range, or if the
-            folder holds another run or a damaged file.
+        TypeError: as for `Head` and `as_task`.
+        ValueError: as for those, `check_tasks` and `require_teaching`, if a
+            number is out of range, or if the folder holds another run or a
+            damaged file.
     """
     _check_numbers(epochs, steps_per_epoch, batch_size, replay_batch_size)
     known = Head(old).classes
     folder = folder and pathlib.Path(folder)
+    images, labels = as_task(images, labels)
     task = [(images, labels)]
     classes = check_tasks(task, known, old.input_shape[1:])[-1]
+    require_teaching(terms, classes - known)
     network = grow_head(old, classes, seed=seed)
     _check_trainable(network)
     if transforms is not None:
@@ -158,4 +166,6 @@ def _replay(terms, synthesize, old, classes, folder, seed):
             "`synthesize`. Received: synthesize=None"
         )
     wanted = list(range(classes))
-    return pooled(synthesize(old, wanted, folder, seed), wanted)
+    return balanced(
+        pooled(synthesize(old, wanted, folder, seed), wanted), wanted
+    )

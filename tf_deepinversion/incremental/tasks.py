@@ -7,11 +7,12 @@ import numpy as np
 
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion import metrics
-from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.incremental import evaluation
+from tf_deepinversion.incremental.data import as_tasks
 from tf_deepinversion.incremental.data import check_tasks
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.memory import Memory
+from tf_deepinversion.incremental.methods import require_teaching
 from tf_deepinversion.incremental.task import learn_task
 from tf_deepinversion.incremental.task_state import load_task
 from tf_deepinversion.incremental.task_state import save_task
@@ -44,8 +45,10 @@ def learn_tasks(
 
     Args:
         model: A `keras.Model` classifier, see `Head`; it stays as it is.
-        tasks: List of pairs, uint8 images `(n, height, width, channels)` and
-            int labels `(n,)`, of classes that follow those known, no gaps.
+        tasks: List of pairs, images `(n, height, width, channels)` of whole
+            numbers in [0, 255] and int labels `(n,)`, of classes that follow
+            those known, no gaps; or of dictionaries of such `"image"` and
+            `"label"`.
         terms: List of `Term`, see `method`.
         synthesize: As for `learn_task`.
         measure: Bool; False to synthesise by the network's own moving
@@ -71,17 +74,19 @@ def learn_tasks(
 
     Raises:
         FloatingPointError: as for `learn_task`.
-        TypeError: as for `Head` and `check_tasks`.
+        TypeError: as for `Head` and `as_tasks`.
         ValueError: as for `learn_task`, and if statistics are to be measured,
             as for `restated`.
     """
-    tasks = list(tasks)
+    tasks = as_tasks(tasks)
     if not tasks:
         raise ValueError("`tasks` is empty: there is nothing to learn.")
-    tests = tests if tests is None else list(tests)
+    tests = tests if tests is None else as_tasks(tests, "test set")
     shape, first = tuple(model.input_shape[1:]), Head(model).classes
     classes = check_tasks(tasks, first, shape)
     known = [first, *classes]
+    for count in np.diff(known):
+        require_teaching(terms, int(count))
     if tests is not None:
         _check_tests(tests, known, shape)
     run = _identity(
@@ -178,18 +183,15 @@ def _check_tests(tests, classes, shape):
         zip(tests, classes, strict=True)
     ):
         if (
-            not len(labels)
-            or np.shape(labels) != (len(labels),)
-            or images.shape != (len(labels), *shape)
-            or min(labels) < begin
-            or max(labels) >= end
+            images.shape[1:] != shape
+            or labels.min() < begin
+            or labels.max() >= end
         ):
             raise ValueError(
                 f"Test set {number} must have images {tuple(shape)} of classes "
-                f"{begin} to {end - 1}. Received: {images.shape}, labels "
-                f"{np.unique(labels).tolist()} of shape {np.shape(labels)}"
+                f"{begin} to {end - 1}. Received: {images.shape[1:]}, labels "
+                f"{np.unique(labels).tolist()}"
             )
-        check_pixels(images)
         begin = end
 
 
