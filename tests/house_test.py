@@ -19,6 +19,7 @@ PACKAGE = "tf_deepinversion"
 # The lowest first: a module imports from its own layer and from lower ones.
 LAYERS = {
     "equations": {
+        "backend",
         "checkpoint",
         "checks",
         "copies",

@@ -1,9 +1,16 @@
 """The networks and the images that ship."""
 
+import pathlib
+import runpy
+
 import keras
 import numpy as np
 import pytest
+from keras import layers
+from tiny import SHAPE
+from tiny import with_head
 
+import tf_deepinversion as di
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import load_pretrained
 from tf_deepinversion import metrics
@@ -60,9 +67,37 @@ def test_a_network_by_its_name_or_by_its_file(tmp_path):
     found = pretrained.load_network(str(tmp_path / "own.keras"))
     for a, b in zip(own.get_weights(), found.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="not found: .*nobody.keras"):
+        pretrained.load_network(tmp_path / "nobody.keras")
     shipped = pretrained.load_network("fashion_mnist_vgg11")
     expected = load_pretrained("fashion_mnist_vgg11").get_weights()
     for a, b in zip(shipped.get_weights(), expected, strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match="must be one of"):
         pretrained.load_network("nobody")
+
+
+@pytest.mark.parametrize("kind", [".h5", ".hdf5"])
+def test_a_network_by_its_file_of_another_kind(kind, tmp_path):
+    own = with_head(layers.Dense(3))
+    images = np.random.default_rng(0).normal(size=(2, *SHAPE))
+    own.save(tmp_path / f"own{kind}")
+    own.save(tmp_path / "own.keras")
+    (tmp_path / "own.keras").rename(tmp_path / "LOUD.KERAS")
+    (tmp_path / f"own{kind}").rename(tmp_path / f"own{kind.upper()}")
+    own.save(tmp_path / f"own{kind}")
+    for path in sorted(tmp_path.iterdir()):
+        found = pretrained.load_network(path)
+        np.testing.assert_array_equal(found(images), own(images))
+
+
+def test_another_backend_is_refused_before_anything_else(monkeypatch):
+    first = next(
+        line
+        for line in pathlib.Path(di.__file__).read_text().splitlines()
+        if "import" in line
+    )
+    assert first.startswith("from tf_deepinversion import backend")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ImportError, match="KERAS_BACKEND=tensorf.*'jax'"):
+        runpy.run_path(di.backend.__file__)

@@ -1,5 +1,6 @@
 """Data-free knowledge transfer from trained Keras classifiers."""
 
+from tf_deepinversion import backend  # before all others
 from tf_deepinversion.callbacks import ImageGrid
 from tf_deepinversion.callbacks import RefreshPool
 from tf_deepinversion.callbacks import Verifier

@@ -2,10 +2,13 @@
 
 import hashlib
 import pathlib
+import shutil
+import tempfile
 
 import keras
 
 FOLDER = pathlib.Path(__file__).parent / "pretrained"
+KINDS = (".keras", ".h5", ".hdf5")
 
 # What examples/train_teacher.py printed of each. `test_accuracy` is over the
 # 10,000 test images of Fashion-MNIST, read once, after training.
@@ -45,7 +48,8 @@ def load_pretrained(name) -> keras.Model:
     """
     if name not in PRETRAINED:
         raise ValueError(
-            f"`name` must be one of {sorted(PRETRAINED)}. "
+            f"`name` must be one of {sorted(PRETRAINED)}, or for "
+            f"`load_network` the path of a file that ends in {KINDS}. "
             f"Received: name={name!r}"
         )
     path = FOLDER / f"{name}.keras"
@@ -61,11 +65,22 @@ def load_network(name) -> keras.Model:
     """Loads a network that ships by its name, or a user's by its file.
 
     Args:
-        name: As for `load_pretrained`, or the path of a `.keras` file.
+        name: As for `load_pretrained`, or the path of a `.keras` file or of
+            an `.h5` (`.hdf5`) file of a whole model, in any case.
 
     Raises:
-        ValueError: as `load_pretrained`, or if the file is not found.
+        ValueError: as `load_pretrained`, if the file is not found, or if it
+            is none of a whole model.
     """
-    if str(name).endswith(".keras"):
-        return keras.models.load_model(name, compile=False)
-    return load_pretrained(name)
+    path = pathlib.Path(name)
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        return load_pretrained(name)
+    if not path.is_file():
+        raise ValueError(f"The file of the network is not found: {path}")
+    if path.suffix == kind:
+        return keras.models.load_model(path, compile=False)
+    # Keras tells the kinds apart by what a name ends in, in lower case.
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copy(path, pathlib.Path(folder) / f"network{kind}")
+        return keras.models.load_model(copy, compile=False)
