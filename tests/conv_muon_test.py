@@ -61,6 +61,35 @@ def test_other_variables_are_adamws(shape):
     np.testing.assert_allclose(*moved, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("given", "adamw"),
+    [
+        ({"exclude_layers": ["stem"]}, ["stem"]),
+        ({"exclude_layers": ["st.m", "body"]}, ["stem", "body"]),
+        ({}, ["patch_embedding"]),
+        ({"exclude_embeddings": False}, []),
+    ],
+)
+def test_what_is_excluded_is_adamws(given, adamw):
+    names = ["stem", "body", "patch_embedding"]
+    if "exclude_layers" in given:
+        names.pop()
+    steps = np.random.default_rng(0).normal(size=(2, 3, 3, 2, 4))
+    for name in names:
+        layer = keras.layers.Conv2D(4, 3, name=name)
+        layer.build((None, 8, 8, 2))
+        moved = []
+        for made in (
+            ConvMuon(0.1, adam_weight_decay=None, **given),
+            keras.optimizers.Adam(0.1),
+        ):
+            layer.kernel.assign(np.zeros(layer.kernel.shape))
+            for step in steps:
+                made.apply([tf.constant(step, tf.float32)], [layer.kernel])
+            moved.append(layer.kernel.numpy())
+        assert np.allclose(*moved, 1e-4, 1e-6) == (name in adamw)
+
+
 def test_a_larger_gradient_is_no_larger_step():
     gradient = np.random.default_rng(0).normal(size=(3, 3, 2, 4))
     moved = []

@@ -103,6 +103,18 @@ def test_confusion_counts_each_pair():
     assert metrics.confusion([], [], 2).tolist() == [[0, 0], [0, 0]]
 
 
+def test_the_most_confused_are_those_of_the_matrix():
+    random = np.random.default_rng(0)
+    labels, said = random.integers(0, 6, (2, 200))
+    counts = metrics.confusion(labels, said, 6) * (1 - np.eye(6, dtype=int))
+    order = np.argsort(-counts, axis=None, kind="stable")[:7]
+    expected = [(i // 6, i % 6, counts.flat[i]) for i in order]
+    assert metrics.most_confused(labels, said, 6, 7) == expected
+    assert metrics.most_confused([1, 2], [1, 2], 3) == []
+    with pytest.raises(ValueError, match="`labels` must lie in"):
+        metrics.most_confused([3], [0], 3)
+
+
 @pytest.mark.parametrize(
     ("labels", "said", "message"),
     [

@@ -52,3 +52,21 @@ def test_folders_are_what_keras_reads(tmp_path):
     np.testing.assert_array_equal(read, images)
     np.testing.assert_array_equal(read_labels, labels)
     assert data.class_names[10] == "10_kind_10_a"
+
+
+def test_folders_hold_the_pictures_of_the_last_call_alone(tmp_path):
+    own = tmp_path / "0_mine" / "000007.png"
+    own.parent.mkdir(parents=True)
+    Image.fromarray(some_images(1)[0, ..., 0]).save(own)
+    names = [f"kind {i}" for i in range(12)]
+    pictures.save_folders(tmp_path, some_images(12), np.arange(12), names)
+    (tmp_path / "03_kind_3" / "notes.txt").write_text("mine")
+    pictures.save_folders(tmp_path, some_images(2), [5, 4], names)
+    left = {str(p.relative_to(tmp_path)) for p in tmp_path.glob("*/*")}
+    assert left == {
+        "04_kind_4/000001.png",
+        "05_kind_5/000000.png",
+        "03_kind_3/notes.txt",
+        "0_mine/000007.png",
+    }
+    assert len(list(tmp_path.iterdir())) == 4  # no folder without a file

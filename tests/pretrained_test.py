@@ -2,6 +2,7 @@
 
 import pathlib
 import runpy
+import warnings
 
 import keras
 import numpy as np
@@ -30,6 +31,13 @@ def test_network_recognises_the_real_images_that_ship(name):
     assert accuracy == pytest.approx(stated, abs=3 * (0.06 / 2000) ** 0.5)
     plain = network.predict(images.astype("float32"), verbose=0).argmax(-1)
     assert np.mean(plain == labels) == accuracy
+
+
+@pytest.mark.parametrize("name", sorted(pretrained.PRETRAINED))
+def test_networks_are_loaded_without_a_warning(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_pretrained(name)
 
 
 def test_networks_are_good_and_small_enough_to_ship():

@@ -104,6 +104,16 @@ def test_odd_sizes_and_round_trip():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`levels` must be.*levels=0"):
         PyramidAdam(levels=0)
+    for wrong in (
+        {"beta_1": 1.0},
+        {"beta_2": -0.1},
+        {"beta_2": float("nan")},
+        {"epsilon": 0.0},
+        {"epsilon": float("nan")},
+    ):
+        ((name, value),) = wrong.items()
+        with pytest.raises(ValueError, match=f"`{name}` must.*{name}={value}"):
+            PyramidAdam(**wrong)
     vector = keras.Variable(np.zeros(3, "float32"))
     with pytest.raises(ValueError, match=r"moves images.*\(3,\)"):
         PyramidAdam().build([vector])

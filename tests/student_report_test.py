@@ -13,6 +13,7 @@ from tiny import tiny_teacher
 from tf_deepinversion import Pool
 from tf_deepinversion import distillation
 from tf_deepinversion import metrics
+from tf_deepinversion import student_report
 from tf_deepinversion.student_report import measure_student
 from tf_deepinversion.student_report import measure_variety
 from tf_deepinversion.student_report import report_student
@@ -154,3 +155,41 @@ def test_without_real_images(tmp_path):
     assert figures["pool_diversity_to_noise"] > 0
     assert 0 <= figures["pool_agreement"] <= 1
     assert "takes real images for" not in page and "class 2" not in page
+
+
+def confusions(classes, images=300):
+    labels, said = RANDOM.integers(0, classes, (2, images))
+    names = [f"<{c}>" for c in range(classes)]
+    rows = {"real images": {"answers": said}}
+    shown = student_report._confusions(rows, (None, labels), names)
+    cells = re.findall("<td>&lt;(.*?)&gt;</td><td>&lt;(.*?)&gt;</td>", shown)
+    counts = metrics.confusion(labels, said, classes)
+    return shown, [counts[int(a), int(b)] for a, b in cells], counts
+
+
+@pytest.mark.parametrize(
+    ("classes", "text", "pairs"),
+    [
+        (20, 'class="matrix"', 10),
+        (21, "<img", 10),
+        (200, "<img", 10),
+        (201, "matrix of 201 classes is not drawn", 50),
+    ],
+)
+def test_few_classes_are_drawn_and_of_many_the_most_confused(
+    classes, text, pairs
+):
+    shown, listed, counts = confusions(classes)
+    assert text in shown and len(listed) == pairs
+    np.fill_diagonal(counts, 0)
+    assert listed == sorted(counts.ravel(), reverse=True)[:pairs]
+
+
+def test_no_matrix_of_all_classes_is_made():
+    labels = np.array([0, 99_999, 99_999])  # its square has 80 GB
+    shown = student_report._confusions(
+        {"real images": {"answers": labels[::-1]}},
+        (None, labels),
+        [str(c) for c in range(100_000)],
+    )
+    assert "<td>99999</td><td>0</td><td>1</td>" in shown

@@ -54,6 +54,25 @@ def test_what_is_scaled_shifted_or_in_another_order():
     assert likeness(logits, np.roll(again, 1, axis=1))[0] < 3
 
 
+@pytest.mark.parametrize("classes", [29, 31, 300])
+def test_likeness_is_the_same_of_more_classes_than_images(classes):
+    teacher, student = RANDOM.normal(size=(2, 30, classes))
+    student += teacher
+    t, s = standardised(teacher), standardised(student)
+    size = np.linalg.norm(np.einsum("na,nb->ab", t, s))
+    z, correlation = likeness(teacher, student)
+    assert z == pytest.approx(np.sum(t * s) * np.sqrt(classes - 1) / size)
+    cosine = np.sum(t * s) / np.sqrt(np.sum(t * t) * np.sum(s * s))
+    assert correlation == pytest.approx(cosine)
+    assert likeness(teacher, 0 * student) == (0, 0)
+
+
+def test_likeness_takes_no_matrix_of_classes():
+    logits = RANDOM.normal(size=(8, 100_000))  # its square has 80 GB
+    z, correlation = likeness(logits, 2 * logits)
+    assert correlation == pytest.approx(1) and z > 3
+
+
 def small(batch_norm, seed):
     keras.utils.set_random_seed(seed)
     layers = [

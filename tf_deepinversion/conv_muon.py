@@ -1,5 +1,7 @@
 """Muon for convolutions: steps whose directions all count alike."""
 
+import types
+
 import keras
 from keras import ops
 
@@ -13,7 +15,8 @@ class ConvMuon(keras.optimizers.Muon):
     The step is the momentum of its gradient with all singular values made
     about 1, times the root of the matrix' larger side and `rms_rate`. All
     other variables, the `Dense` head among them, are AdamW's, with
-    `adam_lr_ratio` times the learning rate.
+    `adam_lr_ratio` times the learning rate; so are convolutions that
+    `exclude_layers` or `exclude_embeddings` name.
 
     Args:
         *args: As for `keras.optimizers.Muon`.
@@ -33,7 +36,12 @@ class ConvMuon(keras.optimizers.Muon):
     def _should_use_adamw(self, variable):
         # The matrix of a depthwise convolution is a column: it has no
         # directions to tell apart.
-        return len(variable.shape) != 4 or 1 in _sides(variable)
+        if len(variable.shape) != 4 or 1 in _sides(variable):
+            return True
+        matrix = types.SimpleNamespace(
+            shape=_sides(variable), path=variable.path
+        )
+        return super()._should_use_adamw(matrix)
 
     def zeropower_via_newtonschulz5(self, x, steps):
         matrix = ops.reshape(x, _sides(x))

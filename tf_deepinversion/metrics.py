@@ -130,6 +130,47 @@ def confusion(labels, predictions, classes) -> np.ndarray:
     >>> confusion([0, 0, 1], [0, 1, 1], 2).tolist()
     [[1, 1], [0, 1]]
     """
+    places = _places(labels, predictions, classes)
+    counts = np.bincount(places, minlength=classes**2)
+    return counts.reshape(classes, classes)
+
+
+def most_confused(labels, predictions, classes, most=10) -> list:
+    """The pairs of classes that are most often taken for each other.
+
+    What it takes to find them grows with the images, not with the classes.
+
+    Args:
+        labels: As for `confusion`.
+        predictions: The same.
+        classes: Int.
+        most: Int, how many pairs at most.
+
+    Returns:
+        A list of triples: label, prediction, and how many images; the most
+        frequent first, of equally frequent ones that of the lower label.
+
+    Raises:
+        ValueError: as for `confusion`.
+
+    >>> most_confused([0, 0, 0, 1], [1, 1, 0, 2], 3)
+    [(0, 1, 2), (1, 2, 1)]
+    """
+    places, counts = np.unique(
+        _places(labels, predictions, classes), return_counts=True
+    )
+    rows, columns = np.divmod(places, classes)
+    counts = np.where(rows == columns, 0, counts)
+    order = np.argsort(-counts, kind="stable")[:most]
+    return [
+        (int(rows[i]), int(columns[i]), int(counts[i]))
+        for i in order
+        if counts[i]
+    ]
+
+
+def _places(labels, predictions, classes):
+    """Where in a flat matrix of classes each image counts."""
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.shape != predictions.shape:
         raise ValueError(
@@ -142,9 +183,7 @@ def confusion(labels, predictions, classes) -> np.ndarray:
                 f"`{name}` must lie in [0, {classes}). Received: from "
                 f"{values.min()} to {values.max()}"
             )
-    places = labels.astype(int) * classes + predictions.astype(int)
-    counts = np.bincount(places, minlength=classes**2)
-    return counts.reshape(classes, classes)
+    return labels.astype(int) * classes + predictions.astype(int)
 
 
 def effective_classes(predictions) -> float:

@@ -3,11 +3,16 @@
 import io
 import math
 import pathlib
+import re
 
 import numpy as np
 from PIL import Image
+from PIL import PngImagePlugin
 
 from tf_deepinversion.checkpoint import write_atomically
+
+# What tells the pictures that are written here from a user's own.
+MAKER = "tf_deepinversion"
 
 
 def grid(images, columns=10, scale=1, gap=1) -> np.ndarray:
@@ -41,25 +46,28 @@ def grid(images, columns=10, scale=1, gap=1) -> np.ndarray:
     return canvas[: canvas.shape[0] - gap, : canvas.shape[1] - gap]
 
 
-def png(image) -> bytes:
+def png(image, maker=None) -> bytes:
     """A uint8 image `(height, width, 1 or 3)` as the bytes of a PNG file."""
-    content = io.BytesIO()
+    content, info = io.BytesIO(), PngImagePlugin.PngInfo()
+    if maker:
+        info.add_text("Software", maker)
     Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(
-        content, "PNG"
+        content, "PNG", pnginfo=info
     )
     return content.getvalue()
 
 
-def save_png(path, image):
+def save_png(path, image, maker=None):
     """Writes an image `(height, width, 1 or 3)` as a PNG, whole or not."""
-    write_atomically(path, lambda file: file.write(png(image)))
+    write_atomically(path, lambda file: file.write(png(image, maker)))
 
 
 def save_folders(directory, images, labels, names=None):
     """Writes each image as a PNG into the folder of its class.
 
     `keras.utils.image_dataset_from_directory` reads them: the folders' names
-    start with the class number, padded, so that they sort by class.
+    start with the class number, padded, so that they sort by class. Pictures
+    that a former call has left there are deleted; other files stay.
 
     Args:
         directory: Path of the folder to hold one folder a class.
@@ -70,10 +78,22 @@ def save_folders(directory, images, labels, names=None):
     digits = len(str(max(map(int, labels))))
     if names:
         digits = len(str(len(names) - 1))
+    written, directory = set(), pathlib.Path(directory)
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
         name = f"{int(label):0{digits}d}"
         if names:
             name += "_" + names[int(label)].lower().replace(" ", "_").replace(
                 "/", "_"
             )
-        save_png(pathlib.Path(directory) / name / f"{i:06d}.png", image)
+        written.add(directory / name / f"{i:06d}.png")
+        save_png(directory / name / f"{i:06d}.png", image, MAKER)
+    for path in set(directory.glob("*/*.png")) - written:
+        if re.fullmatch(r"\d{6,}\.png", path.name) and _is_ours(path):
+            path.unlink()
+            if not any(path.parent.iterdir()):  # it would count as a class
+                path.parent.rmdir()
+
+
+def _is_ours(path):
+    with Image.open(path) as image:
+        return image.info.get("Software") == MAKER

@@ -18,12 +18,17 @@ class PyramidAdam(keras.optimizers.Optimizer):
 
     Args:
         learning_rate: Float or a schedule. Defaults to 0.2.
-        beta_1: Float, decay of the mean of gradients. Defaults to 0.5.
-        beta_2: Float, decay of the mean of their squares. Defaults to 0.9.
-        epsilon: Float. Defaults to 1e-8.
+        beta_1: Float in [0, 1), decay of the mean of gradients. Defaults to
+            0.5.
+        beta_2: Float in [0, 1), decay of the mean of their squares. Defaults
+            to 0.9.
+        epsilon: Float, positive. Defaults to 1e-8.
         levels: Int, number of resolutions; 1 is plain Adam. By default as many
             as keep the coarsest at least 7 pixels wide.
         **kwargs: As for every `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: if a number is out of range.
 
     >>> optimizer = PyramidAdam(0.1, levels=2)
     >>> image = keras.Variable(np.zeros((1, 4, 4, 1)))
@@ -47,6 +52,17 @@ class PyramidAdam(keras.optimizers.Optimizer):
             raise ValueError(
                 "`levels` must be a whole number, 1 or more, or None. "
                 f"Received: levels={levels}"
+            )
+        for beta, value in (("beta_1", beta_1), ("beta_2", beta_2)):
+            if not 0 <= value < 1:
+                raise ValueError(
+                    f"`{beta}` must lie in [0, 1): it is the share of the past "
+                    f"that stays. Received: {beta}={value}"
+                )
+        if not 0 < epsilon < math.inf:
+            raise ValueError(
+                "`epsilon` must be positive: it is divided by where the "
+                f"gradient is 0. Received: epsilon={epsilon}"
             )
         self.beta_1, self.beta_2 = beta_1, beta_2
         self.epsilon = epsilon

@@ -54,7 +54,8 @@ def write_report(path, *, title, sets, rows, labels, names, history, figures):
         title: String.
         sets: Dict from names to uint8 images `(n, height, width, channels)`;
             those of `"DeepInversion"` and, if there, `"real images"` are
-            shown class by class.
+            shown class by class: all classes if they are 20 or less, of
+            small images 100, and else as many of them.
         rows: Dict from the same names to what `measure` gave.
         labels: Int array `(n,)`, of every set.
         names: List of the names of the classes.
@@ -114,10 +115,19 @@ def _table(rows):
 
 
 def _classes(sets, labels, names, shown=10):
-    lines = [
+    classes, lines = np.unique(labels), []
+    most = _most_classes(sets["DeepInversion"][0].shape, shown)
+    if len(classes) > most:
+        lines.append(
+            f"<p>{most} of {len(classes):,} classes, evenly chosen: with all "
+            "of them the page would be too large to open.</p>"
+        )
+        places = np.linspace(0, len(classes) - 1, most).astype(int)
+        classes = classes[places]
+    lines.append(
         '<div class="class"><b>class</b><b>synthesised</b><b>real</b></div>'
-    ]
-    for c in np.unique(labels):
+    )
+    for c in classes:
         ours = sets["DeepInversion"][labels == c][:shown]
         line = f"<span>{html.escape(names[c])}</span>"
         line += page.picture(grid(ours, 5, scale=2), f"synthesised {names[c]}")
@@ -126,3 +136,9 @@ def _classes(sets, labels, names, shown=10):
             line += page.picture(grid(real, 5, scale=2), f"real {names[c]}")
         lines.append(f'<div class="class">{line}</div>')
     return "\n".join(lines)
+
+
+def _most_classes(image_shape, shown, pixels=2**24):
+    """How many classes a page shows: 20 of large images, 100 of small ones."""
+    height, width, _ = image_shape
+    return min(100, max(20, pixels // (height * width * shown)))

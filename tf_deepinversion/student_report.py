@@ -213,31 +213,32 @@ def _age_curves(ages, rows):
     return page.curves(lines, AGE_CAPTION, logarithmic=False)
 
 
-def _confusions(rows, real, names, most=20, worst=10):
+def _confusions(rows, real, names, most=20, drawn=200):
     if real is None:
         return ""
-    counts = metrics.confusion(
-        real[1], rows["real images"]["answers"], len(names)
-    )
-    if len(names) <= most:
-        shown = page.matrix(counts, names)
-    else:
+    pair, classes = (real[1], rows["real images"]["answers"]), len(names)
+    if classes <= most:
+        shown = _explained(
+            page.matrix(metrics.confusion(*pair, classes), names)
+        )
+    elif classes <= drawn:
+        counts = metrics.confusion(*pair, classes)
         shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
         shades = np.rint(255 * (1 - shares)).astype("uint8")
-        shown = page.picture(
-            grid(shades[None, ..., None], scale=4), "confusion matrix"
-        )
-    wrong = counts * (1 - np.eye(len(names), dtype=int))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:worst]
-    lines = [
-        [names[row], names[column], str(wrong[row, column])]
-        for row, column in zip(
-            *np.unravel_index(order, wrong.shape), strict=True
-        )
-        if wrong[row, column]
-    ]
+        picture = grid(shades[None, ..., None], scale=4)
+        shown = _explained(page.picture(picture, "confusion matrix"))
+    else:
+        shown = f"<p>The matrix of {classes:,} classes is not drawn.</p>"
+    worst = metrics.most_confused(
+        *pair, classes, 10 if classes <= drawn else 50
+    )
+    lines = [[names[a], names[b], str(count)] for a, b, count in worst]
     return f"""<h2>What the student takes real images for</h2>
-<p>Rows: what they show. Columns: what the student says.</p>
 {shown}
 <p>Most often:</p>
 {page.table(["shown", "taken for", "images"], lines)}"""
+
+
+def _explained(matrix):
+    return f"""<p>Rows: what they show. Columns: what the student says.</p>
+{matrix}"""

@@ -83,12 +83,16 @@ def likeness(teacher_logits, student_logits) -> tuple[float, float]:
         _standardised(np.asarray(x, "float64"))
         for x in (teacher_logits, student_logits)
     )
-    covariances = teacher.T @ student
-    size = np.linalg.norm(covariances)
+    images, classes = teacher.shape
+    if classes <= images:
+        covariances = teacher.T @ student
+        size, trace = np.linalg.norm(covariances), np.trace(covariances)
+    else:  # the same of matrices of images: ||A' B||^2 = sum(A A' * B B')
+        both = (teacher @ teacher.T) * (student @ student.T)
+        size, trace = np.sqrt(max(0.0, both.sum())), np.sum(teacher * student)
     lengths = np.linalg.norm(teacher) * np.linalg.norm(student)
     if not size:
         return 0.0, 0.0
-    trace = np.trace(covariances)
     return trace * np.sqrt(teacher.shape[1] - 1) / size, trace / lengths
 
 

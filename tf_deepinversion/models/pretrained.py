@@ -58,7 +58,9 @@ def load_pretrained(name) -> keras.Model:
             f"{path} is not the file that was shipped: its SHA-256 differs. "
             "Install the package again."
         )
-    return keras.models.load_model(path)
+    # The files hold the optimizer's counters without its moments, of which
+    # Keras would warn.
+    return keras.models.load_model(path, compile=False)
 
 
 def load_network(name) -> keras.Model:
