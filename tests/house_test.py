@@ -22,6 +22,7 @@ LAYERS = {
         "backend",
         "checkpoint",
         "checks",
+        "compiled",
         "copies",
         "ending",
         "labels",

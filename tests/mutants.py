@@ -69,6 +69,9 @@ MUTANTS = [
     ("fast_batch_norm.py", "if kwargs.get(\"training\") and layer.trainable:", "if kwargs.get(\"training\"):", "fast_batch_norm"),
     ("taps.py", "v for v in replaced.values if v is not value", "v for v in replaced.values if v != value", "taps"),
     ("taps.py", "if not replaced.values:", "if False:", "taps"),
+    ("compiled.py", "if unable or not", "if not", "compiled"),
+    ("compiled.py", "if unable or not all(layer.supports_jit for layer in layers):", "if unable:", "compiled"),
+    ("compiled.py", "    elif used & NO_KERNEL:", "    elif False:", "compiled"),
     # The precision that a network is read in.
     ("reading.py", "[(layer, None) for layer in layers]", "[]", "zoo"),
     ("reading.py", "elif own.compute_dtype == \"float16\":", "elif False:", "zoo"),

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion import checkpoint as checkpoints
+from tf_deepinversion import compiled
 from tf_deepinversion import recipes
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.classifier import Classifier
@@ -150,8 +151,10 @@ class DeepInversion(keras.Model):
                 batch, so memory no longer bounds its size; the networks are
                 read forward twice.
             jit_compile: Whether XLA compiles the gradient step; `"auto"` as
-                Keras resolves it: not on the CPU, nor with several replicas.
-            run_eagerly: Bool, to debug.
+                Keras resolves it, by the networks' layers too: not on the CPU,
+                nor with several replicas, nor where XLA cannot.
+            run_eagerly: Bool, to debug. TensorFlow then computes the gradient
+                of the networks' weights as well, and drops it.
             steps_per_execution: Int, how many steps the graph does between
                 two looks of the callbacks.
         """
@@ -201,6 +204,10 @@ class DeepInversion(keras.Model):
             jit_compile=jit_compile,
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
+        )
+        networks = filter(None, (self._teacher, self._student))
+        compiled.settle(
+            self, jit_compile, [(x.model, x.image_shape) for x in networks]
         )
         self.terms, self._transforms = list(loss), transforms
         self._given_optimizer = optimizer

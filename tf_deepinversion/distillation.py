@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tf_deepinversion import compiled
 from tf_deepinversion.answered import AnsweredImages
 from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.checks import require_integers
@@ -338,8 +339,12 @@ class Distillation(keras.Model):
                 f"`keras.models.clone_model`. Received: {shared[:3]}"
             )
 
-    def compile(self, *args, **kwargs):
-        super().compile(*args, **kwargs)
+    def compile(self, *args, jit_compile="auto", **kwargs):
+        super().compile(*args, jit_compile=jit_compile, **kwargs)
+        networks = self._teacher, self._student
+        compiled.settle(
+            self, jit_compile, [(x.model, x.image_shape) for x in networks]
+        )
         if getattr(self.optimizer, "gradient_accumulation_steps", None):
             raise ValueError(
                 "What is drawn in a step depends on how often the optimizer "

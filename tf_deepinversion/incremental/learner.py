@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion import compiled
 from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.checks import require_integers
 from tf_deepinversion.datasets import of_pixels
@@ -86,6 +87,13 @@ class IncrementalLearner(keras.Model):
         """The logits of pixels in [0, 255], among all classes."""
         require_integers(keras.backend.standardize_dtype(pixels.dtype))
         return self._read(1, tf.cast(pixels, "float32"), training)[1]
+
+    def compile(self, *args, jit_compile="auto", **kwargs):
+        """As in Keras; what both networks compute decides on XLA, too."""
+        super().compile(*args, jit_compile=jit_compile, **kwargs)
+        shape = self.network.input_shape[1:]
+        networks = [(body, shape) for body in self._bodies]
+        compiled.settle(self, jit_compile, networks)
 
     def fit(
         self,
