@@ -3,19 +3,26 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
+from keras import ops
 from pruned import chain
 from pruned import conv
 from pruned import pooled_head
 from pruned import random_keep
 from pruned import randomised
+from tiny import adapted_teacher
 
+from tf_deepinversion.copies import copy_of
 from tf_deepinversion.models import VGG11BN
 from tf_deepinversion.models import ResNet14
 from tf_deepinversion.models import load_pretrained
 from tf_deepinversion.pruning import ChannelGraph
+from tf_deepinversion.pruning import LatencyTable
 from tf_deepinversion.pruning import mask_channels
 from tf_deepinversion.pruning import shrink
+from tf_deepinversion.pruning.cost import flops
+from tf_deepinversion.pruning.cost import parameters
 from tf_deepinversion.pruning.graph import functional
 
 RANDOM = np.random.default_rng(0)
@@ -42,15 +49,18 @@ def check(model, seed=0, scale=1.0, draw=True):
     assert 0 < keep.sum() < graph.count
     images = np.random.default_rng(1).normal(size=(3, *model.input_shape[1:]))
     images = (images * scale).astype("float32")
-    whole = np.asarray(model(images))
+    whole = np.asarray(model(images, training=False))
     smaller = shrink(model, keep)
-    np.testing.assert_array_equal(model(images), whole)  # left as it was
-    masked = np.asarray(mask_channels(model, keep)(images))
+    same = model(images, training=False)
+    np.testing.assert_array_equal(same, whole)  # left as it was
+    masked = mask_channels(model, keep)(images, training=False)
+    masked = np.asarray(masked)
     assert masked.std(0).max() > 1e-3, "The outputs do not depend on images."
     assert np.abs(masked - whole).max() > 1e-2
     tolerance = 1e-4 * max(1.0, np.abs(masked).max())
     for network in (smaller, shrink(model)):
-        np.testing.assert_allclose(network(images), masked, atol=tolerance)
+        found = network(images, training=False)
+        np.testing.assert_allclose(found, masked, atol=tolerance)
     assert shrink(model).count_params() == smaller.count_params()
     assert smaller.count_params() < model.count_params()
     return smaller
@@ -156,6 +166,88 @@ def sequential():
     )
 
 
+def operators():
+    """As a network is written without `Add`, `ReLU` and their kin."""
+    x = inputs = keras.Input((8, 8, 2))
+    x = x / 255.0 - 0.5
+    x = ops.relu(layers.BatchNormalization()(conv(6)(x)))
+    x = x + keras.activations.gelu(conv(6)(x))
+    x = ops.concatenate([x, 2.0 - conv(3)(x) * 3.0], -1)
+    squeezed = ops.mean(x, (1, 2), keepdims=True)
+    x = x * ops.sigmoid(conv(9, 1)(squeezed)) - conv(9)(x)
+    x = ops.cast(ops.clip(ops.maximum(x, 0.1), 0.0, 5.0), "float32")
+    x = ops.minimum(ops.square(conv(5)(x)), conv(1)(x) * 2.0 + 1.0)
+    return keras.Model(inputs, layers.Dense(3)(ops.max(x, (1, 2))))
+
+
+def nested():
+    """A base within a model, and in it another; what follows is within too."""
+    inner = keras.Sequential(
+        [keras.Input((8, 8, 5)), conv(6), layers.ReLU(), conv(4)]
+    )
+    x = inputs = keras.Input((8, 8, 2))
+    x = inner(layers.ReLU()(conv(5)(x)))
+    base = keras.Model(inputs, [x, layers.BatchNormalization()(x)])
+    augment = keras.Sequential([layers.RandomFlip(), layers.Rescaling(2.0)])
+    top = keras.Sequential([keras.Input((8, 8, 8)), conv(3), *pooled_head()])
+    inputs = keras.Input((8, 8, 2))
+    a, b = base(augment(inputs), training=False)
+    return keras.Model(inputs, top(layers.Concatenate()([a, b])))
+
+
+def nested_twice():
+    inner = keras.Sequential([keras.Input((8, 8, 5)), conv(5), layers.ReLU()])
+    x = inputs = keras.Input((8, 8, 2))
+    x = inner(inner(conv(5)(x)))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+
+
+def unknown_functions():
+    """Those of one's own that are followed, for each number has its own."""
+    return chain(
+        conv(6, activation=tf.nn.elu),
+        layers.Activation(lambda x: ops.cos(x) - 0.3 * x),
+        conv(5, activation=tf.nn.leaky_relu),
+        layers.ReLU(negative_slope=0.1, threshold=1.0),
+        *pooled_head(),
+    )
+
+
+@keras.saving.register_keras_serializable("tests")
+def shared_out(x):
+    return 9.0 * ops.softmax(x)
+
+
+@keras.saving.register_keras_serializable("tests")
+def centered(x):
+    return x - ops.mean(x)
+
+
+def mixing_functions():
+    """Their channels stay, those around them may go."""
+    return chain(
+        conv(6, activation="relu"),
+        conv(5, activation=shared_out),
+        conv(6, activation="relu"),
+        layers.Activation(centered),
+        conv(4),
+        ops.softmax,
+        conv(4, activation="relu"),
+        *pooled_head(),
+    )
+
+
+def preprocessing_in_the_graph():
+    x = inputs = keras.Input((8, 8, 3))
+    x = keras.applications.resnet50.preprocess_input(x)
+    x = layers.Lambda(lambda t: t / 255.0)(x) ** 2
+    norm = layers.Normalization()
+    norm.adapt(100 * np.random.default_rng(0).normal(size=(5, 8, 8, 3)))
+    x = ops.flip(norm(x), 2)[:, 1:]
+    x = layers.ReLU()(conv(6)(x))
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+
+
 def resnet():
     return ResNet14((8, 8, 2), 3, width=4)
 
@@ -176,13 +268,20 @@ def vgg():
         branches,
         shared,
         sequential,
+        operators,
+        nested,
+        nested_twice,
+        unknown_functions,
+        mixing_functions,
+        preprocessing_in_the_graph,
         resnet,
         vgg,
     ],
 )
 def test_the_smaller_network_does_what_the_masked_one_does(build):
     keras.utils.set_random_seed(0)
-    scale = 100.0 if build in (resnet, vgg, transposed) else 2.0
+    loud = resnet, vgg, transposed, preprocessing_in_the_graph
+    scale = 100.0 if build in loud else 2.0
     check(build(), scale=scale)
 
 
@@ -198,7 +297,7 @@ def test_the_networks_that_ship(name, seed):
 @pytest.mark.parametrize(
     "name",
     ["ResNet50", "MobileNetV2", "EfficientNetB0", "DenseNet121"]
-    + ["InceptionV3", "Xception"],
+    + ["InceptionV3", "Xception", "MobileNetV3Small"],
 )
 def test_applications(name):
     keras.utils.set_random_seed(0)
@@ -304,6 +403,17 @@ class Mixing(layers.Layer):
         (layers.Permute((3, 1, 2), name="turn"), "'turn'"),
         (layers.Reshape((8, 16, 2), name="cut"), "mixes channels.*'cut'"),
         (layers.BatchNormalization(name="r", renorm=True), "'r'.*renorm"),
+        (layers.BatchNormalization(1, name="rows"), "'rows'.*another axis"),
+        (layers.Dropout(0.1, (1, 1, 4), name="d"), "'d'.*fixed number"),
+        (keras.activations.glu, "'glu.*operator that may mix"),
+        (
+            lambda x: ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]),
+            "ZeroPadding2D` in its place",
+        ),
+        (lambda x: ops.reshape(x, (-1, 256)), "layers.Reshape` in its place"),
+        (lambda x: x[..., ::-1], "Cropping2D` in its place"),
+        (lambda x: x * np.arange(4.0), "'multiply.*operator that may mix"),
+        (lambda x: ops.mean(x, -1, True), "'mean.*operator that may mix"),
     ],
 )
 def test_layers_that_cannot_be_followed_are_refused_by_name(layer, message):
@@ -328,9 +438,91 @@ def test_models_without_a_graph_are_refused():
         shrink(Subclassed())
     with pytest.raises(TypeError, match="keras.Model"):
         shrink("model")
-    nested = chain(sequential())
-    with pytest.raises(ValueError, match="a model within"):
-        shrink(nested)
+    built = Subclassed()
+    built(np.zeros((1, 8, 8, 2)))
+    with pytest.raises(ValueError, match="'within'.*`call` of its own"):
+        shrink(chain(conv(4), Subclassed(name="within"), *pooled_head()))
+
+    class Halved(keras.Model):
+        def call(self, x):
+            return super().call(x) / 2
+
+    whole = sequential()
+    with pytest.raises(TypeError, match="a `call` of its own"):
+        shrink(Halved(whole.inputs, whole.outputs))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        layers.ReLU(negative_slope=0.1, threshold=1.0),
+        layers.Activation(lambda x: x + 1.0),
+        lambda x: x + 1.0,
+        layers.Softmax(),
+        ops.softmax,
+        layers.Activation(shared_out),
+        layers.Activation(centered),
+    ],
+)
+def test_what_a_function_makes_of_zero_is_not_dropped(function):
+    """A channel that is zero before it, and not after."""
+    keras.utils.set_random_seed(0)
+    first, second = conv(4), conv(3, use_bias=False)
+    model = chain(first, function, second, *pooled_head())
+    first.kernel.assign(np.array(first.kernel) * np.array([0, 0, 1, 1]))
+    kernel = np.array(second.kernel)
+    kernel[:, :, 2:] = 0  # what follows is fed by the first two alone
+    second.kernel.assign(kernel)
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 2)) + 1.0
+    expected = np.array(model(images))
+    assert np.abs(expected).max() > 1e-2
+    np.testing.assert_allclose(shrink(model)(images), expected, atol=1e-6)
+
+
+def test_a_model_that_is_called_twice_is_given_the_same_channels():
+    plain = keras.Sequential([keras.Input((8, 8, 5)), layers.ELU()])
+    inputs = keras.Input((8, 8, 2))
+    both = conv(5)(inputs), conv(5)(inputs)
+    x = layers.Concatenate()([plain(x) for x in both])
+    graph = ChannelGraph(keras.Model(inputs, layers.Dense(3)(x)))
+    first, second, _ = graph.outputs.values()
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_base_that_is_frozen_stays_so():
+    model = nested()
+    base = next(x for x in model.layers if len(x.weights) > 9)
+    base.trainable = False
+    graph = ChannelGraph(model)
+    smaller = shrink(model, random_keep(graph))
+    assert not smaller.get_layer(base.name).trainable
+    assert len(smaller.trainable_variables) == len(model.trainable_variables)
+    assert all(not x.trainable for x in smaller.get_layer(base.name).layers)
+
+
+def test_what_a_layer_has_adapted_stays():
+    model = adapted_teacher()
+    images = RANDOM.uniform(0, 255, (4, 8, 8, 1))
+    keep = np.ones(ChannelGraph(model).count, bool)
+    np.testing.assert_array_equal(shrink(model, keep)(images), model(images))
+
+
+def test_networks_of_open_size_shrink_and_their_cost_is_refused():
+    model = randomised(chain(conv(6), *pooled_head(), shape=(None, None, 2)))
+    graph = ChannelGraph(model)
+    keep = random_keep(graph)
+    smaller = shrink(model, keep)
+    images = RANDOM.normal(size=(2, 8, 8, 2)).astype("float32")
+    expected = mask_channels(copy_of(model), keep)(images)
+    np.testing.assert_allclose(smaller(images), expected, atol=1e-5)
+    assert smaller.input_shape == (None, None, None, 2)
+    assert parameters(graph, keep) == smaller.count_params()
+    with pytest.raises(ValueError, match="size must be fixed.*copy_of"):
+        flops(graph)
+    with pytest.raises(ValueError, match="size must be fixed"):
+        LatencyTable.measure(graph)
+    fixed = copy_of(model, input_shape=lambda x: (None, 8, 8, 2))
+    assert flops(ChannelGraph(fixed)) == 2 * (64 * 18 * 6 + 6 * 3)
 
 
 def test_keep_must_fit():

@@ -17,7 +17,7 @@ import numpy as np
 from keras import layers
 
 
-def copy_of(model, changed=None) -> keras.Model:
+def copy_of(model, changed=None, input_shape=None) -> keras.Model:
     """A copy of a network, that answers as it does in each phase.
 
     Names, precision, regularizers, and what is frozen stay. The copy is not
@@ -29,6 +29,8 @@ def copy_of(model, changed=None) -> keras.Model:
         changed: Function from a layer to the layer that takes its place, whose
             weights are left to the caller; or to None, and the layer is
             copied. None: all layers are copied.
+        input_shape: Function from an input, of the model or of one within it,
+            to its shape in the copy, the batch's too. None: as it is.
 
     Returns:
         A `keras.Model` of the same kind.
@@ -50,7 +52,7 @@ def copy_of(model, changed=None) -> keras.Model:
         if new:
             parts = [(layer, new, False)]
         elif is_graph(layer):
-            new = _rebuilt(layer, twin)
+            new = _rebuilt(layer, twin, input_shape)
             parts = [(layer, new, False)]
         elif isinstance(layer, layers.Layer):
             new = _built_twin(layer)
@@ -138,8 +140,8 @@ def copy_state(layer, twin):
         new.assign(_array(old))
 
 
-def new_inputs(model):
-    """`keras.Input`s with the names, shapes and types of a model's inputs."""
+def _new_inputs(model, shape):
+    """`keras.Input`s with the names and types of a model's inputs."""
     names = {
         id(x.output): x.name
         for x in model._flatten_layers()
@@ -149,23 +151,25 @@ def new_inputs(model):
     sequential = isinstance(model, keras.Sequential)
     return keras.tree.map_structure(
         lambda x: keras.Input(
-            batch_shape=x.shape, dtype=x.dtype, name=names[id(x)]
+            batch_shape=shape(x) if shape else x.shape,
+            dtype=x.dtype,
+            name=names[id(x)],
         ),
         model.inputs[0] if sequential else model.input,
     )
 
 
-def _rebuilt(model, twin):
+def _rebuilt(model, twin, input_shape):
     """The same graph of other layers."""
     if isinstance(model, keras.Sequential):
         stack = [twin(layer) for layer in model.layers]
         if hasattr(model, "inputs"):
-            stack = [new_inputs(model), *stack]
+            stack = [_new_inputs(model, input_shape), *stack]
             return keras.Sequential(stack, name=model.name)
         copy = keras.Sequential(stack, name=model.name)
         copy.build_from_config(model.get_build_config())
         return copy
-    inputs = new_inputs(model)
+    inputs = _new_inputs(model, input_shape)
     if model.compiled:  # or the losses and metrics would be cloned as well
         model = keras.Model(model.input, model.output, name=model.name)
     return keras.models.clone_model(model, inputs, twin)

@@ -34,7 +34,11 @@ def flops(graph, keep=None) -> int:
     """Two for each multiplication of convolutions and dense layers, an image.
 
     What other layers do is not counted, as is usual.
+
+    Raises:
+        ValueError: if images of any size are taken.
     """
+    graph.check_size()
     return 2 * sum(
         graph.places[layer] * math.prod(shape)
         for (layer, name), shape in weight_shapes(graph, keep).items()

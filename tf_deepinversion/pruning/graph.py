@@ -8,8 +8,9 @@ units that can only be removed as one; the channels that one layer makes are a
 *group*. Every axis of every weight is then a list of channels, which is all
 that shrinking, masking and counting need.
 
-The walk rests on these private names of Keras: `_nodes_by_depth` of a
-functional model, `_flatten_layers`; `arguments` and `outputs` of its nodes.
+The walk goes through models within the model, too. It rests on these private
+names of Keras: `_nodes_by_depth` of a functional model, `_functional` of a
+sequential one; `arguments` and `outputs` of its nodes.
 """
 
 import dataclasses
@@ -20,6 +21,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from tf_deepinversion.copies import is_graph
+from tf_deepinversion.pruning import operators
 from tf_deepinversion.pruning import rules
 
 
@@ -44,12 +47,19 @@ class Axis:
 
 
 class Call(typing.NamedTuple):
-    """One call of a layer: its tensors by number, and their channels."""
+    """One call of a layer: its tensors by number, and their channels.
+
+    `kind` is what it does with channels, see `rules.KINDS`; `"same"`, where a
+    tensor enters or leaves a model within the model; `"mixing"`, where all of
+    its channels must stay. `node` is Keras's record of it.
+    """
 
     layer: object
     inputs: list
     output: int
     channels: np.ndarray
+    kind: str | None
+    node: object
 
 
 class ChannelGraph:
@@ -72,6 +82,8 @@ class ChannelGraph:
         input_shapes: Dict from the same layers to the shape `(batch, ...,
             channels)` that they are first given.
         calls: List of `Call`, each after those that it depends on.
+        inputs: Dict from the tensors that the model, and models within it, are
+            given, by number, to their channels.
 
     Raises:
         TypeError: if the model is subclassed.
@@ -83,11 +95,11 @@ class ChannelGraph:
         self._parents = []
         self._of_tensor, self._made = {}, {}
         self._pending, self._calls = [], []
-        self.places, self.input_shapes = {}, {}
+        self.places, self.input_shapes, self.inputs = {}, {}, {}
         self._fixed = self._new(1)[0]
         for node in _nodes(model):
             self._visit(node)
-        for tensor in keras.tree.flatten(functional(model).outputs):
+        for tensor in functional(model).outputs:
             self._unite(self._of_tensor[id(tensor)], self._fixed)
         self._number()
 
@@ -108,33 +120,71 @@ class ChannelGraph:
             self._parents[b] = a  # the older one stands for both
 
     def _visit(self, node):
-        layer, output = node.operation, node.outputs[0]
-        inputs = node.arguments.keras_tensors
-        if isinstance(layer, layers.InputLayer):
-            units = np.full(output.shape[-1] or 1, self._fixed)
-        else:
-            units = self._apply(layer, inputs, output)
-        for tensor in node.outputs:
-            self._of_tensor[id(tensor)] = units
-        seen = [id(x) for x in inputs]
-        self._calls.append((layer, seen, id(output), units))
-
-    def _apply(self, layer, inputs, output):
-        units = [self._of_tensor[id(x)] for x in inputs]
+        layer, inputs = node.operation, node.arguments.keras_tensors
+        if is_graph(layer):
+            self._visit_within(node)
+            return
         kind = rules.kind_of(layer)
+        units = [self._of_tensor[id(x)] for x in inputs]
+        if kind not in ("kernel", "separable") and all(
+            (u == self._fixed).all() for u in units
+        ):
+            # An image, or what is done to it before any channel is made.
+            for tensor in node.outputs:
+                fixed = np.full(tensor.shape[-1] or 1, self._fixed)
+                self._called(node, None, tensor, fixed)
+            return
+        if not isinstance(layer, layers.Layer):
+            kind = operators.kind_of(node)
+        rules.check(layer, kind, len(inputs[0].shape))
+        (output,) = node.outputs
+        made = self._apply(layer, kind, units, inputs, output)
+        if len(made) != output.shape[-1]:
+            raise ValueError(
+                f"Channels cannot be followed through {layer.name!r}: of "
+                f"{len(made)} it makes {output.shape[-1]}."
+            )
+        if kind == "mixing" or rules.mixes(layer, len(made)):
+            self._unite(made, self._fixed)
+            kind = "mixing" if kind == "elementwise" else kind
+        self._called(node, kind, output, made)
+
+    def _called(self, node, kind, output, units, inputs=None):
+        self._of_tensor[id(output)] = units
+        if inputs is None:
+            inputs = node.arguments.keras_tensors
+        seen = [id(x) for x in inputs]
+        self._calls.append(
+            (node.operation, seen, id(output), units, kind, node)
+        )
+
+    def _visit_within(self, node):
+        """A model within the model: what it is given enters, and comes out."""
+        inner = functional(node.operation)
+        given = node.arguments.keras_tensors
+        for tensor, own in zip(given, inner.inputs, strict=True):
+            units = self._of_tensor[id(tensor)]
+            if id(own) in self.inputs:  # called twice
+                self._unite(units, self.inputs[id(own)])
+            self.inputs[id(own)] = units
+            self._called(node, "same", own, units, [tensor])
+        for each in _nodes(inner):
+            if not isinstance(each.operation, layers.InputLayer):
+                self._visit(each)
+        for tensor, own in zip(node.outputs, inner.outputs, strict=True):
+            units = self._of_tensor[id(own)]
+            self._called(node, "same", tensor, units, [own])
+
+    def _apply(self, layer, kind, units, inputs, output):
+        """The units that come out of a layer."""
         makes = kind in ("kernel", "separable")
-        unknown = not makes and not isinstance(layer, keras.Model)
-        if unknown and all((u == self._fixed).all() for u in units):
-            # What is done to images, before any channel is made.
-            return np.full(output.shape[-1] or 1, self._fixed)
-        rules.check(layer, kind)
         if makes or kind == "depthwise":
             at = inputs[0] if rules.is_transposed(layer) else output
-            places = _places(layer, at)
+            places = _places(at)
             self.input_shapes.setdefault(layer, inputs[0].shape)
             self.places[layer] = self.places.get(layer, 0) + places
             return self._made_by(layer, kind, units[0])
-        if kind == "merge":
+        if kind in ("merge", "mixing"):
             return self._merged(layer, units)
         if kind == "concatenate":
             if layer.axis in (-1, len(output.shape) - 1):
@@ -142,8 +192,6 @@ class ChannelGraph:
             return self._merged(layer, units)
         if kind == "reshape":
             return self._reshaped(layer, units[0], inputs[0], output)
-        if rules.mixes(layer):
-            self._unite(units[0], self._fixed)
         self._record(layer, units[0])
         return units[0]
 
@@ -167,10 +215,7 @@ class ChannelGraph:
         if None in before or None in output.shape[1:]:
             if output.shape[-1] == len(units) != 1:
                 return units
-            raise ValueError(
-                "The images' size must be fixed for the channels after "
-                f"{layer.name!r} to be known. Received: shape {before}"
-            )
+            raise _open_size(f"{layer.name!r}, which is given {before}")
         everywhere = np.broadcast_to(units, before)
         rows = everywhere.reshape(-1, output.shape[-1])
         if not (rows == rows[0]).all():
@@ -194,8 +239,6 @@ class ChannelGraph:
         if kind != "depthwise":
             made = self._new(rules.width_of(layer))
         self._record(layer, units, made, inner)
-        if rules.mixes(layer):
-            self._unite(made, self._fixed)
         return made
 
     def _record(self, layer, units, made=None, inner=None):
@@ -220,7 +263,8 @@ class ChannelGraph:
         self.outputs = {
             layer: number[made] for layer, (made, _) in self._made.items()
         }
-        self.calls = [Call(*c[:3], number[c[3]]) for c in self._calls]
+        self.calls = [Call(*c[:3], number[c[3]], *c[4:]) for c in self._calls]
+        self.inputs = {key: number[u] for key, u in self.inputs.items()}
         self.groups = self._grouped()
 
     def _grouped(self):
@@ -232,6 +276,12 @@ class ChannelGraph:
                 joined = np.isin(group, group[own])
                 group[joined] = group[own].min()
         return np.unique(group, return_inverse=True)[1]
+
+    def check_size(self):
+        """Raises a ValueError if images of any size are taken."""
+        for layer, places in self.places.items():
+            if places == np.inf:
+                raise _open_size(f"{self.model.name!r}, with {layer.name!r}")
 
     def makers(self, group) -> list:
         """The layers whose kernels make the channels of a group."""
@@ -270,29 +320,35 @@ class ChannelGraph:
 
 
 def functional(model):
+    """The functional model that a model is."""
     if not isinstance(model, keras.Model) or not hasattr(model, "layers"):
         raise TypeError(f"Expected a `keras.Model`. Received: {type(model)}")
-    if isinstance(model, keras.Sequential):
-        if not model.built:
-            raise ValueError("Build the model first: it has no weights yet.")
-        return model._functional
-    if not hasattr(model, "_nodes_by_depth"):
-        raise TypeError(
-            "Channels are found in the graph of a functional or sequential "
-            "model; a subclassed one has none. Rebuild it with `keras.Input` "
-            f"and `keras.Model(inputs, outputs)`. Received: {type(model)}"
-        )
-    return model
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise ValueError("Build the model first: it has no weights yet.")
+    if is_graph(model):
+        whole = getattr(model, "_functional", model)
+        if whole is not None:
+            return whole
+    raise TypeError(
+        "Channels are found in the graph of a functional or sequential model; "
+        "a subclassed one has none, nor one with a `call` of its own. Rebuild "
+        "it with `keras.Input` and `keras.Model(inputs, outputs)`. "
+        f"Received: {type(model)}"
+    )
 
 
-def _places(layer, tensor):
-    places = tensor.shape[1:-1]
-    if None in places:
-        raise ValueError(
-            "The images' size must be fixed, for the cost of a channel to be "
-            f"known. Received: {layer.name!r}, which gives {tensor.shape}"
-        )
-    return math.prod(places)
+def _open_size(received):
+    return ValueError(
+        "The images' size must be fixed, for the channels and their cost to "
+        "be known: copy the model by `copy_of(model, input_shape=lambda x: "
+        "(None, height, width, 3))` of `tf_deepinversion.copies`. "
+        f"Received: {received}"
+    )
+
+
+def _places(tensor):
+    """At how many places something is, or infinitely many if it is open."""
+    return math.prod(np.inf if n is None else n for n in tensor.shape[1:-1])
 
 
 def _nodes(model):

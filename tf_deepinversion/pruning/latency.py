@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.checkpoint import write_atomically
+from tf_deepinversion.copies import twin_of
 from tf_deepinversion.pruning import rules
 
 
@@ -78,6 +79,7 @@ class LatencyTable:
             repeats: Int, how often each is timed.
             timer: Function from a function to its seconds; None: `measure`.
         """
+        graph.check_size()
         timer = timer or (lambda call: measure(call, repeats, warmup=3))
         entries, known = {}, {}
         for layer, shape in graph.input_shapes.items():
@@ -155,10 +157,8 @@ def _sort(layer, shape, inputs, outputs):
 
 
 def _call(layer, shape, width):
-    config = _config(layer)
-    if rules.makes(layer):
-        config = rules.with_width(layer, config, width)
-    twin = type(layer).from_config(config)
+    makes = rules.makes(layer)
+    twin = twin_of(layer, **(rules.width(layer, width) if makes else {}))
     twin.build(shape)
     images = tf.random.stateless_uniform(shape, [0, 0])
     function = tf.function(lambda x: twin(x, training=False))

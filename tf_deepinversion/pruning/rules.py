@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from tf_deepinversion.pruning import operators
+
 # Layers whose output has the channels of their input, each from itself alone.
 ELEMENTWISE = (
     layers.Activation,
@@ -57,6 +59,14 @@ KINDS = {
     "reshape": (layers.Flatten, layers.Reshape),
     "elementwise": ELEMENTWISE,
 }
+# Of Keras's activations, all but those that see their neighbors.
+ACTIVATIONS = [
+    getattr(keras.activations, name)
+    for name in dir(keras.activations)
+    if not name.startswith("_")
+    and name not in ("deserialize", "get", "serialize")
+    and name not in ("glu", "log_softmax", "softmax", "sparsemax")
+]
 BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
@@ -71,11 +81,24 @@ def kind_of(layer) -> str | None:
     return None
 
 
-def check(layer, kind):
-    """Raises a ValueError, by name, for a layer that pruning cannot follow."""
+def check(layer, kind, rank):
+    """Raises a ValueError, by name, for a layer that pruning cannot follow.
+
+    Args:
+        layer: A layer, or another operation of Keras.
+        kind: What `kind_of` says of it.
+        rank: Int, of the tensor that it is given.
+    """
     reason = None
     if isinstance(layer, keras.Model):
-        reason = "it is a model within the model"
+        reason = "it is a model with a `call` of its own"
+    elif kind is None and not isinstance(layer, layers.Layer):
+        raise ValueError(
+            f"Channels cannot be followed through {layer.name!r} "
+            f"({type(layer).__name__}): it is an operator that may mix them. "
+            f"Write `{operators.layer_instead(layer)}` in its place, or prune "
+            "weights with `prune_low_magnitude`."
+        )
     elif kind is None:
         reason = "it may mix channels"
     elif getattr(layer, "data_format", None) == "channels_first":
@@ -88,6 +111,14 @@ def check(layer, kind):
         reason = "it has LoRA weights: merge them first"
     elif isinstance(layer, layers.BatchNormalization) and layer.renorm:
         reason = "its statistics are renormalised"
+    elif isinstance(layer, layers.BatchNormalization) and (
+        layer.axis not in (-1, rank - 1)
+    ):
+        reason = "it normalizes another axis"
+    elif isinstance(layer, layers.Dropout) and (
+        layer.noise_shape and layer.noise_shape[-1] not in (1, None)
+    ):
+        reason = "its noise is of a fixed number of channels"
     elif isinstance(layer, layers.PReLU) and len(layer.alpha.shape) > 1:
         if any(n != 1 for n in layer.alpha.shape[:-1]):
             reason = "it has parameters for each place"
@@ -105,12 +136,19 @@ def _has_vectors(layer):
     return any(getattr(v, "__len__", None) for v in (layer.scale, layer.offset))
 
 
-def mixes(layer) -> bool:
-    """Whether an activation mixes channels, so that all of them must stay."""
+def mixes(layer, width) -> bool:
+    """Whether an activation mixes channels, so that all of them must stay.
+
+    Args:
+        layer: A layer of a known kind.
+        width: Int, how many channels its activation is given.
+    """
     if isinstance(layer, layers.Softmax):
         return True
-    name = getattr(getattr(layer, "activation", None), "__name__", "")
-    return name in ("softmax", "log_softmax", "glu", "sparsemax")
+    function = getattr(layer, "activation", None)
+    if function is None or function in ACTIVATIONS:
+        return False
+    return not operators.is_elementwise(function, width)
 
 
 def makes(layer) -> bool:
@@ -132,10 +170,10 @@ def width_of(layer) -> int:
     return layer.units if isinstance(layer, layers.Dense) else layer.filters
 
 
-def with_width(layer, config, width) -> dict:
-    """The layer's config with another number of channels to make."""
+def width(layer, count) -> dict:
+    """What a layer's config says of the number of channels that it makes."""
     name = "units" if isinstance(layer, layers.Dense) else "filters"
-    return {**config, name: int(width)}
+    return {name: int(count)}
 
 
 def axes_of(layer) -> list[tuple[str, int, str]]:

@@ -6,6 +6,9 @@ import keras
 import numpy as np
 from keras import layers
 
+from tf_deepinversion.copies import copy_of
+from tf_deepinversion.copies import twin_of
+from tf_deepinversion.pruning import operators
 from tf_deepinversion.pruning import rules
 from tf_deepinversion.pruning.graph import ChannelGraph
 from tf_deepinversion.pruning.graph import functional
@@ -21,7 +24,8 @@ def shrink(model, keep=None):
             leaves them; the outputs are then the same.
 
     Returns:
-        A functional `keras.Model` with the names of the other's layers.
+        A functional `keras.Model` with the names of the other's layers, not
+        compiled.
 
     Raises:
         TypeError: if the model is subclassed.
@@ -35,43 +39,33 @@ def shrink(model, keep=None):
         for layer, channels in graph.outputs.items()
     }
     for call in graph.calls:
-        widths.setdefault(
-            call.layer, int(graph.kept(call.channels, keep).sum())
-        )
-
+        if call.kind == "reshape":
+            widths[call.layer] = int(graph.kept(call.channels, keep).sum())
+    with_channels = {axis.layer for axis in graph.axes}
     twins = {}
 
-    def rebuilt(layer):
-        config = layer.get_config()
+    def changed(layer):
+        config = {}
         if rules.makes(layer):
-            config = rules.with_width(layer, config, widths[layer])
+            config = rules.width(layer, widths[layer])
         elif isinstance(layer, layers.Reshape) and layer in widths:
             *lead, last = layer.target_shape
             if last != -1:
                 config["target_shape"] = (*lead, widths[layer])
-        twins[layer] = type(layer).from_config(config)
-        return twins[layer]
+        if config or layer in with_channels:
+            twins[layer] = twin_of(layer, **config)
+        return twins.get(layer)
 
-    whole = functional(model)
-    smaller = keras.models.clone_model(whole, _inputs(whole), rebuilt)
+    def input_shape(tensor):
+        if id(tensor) not in graph.inputs:
+            return tensor.shape
+        stay = graph.kept(graph.inputs[id(tensor)], keep)
+        return (*tensor.shape[:-1], int(stay.sum()))
+
+    smaller = copy_of(functional(model), changed, input_shape)
     smaller.name = model.name
     _copy_weights(graph, keep, twins)
     return smaller
-
-
-def _inputs(model):
-    """New inputs with the names of the model's."""
-    names = {
-        id(layer.output): layer.name
-        for layer in model.layers
-        if isinstance(layer, layers.InputLayer)
-    }
-    return keras.tree.map_structure(
-        lambda x: keras.Input(
-            batch_shape=x.shape, dtype=x.dtype, name=names[id(x)]
-        ),
-        model.input,
-    )
 
 
 def _copy_weights(graph, keep, twins):
@@ -143,7 +137,9 @@ def dead_channels(graph) -> np.ndarray:
     channels = {}
     for call in graph.calls:
         inputs = [zero[x] for x in call.inputs]
-        zero[call.output] = _zeros(call, inputs)
+        zero[call.output] = np.zeros(len(call.channels), bool)
+        if call.kind is not None:
+            zero[call.output] = _zeros(call, inputs)
         channels[call.output] = call.channels
         if rules.makes(call.layer):
             read = ~(_ignored(call.layer) | inputs[0])
@@ -175,52 +171,55 @@ def _ignored(layer):
     return ~_nonzero(layer).any(1)
 
 
-def _keeps_zero(layer):
-    """Whether a layer's function of zero is zero."""
+def _keeps_zero(call):
+    """Whether the function of zero that a call computes is zero."""
+    layer = call.layer
+    if not isinstance(layer, layers.Layer):
+        (tensor,) = call.node.arguments.keras_tensors
+        function = operators.applied(call.node)
+        return operators.gives_zero(function, len(tensor.shape))
+    if rules.mixes(layer, len(call.channels)):
+        return False
     if isinstance(layer, layers.Rescaling):
         return not np.any(layer.offset)
+    if isinstance(layer, (layers.ELU, layers.LeakyReLU, layers.ReLU)):
+        return operators.gives_zero(layer)
     function = getattr(layer, "activation", None)
-    if function is None:
-        return True
-    return not np.any(_numpy(function(keras.ops.zeros((1, 2)))))
+    return function is None or operators.gives_zero(function)
 
 
 def _zeros(call, inputs):
     """Which channels of a call's output are zero whatever the image is."""
-    layer, kind = call.layer, rules.kind_of(call.layer)
-    n = len(call.channels)
-    if not inputs or all(not x.any() for x in inputs) and kind is None:
-        return np.zeros(n, bool)
+    layer, kind, n = call.layer, call.kind, len(call.channels)
+    if kind == "same":
+        return inputs[0]
     if rules.makes(layer):
         fed = _nonzero(layer)[~inputs[0]].any(0)
-        return ~fed & _no_bias(layer) & _keeps_zero(layer)
+        return ~fed & _no_bias(layer) & _keeps_zero(call)
     if kind == "depthwise":
         kernel = _numpy(layer.kernel) != 0
         kernel = kernel.any(tuple(range(kernel.ndim - 2)))
         fed = kernel & ~inputs[0][:, None]
-        return ~fed.reshape(-1) & _no_bias(layer) & _keeps_zero(layer)
+        return ~fed.reshape(-1) & _no_bias(layer) & _keeps_zero(call)
     if kind in ("merge", "concatenate"):
-        return _merged_zeros(layer, inputs, n)
+        return _merged_zeros(call, inputs, n)
     if kind == "reshape":
         return np.resize(inputs[0], n)
     if isinstance(layer, layers.BatchNormalization):
         return _normalised_zeros(layer, inputs[0])
-    return inputs[0] & _keeps_zero(layer)
+    return inputs[0] & _keeps_zero(call)
 
 
 def _no_bias(layer):
     return True if layer.bias is None else _numpy(layer.bias) == 0
 
 
-def _merged_zeros(layer, inputs, n):
-    if isinstance(layer, layers.Concatenate) and sum(map(len, inputs)) == n:
+def _merged_zeros(call, inputs, n):
+    if call.kind == "concatenate" and sum(map(len, inputs)) == n:
         return np.concatenate(inputs)
     stacked = np.stack([np.broadcast_to(x, (n,)) for x in inputs])
-    return (
-        stacked.any(0)
-        if isinstance(layer, layers.Multiply)
-        else (stacked.all(0))
-    )
+    product = type(call.layer).__name__ == "Multiply"
+    return stacked.any(0) if product else stacked.all(0)
 
 
 def _normalised_zeros(layer, zero):
