@@ -163,6 +163,27 @@ def test_csv_logger_and_model_checkpoint(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda model: model.save("inversion.keras"),
+        lambda model: model.export("folder"),
+        lambda model: model.get_config(),
+        lambda model: model.predict(np.zeros((1, 8, 8, 1)), verbose=0),
+        lambda model: model.fit(
+            LABELS, 1, callbacks=[keras.callbacks.ModelCheckpoint("a.keras")]
+        ),
+    ],
+)
+def test_an_inversion_is_no_network_and_says_so(do, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = inversion()
+    with pytest.raises(NotImplementedError, match="`images`.*Received"):
+        do(model)
+    assert not list(tmp_path.iterdir()) and model.labels is None
+    model.summary(print_fn=lambda *args, **kwargs: None)
+
+
 def scalars(folder):
     """Tags of the TensorBoard logs below a folder."""
     from tensorboard.backend.event_processing import event_accumulator

@@ -599,7 +599,11 @@ def test_snapshots_of_a_batch_are_added_before_its_images():
         pool.images[:8].reshape(2, 4, *SHAPE), made.snapshots
     )
     np.testing.assert_array_equal(pool.images[8:], made.images)
-    np.testing.assert_array_equal(pool.labels, [0, 1, 2, 0] * 3)
+    np.testing.assert_array_equal(pool.requested, [0, 1, 2, 0] * 3)
+    z = NORMALISED.normalise(pool.images)
+    said = tiny_teacher()(z, training=False).numpy().argmax(-1)
+    np.testing.assert_array_equal(pool.labels, said)
+    assert (pool.labels != pool.requested).any()
 
 
 def test_what_a_generator_draws_is_added_as_often_as_asked():
@@ -726,3 +730,22 @@ def test_dictionaries_of_tfds_train_and_score_as_pairs():
     assert scores == expected and "accuracy" in scores
     for one, other in zip(found, weights, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_what_a_distillation_saves_as_a_model_is_its_student(tmp_path):
+    student = tiny_teacher(1)
+    model = Distillation(tiny_teacher(), student, NORMALISED)
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    path = str(tmp_path / "{epoch}.keras")
+    save = keras.callbacks.ModelCheckpoint(path)
+    model.fit(PIXELS, LABELS, epochs=2, verbose=0, callbacks=[save])
+    z = NORMALISED.normalise(PIXELS)
+    loaded = keras.models.load_model(tmp_path / "2.keras")
+    np.testing.assert_array_equal(loaded(z), student(z))
+    assert type(loaded) is type(student)
+    earlier = keras.models.load_model(tmp_path / "1.keras")
+    assert (np.array(earlier(z)) != np.array(student(z))).any()
+    for do in (model.get_config, lambda: model.export(tmp_path / "folder")):
+        with pytest.raises(NotImplementedError, match="Received"):
+            do()
+    assert not (tmp_path / "folder").exists()

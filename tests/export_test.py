@@ -82,3 +82,18 @@ def test_a_subclassed_model_needs_to_be_told_its_images(tmp_path):
     np.testing.assert_allclose(
         Served(tmp_path / "served")(IMAGES), expected, rtol=1e-4, atol=1e-4
     )
+
+
+def test_random_layers_are_exported_as_what_they_do_in_inference(tmp_path):
+    """Their seeds are variables, and the SavedModel must hold them."""
+    inputs = keras.Input(SHAPE)
+    nested = keras.Sequential([keras.layers.RandomRotation(0.1)])
+    x = nested(keras.layers.RandomFlip()(inputs))
+    model = keras.Model(inputs, tiny_teacher()(x))
+    export(model, tmp_path / "served", Preprocessing(100, 50))
+    np.testing.assert_allclose(
+        Served(tmp_path / "served")(IMAGES),
+        tiny_teacher()(IMAGES.astype("float32"), training=False),
+        rtol=1e-4,
+        atol=1e-4,
+    )

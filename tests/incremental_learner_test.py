@@ -336,3 +336,14 @@ def test_every_method_compiles_as_keras_does():
     model.compile(optimizer="sgd")
     logs = model.fit(dataset(), steps_per_epoch=1, verbose=0).history
     assert np.isfinite(logs["loss"]).all()
+
+
+def test_what_a_learner_saves_as_a_model_is_the_grown_network(tmp_path):
+    model = compiled("finetune")
+    save = keras.callbacks.ModelCheckpoint(tmp_path / "grown.keras")
+    model.fit(dataset(), steps_per_epoch=1, verbose=0, callbacks=[save])
+    loaded = keras.models.load_model(tmp_path / "grown.keras")
+    z = NORMALISED.normalise(NEW)
+    np.testing.assert_array_equal(loaded(z), model.network(z))
+    with pytest.raises(NotImplementedError, match="Received"):
+        model.get_config()

@@ -59,12 +59,17 @@ def read_by_tfds(folder):
 
 def as_tfds(pool):
     """What `read_by_tfds` is to find."""
-    names = ["image", "label", "soft_targets"][: len(arrays_of(pool))]
-    assert names == sorted(names)
-    arrays = [pool.images, pool.labels.astype("int64"), pool.soft_targets]
+    arrays = {
+        "image": pool.images,
+        "label": pool.labels.astype("int64"),
+        "requested": pool.requested.astype("int64"),
+    }
+    if pool.soft_targets is not None:
+        arrays["soft_targets"] = pool.soft_targets
+    assert list(arrays) == sorted(arrays)
     return sorted(
         b"".join(value.tobytes() for value in example)
-        for example in zip(*arrays[: len(names)], strict=True)
+        for example in zip(*arrays.values(), strict=True)
     )
 
 
@@ -92,6 +97,38 @@ def test_the_oldest_batches_go(tmp_path, on_disk, soft_targets):
             assert pool.batches == number + 1
     dtypes = [array.dtype for array in arrays_of(pool)]
     assert dtypes == ["uint8", "int32", "float32"][: 2 + soft_targets]
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_what_was_asked_for_is_kept_beside_the_label(tmp_path, on_disk):
+    folder = tmp_path if on_disk else None
+    pool = make(folder, soft_targets=True)
+    (images, _, soft), shown, requested = GOOD, [3, 5], [3, 4]
+    pool.add(images, shown, soft, requested=requested)
+    pool.add(images, [6, 1], soft)  # by hand they are the same
+    if on_disk:
+        assert read_by_tfds(folder) == as_tfds(pool)
+        pool.close()
+        pool = make(folder, soft_targets=True)
+    assert pool.labels.tolist() == [*shown, 6, 1]
+    assert pool.requested.tolist() == [*requested, 6, 1]
+    drawn = next(iter(pool.dataset(4)))  # nobody learns by what was asked for
+    assert [x.dtype for x in drawn] == ["uint8", "int32", "float32"]
+    assert sorted(drawn[1].numpy()) == [1, 3, 5, 6]
+    for wrong in ([0], [0, CLASSES], None):
+        with pytest.raises(ValueError, match="Received"):
+            pool.add(images, wrong or [0, -1], soft, requested=wrong or shown)
+    assert pool.batches == 2
+
+
+def test_a_pool_whose_labels_were_what_was_asked_for_is_refused(tmp_path):
+    make(tmp_path).close()
+    listed = tmp_path / "pool.json"
+    content = listed.read_text().replace("pool 2", "pool 1")
+    listed.write_text(content)
+    with pytest.raises(ValueError, match="earlier version.*what was asked for"):
+        make(tmp_path)
+    assert listed.read_text() == content
 
 
 def test_what_was_read_stays(tmp_path):
@@ -357,6 +394,14 @@ def test_a_damaged_list_is_refused_or_harmless(tmp_path, bits):
             pool.close()
             accepted += 1
     assert accepted <= 1  # of all that is there, the number of a batch
+
+
+def test_a_system_without_flock_has_no_pool_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    with pytest.raises(RuntimeError, match="Windows.*leave `folder` out"):
+        make(tmp_path / "pool")
+    assert not list(tmp_path.iterdir())
+    make().add(*batch_of(0))
 
 
 def test_one_at_a_time(tmp_path):

@@ -32,13 +32,13 @@ def teacher():
     return model
 
 
-def layers():
+def layers(pooling=keras.layers.Flatten, **kwargs):
     for strides in (1, 2):
-        yield keras.layers.Conv2D(6, 3, strides, "same")
-        yield keras.layers.BatchNormalization()
-        yield keras.layers.ReLU()
-    yield keras.layers.Flatten()
-    yield keras.layers.Dense(3)
+        yield keras.layers.Conv2D(6, 3, strides, "same", **kwargs)
+        yield keras.layers.BatchNormalization(**kwargs)
+        yield keras.layers.ReLU(**kwargs)
+    yield pooling(**kwargs)
+    yield keras.layers.Dense(3, **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -142,5 +142,82 @@ def test_what_cannot_be_is_said(teacher, content):
     anysize = keras.Sequential([keras.Input((None, None, 1))])
     with pytest.raises(ValueError, match="one image size"):
         takes_pixels(anysize, PIXELS)
+    with pytest.raises(ValueError, match=r"image_shape=\(9, 8, 1\)"):
+        to_litert(teacher, PIXELS, (9, 8, 1))
     with pytest.raises(ValueError, match="no LiteRT model"):
         LiteRT(b"another file, of more than a few bytes")
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16", "float64"])
+def test_networks_of_any_precision_are_converted(policy):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1), dtype="float32"), *layers(dtype=policy)]
+    )
+    images, policies = pixels(), [x.dtype_policy.name for x in model.layers]
+    expected = logits_of(model, images).astype("float32")
+    scale = np.abs(expected).max()
+    found = LiteRT(to_litert(model, PIXELS))(images)
+    assert np.abs(found - expected).max() < 0.02 * scale
+    found = LiteRT(quantize(model, images, PIXELS))(images)
+    assert np.abs(found - expected).max() < 0.1 * scale
+    assert [x.dtype_policy.name for x in model.layers] == policies
+
+
+def test_keras_s_global_precision_makes_no_difference(teacher, content):
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_float16")
+        found = LiteRT(quantize(teacher, pixels(), PIXELS))(pixels())
+        np.testing.assert_array_equal(found, LiteRT(content)(pixels()))
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_a_network_of_open_size_takes_that_of_the_images():
+    pooling = keras.layers.GlobalAveragePooling2D
+    model = keras.Sequential(
+        [keras.Input((None, None, 1)), *layers(pooling)], name="any"
+    )
+    images = pixels()
+    expected = logits_of(model, images)
+    found = LiteRT(quantize(model, images, PIXELS))(images)
+    assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
+    found = LiteRT(to_litert(model, PIXELS, (8, 8, 1)))(images)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    sizes = [np.zeros(shape, "uint8") for shape in ((8, 8, 1), (8, 9, 1))]
+    with pytest.raises(ValueError, match=r"\(8, 8, 1\).*shape=\(8, 9, 1\)"):
+        quantize(model, sizes, PIXELS)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_fixed_batch_stays(count):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input(batch_shape=(count, 8, 8, 1))
+    x = keras.layers.Conv2D(4, 3)(inputs)
+    x = keras.ops.reshape(x, (count, 6 * 6 * 4))  # of no other batch
+    model = keras.Model(inputs, keras.layers.Dense(3)(x), name="any")
+    images = pixels(7)
+    expected = np.concatenate(
+        [
+            logits_of(model, np.resize(images[i : i + count], (count, 8, 8, 1)))
+            for i in range(0, 7, count)
+        ]
+    )[:7]
+    content = to_litert(model, PIXELS)
+    np.testing.assert_allclose(
+        LiteRT(content)(images), expected, rtol=1e-4, atol=1e-4
+    )
+    assert LiteRT(content).input["shape"].tolist() == [count, 8, 8, 1]
+    found = LiteRT(quantize(model, images, PIXELS))(images)
+    assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_what_litert_cannot_do_is_said_in_few_words():
+    inputs = keras.Input((8, 8, 1))
+    x = keras.ops.erfinv(keras.ops.mean(inputs, (1, 2)) / 1000)
+    model = keras.Model(inputs, keras.layers.Dense(3)(x), name="any")
+    for convert in (to_litert, lambda *a: quantize(a[0], pixels(2), a[1])):
+        with pytest.raises(ValueError, match="cannot be .*Erfinv") as caught:
+            convert(model, PIXELS)
+        assert len(str(caught.value)) < 600

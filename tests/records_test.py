@@ -15,6 +15,7 @@ def example(images=5, channels=3, soft_targets=True):
     arrays = {
         "image": random.integers(0, 256, (images, 6, 4, channels), "uint8"),
         "label": random.integers(0, 9, images, "int32"),
+        "requested": random.integers(0, 9, images, "int32"),
     }
     if soft_targets:
         arrays["soft_targets"] = random.normal(size=(images, 9)).astype("f4")
@@ -65,6 +66,7 @@ def test_tfds_knows_what_it_reads(tmp_path):
     assert info.supervised_keys == ("image", "label")
     assert info.features["image"].shape == (6, 4, 3)
     assert info.features["label"].num_classes == 9
+    assert info.features["requested"].num_classes == 9
     assert info.splits["train"].num_examples == 5
     size = (moved / records.shard_name(0)).stat().st_size
     assert info.splits["train"].num_bytes == size

@@ -111,7 +111,7 @@ def test_a_collapse_is_seen_where_pixels_do_not_show_it():
 
 def write(path, **kwargs):
     pool = Pool(200, SHAPE, CLASSES)
-    pool.add(IMAGES, LABELS)
+    pool.add(IMAGES, (LABELS + 1) % CLASSES, requested=LABELS)
     history = {
         "loss": [3.0, 2.0],
         "agreement": [0.4, 0.5],
@@ -150,7 +150,11 @@ def test_the_page_holds_it_all_and_needs_no_other_file(tmp_path):
 
 
 def test_without_real_images(tmp_path):
-    _, figures, page = write(tmp_path / "report.html")
+    model, figures, page = write(tmp_path / "report.html")
+    # The share that is recognised: by what was asked for.
+    said = logits_of(model.teacher, IMAGES).argmax(-1)
+    row = page.split("pool (90)")[1].split("</tr>")[0]
+    assert f">{100 * (said == LABELS).mean():.1f} %<" in row
     assert figures["pool_diversity"] is None and "agreement" not in figures
     assert figures["pool_diversity_to_noise"] > 0
     assert 0 <= figures["pool_agreement"] <= 1

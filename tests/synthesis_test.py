@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from deep_inversion_test import NORMALISED
 from tiny import CLASSES
 from tiny import SHAPE
@@ -30,11 +31,15 @@ def synthesized(folder, batches=2, **kwargs):
 
 def test_synthesis_goes_on_to_the_same_pool(tmp_path):
     whole = synthesized(None)
-    assert isinstance(whole, Pool) and whole.labels.tolist() == [0, 1, 2, 0] * 2
+    assert isinstance(whole, Pool)
+    assert whole.requested.tolist() == [0, 1, 2, 0] * 2
     part = synthesized(tmp_path, batches=1)
     np.testing.assert_array_equal(part.images, whole.images[:4])
     again = synthesized(tmp_path)
-    np.testing.assert_array_equal(again.images, whole.images)
+    for name in ("images", "labels", "requested"):
+        np.testing.assert_array_equal(
+            getattr(again, name), getattr(whole, name)
+        )
     with pytest.raises(ValueError, match="another run"):
         synthesized(tmp_path, seed=1)
     with pytest.raises(ValueError, match="holds 2 batches.*batches=1"):
@@ -76,7 +81,7 @@ def test_some_of_the_classes_alone(tmp_path):
         )
 
     pool = of([2, 0])
-    assert pool.labels.tolist() == [2, 0, 2, 0] and pool.classes == CLASSES
+    assert pool.requested.tolist() == [2, 0, 2, 0] and pool.classes == CLASSES
     with pytest.raises(ValueError, match="another run"):
         of([2, 1])
     with pytest.raises(ValueError, match="another run"):
@@ -106,11 +111,56 @@ def test_fewer_images_than_classes_go_on_with_the_next(tmp_path, recipe):
         )
 
     whole = of(None, 3)
-    assert whole.labels.tolist() == [2, 0, 1, 2, 0, 1]
+    assert whole.requested.tolist() == [2, 0, 1, 2, 0, 1]
     of(tmp_path, 2)
     resumed = of(tmp_path, 3)
-    assert resumed.labels.tolist() == [2, 0, 1, 2, 0, 1]
+    assert resumed.requested.tolist() == [2, 0, 1, 2, 0, 1]
     np.testing.assert_array_equal(resumed.images, whole.images)
+
+
+def what_it_says(teacher, images):
+    """The classes of images, by the network itself."""
+    z = (images.astype("float32") - 127.5) / 50
+    return teacher(z, training=False).numpy().argmax(-1)
+
+
+@pytest.mark.filterwarnings("ignore:The network takes")
+def test_labels_are_what_the_network_says_of_the_images(tmp_path):
+    for recipe in ("generator", "distillation_pixels"):
+        folder = tmp_path / recipe
+        teacher = tiny_teacher()
+        pool = synthesize(
+            teacher,
+            CLASSES,
+            folder,
+            batches=2,
+            images=6,
+            first_steps=1,
+            steps=1,
+            preprocessing=NORMALISED,
+            recipe=recipe,
+        )
+        said = what_it_says(teacher, pool.images)
+        np.testing.assert_array_equal(pool.labels, said)
+        assert (pool.labels != pool.requested).any()
+        published = tfds.as_numpy(
+            tfds.builder_from_directory(str(folder / "pool")).as_dataset(
+                split="train"
+            )
+        )
+        for example in published:
+            (said,) = what_it_says(teacher, example["image"][np.newaxis])
+            assert example["label"] == said
+
+
+def test_labels_are_those_of_the_network_s_own_precision():
+    undecided = tiny_teacher()
+    head = undecided.layers[-1]
+    head.kernel.assign(0 * head.kernel)
+    head.bias.assign([300.0, 300.1, 0.0])  # the same in bfloat16
+    model = DeepInversion(undecided, NORMALISED, dtype="mixed_bfloat16")
+    images = np.zeros((3, *SHAPE), "uint8")
+    assert model.classes_of(images, batch_size=2).tolist() == [1, 1, 1]
 
 
 def test_images_that_are_not_of_their_classes_are_told():

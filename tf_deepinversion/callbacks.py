@@ -170,7 +170,9 @@ class RefreshPool(keras.callbacks.Callback):
 
     Made for `Distillation.fit(pool.dataset(...), steps_per_epoch=N)`: every N
     steps there are new images, made with the student as it then is. `logs`
-    get the terms of their synthesis at its last step, `synthesis_{term}`.
+    get the terms of their synthesis at its last step, `synthesis_{term}`. The
+    labels of images are what the synthesizer's teacher takes them for, what
+    they were made for is `Pool.requested`.
     Batches that an interrupted run left in the pool are not made again, where
     the synthesizer brings nothing from one to the next: only the last that an
     epoch asks for is, to know its terms.
@@ -305,7 +307,7 @@ def made(synthesizer, labels, batch, draws):
             there are snapshots of them those before.
 
     Returns:
-        A pair, uint8 images and labels.
+        A pair, uint8 images and the labels that they were made for.
     """
     if not draws:
         images = [*synthesizer.snapshots, synthesizer.images]
@@ -315,10 +317,22 @@ def made(synthesizer, labels, batch, draws):
     return np.concatenate(drawn), np.tile(labels, draws)
 
 
+def labels_of(synthesizer, images, requested) -> np.ndarray:
+    """The labels of images: what the synthesizer's teacher takes them for.
+
+    A synthesizer without `classes_of`, such as one of real images, is
+    believed: its labels are `requested`.
+    """
+    ask = getattr(synthesizer, "classes_of", None)
+    return requested if ask is None else ask(images)
+
+
 def add_made(pool, synthesizer, labels, batch, draws):
     """Adds what is `made` of a batch to a pool, where it is not there yet.
 
     Made again after an interruption, it may be.
     """
     if batch >= pool.batches:
-        pool.add(*made(synthesizer, labels, batch, draws), number=batch)
+        images, requested = made(synthesizer, labels, batch, draws)
+        labels = labels_of(synthesizer, images, requested)
+        pool.add(images, labels, number=batch, requested=requested)

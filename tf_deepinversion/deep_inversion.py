@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion import compiled
 from tf_deepinversion import recipes
+from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.checks import require_whole
 from tf_deepinversion.classifier import Classifier
 from tf_deepinversion.classifier import in_scope
@@ -258,6 +259,7 @@ class DeepInversion(keras.Model):
             FloatingPointError: if the loss or the images stop being finite;
                 `images` are the last finite ones.
         """
+        _check_callbacks(callbacks)
         if not self.compiled:
             self.compile()
         if keep not in ("last", "best"):
@@ -618,6 +620,55 @@ class DeepInversion(keras.Model):
         shape = 0, len(self.labels), *self.image_shape
         return np.array(self._snapshots or np.empty(shape), "uint8")
 
+    def call(self, inputs):
+        """Refuses: images are made here, none are read.
+
+        Raises:
+            NotImplementedError: always; it says what to do.
+        """
+        raise NotImplementedError(
+            "An inversion makes images and reads none: `fit` makes them, "
+            "`images` are what it made, `classes_of(images)` is what the "
+            f"teacher takes them for. Received: inputs of {inputs.shape}"
+        )
+
+    def save(self, filepath, *args, **kwargs):
+        """Refuses, for images are no network.
+
+        Raises:
+            NotImplementedError: always; it says what to do.
+        """
+        raise _not_a_network(f"save to {str(filepath)!r}")
+
+    def export(self, filepath, *args, **kwargs):
+        """Refuses, as `save` does."""
+        raise _not_a_network(f"export to {str(filepath)!r}")
+
+    def get_config(self):
+        """Refuses, as `save` does."""
+        raise _not_a_network("get_config")
+
+    def classes_of(self, images, batch_size=50) -> np.ndarray:
+        """The classes that the teacher takes images for, in its own precision.
+
+        Args:
+            images: uint8 array `(n, height, width, channels)`.
+            batch_size: Int, how many are read at once.
+
+        Returns:
+            An int32 array `(n,)`: the class of the largest logit of each.
+        """
+        images, teacher = check_pixels(images), self._teacher
+        if self._given_dtype is not None:
+            teacher = Classifier(self.teacher, self.image_shape)
+        found = []
+        with teacher.open():
+            for start in range(0, len(images), batch_size):
+                piece = tf.constant(images[start : start + batch_size])
+                logits, _ = teacher(self.preprocessing.fed(piece))
+                found.append(keras.ops.convert_to_numpy(logits).argmax(-1))
+        return np.concatenate(found).astype("int32")
+
     can_draw = False  # see `FastInversion.draw`
 
     @property
@@ -652,3 +703,23 @@ class DeepInversion(keras.Model):
     def load_own_variables(self, store):
         self._require_step()
         self._step.scatter(self._step.images, store["images"])
+
+
+def _not_a_network(received):
+    return NotImplementedError(
+        "What an inversion makes are images, and no network that can be "
+        "loaded. Keep `images`, say in a `Pool` with a folder; for a state to "
+        "go on from, pass `checkpoint=` to `fit`. "
+        f"Received: {received}"
+    )
+
+
+def _check_callbacks(callbacks):
+    """What would fail after the first epoch is refused before it."""
+    for callback in callbacks or []:
+        if isinstance(callback, keras.callbacks.ModelCheckpoint) and (
+            not callback.save_weights_only
+        ):
+            raise _not_a_network(
+                f"a ModelCheckpoint of whole models, {callback.filepath!r}"
+            )

@@ -97,8 +97,8 @@ def invert_and_report(
             teacher, *real, preprocessing
         )
         figures["test_images"] = len(real[0])
-    names = names or [f"class {c}" for c in range(max(labels) + 1)]
-    save_folders(output / "images", images, labels, names)
+    names = names or [f"class {c}" for c in range(model.classes)]
+    save_folders(output / "images", images, model.classes_of(images), names)
     report.write_report(
         output / "report.html",
         title=f"What {teacher.name} remembers",
@@ -236,7 +236,8 @@ def main(argv=None):
     )
     output = pathlib.Path(args.output).resolve()
     portraits = Pool(len(model.images), model.image_shape, model.classes)
-    portraits.add(model.images, model.labels)
+    shown = model.classes_of(model.images)
+    portraits.add(model.images, shown, requested=model.labels)
     print("A student, from these and more such images alone:")
     figures |= distil_and_export(
         model.teacher,

@@ -114,9 +114,9 @@ class Distillation(keras.Model):
     """A student in training by its teacher's logits, no labels needed.
 
     A Keras model like any other: `compile`, `fit`, callbacks, `evaluate` on
-    labelled images, uint8 pixels. What is trained is the student alone, by the
-    divergence alone: regularizers of its layers and `add_loss` take no part,
-    an optimizer's `weight_decay` does.
+    labelled images, uint8 pixels. What it saves as a model is the student. What
+    is trained is the student alone, by the divergence alone: regularizers of
+    its layers and `add_loss` take no part, an optimizer's `weight_decay` does.
 
     Args:
         teacher: A `keras.Model` classifier.
@@ -252,6 +252,45 @@ class Distillation(keras.Model):
                 f"Received: images of {self.image_shape[-1]} channels, and "
                 f"student_preprocessing with mean={fed.mean}"
             )
+
+    def save(self, filepath, *args, **kwargs):
+        """Saves the student, as `student.save` and so as a model of its own.
+
+        So does a `keras.callbacks.ModelCheckpoint` of whole models in `fit`.
+        `save_weights` is of this object, whose part the student is.
+
+        Args:
+            filepath: Path, that ends in `.keras`.
+            *args: Of `keras.Model.save`, as `**kwargs` are.
+            **kwargs: See there.
+        """
+        return self.student.save(filepath, *args, **kwargs)
+
+    def get_config(self):
+        """Refuses: two networks are no config.
+
+        Raises:
+            NotImplementedError: always; it says what to do.
+        """
+        raise NotImplementedError(
+            "A Distillation is not made from a config, for it holds two "
+            "networks. Save the student, by `save`, and make "
+            "`Distillation(teacher, student)` again. "
+            f"Received: get_config of {self.student.name!r} in distillation"
+        )
+
+    def export(self, filepath, *args, **kwargs):
+        """Refuses, for the student is to be exported.
+
+        Raises:
+            NotImplementedError: always; it says how.
+        """
+        raise NotImplementedError(
+            "A Distillation is not exported, its student is: "
+            "tf_deepinversion.export.export(model.student, folder, "
+            "model.student_preprocessing) makes a SavedModel of pixels to "
+            f"logits. Received: filepath={str(filepath)!r}"
+        )
 
     def settings(self) -> dict:
         """What the student depends on, apart from networks, data and `fit`."""

@@ -55,6 +55,8 @@ def export(model, folder, preprocessing=None, image_shape=None):
 
     archive = tf.Module()
     archive.model = model
+    # The seeds of random layers are reached by no path that it follows.
+    archive.held = [variable.value for variable in model.variables]
     archive.serve = tf.function(
         serve,
         input_signature=[tf.TensorSpec((None, *shape), "uint8", "pixels")],

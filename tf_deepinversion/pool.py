@@ -11,6 +11,10 @@ from tf_deepinversion.pool_folder import PoolFolder
 class Pool:
     """Synthesised images and their labels; the oldest go when it is full.
 
+    The label of an image is what it shows: of synthesised ones what their
+    teacher takes them for. Of some that is another class than was asked for,
+    and that class is kept beside it, as `requested`.
+
     All images are held in memory. With `folder`, each batch is written as a
     shard too, and `tfds.builder_from_directory(folder)` reads them, without
     this package and at any moment. What `add` has finished survives a kill:
@@ -36,7 +40,7 @@ class Pool:
     Raises:
         ValueError: if an argument is out of range, or the folder holds
             anything else, another run's pool or a damaged one.
-        RuntimeError: if the folder is in use.
+        RuntimeError: if the folder is in use, or the system is Windows.
         OSError: if the folder cannot be written.
 
     >>> pool = Pool(3, (2, 2, 1), classes=10)
@@ -44,6 +48,9 @@ class Pool:
     >>> pool.add(np.zeros((2, 2, 2, 1), "uint8"), [5, 6])
     >>> pool.labels.tolist(), pool.batches
     ([5, 6], 2)
+    >>> pool.add(np.zeros((1, 2, 2, 1), "uint8"), [7], requested=[8])
+    >>> pool.labels.tolist(), pool.requested.tolist()
+    ([7], [8])
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class Pool:
         self._arrays = {
             "image": np.zeros((0, *self.image_shape), "uint8"),
             "label": np.zeros(0, "int32"),
+            "requested": np.zeros(0, "int32"),
         }
         if soft_targets:
             self._arrays["soft_targets"] = np.zeros((0, classes), "float32")
@@ -92,8 +100,13 @@ class Pool:
 
     @property
     def labels(self):
-        """int32 `(n,)`, as `images`."""
+        """What the images show: int32 `(n,)`, as `images`."""
         return self._arrays["label"]
+
+    @property
+    def requested(self):
+        """What the images were made to show: int32 `(n,)`, as `images`."""
+        return self._arrays["requested"]
 
     @property
     def soft_targets(self):
@@ -105,15 +118,19 @@ class Pool:
         """How many batches were ever added: the number of the next one."""
         return self._shards[-1]["batch"] + 1 if self._shards else 0
 
-    def add(self, images, labels, soft_targets=None, number=None):
+    def add(
+        self, images, labels, soft_targets=None, number=None, *, requested=None
+    ):
         """Adds a batch, on disk as one shard; the oldest batches make room.
 
         Args:
             images: uint8 array `(n, height, width, channels)`.
-            labels: Int array `(n,)` in [0, classes).
+            labels: Int array `(n,)` in [0, classes), what the images show.
             soft_targets: Finite float array `(n, classes)`, where the pool
                 was made for them.
             number: Int, that of the batch, `batches` or more; None: `batches`.
+            requested: Int array as `labels`, what the images were made to
+                show; None: `labels`.
 
         Raises:
             TypeError: if images are not uint8, or labels no integers.
@@ -128,7 +145,7 @@ class Pool:
                 f"The next batch is number {self.batches} or a later one. "
                 f"Received: number={number}"
             )
-        batch = self._check(images, labels, soft_targets)
+        batch = self._check(images, labels, soft_targets, requested)
         n, shards = len(batch["label"]), list(self._shards)
         while sum(shard["images"] for shard in shards) + n > self.capacity:
             shards.pop(0)
@@ -168,10 +185,10 @@ class Pool:
             chosen = np.random.default_rng((seed, step)).choice(
                 len(self), batch_size, replace=len(self) < batch_size
             )
-            return [array[chosen] for array in self._arrays.values()]
+            return [array[chosen] for array in self._drawn()]
 
         def load(step):
-            arrays = self._arrays.values()
+            arrays = self._drawn()
             batch = tf.numpy_function(draw, [step], [a.dtype for a in arrays])
             for tensor, array in zip(batch, arrays, strict=True):
                 tensor.set_shape((batch_size, *array.shape[1:]))
@@ -187,13 +204,19 @@ class Pool:
         if self._folder:
             self._folder.close()
 
+    def _drawn(self):
+        """The arrays that `dataset` draws of: nobody learns by `requested`."""
+        return [a for name, a in self._arrays.items() if name != "requested"]
+
     def _extend(self, gone, batch):
         self._arrays = {
             name: np.concatenate([array[gone:], batch[name]], dtype=array.dtype)
             for name, array in self._arrays.items()
         }
 
-    def _check(self, images, labels, soft_targets) -> dict[str, np.ndarray]:
+    def _check(
+        self, images, labels, soft_targets, requested
+    ) -> dict[str, np.ndarray]:
         images = np.asarray(images)
         if images.dtype != np.uint8:
             raise TypeError(
@@ -205,7 +228,10 @@ class Pool:
                 "`soft_targets` must be given if and only if the pool was made "
                 f"by Pool(..., soft_targets=True). Received: {soft_targets}"
             )
-        batch = {"image": images, "label": labels}
+        if requested is None:
+            requested = labels
+        requested = check_labels(requested, self.classes)
+        batch = {"image": images, "label": labels, "requested": requested}
         if soft_targets is not None:
             batch["soft_targets"] = np.asarray(soft_targets, "float32")
         for name, array in batch.items():

@@ -16,7 +16,8 @@ from tf_deepinversion.checkpoint import difference
 from tf_deepinversion.checkpoint import write_atomically
 from tf_deepinversion.models.pretrained import sha256_of_file
 
-FORMAT = "tf_deepinversion pool 1"
+FORMAT = "tf_deepinversion pool 2"
+UNTRUE = "tf_deepinversion pool 1"  # its labels are what was asked for
 
 
 class PoolFolder:
@@ -106,8 +107,15 @@ class PoolFolder:
             self._lock.close()
 
     def _take(self):
-        import fcntl  # Windows has none
-
+        try:
+            import fcntl
+        except ImportError as e:
+            raise RuntimeError(
+                "A pool on disk is locked by `flock`, which Linux and macOS "
+                "have and Windows has not: leave `folder` out, or work on "
+                "Linux or macOS, say in WSL. "
+                f"Received: folder={str(self._path)!r}"
+            ) from e
         self._path.mkdir(parents=True, exist_ok=True)
         if not self._list.exists():
             for path in self._path.iterdir():
@@ -145,6 +153,14 @@ class PoolFolder:
             ]
         except (ValueError, TypeError, KeyError) as e:
             raise self._damaged(repr(e)) from e
+        if found.get("format") == UNTRUE:
+            raise ValueError(
+                f"{self._list} was written by an earlier version: its `label` "
+                "is what was asked for, which is not in all images what the "
+                "teacher sees. Make the images anew, in another folder; those "
+                "that are here can still be read by "
+                f"tfds.builder_from_directory. Received: format={UNTRUE!r}"
+            )
         for name, expected in self._identity.items():
             if found.get(name) != expected:
                 why = f"{difference(expected, found.get(name))}, " * (

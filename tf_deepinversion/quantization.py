@@ -7,6 +7,7 @@ are left, on images that the network remembers.
 
 import contextlib
 import io
+import re
 import warnings
 
 import keras
@@ -17,23 +18,23 @@ from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.checks import share_right
 from tf_deepinversion.datasets import image_and_label
 from tf_deepinversion.preprocessing import Preprocessing
+from tf_deepinversion.reading import reading
 
 
-def takes_pixels(model, preprocessing=None) -> keras.Model:
+def takes_pixels(model, preprocessing=None, image_shape=None) -> keras.Model:
     """The network as one that is fed pixels in [0, 255], red first.
 
     Args:
         model: A `keras.Model` from images to logits or probabilities.
         preprocessing: Its `Preprocessing`; None if known by name.
+        image_shape: Tuple `(height, width, channels)`, needed where the
+            network does not fix it.
+
+    Raises:
+        ValueError: if the size of the images is not known, or another one.
     """
     preprocessing = Preprocessing.of(model, preprocessing)
-    shape = getattr(model, "input_shape", None)
-    if shape is None or len(shape) != 4 or None in shape[1:]:
-        raise ValueError(
-            "LiteRT needs a network of one image size, (height, width, "
-            f"channels). Received: input_shape={shape}"
-        )
-    shape = shape[1:]
+    count, *shape = _input_shape(model, image_shape)
     # z is affine in the pixels, and what is fed is affine in z.
     ends = np.zeros((2, 1, 1, shape[-1]))
     ends[1] = 255
@@ -41,22 +42,46 @@ def takes_pixels(model, preprocessing=None) -> keras.Model:
     fed = preprocessing.teacher_input(z).numpy().reshape(2, shape[-1])
     scale, offset = (fed[1] - fed[0]) / 255, fed[0]
     bgr = preprocessing.channel_order == "bgr"
-    if np.allclose(scale, 1) and np.allclose(offset, 0) and not bgr:
+    same = np.allclose(scale, 1) and np.allclose(offset, 0) and not bgr
+    if same and (count, *shape) == getattr(model, "input_shape", None):
         return model
-    pixels = keras.Input(shape, name="pixels")
-    x = keras.ops.flip(pixels, axis=-1) if bgr else pixels
-    x = keras.layers.Rescaling(scale.tolist(), offset.tolist())(x)
+    # The precision is not left to Keras's global policy.
+    x = pixels = keras.Input(shape, count, "float32", name="pixels")
+    if bgr:
+        x = keras.ops.flip(x, axis=-1)
+    if not same:
+        rescaling = keras.layers.Rescaling(
+            scale.tolist(), offset.tolist(), dtype="float32"
+        )
+        x = rescaling(x)
     return keras.Model(pixels, model(x, training=False), name=model.name)
 
 
-def _images(calibration, shape):
-    """Yields uint8 images, one at a time.
+def _input_shape(model, given):
+    """(batch, height, width, channels), of which the batch may be None."""
+    found = getattr(model, "input_shape", None) or (None,) * 4
+    shape = tuple(given or found[1:])
+    fits = len(found) == len(shape) + 1 == 4 and all(
+        own in (None, wanted)
+        for own, wanted in zip(found[1:], shape, strict=True)
+    )
+    if not fits or None in shape:
+        raise ValueError(
+            "LiteRT needs a network of one image size, (height, width, "
+            "channels): where the network leaves it open, pass image_shape=. "
+            f"Received: input_shape={found}, image_shape={given}"
+        )
+    return found[0], *shape
+
+
+def _images(calibration, model):
+    """Yields uint8 images that fit a network, all of one size, one at a time.
 
     Raises:
         ValueError: if they are not of the network's shape, or there are none.
         TypeError: if they are not uint8.
     """
-    count = 0
+    count, shape = 0, None
     endless = isinstance(calibration, tf.data.Dataset) and (
         calibration.cardinality() == tf.data.INFINITE_CARDINALITY
     )
@@ -67,9 +92,10 @@ def _images(calibration, shape):
         )
     for element in calibration:
         image = np.asarray(image_and_label(element)[0])
-        if image.shape != tuple(shape):
+        shape = shape or _fitting(model, image.shape)
+        if image.shape != shape:
             raise ValueError(
-                f"Expected calibration images of shape {tuple(shape)}, one "
+                f"Expected calibration images of shape {shape}, one "
                 "at a time; unbatch() a dataset of batches. "
                 f"Received: shape={image.shape}"
             )
@@ -84,6 +110,14 @@ def _images(calibration, shape):
         raise ValueError("There are no calibration images.")
 
 
+def _fitting(model, shape):
+    """The shape of a network's images, where it is open that of these."""
+    known = getattr(model, "input_shape", (None,) * 4)[1:]
+    if len(known) != len(shape):
+        return tuple(known)
+    return tuple(a or b for a, b in zip(known, shape, strict=True))
+
+
 @contextlib.contextmanager
 def _quiet():
     """Keras prints every variable of what the converter exports."""
@@ -92,23 +126,58 @@ def _quiet():
         yield
 
 
-def to_litert(model, preprocessing=None) -> bytes:
+def _converted(model, preprocessing, image_shape, prepare=None) -> bytes:
+    """The network as LiteRT has it, in float32 unless `prepare` says else.
+
+    LiteRT knows neither float16 nor float64 in most operations: a network of
+    another precision is converted as it computes in float32.
+    """
+    with reading(model, keras.DTypePolicy("float32")):
+        fed = takes_pixels(model, preprocessing, image_shape)
+        converter = tf.lite.TFLiteConverter.from_keras_model(fed)
+        if prepare:
+            prepare(converter, fed.input_shape[0] or 1)
+        try:
+            with _quiet():
+                return converter.convert()
+        except Exception as e:  # the converter raises its own private errors
+            raise ValueError(
+                f"{model.name!r} cannot be converted to LiteRT"
+                f"{' in int8' * bool(prepare)}: {_reason(e)}"
+            ) from e
+
+
+def _reason(error):
+    """The converter tells its whole graph: here its operations and a line."""
+    text = " ".join(str(error).split())
+    names = sorted(set(re.findall(r"'(tfl?\.\w+)' op", text)))[:5]
+    found = f"it has no {', '.join(names)} of these kinds of numbers; "
+    return found * bool(names) + text[:300]
+
+
+def to_litert(model, preprocessing=None, image_shape=None) -> bytes:
     """The network as a LiteRT model in float32: pixels in, logits out.
 
     Args:
-        model: A `keras.Model`.
+        model: A `keras.Model`, of any precision.
         preprocessing: Its `Preprocessing`; None if known by name.
+        image_shape: Tuple `(height, width, channels)`, needed where the
+            network does not fix it.
+
+    Raises:
+        ValueError: if the network cannot be converted, or the size of its
+            images is not known.
     """
-    model = takes_pixels(model, preprocessing)
-    with _quiet():
-        return tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    return _converted(model, preprocessing, image_shape)
 
 
 def quantize(model, calibration, preprocessing=None) -> bytes:
     """The network as a LiteRT model of whole numbers: uint8 in, int8 out.
 
     Args:
-        model: A `keras.Model` from images to logits or probabilities.
+        model: A `keras.Model` from images to logits or probabilities, of any
+            precision; where it leaves their size open, for the size that the
+            calibration images have.
         calibration: uint8 array `(n, height, width, channels)` of pixels, or a
             `tf.data.Dataset` of images, of pairs (image, label) or of TFDS's
             dictionaries. A hundred will do.
@@ -123,23 +192,21 @@ def quantize(model, calibration, preprocessing=None) -> bytes:
         ValueError: if there are none, if they do not fit, or if the network
             has an operation that cannot be done in int8.
     """
-    model = takes_pixels(model, preprocessing)
-    images = list(_images(calibration, model.input_shape[1:]))
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: (
-        [image[np.newaxis].astype("float32")] for image in images
-    )
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = tf.uint8
-    converter.inference_output_type = tf.int8
-    try:
-        with _quiet():
-            return converter.convert()
-    except Exception as e:  # the converter raises its own private errors
-        raise ValueError(
-            f"{model.name!r} cannot be quantised to int8: {e}"
-        ) from e
+    preprocessing = Preprocessing.of(model, preprocessing)
+    images = list(_images(calibration, model))
+
+    def prepare(converter, count):
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: (
+            [np.repeat(image[np.newaxis], count, 0).astype("float32")]
+            for image in images
+        )
+        int8 = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+        converter.target_spec.supported_ops = [int8]
+        converter.inference_input_type = tf.uint8
+        converter.inference_output_type = tf.int8
+
+    return _converted(model, preprocessing, images[0].shape, prepare)
 
 
 def _interpreter(content, threads):
@@ -170,7 +237,7 @@ class LiteRT:
 
     def __init__(self, content, batch_size=100, threads=1):
         self._interpreter = _interpreter(content, threads)
-        self._batch_size, self._size = batch_size, None
+        self._size = None
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
@@ -179,6 +246,10 @@ class LiteRT:
                 f"{len(inputs)} and {len(outputs)}"
             )
         self.input, self.output = inputs[0], outputs[0]
+        # Of a network with a fixed batch LiteRT can read no other.
+        fixed = int(self.input["shape_signature"][0])
+        self._batch_size = batch_size if fixed < 1 else fixed
+        self._pads = fixed > 1
 
     def _allocate(self, size):
         if size != self._size:
@@ -208,13 +279,19 @@ class LiteRT:
         logits = []
         for start in range(0, len(images), self._batch_size):
             batch = images[start : start + self._batch_size]
-            self._allocate(len(batch))
-            self._interpreter.set_tensor(
-                self.input["index"], self._quantized(batch)
-            )
-            self._interpreter.invoke()
-            logits.append(self._interpreter.get_tensor(self.output["index"]))
+            logits.append(self._read(batch))
         return self._dequantized(np.concatenate(logits))
+
+    def _read(self, batch):
+        count = len(batch)
+        if self._pads:
+            batch = np.resize(batch, (self._batch_size, *batch.shape[1:]))
+        self._allocate(len(batch))
+        self._interpreter.set_tensor(
+            self.input["index"], self._quantized(batch)
+        )
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self.output["index"])[:count]
 
     def _dequantized(self, logits):
         if logits.dtype == np.float32:

@@ -30,8 +30,8 @@ def make_features(image_shape, classes, soft_targets):
         soft_targets: Bool, whether there are float32 `(classes,)` targets.
 
     Returns:
-        A `tfds.features.FeaturesDict` of `image`, `label` and, where there
-        are any, `soft_targets`.
+        A `tfds.features.FeaturesDict` of `image`, `label`, `requested` and,
+        where there are any, `soft_targets`.
 
     Raises:
         ValueError: if images of this shape cannot be PNGs.
@@ -46,6 +46,7 @@ def make_features(image_shape, classes, soft_targets):
     features = {
         "image": tfds.features.Image(shape=image_shape, encoding_format="png"),
         "label": tfds.features.ClassLabel(num_classes=classes),
+        "requested": tfds.features.ClassLabel(num_classes=classes),
     }
     if soft_targets:
         features["soft_targets"] = tfds.features.Tensor(
@@ -122,7 +123,8 @@ def write_metadata(folder, features, images):
             data_dir=str(folder),
             module_name="",
         ),
-        description="Images synthesised by tf_deepinversion.",
+        description="Images synthesised by tf_deepinversion: `label` is what "
+        "an image shows, `requested` what it was made to show.",
         features=features,
         supervised_keys=("image", "label"),
     )

@@ -97,7 +97,8 @@ def report_student(
     names = names or [f"class {c}" for c in range(classes)]
     newest = pool.images[-1000:]
     noise = np.random.default_rng(0).integers(0, 256, newest.shape, "uint8")
-    rows = {"pool": measure_student(distillation, newest, pool.labels[-1000:])}
+    requested = pool.requested[-1000:]
+    rows = {"pool": measure_student(distillation, newest, requested)}
     if real is not None:
         rows["real images"] = measure_student(distillation, *real)
     rows["uniform noise"] = measure_student(distillation, noise)

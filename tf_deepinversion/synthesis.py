@@ -11,12 +11,12 @@ from tf_deepinversion import recipes as recipe_book
 from tf_deepinversion.callbacks import add_made
 from tf_deepinversion.callbacks import images_of_a_batch
 from tf_deepinversion.checks import require_whole
+from tf_deepinversion.checks import share_right
 from tf_deepinversion.deep_inversion import DeepInversion
 from tf_deepinversion.fast_inversion import FastInversion
 from tf_deepinversion.fast_inversion import require_drawing
 from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.labels import check_labels
-from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.pool import Pool
 
 
@@ -37,6 +37,9 @@ def synthesize(
     dtype=None,
 ) -> Pool:
     """A pool of images of a network's classes, by a generator or pixels.
+
+    Its `labels` are what the network takes the images for, `requested` is
+    what they were made for.
 
     Args:
         model: A `keras.Model` classifier with BatchNormalization layers.
@@ -161,15 +164,12 @@ def synthesize(
             _save(state, synthesizer.carried, batch + 1, run)
     finally:
         pool.close()  # its images stay; the folder is free
-    _warn_if_not_recognised(model, pool, synthesizer.preprocessing)
+    _warn_if_not_recognised(pool)
     return pool
 
 
-def _warn_if_not_recognised(model, pool, preprocessing, sample=1000):
-    every = max(1, len(pool) // sample)
-    share = accuracy(
-        model, pool.images[::every], pool.labels[::every], preprocessing
-    )
+def _warn_if_not_recognised(pool):
+    share = share_right(pool.labels, pool.requested)
     if share < 0.5:
         warnings.warn(
             f"The network takes {share:.0%} of the images for what they were "

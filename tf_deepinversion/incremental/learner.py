@@ -185,6 +185,30 @@ class IncrementalLearner(keras.Model):
         self._accuracy.update_state(labels, self(images))
         return {"accuracy": self._accuracy.result()}
 
+    def save(self, filepath, *args, **kwargs):
+        """Saves the grown network, as a model of its own, and so does a
+        `keras.callbacks.ModelCheckpoint` of whole models in `fit`.
+
+        Args:
+            filepath: Path, that ends in `.keras`.
+            *args: Of `keras.Model.save`, as `**kwargs` are.
+            **kwargs: See there.
+        """
+        return self.network.save(filepath, *args, **kwargs)
+
+    def get_config(self):
+        """Refuses: two networks are no config.
+
+        Raises:
+            NotImplementedError: always; it says what to do.
+        """
+        raise NotImplementedError(
+            "An IncrementalLearner is not made from a config, for it holds two "
+            "networks. Save the grown one, by `save`, and make "
+            "`IncrementalLearner(old, model, terms)` again. "
+            f"Received: get_config of {self.network.name!r} in training"
+        )
+
     def _replays(self):
         return any(term.replays for term in self.terms)
 
