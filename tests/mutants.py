@@ -237,6 +237,7 @@ MUTANTS = [
     ("pruning/magnitude.py", "self.mask.assign(np.ones(self.variable.shape, \"float32\"))", "pass", "pruning_update"),
     ("pruning/magnitude.py", "        if not made:", "        if False:", "pruning_update"),
     ("pruning/update_pruning_step.py", "self.model.make_train_function(force=True)", "pass", "pruning_update"),
+    ("distillation.py", "force or held != self._held", "force", "pruning_update"),
     ("pruning/update_pruning_step.py", "if self._in_last_epoch:", "if False:", "pruning_update"),
     ("pruning/update_pruning_step.py", "if 0 <= end_of(mask.schedule) <= step:", "if False:", "pruning_update"),
     ("pruning/update_pruning_step.py", "history.on_train_end = on_train_end", "pass", "pruning_update"),

@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 from deep_inversion_test import NORMALISED
 from keras import layers
-from tiny import learned_teacher
-from tiny import tiny_teacher
+from tiny import with_head
 
 from tf_deepinversion import Distillation
 from tf_deepinversion.pruning import ConstantSparsity
@@ -85,9 +84,10 @@ def around_a_model(jit):
 
 
 def in_a_distillation(jit):
-    student = tiny_teacher(1)
+    teacher, student = (with_head(layers.Dense(3)) for _ in range(2))
+    student.layers[-1].kernel.assign(-student.layers[-1].kernel)
     model = Distillation(
-        learned_teacher(), student, NORMALISED, NORMALISED, transforms=[]
+        teacher, student, NORMALISED, NORMALISED, transforms=[]
     )
     model.compile(keras.optimizers.SGD(0.1), jit_compile=jit)
     return student, model, student.layers[1].kernel, (IMAGES, np.zeros(32))
@@ -102,7 +102,11 @@ KINDS = {
 
 @pytest.mark.parametrize(
     ("kind", "jit"),
-    [*((kind, False) for kind in KINDS), ("model", True)],
+    [
+        *((kind, False) for kind in KINDS),
+        ("model", True),
+        ("distillation", True),
+    ],
 )
 def test_masks_of_a_training_that_went_before(kind, jit):
     """Fit, prune, fit, strip, fit, prune, fit: without another compile."""
@@ -112,13 +116,25 @@ def test_masks_of_a_training_that_went_before(kind, jit):
         return fit(trained, kernel, callbacks, data=data)
 
     assert run() == [0] * 4
-    for _ in range(2):
+    for _ in range(1 if jit else 2):
         prune_low_magnitude(pruned, AT_ONCE)
         assert run(UpdatePruningStep(pruned)) == [0.75] * 4
         assert run(UpdatePruningStep(pruned)) == [0.75] * 4
         strip_pruning(pruned)
         assert share(kernel) == 0.75
         assert run()[-1] < 0.1
+
+
+def test_a_distillation_knows_new_masks_without_a_callback():
+    student, model, kernel, data = in_a_distillation(False)
+    fit(model, kernel, data=data)
+    prune_low_magnitude(student, AT_ONCE)
+    for mask in masks_of(student):
+        mask.update(0.75)
+    assert fit(model, kernel, data=data) == [0.75] * 4
+    step = model.train_function
+    assert fit(model, kernel, data=data) == [0.75] * 4
+    assert model.train_function is step
 
 
 def test_train_on_batch_knows_new_masks():

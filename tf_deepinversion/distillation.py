@@ -199,7 +199,7 @@ class Distillation(keras.Model):
         require_whole(reuse=reuse)
         require_whole(0, seed=seed)
         self._seed = int(seed)
-        self._answered = None
+        self._answered = self._held = None
         if reuse > 1:
             self._answered = AnsweredImages(
                 self.image_shape, self._teacher.classes, reuse, seed=self._seed
@@ -391,6 +391,16 @@ class Distillation(keras.Model):
                 "`gradient_accumulation_steps` would see the same batch as "
                 "often: leave it out, and take a larger batch."
             )
+
+    def make_train_function(self, force=False):
+        """As in Keras; anew if the constraints of the student are others.
+
+        Keras keeps the step as it was traced, with the constraints of then: a
+        student that was given masks since would be trained without them.
+        """
+        held = [v.constraint for v in self.student.trainable_variables]
+        super().make_train_function(force or held != self._held)
+        self._held = held
 
     def _ask(self, images, step):
         """The images, changed, and the teacher's logits of them."""

@@ -152,8 +152,11 @@ class UpdatePruningStep(keras.callbacks.Callback):
         if not isinstance(history, keras.callbacks.History):
             return
 
+        others = history.on_train_end
+
         def on_train_end(logs=None):
-            del history.on_train_end
+            vars(history).pop("on_train_end", None)
+            others(logs)
             self._hold()
 
         history.on_train_end = on_train_end
