@@ -43,6 +43,11 @@ class ConvMuon(keras.optimizers.Muon):
         )
         return super()._should_use_adamw(matrix)
 
+    def update_step(self, gradient, variable, learning_rate):
+        # Muon takes it as it is, and a schedule's may be of another dtype.
+        rate = ops.cast(learning_rate, variable.dtype)
+        super().update_step(gradient, variable, rate)
+
     def zeropower_via_newtonschulz5(self, x, steps):
         matrix = ops.reshape(x, _sides(x))
         made = super().zeropower_via_newtonschulz5(matrix, steps)

@@ -181,7 +181,7 @@ def sample(images, rows, columns):
     top, left = ops.floor(rows), ops.floor(columns)
     lower, further = (rows - top)[..., None], (columns - left)[..., None]
     pixels = ops.reshape(images, (-1, images.shape[-1]))
-    first = ops.arange(ops.shape(images)[0]) * height * width
+    first = ops.arange(ops.shape(images)[0], dtype="int32") * height * width
     first = ops.reshape(first, (-1, *(1,) * (len(rows.shape) - 1)))
 
     def pixel(row, column):

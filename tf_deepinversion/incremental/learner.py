@@ -161,7 +161,11 @@ class IncrementalLearner(keras.Model):
         with tf.GradientTape() as tape:
             count = tf.shape(new[1])[0]
             step = self._step(images, labels, count, bool(replayed))
-            values = [term(step) for term in self.terms]
+            # Losses of Keras are of its `floatx`.
+            values = [
+                tf.cast(term(step), step.new.logits.dtype)
+                for term in self.terms
+            ]
             loss = tf.add_n(
                 [t.weight * v for t, v in zip(self.terms, values, strict=True)]
             )

@@ -115,7 +115,7 @@ def fisher_vector(logits, signs):
         signs: Tensor `(batch, classes)` of -1 and 1, drawn independently.
     """
     p = keras.ops.softmax(logits)
-    root = keras.ops.sqrt(p) * signs
+    root = keras.ops.sqrt(p) * keras.ops.cast(signs, p.dtype)
     return root - p * keras.ops.sum(root, axis=-1, keepdims=True)
 
 
