@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.checks import require_integers
 
 SHIPPED_TEST_IMAGES = (
@@ -304,6 +305,7 @@ def augmented_epoch(
     Returns:
         A `tf.data.Dataset` of float32 images in [0, 255] and int32 labels.
     """
+    images = check_pixels(images)
     order = np.random.default_rng((seed, epoch)).permutation(len(images))
     size = images.shape[1:]
     images, labels = tf.constant(images), tf.constant(labels)
@@ -348,7 +350,8 @@ def load_test_data(
         A pair, images and labels, of the first that is given; or None.
 
     Raises:
-        ValueError: if images that were given are of another shape.
+        TypeError: if images that were given are not integers.
+        ValueError: if they are of another shape, or not in [0, 255].
     """
     if npz:
         with np.load(npz) as data:
@@ -357,9 +360,10 @@ def load_test_data(
         found = load_split(name, "test", idx_dir=idx_dir, tfds_dir=tfds_dir)
     else:
         return load_test_images() if shipped else None
-    if found[0].shape[1:] != tuple(shape):
+    images = check_pixels(found[0])
+    if images.shape[1:] != tuple(shape):
         raise ValueError(
             f"Expected test images of the teacher's shape {tuple(shape)}. "
-            f"Received: {found[0].shape[1:]}"
+            f"Received: {images.shape[1:]}"
         )
-    return found
+    return images, found[1]

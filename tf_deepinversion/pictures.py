@@ -10,6 +10,7 @@ from PIL import Image
 from PIL import PngImagePlugin
 
 from tf_deepinversion.checkpoint import write_atomically
+from tf_deepinversion.checks import check_pixels
 
 # What tells the pictures that are written here from a user's own.
 MAKER = "tf_deepinversion"
@@ -27,6 +28,7 @@ def grid(images, columns=10, scale=1, gap=1) -> np.ndarray:
     Returns:
         A uint8 array `(height, width, channels)`.
     """
+    images = check_pixels(images)
     n, height, width, channels = images.shape
     columns = min(columns, n)
     rows = math.ceil(n / columns)
@@ -48,6 +50,7 @@ def grid(images, columns=10, scale=1, gap=1) -> np.ndarray:
 
 def png(image, maker=None) -> bytes:
     """A uint8 image `(height, width, 1 or 3)` as the bytes of a PNG file."""
+    (image,) = check_pixels(image[np.newaxis])
     content, info = io.BytesIO(), PngImagePlugin.PngInfo()
     if maker:
         info.add_text("Software", maker)

@@ -5,10 +5,12 @@ from keras import ops
 
 from tf_deepinversion import metrics
 from tf_deepinversion.checks import are_right
+from tf_deepinversion.checks import check_pixels
 
 
 def resized(images, network) -> np.ndarray:
     """Images at the size that a network takes, if that is fixed: uint8."""
+    images = check_pixels(images)
     shape = getattr(network, "input_shape", None)  # none if subclassed
     size = tuple(shape[1:3]) if shape else (None,)
     if None in size or size == images.shape[1:3]:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.classifier import Classifier
 from tf_deepinversion.datasets import image_and_label
 from tf_deepinversion.distillation import SoftenedKL
@@ -229,7 +230,9 @@ class GateImportance:
 
 
 def _pairs(batches):
-    return map(image_and_label, batches)
+    for batch in batches:
+        images, labels = image_and_label(batch)
+        yield check_pixels(images), labels
 
 
 def _numpy(variable):
