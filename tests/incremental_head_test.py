@@ -8,6 +8,7 @@ from tiny import CLASSES
 from tiny import SHAPE
 from tiny import tiny_teacher
 
+from tf_deepinversion.copies import copy_of
 from tf_deepinversion.incremental import Head
 from tf_deepinversion.incremental import grow_head
 from tf_deepinversion.models import ResNet14
@@ -211,3 +212,18 @@ def test_a_head_only_grows(classes):
         grow_head(tiny_teacher(), classes)
     with pytest.raises(ValueError, match="noise=-1"):
         grow_head(tiny_teacher(), 5, noise=-1)
+
+
+def test_a_head_within_a_model_grows_as_the_refusal_says():
+    top = keras.Sequential([keras.Input((4,)), layers.Dense(CLASSES)])
+    x = inputs = keras.Input(SHAPE)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x))
+    within = keras.Model(inputs, top(x))
+    with pytest.raises(ValueError, match="for layer in top.layers"):
+        grow_head(within, 5)
+    for layer in top.layers:
+        x = layer(x)
+    grown = grow_head(copy_of(keras.Model(inputs, x)), 5)
+    np.testing.assert_allclose(
+        grown(IMAGES)[:, :CLASSES], within(IMAGES), atol=1e-6
+    )

@@ -266,6 +266,7 @@ MUTANTS = [
     ("pruning/selection.py", "eta * saved / max(saved.mean(), 1e-30)", "-eta * saved / max(saved.mean(), 1e-30)", "pruning_importance"),
     ("pruning/selection.py", "keep[own[max(0, len(own) - wanted) :]] = True", "keep[own[:wanted]] = True", "pruning_importance"),
     ("pruning/cost.py", "return 2 * sum(", "return sum(", "pruning_importance"),
+    ("pruning/flops.py", "return math.prod(output) * inner", "return output[1] * inner", "pruning_importance"),
     ("pruning/iterative.py", "(1 - target) ** ((number + 1) / rounds)", "(1 - target) ** (number / rounds)", "pruning_iterative"),
     ("pruning/iterative.py", "self.keep[np.flatnonzero(self.keep)[~stays]] = False", "self.keep[: len(stays)] = stays", "pruning_iterative"),
     ("pruning/recovery.py", "layer.trainable and not keep_statistics", "layer.trainable", "pruning_iterative"),

@@ -234,6 +234,15 @@ def test_flops_of_a_reloaded_saved_model(tmp_path):
     assert count_flops(served) == flops_of_model(model)
 
 
+def test_flops_of_a_dense_layer_on_a_map_of_features(tmp_path):
+    model = chain(conv(4), layers.Dense(6), *pooled_head())
+    model.export(tmp_path, verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path))
+    served = loaded.signatures["serving_default"]
+    expected = 2 * (64 * (9 * 2 * 4 + 4 * 6) + 6 * 3)
+    assert count_flops(served) == flops_of_model(model) == expected
+
+
 def test_savings():
     graph = ChannelGraph(ResNet14((8, 8, 1), 3, width=4))
     saved = cost.savings(graph, cost.flops)

@@ -52,6 +52,23 @@ def test_every_criterion_reaches_the_target(criterion):
         np.testing.assert_array_equal(a, b)
 
 
+def test_networks_of_open_size_and_with_a_base_within_are_pruned():
+    inner = learned_teacher()
+    inputs = keras.Input((None, None, 1))
+    base = keras.Model(
+        inputs,
+        inner.layers[3](inner.layers[2](inner.layers[1](inputs))),
+        name="base",
+    )
+    x = keras.layers.GlobalAveragePooling2D()(base(inputs, training=False))
+    teacher = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
+    student, report = run(teacher, rounds=1, final_steps=1)
+    assert student.input_shape == (None, None, None, 1)
+    assert report["costs"][0] <= 0.5
+    assert student.get_layer("base").layers[1].filters < 4
+    assert student(POOL.images[:2, :6].astype("float32")).shape == (2, CLASSES)
+
+
 def test_without_recovery_it_is_the_shrunken_teacher():
     teacher = learned_teacher()
     student, report = run(teacher, rounds=1, final_steps=0)

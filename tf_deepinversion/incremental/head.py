@@ -17,6 +17,10 @@ TAIL = (
     layers.Reshape,
     layers.Softmax,
 )
+AS_ONE = (
+    ": call its layers one by one, `for layer in top.layers: x = layer(x)`, "
+    "and take `copy_of(keras.Model(inputs, x))` of `tf_deepinversion.copies`"
+)
 ENDINGS = (keras.activations.linear, keras.activations.softmax)
 
 
@@ -181,7 +185,7 @@ def _maker(model, tensor):
     raise ValueError(
         "The head was not found: the model ends within a layer that is called "
         "more than once, or in a model within the model. Rebuild it as one "
-        f"graph. Received: {model.name!r}, whose last layer is "
+        f"graph{AS_ONE}. Received: {model.name!r}, whose last layer is "
         f"{model.layers[-1].name!r}"
     )
 
@@ -195,6 +199,8 @@ def _refused(layer, why):
 
 
 def _check_head(layer):
+    if isinstance(layer, keras.Model):
+        raise _refused(layer, f"it is a model within the model{AS_ONE}")
     if type(layer) not in (layers.Dense, layers.Conv2D):
         raise _refused(layer, "another kind of layer")
     if isinstance(layer, layers.Conv2D):

@@ -8,18 +8,29 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 
-def _per_image(operation) -> int:
-    """Multiplications of one operation, for a batch of one."""
-    if operation.type == "MatMul":
-        left, out = operation.inputs[0].shape, operation.outputs[0].shape
-        inner = left[0 if operation.get_attr("transpose_a") else 1]
-        return (out[0] or 1) * inner * out[1]
+def _per_image(operation, output) -> int:
+    """Multiplications of one operation, for a batch of one.
+
+    Args:
+        operation: A `tf.Operation`.
+        output: Tuple of ints, the shape of what it makes of one image.
+    """
     kernel = operation.inputs[1].shape.as_list()
+    if operation.type == "MatMul":
+        inner = kernel[1 if operation.get_attr("transpose_b") else 0]
+        return math.prod(output) * inner
     if operation.type == "Conv2DBackpropInput":
-        places = operation.inputs[2].shape.as_list()[1:-1]
-        return math.prod(places) * math.prod(kernel)
-    places = operation.outputs[0].shape.as_list()[1:-1]
-    return math.prod(places) * math.prod(kernel)
+        output = operation.inputs[2].shape.as_list()
+    return math.prod(output[1:-1]) * math.prod(kernel)
+
+
+def _shapes(function, operations) -> list[tuple[int, ...]]:
+    """Of what operations make of one image; a graph may leave them open."""
+    with function.graph.as_default():
+        shapes = [tf.shape(x.outputs[0]) for x in operations]
+    whole = function.prune(function.inputs, shapes)
+    given = [tf.zeros([n or 1 for n in x.shape], x.dtype) for x in whole.inputs]
+    return [tuple(shape.numpy().tolist()) for shape in whole(*given)]
 
 
 COUNTED = (
@@ -38,12 +49,14 @@ def count_flops(function) -> int:
         function: A concrete function, such as a signature of
             `tf.saved_model.load`, of images of a fixed size.
     """
-    graph = convert_variables_to_constants_v2(function).graph
-    return 2 * sum(
-        _per_image(operation)
-        for operation in graph.get_operations()
+    frozen = convert_variables_to_constants_v2(function)
+    operations = [
+        operation
+        for operation in frozen.graph.get_operations()
         if operation.type in COUNTED
-    )
+    ]
+    shapes = _shapes(frozen, operations)
+    return 2 * sum(map(_per_image, operations, shapes))
 
 
 def flops_of_model(model) -> int:

@@ -2,16 +2,19 @@
 
 import pathlib
 
+import keras
 import numpy as np
 
 from tf_deepinversion import checkpoint as checkpoints
 from tf_deepinversion.checks import require_positive
 from tf_deepinversion.checks import require_whole
+from tf_deepinversion.copies import copy_of
 from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.pruning import importance as criteria
 from tf_deepinversion.pruning.cost import COSTS
 from tf_deepinversion.pruning.cost import savings
 from tf_deepinversion.pruning.graph import ChannelGraph
+from tf_deepinversion.pruning.graph import functional
 from tf_deepinversion.pruning.importance import GateImportance
 from tf_deepinversion.pruning.recovery import recover
 from tf_deepinversion.pruning.recovery import recovery_optimizer
@@ -53,7 +56,8 @@ def prune(
     from round to round by the same factor.
 
     Args:
-        teacher: A functional or sequential `keras.Model` classifier.
+        teacher: A functional or sequential `keras.Model` classifier. One that
+            takes images of any size is pruned at the size of `images`.
         images: Function from a step to a `tf.data.Dataset` of batches of
             `(image, label)` in pixels, such as `lambda step:
             pool.dataset(128, 0, step)`: synthesised, real or noise. The labels
@@ -102,7 +106,13 @@ def prune(
             f"`cost` must be one of {sorted(COSTS)} or a LatencyTable. "
             f"Received: cost={cost!r}"
         )
+    given = functional(teacher).inputs[0].shape
+    if None in given[1:]:
+        spec = keras.tree.flatten(images(0).element_spec)[0]
+        size = (None, *spec.shape[1:])
+        teacher = _of_shape(teacher, given, size)
     whole = ChannelGraph(teacher)
+    whole.check_size()
     identity = checkpoints.fingerprint(
         {
             "numbers": [target, rounds, steps_per_round, final_steps, batches],
@@ -158,11 +168,21 @@ def prune(
             state.losses += history["loss"]
         step += steps
         state.save()
-    return state.student, {
+    student = state.student
+    if None in given[1:]:
+        student = _of_shape(student, size, given)
+    return student, {
         "keep": state.keep,
         "costs": state.costs,
         "loss": state.losses,
     }
+
+
+def _of_shape(model, old, new):
+    """A copy for images of another shape, in models within the model too."""
+    return copy_of(
+        model, input_shape=lambda x: new if x.shape == old else x.shape
+    )
 
 
 def _check(target, criterion, rounds, batches, momentum, eta, multiple_of):
