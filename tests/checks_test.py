@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tf_deepinversion.checks import require_whole
+from tf_deepinversion.checks import warn_caller
 
 
 @pytest.mark.parametrize("value", [1, np.int64(3), np.uint8(7)])
@@ -29,3 +30,11 @@ def test_the_least_can_be_another():
     require_whole(0, draws=0)
     with pytest.raises(ValueError, match="-1 or more. Received: end_step=-2"):
         require_whole(-1, end_step=-2)
+
+
+def test_a_warning_points_to_who_called_the_package():
+    deep = {"__name__": "tf_deepinversion.deep", "warn_caller": warn_caller}
+    exec("def one():\n    warn_caller('so')\ndef two():\n    one()", deep)
+    with pytest.warns(UserWarning, match="^so$") as seen:
+        deep["two"]()
+    assert seen[0].filename == __file__

@@ -10,6 +10,7 @@ from deep_inversion_test import NORMALISED
 from tiny import SHAPE
 from tiny import tiny_teacher
 
+from tf_deepinversion import Pool
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.incremental import Term
 from tf_deepinversion.incremental import learn_task
@@ -240,6 +241,42 @@ def test_tasks_of_any_whole_numbers_and_of_tfds_are_the_same():
     assert batch.dtype == "uint8"
     with pytest.raises(TypeError, match="uint8 pixels.*float64"):
         epochs_of(pixels / 255, labels, 8)
+
+
+def test_each_class_is_replayed_equally_often_if_an_image_is_of_it():
+    """Of 2 there is none, by the network's own answers: 0 and 1 are left."""
+    seen = []
+
+    def note(step):
+        seen.extend(step.replayed.labels.numpy().tolist())
+        return tf.reduce_mean(step.new.logits)
+
+    def synthesize(model, classes, folder, seed):
+        pool = Pool(10, SHAPE, 3)
+        requested = np.arange(10) % 3
+        pool.add(images(10), [0] * 8 + [1] * 2, requested=requested)
+        return pool
+
+    def learn():
+        with pytest.warns(UserWarning, match=r"classes \[2\]: .*not replayed"):
+            learn_task(
+                tiny_teacher(),
+                *TASKS[0],
+                [Term("note", 1.0, note, True)],
+                synthesize=synthesize,
+                epochs=1,
+                steps_per_epoch=3,
+                replay_batch_size=4,
+                preprocessing=NORMALISED,
+            )
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        learn()
+    finally:
+        tf.config.run_functions_eagerly(before)
+    assert sorted(seen) == [0] * 6 + [1] * 6
 
 
 @pytest.mark.parametrize("learn", [learn_task, learn_tasks])

@@ -1,6 +1,8 @@
 """Checks of arguments that many places share."""
 
 import numbers
+import sys
+import warnings
 
 import keras
 import numpy as np
@@ -50,6 +52,18 @@ def require_positive(**values):
                 f"`{name}` must be positive and finite. "
                 f"Received: {name}={value}"
             )
+
+
+def warn_caller(message):
+    """Warns where this package was called, however deep in it this is.
+
+    Args:
+        message: String.
+    """
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals["__name__"].startswith(__package__):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def not_finite(variables):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tf_deepinversion.checks import warn_caller
 from tf_deepinversion.pool import Pool
 from tf_deepinversion.restatement import restated
 
@@ -44,9 +45,7 @@ def equally_many(images, labels, classes) -> tuple:
     if not min(counts):
         missing = [c for c, n in zip(classes, counts, strict=True) if not n]
         raise ValueError(
-            "There must be images of each class that the network knows, such "
-            "as are of it by their labels: have more images made, by more "
-            "steps, or with more weight on the cross-entropy. Received: "
+            "There must be images of each class. Received: "
             f"{len(labels)} images, without classes {missing}"
         )
     count = max(min(counts), sum(counts) // (2 * len(counts)))
@@ -54,25 +53,53 @@ def equally_many(images, labels, classes) -> tuple:
     return images[chosen], np.repeat(classes, count)
 
 
-def balanced(pool, classes):
-    """A `Pool` of as many images of each class, or one more, as it is.
-
-    Another becomes one of `equally_many`; a function of steps, or a pool with
-    labels of no class, is returned as it is.
+def shown(pool, classes) -> list:
+    """Which classes the images of a pool are of, by its labels.
 
     Args:
-        pool: What `pooled` returns.
-        classes: List of ints, 0, 1, ...
+        pool: A `Pool`.
+        classes: List of ints, those wanted.
+
+    Returns:
+        A list of ints.
+
+    Warns:
+        UserWarning: if some were asked for, and no image is of them.
 
     Raises:
-        ValueError: if a class has no image.
+        ValueError: if some were not even asked for.
     """
-    if not isinstance(pool, Pool):
+    missing = sorted(set(classes) - set(pool.labels.tolist()))
+    never = sorted(set(missing) - set(pool.requested.tolist()))
+    if never:
+        raise ValueError(
+            "`synthesize` must give images of each class that the network "
+            f"knows. Received: {len(pool)} images, without classes {never}"
+        )
+    if missing:
+        warn_caller(
+            f"Of {len(pool)} images the network takes none for what some were "
+            f"made for, classes {missing}: those are not replayed, and may be "
+            "forgotten. Have more images made, by more steps, or with more "
+            "weight on the cross-entropy."
+        )
+    return [label for label in classes if label not in missing]
+
+
+def balanced(pool, classes) -> Pool:
+    """A pool of as many images of each class, or one more, as it is.
+
+    Another becomes one of `equally_many`.
+
+    Args:
+        pool: A `Pool`.
+        classes: List of ints, those that images are of.
+    """
+    counts = [np.sum(pool.labels == label) for label in classes]
+    if np.ptp(counts) <= 1 and sum(counts) == len(pool):
         return pool
-    counts = np.bincount(pool.labels, minlength=len(classes))
-    if len(counts) > len(classes) or (counts.min() and np.ptp(counts) <= 1):
-        return pool
-    return pooled(equally_many(pool.images, pool.labels, classes), classes)
+    made = equally_many(pool.images, pool.labels, classes)
+    return pooled(made, range(pool.classes))
 
 
 class Memory:
@@ -89,9 +116,10 @@ class Memory:
 
     Args:
         synthesize: As for `learn_task`; it is asked for the newest classes
-            alone, and images with labels of others are left out. Where it
-            returns a function of steps, there is nothing to keep, and that is
-            what is returned.
+            alone, and images with labels of others are left out. A class that
+            no image is of is not replayed, with a warning, and asked for again
+            at the next task. Where it returns a function of steps, there is
+            nothing to keep, and that is what is returned.
     """
 
     def __init__(self, synthesize):
@@ -124,9 +152,12 @@ class Memory:
             folder: Path for what `synthesize` keeps, or None.
             seed: Int.
 
+        Warns:
+            UserWarning: if no image is of a class that was asked for.
+
         Raises:
-            ValueError: if a new class has no image, or a label is out of
-                range.
+            ValueError: if a new class was not even asked for, or a label is
+                out of range.
         """
         newest = [c for c in classes if c not in self._kept]
         if self._measured is not None and self._measured[0] is model:
@@ -140,12 +171,12 @@ class Memory:
                 "The labels that `synthesize` gives must lie in "
                 f"[0, {len(classes)}). Received: {sorted(set(labels.tolist()))}"
             )
-        new = {label: images[labels == label] for label in newest}
-        kept = [{**self._kept, **new}[label] for label in classes]
-        found = equally_many(
+        for label in shown(made, newest):
+            self._kept[label] = images[labels == label]
+        present = [label for label in classes if label in self._kept]
+        kept = [self._kept[label] for label in present]
+        return equally_many(
             np.concatenate(kept),
-            np.repeat(classes, list(map(len, kept))),
-            classes,
+            np.repeat(present, [len(images) for images in kept]),
+            present,
         )
-        self._kept.update(new)
-        return found

@@ -1,7 +1,6 @@
 """Methods of learning new classes: small lists of weighted terms."""
 
 import inspect
-import warnings
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
@@ -9,6 +8,7 @@ from typing import NamedTuple
 
 from keras import ops
 
+from tf_deepinversion.checks import warn_caller
 from tf_deepinversion.incremental import equations
 from tf_deepinversion.losses import cross_entropy
 
@@ -243,11 +243,10 @@ def require_teaching(terms, new_classes):
             f'"lwf_mc". Received: {new_classes} new class, and of the terms '
             f"{[term.name for term in terms]} none that teaches it"
         )
-    warnings.warn(
+    warn_caller(
         f"With {new_classes} new class the terms {idle} are 0 and teach "
         "nothing: there is nothing to tell it from but old classes, which the "
-        "other terms do.",
-        stacklevel=3,
+        "other terms do."
     )
 
 

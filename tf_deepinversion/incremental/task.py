@@ -14,10 +14,13 @@ from tf_deepinversion.incremental.data import steps_of_epoch
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.head import grow_head
 from tf_deepinversion.incremental.learner import IncrementalLearner
+from tf_deepinversion.incremental.memory import Memory
 from tf_deepinversion.incremental.memory import balanced
 from tf_deepinversion.incremental.memory import pooled
+from tf_deepinversion.incremental.memory import shown
 from tf_deepinversion.incremental.methods import require_teaching
 from tf_deepinversion.optimizers import sgd
+from tf_deepinversion.pool import Pool
 from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.transforms import require_transforms
 
@@ -54,7 +57,8 @@ def learn_task(
             or None, seed) to a `Pool`, or to uint8 images and int labels, what
             the images show; or to a function from a step to a
             `tf.data.Dataset`, see `IncrementalLearner`. None for methods that
-            replay nothing. Every class is replayed equally often.
+            replay nothing. Each class is replayed equally often; one that no
+            image is of is not, with a warning.
         epochs: Int.
         steps_per_epoch: Int; by default the batches that there are.
         batch_size: Int, of new images.
@@ -118,7 +122,9 @@ def learn_task(
         old,
         network,
         terms,
-        replay=_replay(terms, synthesize, old, known, folder, seed),
+        replay=_replay(
+            terms, synthesize, old, known, folder, seed, replay_batch_size
+        ),
         batch_size=replay_batch_size,
         preprocessing=preprocessing,
         transforms=transforms,
@@ -155,7 +161,7 @@ def _check_numbers(epochs, steps_per_epoch, batch_size, replay_batch_size):
     )
 
 
-def _replay(terms, synthesize, old, classes, folder, seed):
+def _replay(terms, synthesize, old, classes, folder, seed, batch_size):
     """What the learner draws old classes from, or None if it does not."""
     needing = [term.name for term in terms if term.replays]
     if not needing:
@@ -166,6 +172,13 @@ def _replay(terms, synthesize, old, classes, folder, seed):
             "`synthesize`. Received: synthesize=None"
         )
     wanted = list(range(classes))
-    return balanced(
-        pooled(synthesize(old, wanted, folder, seed), wanted), wanted
-    )
+    pool = pooled(synthesize(old, wanted, folder, seed), wanted)
+    if not isinstance(pool, Pool) or pool.labels.max(initial=0) >= classes:
+        return pool  # of which the learner says what is wrong
+    present = set(pool.labels.tolist())
+    if not isinstance(synthesize, Memory):  # which has said what is missing
+        present = shown(pool, wanted)
+    pool = balanced(pool, sorted(present))
+    if len(present) == classes:
+        return pool
+    return lambda step: pool.dataset(batch_size, seed, step)
