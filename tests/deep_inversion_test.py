@@ -517,6 +517,23 @@ def test_a_coarse_start_is_interpolated_and_has_variance_1():
         np.testing.assert_allclose(found[..., 0], expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "recipe", ["ours", "imagenet_multiresolution", "distillation_pixels"]
+)
+def test_images_of_one_pixel_s_width_are_made_by_every_recipe(recipe):
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((2, 1, 1))
+    x = keras.layers.Conv2D(4, 3, padding="same")(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    x = keras.layers.BatchNormalization()(x)
+    teacher = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
+    model = inversion(teacher, recipe=recipe)
+    steps = [2] * len(model.recipe["stages"])
+    model.fit(LABELS, steps=steps, verbose=0)
+    assert model.images.shape == (4, 2, 1, 1)
+    assert len(np.unique(model.images)) > 1
+
+
 def test_snapshots_are_what_the_images_were_on_the_way(tmp_path):
     recipe = {**RECIPES["distillation_pixels"], "snapshots": [0.5, 0.75]}
     seen = {}

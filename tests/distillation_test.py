@@ -28,6 +28,7 @@ from tf_deepinversion import optimizers
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.distill import batches_of
 from tf_deepinversion.distill import distill
+from tf_deepinversion.distill import saved_last
 from tf_deepinversion.distillation import Distillation
 from tf_deepinversion.distillation import SoftenedKL
 from tf_deepinversion.distillation import augmentations
@@ -398,6 +399,47 @@ def test_training_that_a_callback_has_ended_stays_ended(tmp_path):
         assert not state["variable_0"].any()
 
 
+@pytest.mark.parametrize("on_epoch", [True, False])
+def test_averages_that_are_swapped_in_go_on_to_the_same_network(
+    tmp_path, on_epoch
+):
+    data = tf.data.Dataset.from_tensors((PIXELS[:, 0, :, 0] / 255, LABELS))
+
+    def train(path, epochs=4):
+        """`epochs` of 4, as a run that is killed then."""
+        keras.utils.set_random_seed(1)
+        network = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+        optimizer = keras.optimizers.SGD(0.3, use_ema=True, ema_momentum=0.7)
+        optimizer.build(network.trainable_variables)
+        network.compile(optimizer, keras.losses.SparseCategoricalCrossentropy())
+        variables = [*network.variables, *optimizer.variables]
+        state = TrainingState(path, variables, "run")
+
+        class Killed(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                if epoch == epochs:
+                    raise KeyboardInterrupt
+
+        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=on_epoch)
+        network.fit(
+            data,
+            epochs=4,
+            initial_epoch=state.epoch,
+            callbacks=saved_last([swap, Killed()], network, state),
+            verbose=0,
+        )
+        return network.get_weights()
+
+    whole = train(tmp_path / "whole.npz")
+    for epochs in (1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "state.npz", epochs)
+    for _ in range(2):  # the second time nothing is left to do
+        found = train(tmp_path / "state.npz")
+        for a, b in zip(whole, found, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_what_is_saved_of_a_student_that_diverged_is_finite(tmp_path):
     rates = keras.optimizers.schedules.PiecewiseConstantDecay([5], [0.1, 1e38])
     for _ in range(2):  # the second goes on from the first's state
@@ -445,9 +487,9 @@ def test_a_share_of_every_batch_is_of_portraits():
     np.testing.assert_array_equal(next(iter(again))[0], images)
 
 
-def start(folder, synthesis=None, compiled=None, **kwargs):
+def start(folder, synthesis=None, compiled=None, student=None, **kwargs):
     """A run that is stopped before it makes anything, its folder claimed."""
-    teacher, student = learned_teacher(), tiny_teacher(1)
+    teacher, student = learned_teacher(), student or tiny_teacher(1)
     synthesizer = FastInversion(
         teacher,
         NORMALISED,
@@ -475,6 +517,44 @@ def start(folder, synthesis=None, compiled=None, **kwargs):
             student_preprocessing=NORMALISED,
             **kwargs,
         )
+
+
+class Faded(HorizontalFlip):
+    """A user's, whose config is its parent's."""
+
+    def __init__(self, strength):
+        super().__init__()
+        self.strength = strength
+
+
+def with_activation(name):
+    """Students of the same weights."""
+    student = tiny_teacher(1)
+    for layer in student.layers:
+        if isinstance(layer, keras.layers.Activation):
+            layer.activation = keras.activations.get(name)
+    return student
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "values"),
+    [
+        ("student", with_activation, ["relu", "gelu"]),
+        ("transforms", lambda x: [Faded(x)], [0.9, 0.5]),
+        (
+            "optimizer",  # the configs of both are alike
+            lambda x: getattr(keras.optimizers, x)(0.01, epsilon=1e-7),
+            ["Adamax", "Nadam"],
+        ),
+    ],
+)
+def test_what_has_the_same_shapes_or_config_is_not_the_same_run(
+    tmp_path, name, make, values
+):
+    for _ in range(2):
+        start(tmp_path, **{name: make(values[0])})
+    with pytest.raises(ValueError, match=f"differs in: .*{name}"):
+        start(tmp_path, **{name: make(values[1])})
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,38 @@ def test_interrupted_it_goes_on_to_the_same_images(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_same_call_in_the_same_process_is_the_same_run(tmp_path):
+    model = fast(meta_rate=0.5)
+    still(model)
+
+    def run(batch=0, name="state.npz", steps=3):
+        model.fit(
+            LABELS,
+            steps,
+            batch=batch,
+            checkpoint=tmp_path / name,
+            verbose=0,
+        )
+        return [model.images, *model.generator.get_weights()]
+
+    first = run()
+    for a, b in zip(first, run(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="another run"):
+        run(batch=1)
+    for a, b in zip(first[1:], model.generator.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    second = run(1, "next.npz")
+    other = fast(meta_rate=0.5)
+    still(other)
+    for batch in range(2):
+        other.fit(LABELS, 3, batch=batch, verbose=0)
+    for a, b in zip(second[1:], other.generator.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="another run"):
+        run()  # from what the second has led to
+
+
 def test_a_run_that_diverges_leaves_the_generator_as_it_was():
     model = fast()
     start = model.generator.get_weights()

@@ -24,6 +24,7 @@ LAYERS = {
         "checks",
         "compiled",
         "copies",
+        "described",
         "ending",
         "labels",
         "fast_batch_norm",

@@ -172,3 +172,11 @@ def test_root_and_norm():
         [0, 1 / 4, 1 / 2e-15],
     )
     np.testing.assert_allclose(priors.norm(np.array([[3.0], [-4.0]])), 5)
+
+
+def test_images_of_one_row_or_pixel_have_the_differences_that_there_are():
+    images = np.array([1.0, 4.0, 2.0], "float32").reshape(1, 1, 3, 1)
+    for one in (images, images.transpose(0, 2, 1, 3)):
+        assert float(priors.total_variation_l1(one)) == 2.5  # (3 + 2) / 2
+        assert float(priors.total_variation_l2(one)) == pytest.approx(13**0.5)
+    assert float(priors.total_variation_l1(images[:, :, :1])) == 0

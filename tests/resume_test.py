@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 from deep_inversion_test import LABELS
@@ -101,9 +102,87 @@ def test_a_finished_run_is_not_done_again(tmp_path):
     np.testing.assert_array_equal(again.images, images)
 
 
+class Early(keras.callbacks.Callback):
+    """Ends the run, and puts back what it calls the best."""
+
+    def __init__(self, batch_end):
+        super().__init__()
+        self.batch_end = batch_end
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = self.batch_end
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training |= epoch == 1
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights([w / 2 for w in self.model.get_weights()])
+
+
+@pytest.mark.parametrize("batch_end", [False, True])
+def test_a_run_that_a_callback_has_ended_stays_ended(tmp_path, batch_end):
+    def run(callbacks):
+        model = inversion()
+        history = model.fit(
+            LABELS,
+            steps=8,
+            steps_per_epoch=2,
+            verbose=0,
+            checkpoint=tmp_path / "state.npz",
+            callbacks=callbacks,
+        )
+        return history.history["loss"], model.get_weights()[0]
+
+    loss, z = run([Early(batch_end)])
+    assert len(loss) == (1 if batch_end else 2)
+    for _ in range(2):
+        again, same = run([])
+        assert again == loss
+        np.testing.assert_array_equal(same, z)
+
+
+def test_averages_that_are_swapped_in_go_on_to_the_same_images(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def run(checkpoint, *callbacks):
+        model = inversion()
+        model.compile(
+            keras.optimizers.SGD(0.3, use_ema=True, ema_momentum=0.7),
+            [L2(5.0)],
+            transforms=[],
+        )
+        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        model.fit(
+            LABELS,
+            steps=4,
+            steps_per_epoch=1,
+            verbose=0,
+            checkpoint=checkpoint,
+            callbacks=[swap, *callbacks],
+        )
+        return model._step.images.numpy()
+
+    state = tmp_path / "state.npz"
+    with pytest.raises(KeyboardInterrupt):
+        run(state, Stop())
+    np.testing.assert_array_equal(run(state), run(None))
+
+
 @pytest.mark.parametrize(
     "change",
-    ["teacher", "labels", "steps", "seed", "batch", "keep", "loss"],
+    [
+        "teacher",
+        "architecture",
+        "labels",
+        "steps",
+        "seed",
+        "batch",
+        "keep",
+        "loss",
+    ],
 )
 def test_the_state_of_another_run_is_refused(tmp_path, change):
     state = tmp_path / "state.npz"
@@ -112,6 +191,8 @@ def test_the_state_of_another_run_is_refused(tmp_path, change):
         tiny_teacher(1 if change == "teacher" else 0),
         seed=1 if change == "seed" else 0,
     )
+    if change == "architecture":
+        model.teacher.layers[-2].data_format = "channels_first"
     if change == "loss":
         model.compile(loss=[L2()])
     with pytest.raises(ValueError, match="belongs to another run"):

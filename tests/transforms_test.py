@@ -322,3 +322,31 @@ def test_xla_draws_the_same_numbers():
     for one, other in zip(numbers(), compiled, strict=True):
         # Powers and cosines may be rounded otherwise.
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 5), (5, 1), (2, 1), (1, 1)])
+def test_images_smaller_than_a_shift_are_mirrored_as_often(size):
+    images = np.random.default_rng(0).normal(size=(3, *size, 2))
+    shifts = np.array([[5, -5], [-4, 3], [0, 2]], "int32")
+    found = Shift(5)(tf.constant(images), tf.constant(shifts)).numpy()
+    for image, (down, right), moved in zip(images, shifts, found, strict=True):
+        # Facing mirrors: the image, its mirror image, and around again.
+        rows, columns = (
+            np.r_[:n, n - 1 : -1 : -1][(np.arange(n) - by) % (2 * n)]
+            if n > 1
+            else np.zeros(1, int)
+            for n, by in zip(size, (down, right), strict=True)
+        )
+        np.testing.assert_array_equal(moved, image[rows][:, columns])
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [Jitter(3), HorizontalFlip(), MixUp(1.0), Tone(), Affine(), ResizedCrop()],
+)
+@pytest.mark.parametrize("size", [(1, 4), (4, 1), (1, 1)])
+def test_images_of_one_pixel_s_width_stay_finite_and_in_range(transform, size):
+    images = np.random.default_rng(0).uniform(9, 200, (5, *size, 1))
+    images = tf.constant(images, "float32")
+    changed = transform(images, transform.draw(tf.constant([1, 2]), 5))
+    assert changed.shape == images.shape and np.isfinite(changed).all()

@@ -7,7 +7,11 @@ import os
 import pathlib
 import zipfile
 
+import keras
 import numpy as np
+
+from tf_deepinversion.described import add_arrays
+from tf_deepinversion.described import described
 
 FORMAT = "tf_deepinversion checkpoint 1"
 
@@ -80,35 +84,49 @@ def load(path, run) -> dict | None:
     return arrays
 
 
+def swapped_again(callbacks, epoch, read, write):
+    """Tells callbacks that swap weights that those of a state are swapped.
+
+    Where `SwapEMAWeights` has put the averages into the network at the end of
+    an epoch, a new one would take them for the weights in training. The hook
+    by which it swaps tells it; what it swapped is put back.
+
+    Args:
+        callbacks: List of `keras.callbacks.Callback`, their model set.
+        epoch: Int, the last that is done.
+        read: Function that gives the values of the state.
+        write: Function that takes them back.
+    """
+    kind = keras.callbacks.SwapEMAWeights
+    swapping = [c for c in callbacks if isinstance(c, kind)]
+    if swapping:
+        values = read()
+        for callback in swapping:
+            callback.on_epoch_end(epoch)
+        write(values)
+
+
 def fingerprint(description, arrays=()) -> str:
     """A hash of a description and arrays: equal for equal runs alone.
 
     Args:
-        description: What JSON can hold; of other objects, their class and
-            what `get_config` gives, where they have that.
+        description: What JSON can hold; other objects as `described` has
+            them.
         arrays: Iterable of arrays.
+
+    Raises:
+        TypeError: if an object cannot be told from another of its class.
     """
-    digest = hashlib.sha256(
-        json.dumps(description, sort_keys=True, default=_described).encode()
-    )
-    for array in arrays:
-        array = np.ascontiguousarray(array)
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
+    try:
+        text = json.dumps(description, sort_keys=True, default=described)
+    except (ValueError, RecursionError) as error:
+        raise TypeError(
+            "What a run was given holds itself, and cannot be described: give "
+            f"its class a `get_config`. Received: {description}"
+        ) from error
+    digest = hashlib.sha256(text.encode())
+    add_arrays(digest, arrays)
     return digest.hexdigest()
-
-
-def _described(value):
-    """Nothing that names a place in memory: that is another in each process."""
-    if isinstance(value, (np.generic, np.ndarray)):
-        plain = value.tolist()
-        return repr(value) if isinstance(plain, np.generic) else plain
-    config = getattr(value, "get_config", None)
-    if config is not None:
-        return [type(value).__name__, config()]
-    if type(value).__repr__ is object.__repr__:
-        return [type(value).__name__]
-    return repr(value)
 
 
 def fingerprints(parts, arrays) -> str:

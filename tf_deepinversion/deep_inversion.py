@@ -244,7 +244,8 @@ class DeepInversion(keras.Model):
             keep: `"last"`: `images` are the last step's. `"best"`: those of
                 the step with the smallest loss.
             checkpoint: Path of a file in which the state is saved after each
-                epoch and from which the same call goes on.
+                epoch and from which the same call goes on. A run that a
+                callback has ended stays ended.
             callbacks: List of `keras.callbacks.Callback`.
             verbose: 0, 1, 2 or `"auto"`, as in Keras.
             steps_per_epoch: Int.
@@ -286,13 +287,13 @@ class DeepInversion(keras.Model):
             )
             saved = checkpoints.load(checkpoint, run)
 
-        def save(history):
+        def save(history, ended):
             if checkpoint is None:
                 return
             state = self._step.state()  # all workers give their rows
             if self.distribute_strategy.extended.should_checkpoint:
                 past = json.dumps(
-                    [history.epoch, history.history], default=float
+                    [history.epoch, history.history, ended], default=float
                 )
                 state["past"] = np.array(past)
                 state["snapshots"] = self.snapshots
@@ -306,7 +307,9 @@ class DeepInversion(keras.Model):
             stack.enter_context(self.distribute_strategy.scope())
             for network in filter(None, (self._teacher, self._student)):
                 stack.enter_context(network.open())
-            past = json.loads(str(saved["past"])) if saved else [[], {}]
+            past = [[], {}, False]
+            if saved:
+                past = json.loads(str(saved["past"]))
             done = len(past[0])
             self._require_agreement(done, checkpoint)
             enter(epochs[max(0, done - 1)][0])
@@ -354,9 +357,18 @@ class DeepInversion(keras.Model):
         )
         self.stop_training = False
         callbacks.on_train_begin()
-        history.epoch, history.history = past
-        logs = {}
-        for epoch in range(len(history.epoch), len(epochs)):
+        history.epoch, history.history, ended = past
+        done, logs = len(history.epoch), {}
+        if ended:  # by a callback: it stays so
+            epochs = epochs[:done]
+        if 0 < done < len(epochs):
+            checkpoints.swapped_again(
+                callbacks.callbacks,
+                done - 1,
+                self._step.state,
+                self._step.restore,
+            )
+        for epoch in range(done, len(epochs)):
             stage, first, steps = epochs[epoch]
             if stage != self._stage:
                 images = self._step.gather(self._step.images)
@@ -381,10 +393,12 @@ class DeepInversion(keras.Model):
                     break
             self._take_snapshots(stage, first + steps)
             callbacks.on_epoch_end(epoch, logs)
+            save(history, self.stop_training)
             if self.stop_training:
                 break
-            save(history)
         callbacks.on_train_end(logs)
+        if done < len(epochs):  # some put the best images back
+            save(history, self.stop_training)
         return history
 
     def _logs(self, values):
@@ -456,7 +470,8 @@ class DeepInversion(keras.Model):
     def _shape_of(self, stage):
         height, width, channels = self._teacher.image_shape
         scale = self.recipe["stages"][stage]["scale"]
-        return round(height * scale), round(width * scale), channels
+        sides = (max(1, round(side * scale)) for side in (height, width))
+        return (*sides, channels)
 
     def _noise(self, batch):
         """N(0, 1), each image a function of (seed, batch, index) alone.
@@ -478,7 +493,9 @@ class DeepInversion(keras.Model):
         )
         if coarseness > 1:
             noise = np.array(self._resized(noise))
-            noise /= noise.std(axis=(1, 2, 3), keepdims=True)
+            deviations = noise.std(axis=(1, 2, 3), keepdims=True)
+            # Of one shade alone there is none.
+            noise /= np.where(deviations > 0, deviations, 1)
         return noise
 
     def _resized(self, images):
@@ -500,20 +517,17 @@ class DeepInversion(keras.Model):
             )
 
     def _fingerprint(self, labels, counts, batch, keep, steps_per_epoch):
-        networks = [n for n in (self._teacher, self._student) if n is not None]
         description, arrays = self.settings()
         return checkpoints.fingerprint(
             {
                 **description,
+                "teacher": self.teacher,
+                "student": self.student,
                 "steps": [counts, steps_per_epoch],
                 "batch": batch,
                 "keep": keep,
             },
-            [
-                labels,
-                *(w for n in networks for w in n.model.get_weights()),
-                *arrays,
-            ],
+            [labels, *arrays],
         )
 
     def settings(self) -> tuple[dict, list]:
@@ -529,11 +543,10 @@ class DeepInversion(keras.Model):
             **description,
             "recipe": self.recipe,
             "competes": self._student is not None,
-            "terms": [(t.name, t.get_config()) for t in self.terms],
+            "terms": self.terms,
             "transforms": self._transforms,
             "feature_dropout": self._feature_dropout,
-            "optimizer": self._given_optimizer
-            and {**self._given_optimizer.get_config(), "name": None},
+            "optimizer": self._given_optimizer,
             "preprocessing": self.preprocessing.get_config(),
             "seed": self.seed,
             "dtype": self.variable_dtype,

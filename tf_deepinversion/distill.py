@@ -34,6 +34,8 @@ class TrainingState(keras.callbacks.Callback):
         run: String that tells this run from others.
 
     Attributes:
+        others: List of the other callbacks of `fit`: those that swap weights
+            for their averages go on with what they have swapped.
         epoch: Int, how many epochs are done: `fit`'s `initial_epoch`. All of
             them, where a callback has ended the training.
         history: Dict of lists, the logs of all epochs that are done.
@@ -46,12 +48,19 @@ class TrainingState(keras.callbacks.Callback):
         super().__init__()
         self.path, self.variables, self.run = path, list(variables), run
         self.epoch, self.history = 0, {}
+        self.others = []
         saved = checkpoints.load(path, run)
         if saved is not None:
             past = json.loads(str(saved["past"]))
             self.epoch, self.history = past["epoch"], past["history"]
-            for i, variable in enumerate(self.variables):
-                variable.assign(saved[f"variable_{i}"])
+            places = range(len(self.variables))
+            self._write([saved[f"variable_{i}"] for i in places])
+
+    def on_train_begin(self, logs=None):
+        if 0 < self.epoch < self.params["epochs"]:
+            checkpoints.swapped_again(
+                self.others, self.epoch - 1, self._read, self._write
+            )
 
     def on_epoch_end(self, epoch, logs=None):
         ended = getattr(self.model, "stop_training", False)
@@ -64,12 +73,16 @@ class TrainingState(keras.callbacks.Callback):
         if self.epoch:  # other callbacks may have put the best weights back
             self._save()
 
+    def _read(self):
+        return [keras.ops.convert_to_numpy(v) for v in self.variables]
+
+    def _write(self, values):
+        for variable, value in zip(self.variables, values, strict=True):
+            variable.assign(value)
+
     def _save(self):
         past = json.dumps({"epoch": self.epoch, "history": self.history})
-        arrays = {
-            f"variable_{i}": keras.ops.convert_to_numpy(variable)
-            for i, variable in enumerate(self.variables)
-        }
+        arrays = {f"variable_{i}": v for i, v in enumerate(self._read())}
         checkpoints.save(
             self.path, {**arrays, "past": np.array(past)}, self.run
         )
@@ -83,8 +96,11 @@ def saved_last(callbacks, network, state) -> list:
         network: The `keras.Model` that is trained.
         state: A `TrainingState`, or None.
     """
-    states = [state] if state else []
-    return [*(callbacks or []), RequireFinite(network), *states]
+    callbacks = [*(callbacks or []), RequireFinite(network)]
+    if state is None:
+        return callbacks
+    state.others = callbacks
+    return [*callbacks, state]
 
 
 def distill(
@@ -201,31 +217,7 @@ def distill(
         optimizer = optimizer.from_config(optimizer.get_config())
     optimizer.build(student.trainable_variables)
     model.compile(optimizer=optimizer)
-    made, made_from = synthesizer.settings()
-    run = checkpoints.fingerprints(
-        {
-            "rounds": rounds,
-            "steps_per_round": steps_per_round,
-            "batch_size": batch_size,
-            "capacity": capacity,
-            "seed": seed,
-            "refresh": refresh,
-            "share": share if portraits else None,
-            "optimizer": {**optimizer.get_config(), "name": None},
-            **{f"synthesizer: {name}": part for name, part in made.items()},
-            **{
-                f"distillation: {name}": part
-                for name, part in model.settings().items()
-            },
-        },
-        {
-            "teacher": teacher.get_weights(),
-            "student": student.get_weights(),
-            "synthesizer: weights": made_from,
-            "portraits": [portraits.images] if portraits else [],
-        },
-    )
-    pool_folder = state = None
+    pool_folder = state = run = None
     variables = [
         *student.variables,
         *optimizer.variables,
@@ -235,6 +227,30 @@ def distill(
     if folder is not None:
         pool_folder = pathlib.Path(folder) / "pool"
         state_path = pathlib.Path(folder) / "state.npz"
+        made, made_from = synthesizer.settings()
+        run = checkpoints.fingerprints(
+            {
+                "rounds": rounds,
+                "steps_per_round": steps_per_round,
+                "batch_size": batch_size,
+                "capacity": capacity,
+                "seed": seed,
+                "refresh": refresh,
+                "share": share if portraits else None,
+                "optimizer": optimizer,
+                "teacher": teacher,
+                "student": student,
+                **{f"synthesizer: {name}": part for name, part in made.items()},
+                **{
+                    f"distillation: {name}": part
+                    for name, part in model.settings().items()
+                },
+            },
+            {
+                "synthesizer: weights": made_from,
+                "portraits": [portraits.images] if portraits else [],
+            },
+        )
         checkpoints.load(state_path, run)  # refuses another run's
     pool = Pool(
         capacity,

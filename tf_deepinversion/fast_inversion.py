@@ -1,10 +1,13 @@
 """FastInversion: a generator that learns to draw what a network remembers."""
 
+import pathlib
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.deep_inversion import DeepInversion
+from tf_deepinversion.described import architecture
 from tf_deepinversion.generator_step import GeneratorStep
 from tf_deepinversion.labels import check_labels
 from tf_deepinversion.models.generator import Generator
@@ -123,6 +126,7 @@ class FastInversion(DeepInversion):
             "latent_rate": latent_rate,
         }
         self._meta_rate = meta_rate
+        self._last_run = None, [], []
 
     @property
     def carried(self) -> list:
@@ -180,15 +184,18 @@ class FastInversion(DeepInversion):
                 f"Received: the recipe from {self.recipe.get('source')!r}"
             )
 
-    def fit(self, *args, **kwargs):
+    def fit(self, *args, checkpoint=None, **kwargs):
         """As `DeepInversion.fit`; the generator keeps what it learns.
 
-        A run that fails or is interrupted leaves the generator as it was.
+        A run that fails or is interrupted leaves the generator as it was. The
+        same call once more, by the same `checkpoint`, is the same run: the
+        generator starts from where that did, not from where it has led.
         """
-        before = self.generator.get_weights()
-        after = before
+        found = self.generator.get_weights()
+        before, after = self._start_of(checkpoint, found), found
+        self.generator.set_weights(before)
         try:
-            history = super().fit(*args, **kwargs)
+            history = super().fit(*args, checkpoint=checkpoint, **kwargs)
             after = [
                 old + self._meta_rate * (new - old)
                 for old, new in zip(
@@ -197,13 +204,28 @@ class FastInversion(DeepInversion):
             ]
         finally:
             self.generator.set_weights(after)
+        self._last_run = checkpoint, before, after
         return history
+
+    def _start_of(self, checkpoint, found):
+        """The generator's weights that the run of a checkpoint began with."""
+        path, before, after = self._last_run
+        again = checkpoint is not None and str(path) == str(checkpoint)
+        if again and pathlib.Path(checkpoint).exists():
+            pairs = zip(found, after, strict=True)
+            if all(np.array_equal(*pair) for pair in pairs):
+                return before
+        return found
 
     def _make_step(self, **kwargs):
         return GeneratorStep(generator=self.generator, **self._rates, **kwargs)
 
     def _identity(self):
-        description = {**self._rates, "meta_rate": self._meta_rate}
+        description = {
+            **self._rates,
+            "meta_rate": self._meta_rate,
+            "generator": architecture(self.generator),
+        }
         return description, self.generator.get_weights()
 
 

@@ -100,8 +100,15 @@ def total_variation_l1(images):
     Returns:
         A scalar.
     """
-    sums = absolute_differences(images)
-    return ops.sum(sums[:4] / sums[4:])
+    return mean_differences(absolute_differences(images))
+
+
+def mean_differences(sums):
+    """The sum of the means, of what `absolute_differences` gave.
+
+    Of images of one row or one column some differences are none: 0.
+    """
+    return ops.sum(sums[:4] / ops.maximum(sums[4:], 1))
 
 
 def image_norms(images):

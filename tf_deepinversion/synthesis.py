@@ -127,8 +127,9 @@ def synthesize(
             "dtype": dtype and str(dtype),
             "classes": wanted,
             "preprocessing": synthesizer.preprocessing,
+            "model": model,
         },
-        {"model": model.get_weights()},
+        {},
     )
     pool_folder = state = None
     if folder is not None:

@@ -178,10 +178,20 @@ class Shift(Jitter):
 
     def __call__(self, images, shifts):
         p = self.pixels
-        sides = [(0, 0), (p, p), (p, p), (0, 0)]
-        rolled = roll(ops.pad(images, sides, mode="symmetric"), shifts)
+        rolled = roll(_mirrored(images, p), shifts)
         height, width = images.shape[1:3]
         return rolled[:, p : p + height, p : p + width]
+
+
+def _mirrored(images, pixels):
+    """Images with as many pixels more on each side, as in facing mirrors."""
+    left = [pixels, pixels]
+    while any(left):  # once, where an image is no smaller than that
+        rows, columns = map(min, left, images.shape[1:3])
+        sides = [(0, 0), (rows, rows), (columns, columns), (0, 0)]
+        images = ops.pad(images, sides, mode="symmetric")
+        left = [left[0] - rows, left[1] - columns]
+    return images
 
 
 @keras.saving.register_keras_serializable("tf_deepinversion")

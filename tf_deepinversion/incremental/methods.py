@@ -83,8 +83,7 @@ class Term(NamedTuple):
 
     def identity(self) -> list:
         """What tells this term from others, for a fingerprint."""
-        name = f"{self.equation.__module__}.{self.equation.__qualname__}"
-        return [name, self.weight, sorted(self.settings.items())]
+        return [self.equation, self.weight, sorted(self.settings.items())]
 
 
 def _new_cross_entropy(step):

@@ -106,6 +106,7 @@ def learn_task(
         run = fingerprints(
             {
                 "run": run,
+                "old": old,
                 "terms": [term.identity() for term in terms],
                 "epochs": epochs,
                 "steps_per_epoch": steps,
@@ -115,7 +116,7 @@ def learn_task(
                 "transforms": transforms,
                 "seed": seed,
             },
-            {"old": old.get_weights(), "images": [images], "labels": [labels]},
+            {"images": [images], "labels": [labels]},
         )
         state = TrainingState(folder / "training.npz", variables, run)
     learner = IncrementalLearner(

@@ -157,11 +157,9 @@ def _identity(model, data, terms, others, preprocessing, kwargs) -> str:
             "run, seed, measure": others,
             "preprocessing": preprocessing,
             "arguments": kwargs,
+            "model": model,
         },
-        {
-            "model": model.get_weights(),
-            "tasks, tests": [part for pair in data for part in pair],
-        },
+        {"tasks, tests": [part for pair in data for part in pair]},
     )
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tf_deepinversion.checkpoint import fingerprints
 from tf_deepinversion.checks import check_pixels
+from tf_deepinversion.described import architecture
 from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.distill import saved_last
 from tf_deepinversion.incremental.data import epochs_of
@@ -18,20 +19,6 @@ from tf_deepinversion.optimizers import warmed_cosine
 from tf_deepinversion.transforms import Shift
 from tf_deepinversion.transforms import draw
 from tf_deepinversion.transforms import require_transforms
-
-
-def _architecture(model):
-    """What a model computes, but for its weights and names."""
-    layers = []
-    for layer in model._flatten_layers(include_self=False):
-        config = {}
-        if not isinstance(layer, keras.Model):
-            try:
-                config = {**layer.get_config(), "name": None}
-            except NotImplementedError:  # a layer of the user's
-                pass
-        layers.append([type(layer).__name__, config])
-    return [layers, [weight.shape for weight in model.weights]]
 
 
 def augmented(dataset, transforms, seed, first_step=0):
@@ -115,7 +102,7 @@ def train(
             {
                 "run": run,
                 # Its first weights are in the state.
-                "model": _architecture(model),
+                "model": architecture(model),
                 "epochs": epochs,
                 "batch_size": batch_size,
                 "learning_rate": learning_rate,

@@ -121,8 +121,8 @@ def prune(
             "training": [learning_rate, temperature],
             "preprocessing": preprocessing,
             "recovery": {k: v for k, v in kwargs.items() if k != "callbacks"},
-        },
-        teacher.get_weights(),
+            "teacher": teacher,
+        }
     )
     folder = folder and pathlib.Path(folder)
     state = _State(teacher, whole, folder and folder / "prune.npz", identity)

@@ -93,8 +93,12 @@ def sparsify(
             optimizer=recovery_optimizer(steps, learning_rate),
             path=folder and pathlib.Path(folder) / "sparsify.npz",
             run=checkpoints.fingerprint(
-                {**identity, "masks": mask_arguments, "recovery": kwargs},
-                teacher.get_weights(),
+                {
+                    **identity,
+                    "teacher": teacher,
+                    "masks": mask_arguments,
+                    "recovery": kwargs,
+                }
             ),
             callbacks=[UpdatePruningStep(student), *(callbacks or [])],
             **kwargs,
