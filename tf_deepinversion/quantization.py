@@ -68,7 +68,7 @@ def _input_shape(model, given):
     if not fits or None in shape:
         raise ValueError(
             "LiteRT needs a network of one image size, (height, width, "
-            "channels): where the network leaves it open, pass image_shape=. "
+            "channels): where the network leaves it open, pass `image_shape`. "
             f"Received: input_shape={found}, image_shape={given}"
         )
     return found[0], *shape
