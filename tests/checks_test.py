@@ -38,3 +38,6 @@ def test_a_warning_points_to_who_called_the_package():
     with pytest.warns(UserWarning, match="^so$") as seen:
         deep["two"]()
     assert seen[0].filename == __file__
+    with pytest.warns(UserWarning) as seen:
+        exec("warn_caller('so')", {"warn_caller": warn_caller})
+    assert seen[0].filename == "<string>"

@@ -61,9 +61,15 @@ def warn_caller(message):
         message: String.
     """
     frame, level = sys._getframe(), 1
-    while frame.f_back and frame.f_globals["__name__"].startswith(__package__):
+    while frame.f_back and _in_package(frame):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, UserWarning, stacklevel=level)
+
+
+def _in_package(frame) -> bool:
+    # What is run by `exec` may have no name.
+    name = frame.f_globals.get("__name__", "")
+    return f"{name}.".startswith(f"{__package__}.")
 
 
 def not_finite(variables):
