@@ -79,7 +79,10 @@ def load_network(name) -> keras.Model:
     if kind not in KINDS:
         return load_pretrained(name)
     if not path.is_file():
-        raise ValueError(f"The file of the network is not found: {path}")
+        raise ValueError(
+            f"Expected the file of a network ({', '.join(KINDS)}), and there "
+            f"is none. Received: name={name}"
+        )
     if path.suffix == kind:
         return keras.models.load_model(path, compile=False)
     # Keras tells the kinds apart by what a name ends in, in lower case.
