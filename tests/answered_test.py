@@ -13,6 +13,7 @@ from tiny import tiny_teacher
 
 from tf_deepinversion import HorizontalFlip
 from tf_deepinversion.answered import AnsweredImages
+from tf_deepinversion.distill import TrainingState
 from tf_deepinversion.distillation import Distillation
 
 
@@ -125,12 +126,57 @@ class Halve(HorizontalFlip):
         return images / 2
 
 
+def test_of_larger_images_fewer_are_kept():
+    sizes = {
+        shape: AnsweredImages(shape, classes, reuse=2).size
+        for shape, classes in (
+            ((28, 28, 1), 10),
+            ((32, 32, 3), 1000),
+            ((224, 224, 3), 1000),
+        )
+    }
+    kept = 80_000_000 // (224 * 224 * 3 + 4 * 1000)
+    assert list(sizes.values()) == [10_240, 10_240, kept]
+    with pytest.raises(ValueError, match="Not one image.*`reuse_bytes`"):
+        AnsweredImages(SHAPE, CLASSES, reuse=2, most_bytes=70)
+    small = 2 * (8 * 8 + 4 * CLASSES)
+    model = Distillation(
+        tiny_teacher(0),
+        tiny_teacher(1),
+        NORMALISED,
+        reuse=2,
+        reuse_bytes=small,
+    )
+    assert model.settings()["reuse"] == [2, 2]
+    with pytest.raises(ValueError, match="at most 2 images.*one of 3"):
+        model.require_batch(3)
+
+
+def test_a_state_holds_the_rows_that_were_written(tmp_path):
+    store = AnsweredImages(SHAPE, CLASSES, reuse=1, size=6)
+    draws(store, [0, 1])
+    path = tmp_path / "state.npz"
+    state = TrainingState(path, store.variables, "run")
+    state.params = {"epochs": 1}
+    state.on_epoch_end(0)
+    with np.load(path) as saved:
+        assert saved["variable_0"].shape == (4, *SHAPE)
+        assert saved["variable_1"].shape == (4, CLASSES)
+    again = AnsweredImages(SHAPE, CLASSES, reuse=1, size=6)
+    draws(again, [5, 6, 7])  # what is there before gives way
+    TrainingState(path, again.variables, "run")
+    found, expected = draws(again, [2, 3]), draws(store, [2, 3])
+    np.testing.assert_array_equal(found[1], expected[1])
+    for one, other in zip(again.variables, store.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`reuse` must be.*reuse=0"):
         Distillation(tiny_teacher(0), tiny_teacher(1), NORMALISED, reuse=0)
     store = AnsweredImages(SHAPE, CLASSES, reuse=2, size=1)
     with pytest.raises(
-        ValueError, match="at most 1 images. Received: one of 2"
+        ValueError, match="at most 1 images.*Received: one of 2"
     ):
         draws(store, [0])
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -829,3 +829,47 @@ def test_what_a_distillation_saves_as_a_model_is_its_student(tmp_path):
         with pytest.raises(NotImplementedError, match="Received"):
             do()
     assert not (tmp_path / "folder").exists()
+
+
+@pytest.mark.parametrize("reuse", [1, 2])
+def test_xla_trains_by_the_same_random_numbers(reuse):
+    def loss(jit):
+        model = Distillation(
+            learned_teacher(),
+            learned_teacher(1),
+            NORMALISED,
+            transforms=augmentations(1.0),
+            reuse=reuse,
+        )
+        model.compile(keras.optimizers.SGD(0.0), jit_compile=jit)
+        found = model.train_on_batch(PIXELS, return_dict=True)
+        return float(found["loss"])
+
+    assert loss(True) == pytest.approx(loss(False), rel=1e-3)
+
+
+def test_images_are_read_one_batch_at_a_time(monkeypatch):
+    """That all of them are floats at once takes four times their memory."""
+    model = Distillation(learned_teacher(), learned_teacher(1), NORMALISED)
+    whole = model.answers(PIXELS), model.teacher_features(PIXELS)
+    sizes, cast = [], tf.cast
+
+    def noted(x, dtype, *args):
+        if getattr(x, "dtype", None) == np.uint8 and dtype == "float32":
+            sizes.append(tuple(x.shape))
+        return cast(x, dtype, *args)
+
+    order = []
+    monkeypatch.setattr(tf, "cast", noted)
+    read = type(model).call
+
+    def call(self, pixels, training=False):
+        order.append(len(sizes))
+        return read(self, pixels, training)
+
+    monkeypatch.setattr(type(model), "call", call)
+    pieces = model.answers(PIXELS, 4), model.teacher_features(PIXELS, 4)
+    assert order == [1, 2]  # the second is cast when the first has been read
+    for a, b in zip(whole, pieces, strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)

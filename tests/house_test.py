@@ -51,6 +51,7 @@ LAYERS = {
         "pool_folder",
         "records",
         "restatement",
+        "student_input",
         "verification",
     },
     "makers": {

@@ -6,13 +6,25 @@ process that runs this file: `python tests/on_replicas.py 4`.
 
 import sys
 
+import keras
 import numpy as np
 import tensorflow as tf
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import learned_teacher
+from tiny import tiny_teacher
 
+from tf_deepinversion import Competition
+from tf_deepinversion import CrossEntropy
+from tf_deepinversion import DeepInversion
+from tf_deepinversion import Distillation
+from tf_deepinversion import Preprocessing
+from tf_deepinversion import distill
 from tf_deepinversion import replicas
 from tf_deepinversion import transforms
 from tf_deepinversion import warps
 
+NORMALISED = Preprocessing(127.5, 50.0, "normalised")
 DRAWN = [
     warps.Affine(),
     warps.ResizedCrop(),
@@ -107,7 +119,91 @@ def check_batches(strategy):
         assert np.concatenate(own).tolist() == [step] * (3 + step % 2)
 
 
-CHECKS = [check_rows, check_draws, check_batches]
+def student():
+    """A tiny one whose statistics are of the batch of all replicas."""
+    network = tiny_teacher(1)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+    return network
+
+
+def on_both(strategy, function):
+    """What a function gives on one device and on several, nests of arrays."""
+    alone = function()
+    with strategy.scope():
+        found = function()
+    for one, several in zip(
+        tf.nest.flatten(alone), tf.nest.flatten(found), strict=True
+    ):
+        np.testing.assert_allclose(several, one, rtol=1e-3, atol=1e-4)
+    return alone
+
+
+def check_distillation(strategy):
+    """Loss, metrics, weights and moving statistics; batches of 5, 5 and 1."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (11, *SHAPE), "uint8")
+    labels = np.arange(11) % CLASSES
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(5)
+
+    def train():
+        network = student()
+        model = Distillation(
+            learned_teacher(),
+            network,
+            NORMALISED,
+            transforms=[transforms.Shift(2), transforms.MixUp(0.7)],
+        )
+        # Not one that makes steps of what is 0 but for its rounding, as the
+        # gradients of biases are that a BatchNormalization takes away.
+        model.compile(optimizer=keras.optimizers.SGD(0.02, weight_decay=0.1))
+        history = model.fit(
+            data.repeat(),
+            steps_per_epoch=3,
+            epochs=2,
+            shuffle=False,
+            verbose=0,
+        ).history
+        scores = model.evaluate(
+            images, labels, batch_size=4, verbose=0, return_dict=True
+        )
+        return history, scores, network.get_weights()
+
+    before = student().get_weights()
+    history, scores, after = on_both(strategy, train)
+    assert len(history["loss"]) == 2 and set(scores) > {"accuracy", "loss"}
+    assert all((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+def check_distill(strategy):
+    """A batch of images is made against the student before each round."""
+
+    def train():
+        teacher, network = learned_teacher(), student()
+        synthesizer = DeepInversion(teacher, NORMALISED, student=network)
+        synthesizer.compile(loss=[CrossEntropy(), Competition(1.0)])
+        _, history, pool = distill(
+            teacher,
+            network,
+            synthesizer,
+            rounds=2,
+            steps_per_round=2,
+            batch_size=6,
+            refresh={"images": 8, "steps": 2},
+            optimizer=keras.optimizers.SGD(0.02),
+            reuse=1,
+            preprocessing=NORMALISED,
+            verbose=0,
+        )
+        assert pool.batches == 2
+        return history, pool.images / 255, network.get_weights()
+
+    history, _, _ = on_both(strategy, train)
+    assert len(history["synthesis_loss"]) == 2
+
+
+CHECKS = [check_rows, check_draws, check_batches, check_distillation]
 
 
 def main(count):

@@ -19,6 +19,10 @@ from tf_deepinversion.labels import balanced_labels
 from tf_deepinversion.labels import check_labels
 from tf_deepinversion.objective import Term
 from tf_deepinversion.preprocessing import Preprocessing
+from tf_deepinversion.student_input import check_channels
+from tf_deepinversion.student_input import preprocessing_of_student
+from tf_deepinversion.student_input import shape_of_student
+from tf_deepinversion.student_input import student_input
 from tf_deepinversion.transforms import require_transforms
 
 
@@ -36,9 +40,12 @@ class DeepInversion(keras.Model):
         preprocessing: A `Preprocessing`, needed where the teacher is not
             known by name (see `Preprocessing.of`).
         recipe: A name in `RECIPES`, or a dictionary like those.
-        student: A `keras.Model` with the teacher's classes and inputs, to
-            compete with (Adaptive DeepInversion). It is read, in inference
-            mode, as it is at each step.
+        student: A `keras.Model` with the teacher's classes, to compete with
+            (Adaptive DeepInversion). It is read, in inference mode, as it is
+            at each step; one of another size than the teacher's is fed images
+            resized.
+        student_preprocessing: The student's `Preprocessing`; None: if known by
+            name its own, or else the teacher's.
         image_shape: Tuple `(height, width, channels)`, needed where the
             teacher does not fix it.
         seed: Int. With `batch` (see `fit`) it decides all randomness.
@@ -70,6 +77,7 @@ class DeepInversion(keras.Model):
         *,
         recipe="ours",
         student=None,
+        student_preprocessing=None,
         image_shape=None,
         seed=0,
         dtype=None,
@@ -93,7 +101,9 @@ class DeepInversion(keras.Model):
         self._student = None
         if student is not None:
             self._student = Classifier(
-                in_scope(student, strategy), self._teacher.image_shape, dtype
+                in_scope(student, strategy),
+                shape_of_student(student, self._teacher.image_shape),
+                dtype,
             )
             if self._student.classes != self._teacher.classes:
                 raise ValueError(
@@ -103,11 +113,21 @@ class DeepInversion(keras.Model):
                 )
         self.preprocessing = Preprocessing.of(teacher, preprocessing)
         self.preprocessing.require_channels(self._teacher.image_shape[-1])
+        self.student_preprocessing = None
+        if student is not None:
+            self.student_preprocessing = preprocessing_of_student(
+                student, student_preprocessing, self.preprocessing
+            )
+            check_channels(
+                self.image_shape, self.student_shape, self.student_preprocessing
+            )
         self.recipe = recipes.find(recipe)
         self._check_recipe()
         stages = range(len(self.recipe["stages"]))
         for shape in {self._shape_of(stage) for stage in stages}:
             for network in filter(None, (self._teacher, self._student)):
+                if network.image_shape != self._teacher.image_shape:
+                    continue  # it is fed images of its own size
                 if shape != network.image_shape:
                     network.require_size(shape)
         if int(seed) != seed or not 0 <= seed < 2**31:
@@ -452,6 +472,7 @@ class DeepInversion(keras.Model):
             teacher=self._teacher,
             student=self._student,
             preprocessing=self.preprocessing,
+            student_input=self._student_input(),
             terms=self.terms,
             transforms=transforms,
             optimizer=optimizer,
@@ -463,6 +484,18 @@ class DeepInversion(keras.Model):
             jit_compile=self.jit_compile,
             run_eagerly=self.run_eagerly,
         )
+
+    def _feeds_both_alike(self):
+        return self.student_shape == self.image_shape and (
+            self.student_preprocessing.feeds_as(self.preprocessing)
+        )
+
+    def _student_input(self):
+        """From z to what the student is fed; None: what its teacher is."""
+        if self._student is None or self._feeds_both_alike():
+            return None
+        shape, fed = self.student_shape, self.student_preprocessing
+        return lambda z: student_input(self.preprocessing.pixels(z), shape, fed)
 
     def _make_step(self, **kwargs):
         return InversionStep(**kwargs)
@@ -539,6 +572,12 @@ class DeepInversion(keras.Model):
         if not self.compiled:
             self.compile()
         description, arrays = self._identity()
+        if self._student is not None and not self._feeds_both_alike():
+            description = {
+                **description,
+                "student_preprocessing": self.student_preprocessing,
+                "student_shape": self.student_shape,
+            }
         return {
             **description,
             "recipe": self.recipe,
@@ -566,6 +605,7 @@ class DeepInversion(keras.Model):
             self.preprocessing,
             recipe=self.recipe,
             student=self.student,
+            student_preprocessing=self.student_preprocessing,
             image_shape=self.image_shape,
             seed=self.seed,
             dtype=self._given_dtype,
@@ -599,6 +639,11 @@ class DeepInversion(keras.Model):
     def student(self):
         """The `keras.Model` that the images compete with, or None."""
         return self._student and self._student.model
+
+    @property
+    def student_shape(self):
+        """(height, width, channels) of what the student is fed, or None."""
+        return self._student and self._student.image_shape
 
     @property
     def classes(self) -> int:

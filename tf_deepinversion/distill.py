@@ -199,6 +199,7 @@ def distill(
     kwargs = {"transforms": augmentations(), "reuse": 4, **kwargs}
     model = Distillation(teacher, student, seed=seed, **kwargs)
     model.require_trainable()
+    model.require_batch(batch_size)
     _check_synthesizer(synthesizer, model)
     _check_portraits(portraits, share, batch_size, model)
     # Its pool follows: nothing is written before all is known to fit.
@@ -217,6 +218,7 @@ def distill(
         optimizer = optimizer.from_config(optimizer.get_config())
     optimizer.build(student.trainable_variables)
     model.compile(optimizer=optimizer)
+    model.require_replicas()
     pool_folder = state = run = None
     variables = [
         *student.variables,
@@ -317,6 +319,25 @@ def _check_synthesizer(synthesizer, model):
             "make it with `student=` the one that is given here; under a "
             "strategy of several replicas, make the student in its scope. "
             f"Received: {rival.name!r}"
+        )
+    _check_fed(synthesizer, model, "preprocessing", "image_shape")
+    if rival is not None:
+        _check_fed(synthesizer, model, "student_preprocessing", "student_shape")
+
+
+def _check_fed(synthesizer, model, preprocessing, shape):
+    """What makes images must feed a network as the distillation does."""
+    given = getattr(synthesizer, preprocessing, None)
+    if given is None:  # a synthesizer of the user's own
+        return
+    expected = getattr(model, preprocessing)
+    shapes = getattr(synthesizer, shape), getattr(model, shape)
+    if shapes[0] != shapes[1] or not given.feeds_as(expected):
+        raise ValueError(
+            f"The synthesizer and the distillation feed a network otherwise: "
+            f"give both the same `{preprocessing}` and `{shape}`. Received: "
+            f"{given.get_config()} of {shapes[0]}, and "
+            f"{expected.get_config()} of {shapes[1]}"
         )
 
 

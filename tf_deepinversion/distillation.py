@@ -1,11 +1,14 @@
 """Distillation: a student learns what a teacher says of images."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from tf_deepinversion import compiled
+from tf_deepinversion import replicas
 from tf_deepinversion.answered import AnsweredImages
+from tf_deepinversion.answered import require_one_replica
 from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.checks import require_integers
 from tf_deepinversion.checks import require_positive
@@ -15,11 +18,14 @@ from tf_deepinversion.datasets import image_and_label
 from tf_deepinversion.feature_statistics import batch_norms
 from tf_deepinversion.losses import kullback_leibler
 from tf_deepinversion.preprocessing import Preprocessing
+from tf_deepinversion.student_input import check_channels
+from tf_deepinversion.student_input import preprocessing_of_student
+from tf_deepinversion.student_input import student_input
 from tf_deepinversion.transforms import HorizontalFlip
 from tf_deepinversion.transforms import MixUp
 from tf_deepinversion.transforms import Shift
 from tf_deepinversion.transforms import Tone
-from tf_deepinversion.transforms import draw
+from tf_deepinversion.transforms import draw_own
 from tf_deepinversion.transforms import require_transforms
 from tf_deepinversion.warps import Affine
 
@@ -91,17 +97,25 @@ def augmentations(strength=0.25) -> list:
     return [affine, HorizontalFlip(), Tone(gamma=2**strength), MixUp()]
 
 
-def _logits(classifier, preprocessing, pixels, training=False):
+def _logits(classifier, preprocessing, pixels):
     with classifier.open():
-        return classifier(preprocessing.fed(pixels), training)[0]
+        return classifier(preprocessing.fed(pixels))[0]
 
 
-def _pieces(images, batch_size):
+def _by_pieces(function, images, batch_size):
+    """A pair of tensors for each piece of images, read one at a time."""
     images = check_pixels(images)
-    return [
-        tf.cast(images[start : start + batch_size], "float32")
+    require_whole(batch_size=batch_size)
+    found = [
+        [
+            tensor.numpy()
+            for tensor in function(
+                tf.cast(images[start : start + batch_size], "float32")
+            )
+        ]
         for start in range(0, len(images), batch_size)
     ]
+    return tuple(np.concatenate(arrays) for arrays in zip(*found, strict=True))
 
 
 def _images_and_labels(data):
@@ -110,7 +124,7 @@ def _images_and_labels(data):
     return images, labels
 
 
-class Distillation(keras.Model):
+class Distillation(replicas.OneBatch):
     """A student in training by its teacher's logits, no labels needed.
 
     A Keras model like any other: `compile`, `fit`, callbacks, `evaluate` on
@@ -131,7 +145,10 @@ class Distillation(keras.Model):
         reuse: Int. Above 1 the teacher is asked every so many steps alone,
             and each step is on random ones of the newest 10,240 images that
             it has seen, changed as they were then, in whole numbers: see
-            `AnsweredImages`. Defaults to 1.
+            `AnsweredImages`. One device alone does that. Defaults to 1.
+        reuse_bytes: Int, the most that those images and the answers take, a
+            byte a value and four a logit: of larger ones fewer are kept.
+            Defaults to 80 million, 10,240 of 32x32x3 with 1,000 classes.
         image_shape: Tuple `(height, width, channels)`, needed where the
             teacher does not fix it.
         student_shape: The same for the student.
@@ -148,8 +165,9 @@ class Distillation(keras.Model):
             integers.
         ValueError: if the classes or the channels differ, a number is out of
             range, or as for `Classifier`. In training: if the student has
-            nothing to train, or layers of the teacher. In `compile`: if the
-            optimizer accumulates gradients.
+            nothing to train, or layers of the teacher, or several replicas
+            would not do what one device does. In `compile`: if the optimizer
+            accumulates gradients.
     """
 
     def __init__(
@@ -162,6 +180,7 @@ class Distillation(keras.Model):
         temperature=4.0,
         transforms=None,
         reuse=1,
+        reuse_bytes=80_000_000,
         image_shape=None,
         student_shape=None,
         dtype=None,
@@ -185,30 +204,31 @@ class Distillation(keras.Model):
             )
         self.student = student
         self.preprocessing = Preprocessing.of(teacher, preprocessing)
-        if student_preprocessing is None:
-            try:
-                student_preprocessing = Preprocessing.of(student)
-            except ValueError:
-                student_preprocessing = self.preprocessing
-        self.student_preprocessing = student_preprocessing
-        self._check_channels()
+        self.student_preprocessing = preprocessing_of_student(
+            student, student_preprocessing, self.preprocessing
+        )
+        check_channels(
+            self.image_shape, self.student_shape, self.student_preprocessing
+        )
         self._kl = SoftenedKL(temperature)
         if transforms is None:
             transforms = [Shift(2), HorizontalFlip()]
         self._transforms = require_transforms(transforms)
-        require_whole(reuse=reuse)
+        require_whole(reuse=reuse, reuse_bytes=reuse_bytes)
         require_whole(0, seed=seed)
         self._seed = int(seed)
         self._answered = self._held = None
         if reuse > 1:
             self._answered = AnsweredImages(
-                self.image_shape, self._teacher.classes, reuse, seed=self._seed
+                self.image_shape,
+                self.classes,
+                reuse,
+                most_bytes=reuse_bytes,
+                seed=self._seed,
             )
         self._loss = keras.metrics.Mean(name="loss")
         self._agreement = keras.metrics.Mean(name="agreement")
-        self._accuracy = keras.metrics.SparseCategoricalAccuracy(
-            name="accuracy"
-        )
+        self._accuracy = keras.metrics.Mean(name="accuracy")
         self.built = True
 
     @property
@@ -222,6 +242,11 @@ class Distillation(keras.Model):
         return self._teacher.image_shape
 
     @property
+    def student_shape(self) -> tuple:
+        """(height, width, channels) of what the student is fed."""
+        return self._student.image_shape
+
+    @property
     def classes(self) -> int:
         """How many classes both tell apart."""
         return self._teacher.classes
@@ -232,26 +257,14 @@ class Distillation(keras.Model):
 
     def call(self, pixels, training=False):
         """The student's logits of pixels in [0, 255]."""
-        pixels = tf.cast(pixels, "float32")
-        size = self._student.image_shape[:2]
-        if tuple(pixels.shape[1:3]) != size:
-            pixels = ops.image.resize(pixels, size)
         student = self._in_training[1] if training else self._student
-        preprocessing = self.student_preprocessing
-        return _logits(student, preprocessing, pixels, training)
-
-    def _check_channels(self):
-        """A grey image becomes one of colours by a mean of as many."""
-        fed = self.student_preprocessing
-        given = max(self.image_shape[-1], fed.channels)
-        expected = self._student.image_shape[-1]
-        if given != expected:
-            raise ValueError(
-                f"The student's images have {expected} channels: of grey ones "
-                "a `student_preprocessing` of as many values makes them. "
-                f"Received: images of {self.image_shape[-1]} channels, and "
-                f"student_preprocessing with mean={fed.mean}"
-            )
+        fed = student_input(
+            tf.cast(pixels, "float32"),
+            self.student_shape,
+            self.student_preprocessing,
+        )
+        with student.open():
+            return student(fed, training)[0]
 
     def save(self, filepath, *args, **kwargs):
         """Saves the student, as `student.save` and so as a model of its own.
@@ -296,15 +309,21 @@ class Distillation(keras.Model):
         """What the student depends on, apart from networks, data and `fit`."""
         return {
             "image_shape": self.image_shape,
-            "student_shape": self._student.image_shape,
+            "student_shape": self.student_shape,
             "temperature": self._kl.temperature,
             "transforms": self._transforms,
-            "reuse": self._answered.reuse if self._answered else 1,
+            "reuse": self._reuse_setting(),
             "preprocessing": self.preprocessing,
             "student_preprocessing": self.student_preprocessing,
             "dtype": self._training_dtype,
             "seed": self._seed,
         }
+
+    def _reuse_setting(self):
+        if self._answered is None:
+            return 1
+        reuse, size = self._answered.reuse, self._answered.size
+        return reuse if size == 10_240 else [reuse, size]
 
     def answers(self, images, batch_size=250):
         """What both networks say of images, in inference mode.
@@ -317,12 +336,11 @@ class Distillation(keras.Model):
             A pair of arrays `(n, classes)`: the teacher's logits and the
             student's.
         """
-        pieces = _pieces(images, batch_size)
-        teacher = [
-            _logits(self._teacher, self.preprocessing, x) for x in pieces
-        ]
-        student = [self(x) for x in pieces]
-        return tf.concat(teacher, 0).numpy(), tf.concat(student, 0).numpy()
+        return _by_pieces(
+            lambda x: (_logits(self._teacher, self.preprocessing, x), self(x)),
+            images,
+            batch_size,
+        )
 
     def teacher_features(self, images, batch_size=250):
         """What the teacher says of images, and by what, in inference mode.
@@ -337,18 +355,26 @@ class Distillation(keras.Model):
             the logits are both.
         """
         with self._teacher.open():
-            found = [
-                self._teacher.with_features(self.preprocessing.fed(x))
-                for x in _pieces(images, batch_size)
-            ]
-        logits, features = (
-            tf.concat(x, 0).numpy() for x in zip(*found, strict=True)
-        )
-        return logits, features
+            return _by_pieces(
+                lambda x: self._teacher.with_features(
+                    self.preprocessing.fed(x)
+                ),
+                images,
+                batch_size,
+            )
+
+    def require_batch(self, batch_size):
+        """Refuses batches that the answers to be reused have no room for.
+
+        Raises:
+            ValueError: if they do not fit.
+        """
+        if self._answered:
+            self._answered.require_batch(batch_size)
 
     @property
     def carried(self) -> list:
-        """Variables that training changes, apart from the student's."""
+        """What training changes, apart from the student's variables."""
         return self._answered.variables if self._answered else []
 
     def require_trainable(self):
@@ -402,10 +428,27 @@ class Distillation(keras.Model):
         super().make_train_function(force or held != self._held)
         self._held = held
 
+    def require_replicas(self):
+        """Refuses what several replicas would do otherwise than one device.
+
+        Raises:
+            ValueError: as for `replicas.require_training`, or if answers are
+                reused.
+        """
+        if self._answered:
+            reuse = self._answered.reuse
+            require_one_replica(self.distribute_strategy, reuse)
+        super().require_replicas()
+
+    @property
+    def trained(self) -> keras.Model:
+        """The network that training changes."""
+        return self.student
+
     def _ask(self, images, step):
         """The images, changed, and the teacher's logits of them."""
         images = tf.cast(images, "float32")
-        numbers = draw(
+        numbers = draw_own(
             self._transforms, [self._seed, 1], step, tf.shape(images)[0]
         )
         for transform, drawn in zip(self._transforms, numbers, strict=True):
@@ -428,21 +471,32 @@ class Distillation(keras.Model):
             images, target = self._ask(images, step)
         with tf.GradientTape() as tape:
             logits = self(images, training=True)
-            loss = self._kl(target, logits)
+            loss = self._own_loss(target, logits)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.student.trainable_variables
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
-        self._loss.update_state(loss)
+        replicas.add_to(self._loss, replicas.total(loss))
         self._agree(target, logits)
         return {"loss": self._loss.result(), **self._agreement_log()}
+
+    def _own_loss(self, target, logits):
+        """Of the mean of the batch of all replicas what this one adds."""
+        loss = self._kl(target, logits)
+        context = replicas.several()
+        if context is None:
+            return loss
+        # Keras has divided its mean by their number.
+        loss *= context.num_replicas_in_sync
+        return loss * replicas.share(tf.shape(logits)[0])
 
     def test_step(self, data):
         images, labels = _images_and_labels(data)
         images = tf.cast(images, "float32")
         target = _logits(self._teacher, self.preprocessing, images)
         logits = self(images)
-        size = tf.shape(images)[0]  # the last batch may be smaller
-        self._loss.update_state(self._kl(target, logits), sample_weight=size)
+        loss = replicas.total(self._own_loss(target, logits))
+        size = tf.cast(replicas.total(tf.shape(images)[0]), "float32")
+        replicas.add_to(self._loss, loss, size)  # the last may be smaller
         self._agree(target, logits)
         logs = {"loss": self._loss.result(), **self._agreement_log()}
         if labels is not None:
@@ -452,13 +506,15 @@ class Distillation(keras.Model):
                     f"shape={labels.shape}; of one-hot rows "
                     "`labels.argmax(-1)`"
                 )
-            self._accuracy.update_state(labels, logits)
+            right = keras.metrics.sparse_categorical_accuracy(labels, logits)
+            replicas.add_to(self._accuracy, replicas.whole(right))
             logs["accuracy"] = self._accuracy.result()
         return logs
 
     def _agree(self, target, logits):
         same = tf.argmax(target, -1) == tf.argmax(logits, -1)
-        self._agreement.update_state(tf.cast(same, "float32"))
+        same = replicas.whole(tf.cast(same, "float32"))
+        replicas.add_to(self._agreement, same)
 
     def _agreement_log(self):
         return {"agreement": self._agreement.result()}

@@ -48,6 +48,8 @@ class InversionStep:
         teacher: An open `Classifier`.
         student: An open `Classifier`, or None.
         preprocessing: `Preprocessing` of the teacher.
+        student_input: Function from images to what the student is fed; None:
+            it is fed as the teacher is.
         terms: List of `Term`.
         transforms: List of transforms.
         optimizer: A `keras.optimizers.Optimizer`, not yet built.
@@ -78,9 +80,11 @@ class InversionStep:
         keep_best=False,
         jit_compile=False,
         run_eagerly=False,
+        student_input=None,
     ):
         self.teacher, self.student = teacher, student
         self.preprocessing = preprocessing
+        self.student_input = student_input
         self.terms, self.transforms = terms, transforms
         self.optimizer = optimizer
         self.feature_dropout = feature_dropout if teacher.features else 0.0
@@ -356,7 +360,12 @@ class InversionStep:
             logits, records, masked = self.teacher.with_dropout(fed, draws[-1])
         else:
             (logits, records), masked = self.teacher(fed), None
-        student_logits = self.student(fed)[0] if self.student else None
+        student_logits = None
+        if self.student and self.student_input is None:
+            student_logits = self.student(fed)[0]
+        elif self.student:
+            student_logits = self.student(self.student_input(images))[0]
+            student_logits = tf.cast(student_logits, logits.dtype)
         view = View(images, labels, logits, records, student_logits, masked)
         return [term.sums(view) for term in self.terms]
 

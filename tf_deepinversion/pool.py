@@ -165,8 +165,9 @@ class Pool:
         is drawn), and has no image twice where there are enough. Nothing is
         read ahead: what a callback of `fit` adds after a step can be drawn at
         the next. That holds for a `map` of it too, but not for a `prefetch`,
-        for `steps_per_execution`, nor under a strategy of `tf.distribute`,
-        which reads a few elements ahead.
+        for `steps_per_execution`, nor where a strategy of `tf.distribute` has
+        several replicas, which read a few elements ahead in Keras's own `fit`;
+        that of a `Distillation` reads none there.
 
         Args:
             batch_size: Int.

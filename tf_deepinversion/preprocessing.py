@@ -205,6 +205,20 @@ class Preprocessing:
         fed = fed + ops.convert_to_tensor(offset, z.dtype)
         return ops.flip(fed, axis=-1) if self.channel_order == "bgr" else fed
 
+    def pixels(self, z):
+        """z to pixels in [0, 255], a tensor of the same shape, not rounded."""
+        std = ops.convert_to_tensor(self.std, z.dtype)
+        return z * std + ops.convert_to_tensor(self.mean, z.dtype)
+
+    def feeds_as(self, other) -> bool:
+        """Whether a network is told of every pixel what another one is."""
+        pairs = zip(
+            self._black_and_white(), other._black_and_white(), strict=True
+        )
+        return self.channel_order == other.channel_order and all(
+            np.allclose(own, told, atol=1e-6) for own, told in pairs
+        )
+
     def fed(self, pixels):
         """Pixels in [0, 255], a tensor, to what the teacher is fed."""
         mean, std = (

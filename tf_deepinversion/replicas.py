@@ -5,7 +5,10 @@ number is that of an image's place in the batch of all, and each batch of the
 data is cut as it is, with nothing read ahead.
 """
 
+import keras
 import tensorflow as tf
+
+from tf_deepinversion.feature_statistics import batch_norms
 
 
 def several():
@@ -22,6 +25,26 @@ def total(tensors):
     if context is None:
         return tensors
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+
+
+def share(count):
+    """How large a part of the rows of all replicas these are, a float."""
+    rows = tf.cast(tf.stack([count, total(count)]), "float32")
+    return tf.math.divide_no_nan(rows[0], rows[1])
+
+
+def add_to(metric, values, weight=1.0):
+    """Adds to a mean what is of the batch of all replicas, by each a part.
+
+    Args:
+        metric: A `keras.metrics.Mean`, whose variables are summed over them.
+        values: Float tensor, the same on all replicas.
+        weight: Float scalar tensor, of each value.
+    """
+    context = several()
+    if context is not None:
+        weight /= context.num_replicas_in_sync
+    metric.update_state(values, sample_weight=weight * tf.ones_like(values))
 
 
 def whole(rows):
@@ -58,6 +81,135 @@ def own_rows(*counts):
     first += tf.cumsum(of_all, exclusive=True)[replica]
     places = [first[i] + tf.range(counts[i]) for i in range(counts.shape[0])]
     return tf.concat(places, 0), tf.reduce_sum(streams)
+
+
+class OneBatch(keras.Model):
+    """A model in whose `fit` several replicas do what one device does.
+
+    Its `train_step` takes random numbers by `transforms.draw_own`, adds up the
+    gradients of a mean over the batch of all replicas, and keeps its metrics
+    by `add_to`. What is trained is a property `trained`.
+    """
+
+    def fit(self, x=None, *args, **kwargs):
+        """As in Keras; of a `tf.data.Dataset` no replica reads ahead."""
+        self.require_replicas()
+        x = spread(x, self.distribute_strategy)
+        return super().fit(x, *args, **kwargs)
+
+    def train_on_batch(self, *args, **kwargs):
+        """As in Keras, on one device."""
+        count = self.distribute_strategy.num_replicas_in_sync
+        if count > 1:
+            raise ValueError(
+                "`train_on_batch` gives the whole batch to each of several "
+                f"replicas: use `fit`. Received: {count} replicas"
+            )
+        return super().train_on_batch(*args, **kwargs)
+
+    def require_replicas(self):
+        """Refuses what several replicas would do otherwise than one device.
+
+        Raises:
+            ValueError: as for `require_training`.
+        """
+        require_training(self, self.trained, self.distribute_strategy)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Keras would read a batch ahead, and add up parts of two sizes."""
+        with self.distribute_strategy.scope():
+            if self.optimizer is not None and not self.optimizer.built:
+                self.optimizer.build(self.trained.trainable_variables)
+
+
+def require_training(model, network, strategy):
+    """Refuses to train on several replicas what one device trains otherwise.
+
+    Args:
+        model: A compiled `OneBatch`.
+        network: The `keras.Model` in it that is trained.
+        strategy: A `tf.distribute.Strategy`.
+
+    Raises:
+        ValueError: if the result would be another one.
+    """
+    count = strategy.num_replicas_in_sync
+    if count == 1:
+        return
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        raise ValueError(
+            "The `fit` of Keras does not run on several machines: use a "
+            f"`MirroredStrategy`, of one. Received: {type(strategy).__name__}"
+        )
+    _require_scope(network, strategy)
+    _require_no_own_draws(network, count)
+    _require_synchronized(network, count)
+    _require_compiled(model, count)
+
+
+def _require_scope(network, strategy):
+    outside = [
+        v.path
+        for v in network.weights
+        if not strategy.extended.variable_created_in_scope(v.value)
+    ]
+    if outside:
+        raise ValueError(
+            "What is trained on several replicas must be made or loaded under "
+            f"`with strategy.scope():`. Received: {network.name!r} with "
+            f"{outside[:3]}"
+        )
+
+
+def _require_no_own_draws(network, count):
+    """`variables` have, unlike `weights`, the seeds of layers that draw."""
+    weights = {id(variable) for variable in network.weights}
+    drawing = [
+        layer.name
+        for layer in network._flatten_layers()
+        if not isinstance(layer, keras.Model)
+        and any(id(v) not in weights for v in layer.variables)
+    ]
+    if drawing:
+        raise ValueError(
+            "Layers that draw random numbers, such as Dropout, draw the same "
+            "on each replica: make the network without them, or train it on "
+            f"one device. Received: {drawing[:3]} on {count} replicas"
+        )
+
+
+def _require_synchronized(network, count):
+    apart = [
+        layer.name
+        for layer in batch_norms(network)
+        if layer.trainable and not getattr(layer, "synchronized", False)
+    ]
+    if apart:
+        raise ValueError(
+            "A BatchNormalization in training sees the images of its replica "
+            "alone: set `layer.synchronized = True` for each, or "
+            f"`layer.trainable = False`. Received: {apart[:3]} on {count} "
+            "replicas"
+        )
+
+
+def _require_compiled(model, count):
+    if model.jit_compile or model.steps_per_execution > 1:
+        raise ValueError(
+            "Keras does not run a step on several replicas that XLA compiles, "
+            "nor several steps at once: leave `jit_compile` and "
+            "`steps_per_execution` out of `compile`. Received: "
+            f"jit_compile={model.jit_compile}, "
+            f"steps_per_execution={model.steps_per_execution} on {count} "
+            "replicas"
+        )
+    for name in ("clipnorm", "global_clipnorm", "clipvalue"):
+        if getattr(model.optimizer, name, None):
+            raise ValueError(
+                "The optimizer would clip the gradient of each replica before "
+                f"they are added up: leave {name!r} out. Received: {name}="
+                f"{getattr(model.optimizer, name)} on {count} replicas"
+            )
 
 
 def spread(dataset, strategy):

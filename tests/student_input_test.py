@@ -1,0 +1,161 @@
+"""A student that is fed otherwise than its teacher sees the same images."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from tf_deepinversion import Competition
+from tf_deepinversion import CrossEntropy
+from tf_deepinversion import DeepInversion
+from tf_deepinversion import Distillation
+from tf_deepinversion import FastInversion
+from tf_deepinversion import Preprocessing
+from tf_deepinversion import distill
+from tf_deepinversion.models.generator import Generator
+
+SHAPE = (8, 8, 3)
+LOUD = keras.initializers.RandomNormal(stddev=2.0, seed=1)
+PIXELS = Preprocessing([110, 100, 90], [60, 55, 50])
+
+
+def of_pixels(size=8, channels=3):
+    """A network whose logits depend much on how it is fed."""
+    keras.utils.set_random_seed(4)
+    inputs = keras.Input((size, size, channels))
+    x = layers.Rescaling(1 / 50, offset=-2)(inputs)
+    x = layers.Conv2D(5, 3, activation="tanh")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(3, kernel_initializer=LOUD)(x))
+
+
+def teacher_of(student, scale, order):
+    """The same function of the pixels, fed otherwise."""
+    inputs = keras.Input(SHAPE)
+    x = inputs
+    if order == "bgr":
+        x = layers.Lambda(lambda x: x[..., ::-1])(x)
+    x = layers.Rescaling(255 / scale)(x)
+    if student.input_shape[1] != SHAPE[0]:
+        x = layers.Resizing(*student.input_shape[1:3])(x)
+    return keras.Model(inputs, student(x), name="teacher")
+
+
+def inversion(kind, teacher, preprocessing, **kwargs):
+    recipe = "ours"
+    if kind is FastInversion:
+        recipe = "generator"
+        kwargs["generator"] = Generator(SHAPE, 3, latents=4, width=4)
+    model = kind(teacher, preprocessing, recipe=recipe, **kwargs)
+    model.compile(loss=[CrossEntropy(), Competition(1.0)], transforms=[])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "order", "size"),
+    [
+        (DeepInversion, 1.0, "rgb", 8),
+        (DeepInversion, 255.0, "bgr", 4),
+        (FastInversion, 1.0, "bgr", 8),
+    ],
+)
+def test_two_networks_that_are_one_function_do_not_differ(
+    kind, scale, order, size
+):
+    student = of_pixels(size)
+    teacher = teacher_of(student, scale, order)
+    told = Preprocessing(PIXELS.mean, PIXELS.std, (0, scale), order)
+    model = inversion(
+        kind, teacher, told, student=student, student_preprocessing=PIXELS
+    )
+    history = model.fit([0, 1, 2], steps=2, verbose=0).history
+    assert history["competition"][-1] == pytest.approx(1, abs=1e-5)
+    found = Distillation(
+        teacher, student, told, student_preprocessing=PIXELS
+    ).answers(model.images)
+    np.testing.assert_allclose(*found, atol=1e-4)
+
+
+def test_fed_as_its_teacher_it_is_another_network():
+    student = of_pixels()
+    teacher = teacher_of(student, 1.0, "rgb")
+    told = Preprocessing(PIXELS.mean, PIXELS.std, (0, 1))
+    model = inversion(DeepInversion, teacher, told, student=student)
+    history = model.fit([0, 1, 2], steps=1, verbose=0).history
+    assert history["competition"][-1] < 0.999
+
+
+def test_a_student_known_by_name_is_fed_by_its_own():
+    inputs = keras.Input(SHAPE)
+    x = layers.Rescaling(1 / 50, -2, name="normalise")(inputs)
+    x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
+    known = keras.Model(inputs, x)
+    told = Preprocessing(110, 60, (0, 1))
+    model = DeepInversion(of_pixels(), told, student=known)
+    assert model.student_preprocessing.std.tolist() == [50]
+    unknown = DeepInversion(of_pixels(), told, student=of_pixels())
+    assert unknown.student_preprocessing is told
+
+
+def test_grey_images_become_those_of_a_student_of_colours():
+    teacher, student = of_pixels(channels=1), of_pixels()
+    grey = Preprocessing(110, 60)
+    model = DeepInversion(
+        teacher, grey, student=student, student_preprocessing=PIXELS
+    )
+    model.compile(loss=[CrossEntropy(), Competition(1.0)], transforms=[])
+    model.fit([0, 1], steps=1, verbose=0)
+    z = tf.constant(grey.normalise(model.images))
+    fed = model._student_input()(z)
+    np.testing.assert_allclose(
+        fed, np.repeat(model.images, 3, -1), rtol=1e-4, atol=1e-3
+    )
+    with pytest.raises(ValueError, match="have 3 channels.*of 1 channels"):
+        DeepInversion(teacher, grey, student=student)
+
+
+def test_fed_alike_nothing_is_computed_anew():
+    """So that figures stay what they are, to the bit."""
+    student = of_pixels()
+    other = Preprocessing([80, 70, 60], 40)  # of pixels, too
+    model = DeepInversion(
+        of_pixels(), PIXELS, student=student, student_preprocessing=other
+    )
+    model.compile(loss=[CrossEntropy()])
+    assert model._student_input() is None
+    assert "student_preprocessing" not in model.settings()[0]
+    assert not other.feeds_as(Preprocessing(80, 40, (0, 1)))
+    assert not other.feeds_as(Preprocessing(80, 40, channel_order="bgr"))
+
+
+def test_its_settings_and_its_twin_are_fed_alike():
+    model = DeepInversion(
+        of_pixels(),
+        PIXELS,
+        student=of_pixels(),
+        student_preprocessing=Preprocessing(110, 60, (0, 1)),
+    )
+    model.compile(loss=[CrossEntropy()])
+    found = model.settings()[0]["student_preprocessing"]
+    assert found is model.student_preprocessing
+    twin = model.twin([CrossEntropy()])
+    assert twin.student_preprocessing is found
+
+
+def test_distill_and_its_synthesizer_must_feed_alike():
+    teacher, student = of_pixels(), of_pixels()
+
+    def start(preprocessing=PIXELS, **kwargs):
+        synthesizer = DeepInversion(
+            teacher, preprocessing, student=student, **kwargs
+        )
+        distill(teacher, student, synthesizer, rounds=1, preprocessing=PIXELS)
+
+    unit = Preprocessing(110, 60, (0, 1))
+    with pytest.raises(ValueError, match="same `student_preprocessing`"):
+        start(student_preprocessing=unit)
+    with pytest.raises(ValueError, match="the same `preprocessing`.*Received"):
+        start(unit, student_preprocessing=PIXELS)
+    with pytest.raises(TypeError, match="Expected a `Preprocessing`"):
+        start(student_preprocessing=1)
