@@ -50,7 +50,10 @@ def add_to(metric, values, weight=1.0):
 def whole(rows):
     """The rows of all replicas as one tensor, in their order."""
     context = several()
-    return rows if context is None else context.all_gather(rows, axis=0)
+    if context is None:
+        return rows
+    gathered = context.all_gather(rows, axis=0)
+    return tf.ensure_shape(gathered, (None, *rows.shape[1:]))
 
 
 def own_rows(*counts):
@@ -141,10 +144,26 @@ def require_training(model, network, strategy):
             "The `fit` of Keras does not run on several machines: use a "
             f"`MirroredStrategy`, of one. Received: {type(strategy).__name__}"
         )
-    _require_scope(network, strategy)
-    _require_no_own_draws(network, count)
-    _require_synchronized(network, count)
+    require_network(network, strategy)
     _require_compiled(model, count)
+
+
+def require_network(network, strategy):
+    """Refuses to train on several replicas a network that would be another.
+
+    Args:
+        network: A `keras.Model`.
+        strategy: A `tf.distribute.Strategy`.
+
+    Raises:
+        ValueError: if it is not of the strategy's scope, draws random numbers
+            of its own, or measures statistics of parts of a batch.
+    """
+    count = strategy.num_replicas_in_sync
+    if count > 1:
+        _require_scope(network, strategy)
+        _require_no_own_draws(network, count)
+        _require_synchronized(network, count)
 
 
 def _require_scope(network, strategy):
@@ -219,8 +238,9 @@ def spread(dataset, strategy):
     makes whole batches of the odd ones in the midst of a data set.
 
     Args:
-        dataset: A `tf.data.Dataset` of batches; anything else is returned as
-            it is, and so is all on one replica.
+        dataset: A `tf.data.Dataset` of batches, or of nests of some, each of
+            its own size; anything else is returned as it is, and so is all on
+            one replica.
         strategy: A `tf.distribute.Strategy`.
 
     Returns:
@@ -233,14 +253,15 @@ def spread(dataset, strategy):
     def cut(*batch):
         if not isinstance(dataset.element_spec, tuple):
             (batch,) = batch
-        count = tf.shape(tf.nest.flatten(batch)[0])[0]
-        share = -(-count // replicas)  # the last may have fewer, or none
 
         def piece(replica):
-            begin = tf.minimum(replica * share, count)
-            return tf.nest.map_structure(
-                lambda x: x[begin : begin + share], batch
-            )
+            def own(x):
+                count = tf.shape(x)[0]
+                share = -(-count // replicas)  # the last may have fewer
+                begin = tf.minimum(replica * share, count)
+                return x[begin : begin + share]
+
+            return tf.nest.map_structure(own, batch)
 
         return tf.data.Dataset.range(replicas, output_type="int32").map(piece)
 

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion import compiled
+from tf_deepinversion import replicas
 from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.checks import require_integers
 from tf_deepinversion.datasets import of_pixels
@@ -14,18 +15,19 @@ from tf_deepinversion.incremental.methods import View
 from tf_deepinversion.pool import Pool
 from tf_deepinversion.preprocessing import Preprocessing
 from tf_deepinversion.transforms import Shift
-from tf_deepinversion.transforms import draw
+from tf_deepinversion.transforms import draw_own
 from tf_deepinversion.transforms import require_transforms
 
 
-class IncrementalLearner(keras.Model):
+class IncrementalLearner(replicas.OneBatch):
     """A grown network in training on new classes, by a list of terms.
 
     A Keras model like any other: `compile(optimizer=...)`, `fit` on a
     `tf.data` of images and labels of the new classes, callbacks, `evaluate`
     on labelled images. All images are whole numbers, pixels in [0, 255]; data
     sets are as for `datasets.of_pixels`. `fit` draws the images of old classes
-    itself. What is trained is the grown network alone.
+    itself. What is trained is the grown network alone. On several replicas it
+    is as on one device, or refused: docs/strategies.md.
 
     Args:
         old: A `keras.Model`, the network that knows the old classes.
@@ -78,6 +80,11 @@ class IncrementalLearner(keras.Model):
             name="accuracy"
         )
         self.built = True
+
+    @property
+    def trained(self) -> keras.Model:
+        """What `fit` trains: the grown network."""
+        return self.network
 
     @property
     def metrics(self):
@@ -169,7 +176,10 @@ class IncrementalLearner(keras.Model):
             loss = tf.add_n(
                 [t.weight * v for t, v in zip(self.terms, values, strict=True)]
             )
-            scaled = self.optimizer.scale_loss(loss)
+            # Each replica has the loss of the batch of all, and its gradient
+            # by its own images: they are added up.
+            own = loss / self.distribute_strategy.num_replicas_in_sync
+            scaled = self.optimizer.scale_loss(own)
         variables = self.network.trainable_variables
         gradients = tape.gradient(scaled, variables)
         self.optimizer.apply(
@@ -186,7 +196,11 @@ class IncrementalLearner(keras.Model):
 
     def test_step(self, data):
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-        self._accuracy.update_state(labels, self(images))
+        logits = self(images)
+        # What a replica says in a step is of what it has seen: of all, then.
+        self._accuracy.update_state(
+            replicas.whole(labels), replicas.whole(logits)
+        )
         return {"accuracy": self._accuracy.result()}
 
     def save(self, filepath, *args, **kwargs):
@@ -219,7 +233,7 @@ class IncrementalLearner(keras.Model):
     def _old_images(self):
         step = 0
         if self.optimizer is not None:
-            step = int(self.optimizer.iterations)
+            step = int(keras.ops.convert_to_numpy(self.optimizer.iterations))
         if isinstance(self._replay, Pool):
             drawn = self._replay.dataset(self._batch_size, self._seed, step)
         else:
@@ -275,9 +289,8 @@ class IncrementalLearner(keras.Model):
         images = tf.concat([tf.cast(x, "float32") for x, _ in streams], 0)
         labels = tf.concat([tf.cast(y, "int32") for _, y in streams], 0)
         step = tf.cast(self.optimizer.iterations, "int32")
-        numbers = draw(
-            self._transforms, [self._seed, 2], step, tf.shape(images)[0]
-        )
+        counts = [tf.shape(y)[0] for _, y in streams]
+        numbers = draw_own(self._transforms, [self._seed, 2], step, *counts)
         for transform, drawn in zip(self._transforms, numbers, strict=True):
             images = transform(images, drawn)
         return images, labels
@@ -289,18 +302,18 @@ class IncrementalLearner(keras.Model):
         return features, self._heads[which](features)
 
     def _step(self, images, labels, count, replays):
-        """What the terms see; the first `count` images are new ones."""
+        """What the terms see, of all replicas; first `count` new images."""
         old_features, old_logits = self._read(0, images)
         features, logits = self._read(1, images, training=True)
         head_logits = self._heads[1](tf.stop_gradient(features))
         whole = View(
             labels, logits, head_logits, features, old_logits, old_features
         )
-        return Step(
-            View(*(part[:count] for part in whole)),
-            View(*(part[count:] for part in whole)) if replays else None,
-            self._heads[0].kernel,
-        )
+        new = View(*(replicas.whole(part[:count]) for part in whole))
+        replayed = None
+        if replays:
+            replayed = View(*(replicas.whole(part[count:]) for part in whole))
+        return Step(new, replayed, self._heads[0].kernel)
 
 
 def _steps(dataset, epochs):

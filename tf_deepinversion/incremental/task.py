@@ -2,6 +2,9 @@
 
 import pathlib
 
+import tensorflow as tf
+
+from tf_deepinversion import replicas
 from tf_deepinversion.checkpoint import fingerprints
 from tf_deepinversion.checks import require_positive
 from tf_deepinversion.checks import require_whole
@@ -94,6 +97,7 @@ def learn_task(
     require_teaching(terms, classes - known)
     network = grow_head(old, classes, seed=seed)
     _check_trainable(network)
+    replicas.require_network(network, tf.distribute.get_strategy())
     if transforms is not None:
         transforms = require_transforms(transforms, labelled=True)
     require_positive(learning_rate=learning_rate)

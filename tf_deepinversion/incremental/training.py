@@ -5,6 +5,7 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from tf_deepinversion import replicas
 from tf_deepinversion.checkpoint import fingerprints
 from tf_deepinversion.checks import check_pixels
 from tf_deepinversion.described import architecture
@@ -85,8 +86,9 @@ def train(
     Raises:
         FloatingPointError: if the network comes to be not finite.
         TypeError: if images or labels are not integers.
-        ValueError: if those do not fit each other or the network, a transform
-            blends images, or the folder holds another run or a damaged file.
+        ValueError: if those do not fit each other, the network or the
+            replicas, a transform blends images, or the folder holds another
+            run or a damaged file.
     """
     images = check_pixels(images)
     labels = check_labels(labels, model.output_shape[-1])
@@ -114,6 +116,14 @@ def train(
         saved = load_task(folder, name, run)
         if saved is not None:
             return saved[0]
+    strategy = model.distribute_strategy
+    replicas.require_network(model, strategy)
+    size = min(batch_size, len(labels))
+    if size % strategy.num_replicas_in_sync:
+        raise ValueError(
+            "Batches must be a multiple of the replicas. Received: batches of "
+            f"{size} on {strategy.num_replicas_in_sync} replicas"
+        )
     steps = steps_of_epoch(len(labels), batch_size)
     optimizer = scratch_optimizer(epochs * steps, learning_rate)
     optimizer.build(model.trainable_variables)
