@@ -240,3 +240,23 @@ def test_training_in_bfloat16_is_that_in_float32(channels):
     for a, b in zip(narrow.weights, wide.weights, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, err_msg=a.path)
     assert not np.allclose(narrow.moving_mean, 0)
+
+
+def test_numerics_can_be_checked():
+    """XLA has no kernel for what checks them."""
+    layer = layers.BatchNormalization()
+    layer.build((None, 3))
+
+    def result(x):
+        call = read(layer, layer.call, x)
+        return [call.outputs, *call.sums]
+
+    x = tf.random.normal((4, 3))
+    expected = tf.function(result)(x)
+    tf.debugging.enable_check_numerics()
+    try:
+        found = tf.function(result)(x)
+    finally:
+        tf.debugging.disable_check_numerics()
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)

@@ -95,6 +95,7 @@ MUTANTS = [
     ("feature_statistics.py", "variance = sums.second / sums.count", "variance = sums.second / (sums.count - 1)", "feature_statistics"),
     ("feature_statistics.py", "ops.sum(ops.square(shifted), 0)", "ops.sum(ops.square(x), 0)", "feature_statistics"),
     ("feature_statistics.py", "replace(\"call\", functions),", "replace(\"call\", []),", "zoo"),
+    ("fast_batch_norm.py", "x.type.startswith(\"Debug\")", "False", "fast_batch_norm"),
     ("fast_batch_norm.py", "(2 * d_second)", "d_second", "fast_batch_norm"),
     ("fast_batch_norm.py", "offset - mean * scale", "offset", "fast_batch_norm"),
     ("fast_batch_norm.py", "tf.tile(shift, [width])", "tf.tile(scale, [width])", "fast_batch_norm"),
