@@ -179,7 +179,7 @@ def main(_):
     model.compile(micro_batch=FLAGS.micro_batch)
     labels = choose_labels(model.classes)
     images, histories = synthesise(model, labels, verifiers, output)
-    save_folders(output / "images", images, model.classes_of(images))
+    save_folders(output / "images", images, labels)
     save_png(output / "grid.png", grid(images, 10))
     sizes = np.diff([*range(0, len(labels), FLAGS.batch_size), len(labels)])
     curve = curve_of(histories, sizes)

@@ -97,8 +97,8 @@ def invert_and_report(
             teacher, *real, preprocessing
         )
         figures["test_images"] = len(real[0])
-    names = names or [f"class {c}" for c in range(model.classes)]
-    save_folders(output / "images", images, model.classes_of(images), names)
+    names = names or [f"class {c}" for c in range(max(labels) + 1)]
+    save_folders(output / "images", images, labels, names)
     report.write_report(
         output / "report.html",
         title=f"What {teacher.name} remembers",
