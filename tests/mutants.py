@@ -156,7 +156,6 @@ MUTANTS = [
     ("inversion_step.py", "(tf.constant(1), first),", "(tf.constant(2), first),", "deep_inversion"),
     ("apart.py", "optimizer._all_reduce_sum_gradients = lambda pairs: pairs", "pass", "deep_inversion"),
     ("apart.py", "if not moves_images_alone(optimizer, shape, dtype):", "if False:", "apart"),
-    ("apart.py", "images[1] *= 100\n    gradients[:, 1] *= 1000", "pass", "apart"),
     ("apart.py", "gradients[-1, 1] = np.inf", "pass", "apart"),
     ("inversion_step.py", "gradient = self.optimizer.scale_loss(gradient)", "pass", "deep_inversion"),
     ("generator_step.py", "gradient = self.optimizer.scale_loss(gradient)", "pass", "fast_inversion"),

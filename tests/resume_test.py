@@ -119,6 +119,27 @@ class Early(keras.callbacks.Callback):
         self.model.set_weights([w / 2 for w in self.model.get_weights()])
 
 
+def test_a_run_that_is_killed_as_it_ends_stays_ended(tmp_path):
+    class Killed(Early):
+        def on_train_end(self, logs=None):
+            raise KeyboardInterrupt
+
+    def run(callbacks):
+        model = inversion()
+        return model.fit(
+            LABELS,
+            steps=3,
+            steps_per_epoch=1,
+            verbose=0,
+            checkpoint=tmp_path / "state.npz",
+            callbacks=callbacks,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        run([Killed(False)])
+    assert len(run([]).epoch) == 2
+
+
 @pytest.mark.parametrize("batch_end", [False, True])
 def test_a_run_that_a_callback_has_ended_stays_ended(tmp_path, batch_end):
     def run(callbacks):
