@@ -617,7 +617,7 @@ def test_batches_of_fewer_images_than_classes_make_all_classes():
     refresh = RefreshPool(pool, made, images=2, steps=1, first=2)
     refresh.on_epoch_begin(0)
     refresh.on_epoch_begin(1)
-    np.testing.assert_array_equal(pool.labels, [0, 1, 2, 0, 1, 2])
+    np.testing.assert_array_equal(pool.requested, [0, 1, 2, 0, 1, 2])
 
 
 @pytest.mark.parametrize(
