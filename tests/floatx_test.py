@@ -62,9 +62,12 @@ def learned(network):
 @pytest.mark.parametrize("run", [distilled, pruned, learned])
 def test_float64_throughout(run):
     keras.config.set_floatx("float64")
+    # Which decides alone once a policy was set, as other tests may have done.
+    keras.config.set_dtype_policy("float64")
     try:
         network = run(with_head(layers.Dense(4)))
         assert {w.dtype for w in network.weights} == {"float64"}
         assert all(np.isfinite(w).all() for w in network.get_weights())
     finally:
         keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("float32")
