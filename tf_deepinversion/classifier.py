@@ -1,6 +1,8 @@
 """A trained Keras model as inversion sees it: images to logits, left alone."""
 
 import contextlib
+import typing
+import weakref
 
 import keras
 import numpy as np
@@ -19,6 +21,26 @@ from tf_deepinversion.reading import reading
 from tf_deepinversion.taps import collect
 from tf_deepinversion.taps import original
 from tf_deepinversion.taps import watch
+
+
+class _Ends(typing.NamedTuple):
+    """How a network ends, as one call of it shows in a graph.
+
+    Attributes:
+        softmax: The layer whose softmax ends the network, or None.
+        head: The `Dense` that gives the logits, or None.
+        features: Int, how many features feed the head, or None.
+        unbounded: Bool, whether the logits are known to have no bounds.
+    """
+
+    softmax: object
+    head: object
+    features: int | None
+    unbounded: bool
+
+
+# Tracing a network takes seconds, and it is read by many functions in turn.
+_ENDS = weakref.WeakKeyDictionary()
 
 
 def _activated(model, activation) -> list:
@@ -139,8 +161,9 @@ class Classifier:
             x for x in model._flatten_layers() if type(x) is keras.layers.Dense
         ]
         self._any_size = False
-        self._softmax = self._head = None
-        self.classes, self.features = self._probe()
+        self._ends = self._known_ends()
+        self.features = self._ends.features
+        self.classes = self._probe()
 
     def _find_image_shape(self, given):
         try:
@@ -195,25 +218,44 @@ class Classifier:
             np.random.default_rng(0).normal(size=shape), "float32"
         )
 
-    def _probe(self):
-        """Reads noise images.
+    def _known_ends(self) -> _Ends:
+        """How the network ends, traced once for its layers as they are."""
+        parts = [
+            (x, original(x, "activation"), vars(x).get("call"))
+            for x in self.model._flatten_layers()
+        ]
+        key = (
+            self.image_shape,
+            self._policy and self._policy.name,
+            *(id(part) for layer in parts for part in layer),
+        )
+        known = _ENDS.setdefault(self.model, {})
+        if key not in known:
+            # The parts stay alive, so that no other can have their ids.
+            known[key] = self._traced_ends(), parts
+        return known[key][0]
 
-        Returns:
-            A pair: how many classes there are, and how many features feed the
-            dense head, or None if the head is not dense.
-        """
+    def _traced_ends(self) -> _Ends:
         # In a graph the gradients of weights, which nobody asks for, are not
         # computed. Eagerly they are, and of some shapes of convolutions
-        # TensorFlow 2.21's kernel writes past its memory.
+        # TensorFlow 2.21's kernel writes past its memory. The graph is not run.
+        found = []
         noise = self._noise()
-        with self.open():
-            probe = tf.function(self._traced, autograph=False)
-            probe = probe.get_concrete_function(
+        with self.open(sums=False):
+            traced = tf.function(
+                lambda x: found.append(self._find_ends(x)), autograph=False
+            )
+            traced = traced.get_concrete_function(
                 tf.TensorSpec(noise.shape, noise.dtype)
             )
-            self._check_state(probe.graph)
-            # To run the graph, XLA would compile parts of it for this once.
-            probes = [noise] if self._unbounded else [noise, 1e3 * noise]
+        self._check_state(traced.graph)
+        return found[0]
+
+    def _probe(self) -> int:
+        """Reads noise images; returns how many classes there are."""
+        noise, unbounded = self._noise(), self._ends.unbounded
+        with self.open():
+            probes = [noise] if unbounded else [noise, 1e3 * noise]
             values = np.concatenate([self._read(x)[0] for x in probes])
         if (values >= 0).all() and np.allclose(values.sum(-1), 1, atol=1e-2):
             raise ValueError(
@@ -221,18 +263,19 @@ class Classifier:
                 "logits into them was not found: end the model with a "
                 '`Softmax` layer or `activation="softmax"`, or return logits.'
             )
-        bounded = not self._unbounded and (np.abs(values) <= 1).all()
+        bounded = not unbounded and (np.abs(values) <= 1).all()
         if bounded or values.shape[-1] < 2:
-            raise _no_logits(values, tuple(probe.output_shapes))
-        return values.shape[-1], self._features
+            raise _no_logits(values, (len(noise), *values.shape[1:]))
+        return values.shape[-1]
 
-    def _traced(self, noise):
-        """The logits in a graph, where the ends of the model are found."""
+    def _find_ends(self, noise) -> _Ends:
+        """How the network ends, in a graph; the gradient must reach there."""
         # The tape must see the images only, not the weights.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(noise)
             result, calls = self._called(noise)
-            self._find_ends(tf.identity(result), calls)
+            softmax, dense = self._last_layers(tf.identity(result), calls)
+            self._ends = _Ends(softmax, dense, None, False)
             logits, records, head = self._parts(result, calls)
             for record in records:
                 require_vectors(record)
@@ -247,28 +290,29 @@ class Classifier:
                 "Rebuild the model without that and load its weights. "
                 f"Received: {', '.join(names[i] for i in lost)}"
             )
-        normalised = [r.outputs for r in records]
-        self._unbounded = ending.is_unbounded(logits, normalised)
-        self._features = head and head.inputs.shape[-1]
-        return logits
+        return self._ends._replace(
+            features=head and head.inputs.shape[-1],
+            unbounded=ending.is_unbounded(logits, [r.outputs for r in records]),
+        )
 
-    def _find_ends(self, result, calls):
+    def _last_layers(self, result, calls):
         """Which layer's softmax ends the model, and which `Dense`, if any."""
-        logits = result
+        softmax, dense, logits = None, None, result
         for call in calls:
-            softmax = isinstance(call.layer, keras.layers.Softmax)
-            if softmax or call.name == "activation":
+            own = isinstance(call.layer, keras.layers.Softmax)
+            if own or call.name == "activation":
                 if ending.gives(call.outputs, result):
-                    self._softmax, logits = call.layer, call.inputs
+                    softmax, logits = call.layer, call.inputs
         for call in calls:
             if call.layer in self._dense and call.name == "call":
                 # One that puts another function after its kernel is no head.
                 own = original(call.layer, "activation")
                 linear = own in (None, keras.activations.linear)
                 if (linear and ending.gives(call.outputs, logits)) or (
-                    call.layer is self._softmax
+                    call.layer is softmax
                 ):
-                    self._head = call.layer
+                    dense = call.layer
+        return softmax, dense
 
     def _check_state(self, graph):
         changed = ending.assigned(graph, self.model.weights)
@@ -282,15 +326,20 @@ class Classifier:
             )
 
     @contextlib.contextmanager
-    def open(self):
-        """While open, the model can be read by calling this object."""
+    def open(self, sums=True):
+        """While open, the model can be read by calling this object.
+
+        Args:
+            sums: Bool, whether the sums of what BatchNormalizations see are
+                made on the way, see `fast_batch_norm`.
+        """
         own, activated = self._softmaxes
         sizes = contextlib.nullcontext()
         if self._any_size:
             sizes = _of_any_size(self.model)
         with (
             sizes,
-            tap(self.model),
+            tap(self.model, sums),
             watch(own),
             watch(activated, "activation"),
             watch(self._dense),
@@ -371,9 +420,9 @@ class Classifier:
             # The last calls of these are those at the end.
             softmax = isinstance(call.layer, keras.layers.Softmax)
             if softmax or call.name == "activation":
-                if call.layer is self._softmax:
+                if call.layer is self._ends.softmax:
                     logits = call.inputs
-            elif call.layer is self._head:
+            elif call.layer is self._ends.head:
                 head = call
             elif hasattr(call.layer, "moving_mean"):
                 records.append(call)

@@ -74,11 +74,13 @@ def require_vectors(call):
 
 
 @contextlib.contextmanager
-def tap(model):
+def tap(model, sums=True):
     """While open, the calls of the model's BatchNormalizations are watched.
 
-    A `call` that is a `tf.function` gives way to its Python function: what is
-    seen inside belongs to its graph, and no gradient finds it.
+    With `sums` the layers are read by `fast_batch_norm`, otherwise as Keras
+    computes them, which is traced sooner. A `call` that is a `tf.function`
+    gives way to its Python function: what is seen inside belongs to its graph,
+    and no gradient finds it.
     """
     calls = [(x, original(x, "call")) for x in model._flatten_layers()]
     graph = tf.types.experimental.PolymorphicFunction
@@ -89,7 +91,7 @@ def tap(model):
     ]
     with (
         replace("call", functions),
-        watch(batch_norms(model), read=fast_batch_norm.read),
+        watch(batch_norms(model), read=fast_batch_norm.read if sums else None),
     ):
         yield
 
