@@ -30,6 +30,7 @@ class MagnitudeMask:
         self.variable, self.layer = variable, layer
         self.schedule, self._pattern = schedule, pattern
         self.before = variable.constraint
+        self.made = False  # so far it masks nothing, whatever is asked for
         self.watched = False  # by an `UpdatePruningStep`
         with _scope_of(variable):
             self.mask = keras.Variable(
@@ -86,6 +87,7 @@ class MagnitudeMask:
         """Makes the mask of the present weights, and applies it."""
         weights = keras.ops.convert_to_numpy(self.variable).astype("float32")
         self.mask.assign(self._pattern(weights, sparsity))
+        self.made = True
         self.apply()
 
     @property
@@ -225,7 +227,7 @@ def strip_pruning(model):
         ValueError: if the model has no masks.
     """
     masks = required_masks(model)
-    if not any(mask.sparsity for mask in masks):
+    if not any(mask.made or mask.sparsity for mask in masks):
         warnings.warn(
             "No mask was ever made: the network is as dense as it was. Train "
             "it with `callbacks=[UpdatePruningStep()]` before, for longer than "
