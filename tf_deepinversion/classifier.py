@@ -290,9 +290,11 @@ class Classifier:
                 "Rebuild the model without that and load its weights. "
                 f"Received: {', '.join(names[i] for i in lost)}"
             )
-        return self._ends._replace(
-            features=head and head.inputs.shape[-1],
-            unbounded=ending.is_unbounded(logits, [r.outputs for r in records]),
+        return _Ends(
+            softmax,
+            dense,
+            head and head.inputs.shape[-1],
+            ending.is_unbounded(logits, [r.outputs for r in records]),
         )
 
     def _last_layers(self, result, calls):
