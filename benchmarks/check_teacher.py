@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 import tf_deepinversion as di
-from tf_deepinversion.classifier import Classifier
+from tf_deepinversion.networks.classifier import Classifier
 
 # The smallest images that they accept; 32 for all others.
 SMALLEST = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}

@@ -90,7 +90,7 @@ def given_images(method, classes, shape):
     import numpy as np
 
     from tf_deepinversion import balanced_labels
-    from tf_deepinversion.datasets import load_idx
+    from tf_deepinversion.datasets.real_images import load_idx
 
     random = np.random.default_rng(FLAGS.seed)
     if method == "noise":
@@ -109,7 +109,7 @@ def make_synthesizer(method, teacher, student, preprocessing, folder):
     from students import competing_generator
 
     from tf_deepinversion import DeepInversion
-    from tf_deepinversion.recipes import find
+    from tf_deepinversion.inversion.recipes import find
 
     if method in ("noise", "real"):
         classes, shape = teacher.output_shape[-1], teacher.input_shape[1:]
@@ -139,8 +139,8 @@ def climb(method, rounds, steps, teacher, preprocessing, test):
     from students import learn
     from students import make_student
 
-    from tf_deepinversion.checkpoint import write_atomically
-    from tf_deepinversion.metrics import accuracy
+    from tf_deepinversion.core.files import write_atomically
+    from tf_deepinversion.metrics.recognition import accuracy
 
     folder, fast = pathlib.Path(FLAGS.output) / method, method == "fast"
     student = make_student(
@@ -185,9 +185,9 @@ def main(_):
     methods, rounds, steps = plan()
 
     from tf_deepinversion import Preprocessing
-    from tf_deepinversion.checkpoint import fingerprint
-    from tf_deepinversion.datasets import load_test_data
-    from tf_deepinversion.metrics import accuracy
+    from tf_deepinversion.core.run_state import fingerprint
+    from tf_deepinversion.datasets.real_images import load_test_data
+    from tf_deepinversion.metrics.recognition import accuracy
     from tf_deepinversion.models import PRETRAINED
     from tf_deepinversion.models.pretrained import load_network
 

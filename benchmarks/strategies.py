@@ -51,8 +51,8 @@ def make_teacher(dtype):
     """The network with its weights in float32 or float64."""
     import keras
 
-    from tf_deepinversion import copies
     from tf_deepinversion import load_pretrained
+    from tf_deepinversion.networks import copies
 
     if FLAGS.network != "tiny":
         model = load_pretrained(FLAGS.network)

@@ -7,9 +7,9 @@ import keras
 import tensorflow as tf
 
 from tf_deepinversion import models
-from tf_deepinversion.baselines import GivenImages
-from tf_deepinversion.distill import distill
-from tf_deepinversion.fast_inversion import FastInversion
+from tf_deepinversion.distillation._distill import distill
+from tf_deepinversion.inversion.fast_inversion import FastInversion
+from tf_deepinversion.inversion.given_images import GivenImages
 
 
 class EpochSeconds(keras.callbacks.Callback):

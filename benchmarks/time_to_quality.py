@@ -81,8 +81,8 @@ flags.DEFINE_string("output", "output/time_to_quality", "Folder.")
 
 def held_out(shape):
     """What the students are scored on: its name, images and labels."""
-    from tf_deepinversion.datasets import load_idx
-    from tf_deepinversion.datasets import load_test_data
+    from tf_deepinversion.datasets.real_images import load_idx
+    from tf_deepinversion.datasets.real_images import load_test_data
     from tf_deepinversion.models import PRETRAINED
 
     if FLAGS.idx_dir and not FLAGS.held_out:
@@ -107,7 +107,7 @@ def fill_pool(
     from tf_deepinversion import DeepInversion
     from tf_deepinversion import Pool
     from tf_deepinversion import RefreshPool
-    from tf_deepinversion.callbacks import images_of_a_batch
+    from tf_deepinversion.inversion.synthesizer import images_of_a_batch
 
     batches, rest = divmod(images, size)
     if rest:
@@ -138,7 +138,7 @@ def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
     from students import make_student
 
     from tf_deepinversion import augmentations
-    from tf_deepinversion.checkpoint import write_atomically
+    from tf_deepinversion.core.files import write_atomically
 
     folder = pathlib.Path(FLAGS.output) / name
     student = make_student(
@@ -275,7 +275,7 @@ def compare(slow, fast, each):
 
 def main(_):
     from tf_deepinversion import Preprocessing
-    from tf_deepinversion.checkpoint import fingerprint
+    from tf_deepinversion.core.run_state import fingerprint
     from tf_deepinversion.models.pretrained import load_network
 
     teacher = load_network(FLAGS.teacher)

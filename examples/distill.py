@@ -180,7 +180,7 @@ def make_student(teacher, preprocessing):
 @functools.cache
 def training_images():
     """The real ones, for --method=real and --ceiling."""
-    from tf_deepinversion.datasets import load_split
+    from tf_deepinversion.datasets.real_images import load_split
 
     return load_split(
         FLAGS.dataset, "train", idx_dir=FLAGS.idx_dir, tfds_dir=FLAGS.tfds_dir
@@ -189,8 +189,8 @@ def training_images():
 
 def make_synthesizer(method, teacher, student, preprocessing):
     import tf_deepinversion as di
-    from tf_deepinversion.baselines import GivenImages
-    from tf_deepinversion.distillation_recipes import DISTILLATIONS
+    from tf_deepinversion.distillation.recipes import DISTILLATIONS
+    from tf_deepinversion.inversion.given_images import GivenImages
 
     recipe = DISTILLATIONS[FLAGS.recipe]
     if method in recipe["methods"]:
@@ -212,7 +212,7 @@ def make_synthesizer(method, teacher, student, preprocessing):
 def make_portraits(teacher, output):
     """Images that stay, for a student that learns by a generator's others."""
     import tf_deepinversion as di
-    from tf_deepinversion import recipes
+    from tf_deepinversion.inversion import recipes
 
     if FLAGS.method != "fast" or not FLAGS.portraits:
         return None
@@ -235,8 +235,8 @@ def make_portraits(teacher, output):
 
 def images_for_nothing():
     """As many as a synthesizer adds for each image that it makes."""
-    from tf_deepinversion import recipes
-    from tf_deepinversion.distillation_recipes import DISTILLATIONS
+    from tf_deepinversion.distillation.recipes import DISTILLATIONS
+    from tf_deepinversion.inversion import recipes
 
     if FLAGS.draws:
         return FLAGS.draws
@@ -262,13 +262,13 @@ def run(
     of the flags, unless it is given.
     """
     from tf_deepinversion import Preprocessing
-    from tf_deepinversion.callbacks import images_of_a_batch
-    from tf_deepinversion.distill import all_first
-    from tf_deepinversion.distill import distill
-    from tf_deepinversion.distillation import augmentations
-    from tf_deepinversion.distillation_recipes import DISTILLATIONS
-    from tf_deepinversion.optimizers import OPTIMIZERS
-    from tf_deepinversion.recipes import make_transforms
+    from tf_deepinversion.distillation._distill import all_first
+    from tf_deepinversion.distillation._distill import distill
+    from tf_deepinversion.distillation.recipes import DISTILLATIONS
+    from tf_deepinversion.inversion.recipes import make_transforms
+    from tf_deepinversion.inversion.synthesizer import images_of_a_batch
+    from tf_deepinversion.optimizers.schedules import OPTIMIZERS
+    from tf_deepinversion.transforms.augmentations import augmentations
 
     method = method or FLAGS.method
     preprocessing = Preprocessing.of(teacher, feeding.preprocessing())
@@ -325,7 +325,7 @@ def rounds_for(minutes, teacher, portraits, folder, begin):
     """How many rounds fit, by a trial of three; decided once for a folder."""
     import keras
 
-    from tf_deepinversion.checkpoint import write_atomically
+    from tf_deepinversion.core.files import write_atomically
 
     plan = folder / "plan.json"
     if plan.exists():
@@ -354,22 +354,22 @@ def rounds_for(minutes, teacher, portraits, folder, begin):
 def main(_):
     import numpy as np
 
-    from tf_deepinversion.callbacks import Stopwatch
-    from tf_deepinversion.checkpoint import fingerprint
-    from tf_deepinversion.checkpoint import write_atomically
-    from tf_deepinversion.checks import check_pixels
-    from tf_deepinversion.checks import share_right
-    from tf_deepinversion.datasets import FASHION_MNIST_CLASSES
-    from tf_deepinversion.datasets import load_test_data
-    from tf_deepinversion.distillation_recipes import DISTILLATIONS
-    from tf_deepinversion.export import Served
-    from tf_deepinversion.export import export
+    from tf_deepinversion.callbacks.stopwatch import Stopwatch
+    from tf_deepinversion.core.checks import check_pixels
+    from tf_deepinversion.core.checks import share_right
+    from tf_deepinversion.core.files import write_atomically
+    from tf_deepinversion.core.pictures import grid
+    from tf_deepinversion.core.pictures import save_png
+    from tf_deepinversion.core.run_state import fingerprint
+    from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
+    from tf_deepinversion.datasets.real_images import load_test_data
+    from tf_deepinversion.distillation.recipes import DISTILLATIONS
     from tf_deepinversion.models import PRETRAINED
     from tf_deepinversion.models.pretrained import load_network
-    from tf_deepinversion.pictures import grid
-    from tf_deepinversion.pictures import save_png
-    from tf_deepinversion.student_report import report_student
-    from tf_deepinversion.verification import resized
+    from tf_deepinversion.networks.reader import resized
+    from tf_deepinversion.reports.student_report import report_student
+    from tf_deepinversion.serving import Served
+    from tf_deepinversion.serving import export
 
     recipe = DISTILLATIONS[FLAGS.recipe]
     follow(recipe)

@@ -91,7 +91,7 @@ class Curve(keras.callbacks.Callback):
         self._begin = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        from tf_deepinversion.verification import verification_table
+        from tf_deepinversion.metrics.verification import verification_table
 
         logs["seconds"] = time.monotonic() - self._begin
         images = {"": (self.model.images, self.model.labels)}
@@ -132,15 +132,15 @@ def curve_of(histories, sizes):
 
 
 def measure(images, labels, teacher, verifiers):
-    from tf_deepinversion import metrics
-    from tf_deepinversion.image_metrics import InceptionScore
-    from tf_deepinversion.verification import resized
-    from tf_deepinversion.verification import verification_table
+    from tf_deepinversion.metrics.image_sets import InceptionScore
+    from tf_deepinversion.metrics.verification import verification_table
+    from tf_deepinversion.networks import reader
+    from tf_deepinversion.networks.reader import resized
 
     made = {"made": (images, labels)}
     judge = next(iter(verifiers))
     score = InceptionScore(classes=1000)
-    logits, _ = metrics.read(
+    logits, _ = reader.read(
         verifiers[judge], resized(images, verifiers[judge]), batch_size=50
     )
     score.update_state(logits)
@@ -160,11 +160,11 @@ def main(_):
     import numpy as np
 
     import tf_deepinversion as di
-    from tf_deepinversion.checkpoint import fingerprint
-    from tf_deepinversion.checkpoint import write_atomically
-    from tf_deepinversion.pictures import grid
-    from tf_deepinversion.pictures import save_folders
-    from tf_deepinversion.pictures import save_png
+    from tf_deepinversion.core.files import write_atomically
+    from tf_deepinversion.core.pictures import grid
+    from tf_deepinversion.core.pictures import save_folders
+    from tf_deepinversion.core.pictures import save_png
+    from tf_deepinversion.core.run_state import fingerprint
 
     recipe, output = find_recipe(), pathlib.Path(FLAGS.output)
     teacher = load(FLAGS.network, any_size=True)

@@ -129,7 +129,7 @@ def train_network(case, tasks, name, folder, source):
     """A ResNet-20 of the first so many tasks, trained or found."""
     import keras
 
-    from tf_deepinversion.checkpoint import fingerprint
+    from tf_deepinversion.core.run_state import fingerprint
     from tf_deepinversion.incremental import train
     from tf_deepinversion.incremental.cases import joined
     from tf_deepinversion.models import ResNet20
@@ -254,11 +254,11 @@ def write_files(network, case, found, figures, folder):
     """The SavedModel, the picture and the report; adds to the figures."""
     import numpy as np
 
-    from tf_deepinversion import pictures
-    from tf_deepinversion.export import Served
-    from tf_deepinversion.export import export
-    from tf_deepinversion.incremental import accuracy_picture
-    from tf_deepinversion.incremental.report import write_report
+    from tf_deepinversion.core import pictures
+    from tf_deepinversion.reports import accuracy_picture
+    from tf_deepinversion.reports.tasks_report import write_report
+    from tf_deepinversion.serving import Served
+    from tf_deepinversion.serving import export
 
     network.save(folder / "network.keras")
     export(network, folder / "saved_model")
@@ -287,7 +287,7 @@ def main(_):
     import numpy as np
 
     from tf_deepinversion.incremental.cases import load_case
-    from tf_deepinversion.metrics import accuracy
+    from tf_deepinversion.metrics.recognition import accuracy
 
     begin = time.monotonic()
     case = load_case(

@@ -79,14 +79,14 @@ def main(_):
     from tf_deepinversion import DeepInversion
     from tf_deepinversion import FastInversion
     from tf_deepinversion import balanced_labels
-    from tf_deepinversion.checkpoint import fingerprint
-    from tf_deepinversion.datasets import FASHION_MNIST_CLASSES
-    from tf_deepinversion.datasets import load_test_images
+    from tf_deepinversion.core.files import sha256_of_file
+    from tf_deepinversion.core.run_state import fingerprint
+    from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
+    from tf_deepinversion.datasets.real_images import load_test_images
     from tf_deepinversion.demo import invert_and_report
+    from tf_deepinversion.inversion.recipes import find
     from tf_deepinversion.models import PRETRAINED
     from tf_deepinversion.models import load_pretrained
-    from tf_deepinversion.models import sha256_of_file
-    from tf_deepinversion.recipes import find
 
     teacher = load_teacher(FLAGS.teacher)
     size = FLAGS.image_size

@@ -107,8 +107,8 @@ def make_images(teacher, output):
     import numpy as np
 
     import tf_deepinversion as di
-    from tf_deepinversion.checkpoint import fingerprint
-    from tf_deepinversion.datasets import load_idx
+    from tf_deepinversion.core.run_state import fingerprint
+    from tf_deepinversion.datasets.real_images import load_idx
 
     shape, classes = teacher.input_shape[1:], teacher.output_shape[-1]
     if FLAGS.data == "real":
@@ -211,16 +211,16 @@ def main(_):
     import tensorflow as tf
 
     import tf_deepinversion as di
-    from tf_deepinversion.checkpoint import fingerprint
-    from tf_deepinversion.datasets import load_test_data
-    from tf_deepinversion.export import Served
-    from tf_deepinversion.export import export
+    from tf_deepinversion.core.pictures import save_png
+    from tf_deepinversion.core.run_state import fingerprint
+    from tf_deepinversion.datasets.real_images import load_test_data
     from tf_deepinversion.models import PRETRAINED
     from tf_deepinversion.models.pretrained import load_network
-    from tf_deepinversion.pictures import save_png
     from tf_deepinversion.pruning import count_flops
-    from tf_deepinversion.pruning import widths_picture
-    from tf_deepinversion.pruning.latency import compare
+    from tf_deepinversion.pruning.channels.latency import compare
+    from tf_deepinversion.reports import widths_picture
+    from tf_deepinversion.serving import Served
+    from tf_deepinversion.serving import export
 
     if FLAGS.data == "real" and not FLAGS.idx_dir:
         raise app.UsageError("--data=real needs --idx_dir.")

@@ -91,8 +91,8 @@ def sets_of(images, name):
 
 def real_images():
     """Real images to calibrate with, and others, with labels, to test on."""
-    from tf_deepinversion.datasets import load_idx
-    from tf_deepinversion.datasets import load_test_images
+    from tf_deepinversion.datasets.real_images import load_idx
+    from tf_deepinversion.datasets.real_images import load_test_images
 
     if FLAGS.idx_dir:
         return load_idx(FLAGS.idx_dir, "train")[0], *load_idx(
@@ -107,7 +107,7 @@ def compare(teacher, made, first):
     """The accuracies, by what the calibration images are."""
     import numpy as np
 
-    from tf_deepinversion.metrics import accuracy
+    from tf_deepinversion.metrics.recognition import accuracy
     from tf_deepinversion.quantization import LiteRT
     from tf_deepinversion.quantization import quantize
 
@@ -142,8 +142,8 @@ def compare(teacher, made, first):
 
 
 def main(_):
-    from tf_deepinversion.checkpoint import fingerprint
-    from tf_deepinversion.checkpoint import write_atomically
+    from tf_deepinversion.core.files import write_atomically
+    from tf_deepinversion.core.run_state import fingerprint
     from tf_deepinversion.models.pretrained import load_network
     from tf_deepinversion.quantization import quantize
     from tf_deepinversion.quantization import to_litert

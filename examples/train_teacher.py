@@ -54,7 +54,7 @@ def make_model(images, classes, steps):
     import keras
 
     from tf_deepinversion import models
-    from tf_deepinversion.optimizers import warmed_cosine
+    from tf_deepinversion.optimizers.schedules import warmed_cosine
 
     keras.utils.set_random_seed(FLAGS.seed)
     model = getattr(models, FLAGS.architecture)(
@@ -82,9 +82,9 @@ def make_model(images, classes, steps):
 def main(_):
     import keras
 
-    from tf_deepinversion.datasets import augmented_epoch
-    from tf_deepinversion.datasets import load_split
-    from tf_deepinversion.models import sha256_of_file
+    from tf_deepinversion.core.files import sha256_of_file
+    from tf_deepinversion.datasets.real_images import augmented_epoch
+    from tf_deepinversion.datasets.real_images import load_split
 
     source = dict(idx_dir=FLAGS.idx_dir, tfds_dir=FLAGS.tfds_dir)
     images, labels = load_split(FLAGS.dataset, "train", **source)

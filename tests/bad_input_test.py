@@ -11,15 +11,16 @@ from tiny import tiny_teacher
 from tiny import with_head
 
 import tf_deepinversion as di
-from tf_deepinversion import metrics
 from tf_deepinversion.incremental import learn_task
 from tf_deepinversion.incremental import learn_tasks
 from tf_deepinversion.incremental import method
-from tf_deepinversion.incremental.training import train
+from tf_deepinversion.incremental._train import train
+from tf_deepinversion.metrics import recognition
+from tf_deepinversion.metrics.verification import verification_table
+from tf_deepinversion.networks import reader
 from tf_deepinversion.pruning import prune
 from tf_deepinversion.pruning import recover
 from tf_deepinversion.pruning import sparsify
-from tf_deepinversion.verification import verification_table
 
 FED = di.Preprocessing(127.5, 50, "normalised")
 OTHERWISE = di.Preprocessing(127.5, 64, (0, 1))
@@ -32,7 +33,7 @@ def test_labels_in_a_column_are_refused_where_they_would_be_broadcast():
     """As `keras.datasets.cifar10` gives them."""
     teacher, column = tiny_teacher(), LABELS[:, None]
     with pytest.raises(ValueError, match=r"\(9,\), one an image.*\(9, 1\)"):
-        metrics.accuracy(teacher, IMAGES, column, FED)
+        recognition.accuracy(teacher, IMAGES, column, FED)
     with pytest.raises(ValueError, match=r"Received: .*\(9, 1\)"):
         verification_table(
             {"ours": (IMAGES, column)}, {"tiny": teacher}, {"tiny": FED}
@@ -52,13 +53,13 @@ def test_labels_in_a_column_are_refused_where_they_would_be_broadcast():
 
 def test_pixels_in_0_to_1_are_refused_where_they_would_be_black():
     teacher = tiny_teacher()
-    for function in (metrics.read, metrics.penultimate_features):
+    for function in (reader.read, reader.penultimate_features):
         with pytest.raises(TypeError, match="uint8.*float64; scale"):
             function(teacher, IMAGES / 255, FED)
     with pytest.raises(
         ValueError, match="pixels in .0, 255.. Received: from -"
     ):
-        metrics.read(teacher, IMAGES.astype("int64") - 128, FED)
+        reader.read(teacher, IMAGES.astype("int64") - 128, FED)
     with pytest.raises(TypeError, match="uint8.*float64"):
         train(with_head(keras.layers.Dense(3)), IMAGES / 255, LABELS, epochs=1)
 

@@ -15,8 +15,9 @@ from tiny import with_head
 
 from tf_deepinversion import demo
 from tf_deepinversion import load_pretrained
-from tf_deepinversion import metrics
-from tf_deepinversion.datasets import load_test_images
+from tf_deepinversion.datasets.real_images import load_test_images
+from tf_deepinversion.metrics import diversity
+from tf_deepinversion.metrics import recognition
 
 ROOT = pathlib.Path(__file__).parent.parent
 FIGURES = {
@@ -90,12 +91,12 @@ def test_demo_saves_measures_and_reports(tmp_path, capsys, small_steps):
     same = np.argmax(teacher.predict(images, verbose=0), -1) == said
     assert figures["student_agreement"] == pytest.approx(same.mean(), abs=1e-3)
     for name, network in (("teacher", teacher), ("verifier", verifier)):
-        accuracy = metrics.accuracy(network, saved, labels)
+        accuracy = recognition.accuracy(network, saved, labels)
         assert figures[f"{name}_accuracy"] == pytest.approx(accuracy)
-    real = metrics.alike(*load_test_images(), labels.numpy())
+    real = diversity.alike(*load_test_images(), labels.numpy())
     assert figures["feature_distance_to_real"] == pytest.approx(
-        metrics.feature_distance(teacher, saved)
-        / metrics.feature_distance(teacher, real),
+        recognition.feature_distance(teacher, saved)
+        / recognition.feature_distance(teacher, real),
         rel=1e-4,
     )
     page = (tmp_path / "report.html").read_text()

@@ -14,14 +14,14 @@ import pytest
 import tensorflow as tf
 from absl.app import UsageError
 from absl.testing import flagsaver
-from datasets_test import write_split
+from idx_files import write_split
 from tiny import with_head
 
 from tf_deepinversion import Pool
-from tf_deepinversion.datasets import load_test_images
-from tf_deepinversion.metrics import accuracy
+from tf_deepinversion.core.pictures import save_folders
+from tf_deepinversion.datasets.real_images import load_test_images
+from tf_deepinversion.metrics.recognition import accuracy
 from tf_deepinversion.models import VGG11BN
-from tf_deepinversion.pictures import save_folders
 from tf_deepinversion.pruning import flops_of_model
 from tf_deepinversion.quantization import LiteRT
 

@@ -8,8 +8,8 @@ from tiny import SHAPE
 from tiny import tiny_teacher
 
 from tf_deepinversion import Preprocessing
-from tf_deepinversion.export import Served
-from tf_deepinversion.export import export
+from tf_deepinversion.serving import Served
+from tf_deepinversion.serving import export
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, *SHAPE), "uint8")
 

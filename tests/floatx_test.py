@@ -12,8 +12,8 @@ from tf_deepinversion import Distillation
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import augmentations
 from tf_deepinversion import incremental
-from tf_deepinversion import optimizers
 from tf_deepinversion import pruning
+from tf_deepinversion.optimizers import schedules
 
 PIXELS = Preprocessing(110, 60)
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, *SHAPE), "uint8")
@@ -29,7 +29,7 @@ def distilled(network):
     model = Distillation(
         network, student, PIXELS, transforms=augmentations(), reuse=2
     )
-    model.compile(optimizers.muon(10))
+    model.compile(schedules.muon(10))
     model.fit(batches().repeat(2), verbose=0)
     return student
 

@@ -11,81 +11,30 @@ import re
 import tomllib
 
 import pytest
-from mutants import MUTANTS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = "tf_deepinversion"
 
-# The lowest first: a module imports from its own layer and from lower ones.
-LAYERS = {
-    "equations": {
-        "backend",
-        "checkpoint",
-        "checks",
-        "compiled",
-        "copies",
-        "described",
-        "ending",
-        "labels",
-        "fast_batch_norm",
-        "feature_statistics",
-        "losses",
-        "preprocessing",
-        "priors",
-        "reading",
-        "replicas",
-        "taps",
-        "transforms",
-        "version",
-        "warps",
-    },
-    "networks and data": {
-        "checkpoints",
-        "classifier",
-        "datasets",
-        "image_metrics",
-        "metrics",
-        "models",
-        "objective",
-        "pool",
-        "pool_folder",
-        "records",
-        "restatement",
-        "student_input",
-        "verification",
-    },
-    "makers": {
-        "apart",
-        "conv_muon",
-        "deep_inversion",
-        "fast_inversion",
-        "generator_step",
-        "inversion_step",
-        "optimizers",
-        "pyramid_adam",
-        "recipes",
-    },
-    "applications": {
-        "answered",
-        "baselines",
-        "callbacks",
-        "demo",
-        "distill",
-        "distillation",
-        "distillation_recipes",
-        "export",
-        "incremental",
-        "page",
-        "pictures",
-        "quantization",
-        "pruning",
-        "report",
-        "student_report",
-        "synthesis",
-        "trained",
-    },
-    "public names": {"__init__"},
-}
+# The lowest floor first. A room is a folder or a file of the package; its
+# modules import from their own room and from rooms on lower floors.
+FLOORS = (
+    ("backend", "version", "core"),
+    ("networks",),
+    ("objective", "transforms", "optimizers", "models"),
+    ("checkpoints",),
+    ("datasets", "metrics"),
+    ("inversion",),
+    ("callbacks",),
+    ("distillation",),
+    ("pruning", "incremental", "serving", "quantization"),
+    ("reports",),
+    ("demo",),
+    ("__init__",),
+)
+
+# The only file that may name what is private of Keras or TensorFlow.
+INTERNALS = f"{PACKAGE}/core/keras_internals.py"
+READERS = {"getattr", "hasattr", "setattr", "original", "replace"}
 
 # A path that only one machine has, but not the middle of a longer path.
 ONE_MACHINE = re.compile(rb"(?<![\w.-])/(tmp/bash_jobs|work/|root/)")
@@ -126,11 +75,15 @@ def module_of(path) -> str:
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def layer(module) -> int | None:
-    """The layer of a dotted name, or None where LAYERS does not place it."""
-    top = module.split(".")[1] if "." in module else "__init__"
-    ranks = [i for i, names in enumerate(LAYERS.values()) if top in names]
-    return ranks[0] if ranks else None
+def room(module) -> str:
+    """The folder or file of the package that a dotted name lies in."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def floor(module) -> int | None:
+    """The floor of a dotted name, or None where FLOORS does not place it."""
+    found = [i for i, rooms in enumerate(FLOORS) if room(module) in rooms]
+    return found[0] if found else None
 
 
 def imports(path, tree, modules) -> set[str]:
@@ -192,15 +145,6 @@ def test_every_python_file_is_in_exactly_one_target():
     assert not gone, f"BUILD names files that are not here: remove {gone}"
 
 
-def test_every_mutant_can_be_planted():
-    """`make mutants` takes hours: it must not stop half way."""
-    for name, old, new, tests in MUTANTS:
-        source = (ROOT / PACKAGE / name).read_text()
-        assert source.count(old) == 1 and old != new, (name, old)
-        for test in tests.split():
-            assert (ROOT / f"tests/{test}_test.py").is_file(), (name, test)
-
-
 def test_imports_point_one_way():
     trees = sources()
     modules = {module_of(path): path for path in trees}
@@ -209,18 +153,20 @@ def test_imports_point_one_way():
         for module, path in modules.items()
     }
     for module, imported in graph.items():
-        assert layer(module) is not None, (
-            f"Place {module} in a layer of LAYERS in tests/house_test.py: the "
-            "lowest one whose modules, and those below, are all it needs."
+        assert floor(module) is not None, (
+            f"{modules[module]} lies in no room of FLOORS in "
+            "tests/house_test.py: move it into the folder of its subject."
         )
         for other in imported:
-            assert layer(other) is not None, (
+            assert floor(other) is not None, (
                 f"{modules[module]} imports {other}, which is not there."
             )
-            assert layer(other) <= layer(module), (
-                f"{modules[module]} imports {other} of a higher layer. Move "
-                "what it needs down, hand it in as an argument, or import "
-                "from the module that defines it; see LAYERS."
+            assert room(other) == room(module) or floor(other) < floor(
+                module
+            ), (
+                f"{modules[module]} imports {other}, whose room is not on a "
+                "lower floor. Move what it needs down, hand it in as an "
+                "argument, or import from the module that defines it."
             )
     try:
         graphlib.TopologicalSorter(graph).prepare()
@@ -240,6 +186,53 @@ def test_source_has_no_assert_and_nothing_private_of_keras(path):
         f"{path} names keras.src, which changes without notice: use the "
         "public name, `keras.<...>`."
     )
+
+
+def private_names(tree, own) -> list[str]:
+    """Private names in a file that are not of this package, with lines.
+
+    Attributes of any object, and strings that are such a name as a whole, by
+    which `getattr` and the like read one.
+    """
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(attr=name):
+                pass
+            case ast.Call(
+                func=ast.Name(id=reader), args=[_, ast.Constant(name)]
+            ):
+                name = name if reader in READERS else ""
+            case ast.ImportFrom(module=str(name)) if "." in name:
+                name = "_" * name.startswith("tensorflow.python") + name
+            case _:
+                continue
+        private = isinstance(name, str) and re.match("_[^_]", name)
+        if private and name not in own:
+            found.append(f"{name} in line {node.lineno}")
+    return found
+
+
+def test_private_names_are_in_one_file():
+    trees = sources()
+    own = set()
+    for tree in trees.values():
+        for node in ast.walk(tree):
+            match node:
+                case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                    own.add(name)
+                case ast.Attribute(ast.Name("self"), name, ast.Store()):
+                    own.add(name)
+    wrong = {
+        path: found
+        for path, tree in trees.items()
+        if path != INTERNALS and (found := private_names(tree, own))
+    }
+    assert not wrong, (
+        "Keras and TensorFlow may rename what is private without notice: read "
+        f"it by a function in {INTERNALS}, with a test. Found: {wrong}"
+    )
+    assert private_names(trees[INTERNALS], own)
 
 
 def test_no_paths_of_one_machine():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_deepinversion.preprocessing import Preprocessing
+from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import quantize
 from tf_deepinversion.quantization import takes_pixels

@@ -14,25 +14,27 @@ import time
 import keras
 import numpy as np
 
-from tf_deepinversion import metrics
-from tf_deepinversion import report
-from tf_deepinversion.callbacks import ImageGrid
-from tf_deepinversion.callbacks import Verifier
-from tf_deepinversion.datasets import FASHION_MNIST_CLASSES
-from tf_deepinversion.datasets import load_test_images
-from tf_deepinversion.distill import distill
-from tf_deepinversion.distillation import augmentations
-from tf_deepinversion.export import Served
-from tf_deepinversion.export import export
-from tf_deepinversion.fast_inversion import FastInversion
-from tf_deepinversion.labels import balanced_labels
+from tf_deepinversion.callbacks.image_grid import ImageGrid
+from tf_deepinversion.callbacks.verifier import Verifier
+from tf_deepinversion.core.labels import balanced_labels
+from tf_deepinversion.core.pictures import save_folders
+from tf_deepinversion.datasets.pool import Pool
+from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
+from tf_deepinversion.datasets.real_images import load_test_images
+from tf_deepinversion.distillation._distill import distill
+from tf_deepinversion.inversion.fast_inversion import FastInversion
+from tf_deepinversion.metrics import diversity
+from tf_deepinversion.metrics import recognition
 from tf_deepinversion.models import ResNet14
 from tf_deepinversion.models.pretrained import PRETRAINED
 from tf_deepinversion.models.pretrained import load_pretrained
-from tf_deepinversion.optimizers import sgd
-from tf_deepinversion.pictures import save_folders
-from tf_deepinversion.pool import Pool
-from tf_deepinversion.preprocessing import Preprocessing
+from tf_deepinversion.networks import reader
+from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.optimizers.schedules import sgd
+from tf_deepinversion.reports import inversion_report
+from tf_deepinversion.serving import Served
+from tf_deepinversion.serving import export
+from tf_deepinversion.transforms.augmentations import augmentations
 
 
 def invert_and_report(
@@ -84,22 +86,22 @@ def invert_and_report(
         times["image prior alone"] = time.monotonic() - begin
     sets["DeepInversion"] = images
     if real is not None:
-        sets["real images"] = metrics.alike(*real, labels)
+        sets["real images"] = diversity.alike(*real, labels)
     rows = {
-        name: report.measure(
+        name: inversion_report.measure(
             s, labels, teacher, preprocessing, verifier, times.get(name)
         )
         for name, s in sets.items()
     }
     figures = _figures(rows)
     if real is not None:
-        figures["teacher_test_accuracy"] = metrics.accuracy(
+        figures["teacher_test_accuracy"] = recognition.accuracy(
             teacher, *real, preprocessing
         )
         figures["test_images"] = len(real[0])
     names = names or [f"class {c}" for c in range(max(labels) + 1)]
     save_folders(output / "images", images, labels, names)
-    report.write_report(
+    inversion_report.write_report(
         output / "report.html",
         title=f"What {teacher.name} remembers",
         sets=sets,
@@ -203,11 +205,11 @@ def distil_and_export(
     student.save(output / "student.keras")
     export(student, output / "saved_model")
     served = Served(output / "saved_model")
-    logits, _ = metrics.read(student, real[0])
+    logits, _ = reader.read(student, real[0])
     difference = np.abs(served(real[0]) - logits).max()
     return {
         "student_test_accuracy": served.accuracy(*real),
-        "student_agreement": metrics.agreement(teacher, student, real[0]),
+        "student_agreement": recognition.agreement(teacher, student, real[0]),
         "student_parameters_ratio": student.count_params()
         / teacher.count_params(),
         "student_seconds": seconds,

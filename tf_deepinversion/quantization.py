@@ -14,11 +14,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_deepinversion.checks import check_pixels
-from tf_deepinversion.checks import share_right
-from tf_deepinversion.datasets import image_and_label
-from tf_deepinversion.preprocessing import Preprocessing
-from tf_deepinversion.reading import reading
+from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import share_right
+from tf_deepinversion.datasets.real_images import image_and_label
+from tf_deepinversion.networks.compute_policy import reading
+from tf_deepinversion.networks.preprocessing import Preprocessing
 
 
 def takes_pixels(model, preprocessing=None, image_shape=None) -> keras.Model:

@@ -14,8 +14,8 @@ from absl import app
 from absl import flags
 from PIL import Image
 
-from tf_deepinversion.checkpoint import write_atomically
-from tf_deepinversion.pictures import grid
+from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.pictures import grid
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("images", "output/imagenet/images", "Folder by class.")

@@ -14,10 +14,10 @@ from absl import app
 from absl import flags
 from PIL import Image
 
-from tf_deepinversion.datasets import load_test_images
-from tf_deepinversion.metrics import alike
-from tf_deepinversion.pictures import grid
-from tf_deepinversion.pictures import save_png
+from tf_deepinversion.core.pictures import grid
+from tf_deepinversion.core.pictures import save_png
+from tf_deepinversion.datasets.real_images import load_test_images
+from tf_deepinversion.metrics.diversity import alike
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(

@@ -11,9 +11,9 @@ import numpy as np
 from absl import app
 from absl import flags
 
-from tf_deepinversion.checkpoint import write_atomically
-from tf_deepinversion.datasets import SHIPPED_TEST_IMAGES
-from tf_deepinversion.datasets import load_split
+from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.datasets.real_images import SHIPPED_TEST_IMAGES
+from tf_deepinversion.datasets.real_images import load_split
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("idx_dir", None, "A folder of idx files, if not TFDS.")

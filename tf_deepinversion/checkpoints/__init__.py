@@ -3,6 +3,6 @@
 from tf_deepinversion.checkpoints.efficientnet_lite import (
     load_efficientnet_lite,
 )
-from tf_deepinversion.checkpoints.torch_legacy import read_torch_legacy
+from tf_deepinversion.checkpoints.torch_file import read_torch_legacy
 
 __all__ = ["load_efficientnet_lite", "read_torch_legacy"]

@@ -5,10 +5,10 @@ import pathlib
 
 import keras
 
-from tf_deepinversion.checkpoints.names import assign
-from tf_deepinversion.checkpoints.torch_legacy import read_torch_legacy
+from tf_deepinversion.checkpoints.efficientnet_lite_names import assign
+from tf_deepinversion.checkpoints.torch_file import read_torch_legacy
+from tf_deepinversion.core.files import sha256_of_file
 from tf_deepinversion.models import efficientnet_lite
-from tf_deepinversion.models.pretrained import sha256_of_file
 
 # By the version of the network: the file in its package, and its SHA-256.
 FILES = {

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tf_deepinversion.datasets import load_digits
-from tf_deepinversion.datasets import load_split
+from tf_deepinversion.datasets.real_images import load_digits
+from tf_deepinversion.datasets.real_images import load_split
 
 
 class Case(NamedTuple):
@@ -31,6 +31,8 @@ SPLITS = {
     "cifar100_5": ("cifar100", 20),
     "cifar100_10": ("cifar100", 10),
 }
+
+
 CASES = ("fashion_plus_digits", *SPLITS)
 
 

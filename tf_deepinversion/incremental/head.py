@@ -5,8 +5,8 @@ import numpy as np
 from keras import layers
 from keras import ops
 
-from tf_deepinversion.copies import copy_of
-from tf_deepinversion.copies import twin_of
+from tf_deepinversion.networks.copies import copy_of
+from tf_deepinversion.networks.copies import twin_of
 
 # What may lie between the head and the output: nothing of it has weights.
 TAIL = (
@@ -17,10 +17,14 @@ TAIL = (
     layers.Reshape,
     layers.Softmax,
 )
+
+
 AS_ONE = (
     ": call its layers one by one, `for layer in top.layers: x = layer(x)`, "
-    "and take `copy_of(keras.Model(inputs, x))` of `tf_deepinversion.copies`"
+    "and take `copy_of(keras.Model(inputs, x))` of `tf_deepinversion.networks`"
 )
+
+
 ENDINGS = (keras.activations.linear, keras.activations.softmax)
 
 

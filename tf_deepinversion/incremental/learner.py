@@ -4,19 +4,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_deepinversion import compiled
-from tf_deepinversion import replicas
-from tf_deepinversion.checks import check_pixels
-from tf_deepinversion.checks import require_integers
-from tf_deepinversion.datasets import of_pixels
+from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import require_integers
+from tf_deepinversion.datasets.pool import Pool
+from tf_deepinversion.datasets.real_images import of_pixels
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.methods import Step
 from tf_deepinversion.incremental.methods import View
-from tf_deepinversion.pool import Pool
-from tf_deepinversion.preprocessing import Preprocessing
-from tf_deepinversion.transforms import Shift
-from tf_deepinversion.transforms import draw_own
-from tf_deepinversion.transforms import require_transforms
+from tf_deepinversion.networks import compiled
+from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.transforms.base import draw_own
+from tf_deepinversion.transforms.base import require_transforms
+from tf_deepinversion.transforms.shifts import Shift
 
 
 class IncrementalLearner(replicas.OneBatch):

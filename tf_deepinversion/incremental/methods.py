@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from keras import ops
 
-from tf_deepinversion.checks import warn_caller
-from tf_deepinversion.incremental import equations
-from tf_deepinversion.losses import cross_entropy
+from tf_deepinversion.core.checks import warn_caller
+from tf_deepinversion.incremental import losses
+from tf_deepinversion.objective.losses import cross_entropy
 
 
 class View(NamedTuple):
@@ -92,7 +92,7 @@ def _new_cross_entropy(step):
 
 def _local_cross_entropy(step):
     return ops.mean(
-        equations.local_cross_entropy(
+        losses.local_cross_entropy(
             step.new.labels, step.new.logits, step.old_classes
         )
     )
@@ -103,26 +103,24 @@ def _balanced_cross_entropy(step):
         cross_entropy(view.labels, view.head_logits)
         for view in (step.new, step.replayed)
     )
-    return equations.balanced_mean(
-        new, replayed, step.old_classes, step.classes
-    )
+    return losses.balanced_mean(new, replayed, step.old_classes, step.classes)
 
 
 def _new_divergence(step, temperature):
     view = step.new
     return ops.mean(
-        equations.divergence(view.old_logits, view.logits, temperature)
+        losses.divergence(view.old_logits, view.logits, temperature)
     )
 
 
 def _replayed_divergence(step):
     view = step.replayed
-    return ops.mean(equations.divergence_over_all(view.old_logits, view.logits))
+    return ops.mean(losses.divergence_over_all(view.old_logits, view.logits))
 
 
 def _binary_cross_entropies(step):
     return ops.mean(
-        equations.binary_cross_entropies(
+        losses.binary_cross_entropies(
             step.new.labels, step.new.old_logits, step.new.logits
         )
     )
@@ -130,7 +128,7 @@ def _binary_cross_entropies(step):
 
 def _feature_distance(step):
     distances = [
-        equations.feature_distance(
+        losses.feature_distance(
             step.old_kernel, view.old_features, view.features
         )
         for view in (step.new, step.replayed)

@@ -1,5 +1,6 @@
 """Networks that can be built, and those that ship with their weights."""
 
+from tf_deepinversion.core.files import sha256_of_file
 from tf_deepinversion.models.efficientnet_lite import EfficientNetLite0
 from tf_deepinversion.models.efficientnet_lite import EfficientNetLite1
 from tf_deepinversion.models.efficientnet_lite import EfficientNetLite2
@@ -7,7 +8,6 @@ from tf_deepinversion.models.efficientnet_lite import EfficientNetLite3
 from tf_deepinversion.models.efficientnet_lite import EfficientNetLite4
 from tf_deepinversion.models.pretrained import PRETRAINED
 from tf_deepinversion.models.pretrained import load_pretrained
-from tf_deepinversion.models.pretrained import sha256_of_file
 from tf_deepinversion.models.resnet import ResNet14
 from tf_deepinversion.models.resnet import ResNet18
 from tf_deepinversion.models.resnet import ResNet20

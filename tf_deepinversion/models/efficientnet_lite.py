@@ -13,6 +13,8 @@ VARIANTS = {
     3: (1.2, 1.4, 280),
     4: (1.4, 1.8, 300),
 }
+
+
 # Repeats, kernel size, strides, expansion, channels.
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -23,6 +25,8 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+
+
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
 
 
@@ -137,7 +141,15 @@ def _network(version):
 
 
 EfficientNetLite0 = _network(0)
+
+
 EfficientNetLite1 = _network(1)
+
+
 EfficientNetLite2 = _network(2)
+
+
 EfficientNetLite3 = _network(3)
+
+
 EfficientNetLite4 = _network(4)

@@ -1,14 +1,18 @@
 """The networks that ship with the package."""
 
-import hashlib
 import pathlib
 import shutil
 import tempfile
 
 import keras
 
+from tf_deepinversion.core.files import sha256_of_file
+
 FOLDER = pathlib.Path(__file__).parent / "pretrained"
+
+
 KINDS = (".keras", ".h5", ".hdf5")
+
 
 # What examples/train_teacher.py printed of each. `test_accuracy` is over the
 # 10,000 test images of Fashion-MNIST, read once, after training.
@@ -24,11 +28,6 @@ PRETRAINED = {
         "test_accuracy": 0.9354,
     },
 }
-
-
-def sha256_of_file(path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 
 
 def load_pretrained(name) -> keras.Model:

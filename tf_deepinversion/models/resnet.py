@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from tf_deepinversion.models.stem import build_classifier
+from tf_deepinversion.models.build_classifier import build_classifier
 
 
 def conv_bn(x, filters, kernel_size, strides, name):
@@ -93,9 +93,21 @@ def _network(depth, blocks, default_width):
 
 
 ResNet14 = _network(14, (2, 2, 2), 16)
+
+
 ResNet20 = _network(20, (3, 3, 3), 16)
+
+
 ResNet32 = _network(32, (5, 5, 5), 16)
+
+
 ResNet44 = _network(44, (7, 7, 7), 16)
+
+
 ResNet56 = _network(56, (9, 9, 9), 16)
+
+
 ResNet18 = _network(18, (2, 2, 2, 2), 64)
+
+
 ResNet34 = _network(34, (3, 4, 6, 3), 64)

@@ -3,8 +3,8 @@
 import keras
 from keras import layers
 
+from tf_deepinversion.models.build_classifier import build_classifier
 from tf_deepinversion.models.resnet import conv_bn
-from tf_deepinversion.models.stem import build_classifier
 
 # Channels in units of the width; "pool" halves the resolution.
 VGG11 = (1, "pool", 2, "pool", 4, 4, "pool", 8, 8, "pool", 8, 8, "pool")

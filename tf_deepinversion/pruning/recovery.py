@@ -2,12 +2,13 @@
 
 import keras
 
-from tf_deepinversion.checks import require_whole
-from tf_deepinversion.distill import TrainingState
-from tf_deepinversion.distill import saved_last
-from tf_deepinversion.distillation import Distillation
-from tf_deepinversion.optimizers import warmed_cosine
-from tf_deepinversion.pruning.magnitude import masks_of
+from tf_deepinversion.callbacks.training_state import TrainingState
+from tf_deepinversion.callbacks.training_state import saved_last
+from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.keras_internals import layers_of
+from tf_deepinversion.distillation._distillation import Distillation
+from tf_deepinversion.optimizers.schedules import warmed_cosine
+from tf_deepinversion.pruning.masks.magnitude import masks_of
 
 
 def recovery_optimizer(steps, learning_rate=0.02):
@@ -80,7 +81,7 @@ def recover(
         kwargs.setdefault("student_preprocessing", kwargs["preprocessing"])
     norms = [
         layer
-        for layer in student._flatten_layers()
+        for layer in layers_of(student)
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
     trained = [layer.trainable for layer in norms]

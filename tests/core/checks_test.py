@@ -1,0 +1,43 @@
+"""What is taken for a whole number, and what the refusal says."""
+
+import re
+
+import numpy as np
+import pytest
+
+from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.checks import warn_caller
+
+
+@pytest.mark.parametrize("value", [1, np.int64(3), np.uint8(7)])
+def test_whole_numbers_pass(value):
+    require_whole(steps=value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, 1.5, 2.0, np.float32(7), True, None, "one", float("nan")],
+)
+def test_others_are_refused_by_name(value):
+    message = (
+        f"`steps` must be a whole number, 1 or more. Received: steps={value}"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        require_whole(images=1, steps=value)
+
+
+def test_the_least_can_be_another():
+    require_whole(0, draws=0)
+    with pytest.raises(ValueError, match="-1 or more. Received: end_step=-2"):
+        require_whole(-1, end_step=-2)
+
+
+def test_a_warning_points_to_who_called_the_package():
+    deep = {"__name__": "tf_deepinversion.deep", "warn_caller": warn_caller}
+    exec("def one():\n    warn_caller('so')\ndef two():\n    one()", deep)
+    with pytest.warns(UserWarning, match="^so$") as seen:
+        deep["two"]()
+    assert seen[0].filename == __file__
+    with pytest.warns(UserWarning) as seen:
+        exec("warn_caller('so')", {"warn_caller": warn_caller})
+    assert seen[0].filename == "<string>"

@@ -1,0 +1,577 @@
+"""A pool keeps what is newest, shows it at once, and loses nothing."""
+
+import errno
+import itertools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from tf_deepinversion.datasets.pool import Pool
+
+SHAPE, CLASSES = (3, 2, 1), 7
+
+
+def batch_of(number, images=2, soft_targets=False):
+    """Batch `number` of any run here: no two have an image in common."""
+    random = np.random.default_rng(number)
+    batch = [
+        random.integers(0, 256, (images, *SHAPE), "uint8"),
+        random.integers(0, CLASSES, images),
+    ]
+    if soft_targets:
+        batch.append(random.normal(size=(images, CLASSES)).astype("float32"))
+    return batch
+
+
+def make(folder=None, capacity=4, run="run", **kwargs):
+    return Pool(capacity, SHAPE, CLASSES, folder=folder, run=run, **kwargs)
+
+
+def arrays_of(pool):
+    arrays = [pool.images, pool.labels, pool.soft_targets]
+    return [array for array in arrays if array is not None]
+
+
+def assert_holds(pool, batches):
+    """Whether the pool holds these batches, in this order."""
+    expected = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+    assert len(pool) == len(expected[0])
+    for found, array in zip(arrays_of(pool), expected, strict=True):
+        np.testing.assert_array_equal(found, array)
+
+
+def read_by_tfds(folder):
+    """Each example that TFDS finds, as bytes, sorted."""
+    dataset = tfds.builder_from_directory(str(folder)).as_dataset("train")
+    return sorted(
+        b"".join(value.tobytes() for _, value in sorted(example.items()))
+        for example in tfds.as_numpy(dataset)
+    )
+
+
+def as_tfds(pool):
+    """What `read_by_tfds` is to find."""
+    arrays = {
+        "image": pool.images,
+        "label": pool.labels.astype("int64"),
+        "requested": pool.requested.astype("int64"),
+    }
+    if pool.soft_targets is not None:
+        arrays["soft_targets"] = pool.soft_targets
+    assert list(arrays) == sorted(arrays)
+    return sorted(
+        b"".join(value.tobytes() for value in example)
+        for example in zip(*arrays.values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("soft_targets", [False, True])
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_the_oldest_batches_go(tmp_path, on_disk, soft_targets):
+    folder = tmp_path / "a" / "pool" if on_disk else None
+    pool = make(folder, 10, soft_targets=soft_targets)
+    assert len(pool) == pool.batches == 0
+    batches = []
+    for number, images in enumerate([4, 4, 4, 3, 3, 10, 1, 9]):
+        batches.append(batch_of(number, images, soft_targets))
+        pool.add(*batches[-1])
+        while sum(len(batch[0]) for batch in batches) > 10:
+            batches.pop(0)
+        assert_holds(pool, batches)
+        assert pool.batches == number + 1
+        if on_disk:
+            assert read_by_tfds(folder) == as_tfds(pool)
+            shards = list(folder.glob("pool-train*"))
+            assert len(shards) == len(batches)
+            pool.close()
+            pool = make(folder, 10, soft_targets=soft_targets)
+            assert_holds(pool, batches)
+            assert pool.batches == number + 1
+    dtypes = [array.dtype for array in arrays_of(pool)]
+    assert dtypes == ["uint8", "int32", "float32"][: 2 + soft_targets]
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_what_was_asked_for_is_kept_beside_the_label(tmp_path, on_disk):
+    folder = tmp_path if on_disk else None
+    pool = make(folder, soft_targets=True)
+    (images, _, soft), shown, requested = GOOD, [3, 5], [3, 4]
+    pool.add(images, shown, soft, requested=requested)
+    pool.add(images, [6, 1], soft)  # by hand they are the same
+    if on_disk:
+        assert read_by_tfds(folder) == as_tfds(pool)
+        pool.close()
+        pool = make(folder, soft_targets=True)
+    assert pool.labels.tolist() == [*shown, 6, 1]
+    assert pool.requested.tolist() == [*requested, 6, 1]
+    drawn = next(iter(pool.dataset(4)))  # nobody learns by what was asked for
+    assert [x.dtype for x in drawn] == ["uint8", "int32", "float32"]
+    assert sorted(drawn[1].numpy()) == [1, 3, 5, 6]
+    for wrong in ([0], [0, CLASSES], None):
+        with pytest.raises(ValueError, match="Received"):
+            pool.add(images, wrong or [0, -1], soft, requested=wrong or shown)
+    assert pool.batches == 2
+
+
+def test_a_pool_whose_labels_were_what_was_asked_for_is_refused(tmp_path):
+    make(tmp_path).close()
+    listed = tmp_path / "pool.json"
+    content = listed.read_text().replace("pool 2", "pool 1")
+    listed.write_text(content)
+    with pytest.raises(ValueError, match="earlier version.*what was asked for"):
+        make(tmp_path)
+    assert listed.read_text() == content
+
+
+def test_what_was_read_stays(tmp_path):
+    pool = make()
+    pool.add(*batch_of(0))
+    images = pool.images
+    pool.add(*batch_of(1, 4))
+    np.testing.assert_array_equal(images, batch_of(0)[0])
+
+
+GOOD = batch_of(0, soft_targets=True)
+
+
+@pytest.mark.parametrize(
+    "position,value,error",
+    [
+        (0, GOOD[0].astype("float32"), TypeError),
+        (0, GOOD[0][..., 0], ValueError),
+        (0, GOOD[0][:1], ValueError),
+        (0, GOOD[0][:, :2], ValueError),
+        (1, GOOD[1].astype("float32"), TypeError),
+        (1, [0, CLASSES], ValueError),
+        (1, [-1, 0], ValueError),
+        (1, [0], ValueError),
+        (1, [[0], [0]], ValueError),
+        (1, None, ValueError),
+        (2, None, ValueError),
+        (2, GOOD[2][:, 1:], ValueError),
+        (2, GOOD[2][:1], ValueError),
+        (2, GOOD[2] * np.nan, ValueError),
+        (2, np.full((2, CLASSES), 1e39), ValueError),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_what_does_not_fit_is_refused(position, value, error):
+    pool = make(soft_targets=True)
+    batch = list(GOOD)
+    batch[position] = value
+    with pytest.raises(error, match="Received"):
+        pool.add(*batch)
+    assert len(pool) == pool.batches == 0
+
+
+def test_other_misuse_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="if and only if"):
+        make().add(*GOOD)
+    with pytest.raises(ValueError, match="holds 4 .*Received: 5 at once"):
+        make().add(*batch_of(0, 5))
+    for capacity in (0, 1.5):
+        with pytest.raises(ValueError, match="Received: capacity="):
+            make(capacity=capacity)
+    with pytest.raises(ValueError, match="needs `run`"):
+        make(tmp_path / "pool", run=None)
+    with pytest.raises(ValueError, match="PNG"):
+        Pool(4, (2, 2, 2), 7, folder=tmp_path / "pool", run="run")
+    assert not (tmp_path / "pool").exists()
+
+
+def test_draws_are_a_function_of_seed_and_step():
+    pool = make(capacity=20)
+    pool.add(*batch_of(0, 20))
+
+    def draws(first_step=0, **kwargs):
+        dataset = pool.dataset(5, first_step=first_step, **kwargs)
+        return [
+            (images.numpy(), labels.numpy())
+            for images, labels in dataset.take(4 - first_step)
+        ]
+
+    first = draws()
+    for found in (draws(), first[:2] + draws(2)):
+        for pair, expected in zip(found, first, strict=True):
+            for array, other in zip(pair, expected, strict=True):
+                np.testing.assert_array_equal(array, other)
+    number_of = {image.tobytes(): i for i, image in enumerate(pool.images)}
+    chosen = [[number_of[i.tobytes()] for i in images] for images, _ in first]
+    for numbers, (_, labels) in zip(chosen, first, strict=True):
+        np.testing.assert_array_equal(labels, pool.labels[numbers])
+        assert len(set(numbers)) == 5
+    assert len({tuple(numbers) for numbers in chosen}) == 4
+    other = draws(seed=1)
+    assert any((a[0] != b[0]).any() for a, b in zip(first, other, strict=True))
+
+
+def test_draws_are_uniform():
+    pool = make(capacity=6)
+    pool.add(np.zeros((6, *SHAPE), "uint8"), np.arange(6))
+    drawn = [labels.numpy() for _, labels in pool.dataset(2).take(600)]
+    counts = np.bincount(np.ravel(drawn))
+    np.testing.assert_allclose(counts, 200, atol=50)  # 4 standard deviations
+
+
+def test_a_small_pool_draws_with_replacement():
+    pool = make(soft_targets=True)
+    pool.add(*batch_of(0, 2, soft_targets=True))
+    (element,) = pool.dataset(5).take(1)
+    spec = pool.dataset(5).element_spec
+    assert [t.shape for t in spec] == [(5, *SHAPE), (5,), (5, CLASSES)]
+    for tensor, expected, array in zip(
+        element, spec, arrays_of(pool), strict=True
+    ):
+        assert tensor.shape == expected.shape
+        assert tensor.dtype == expected.dtype == array.dtype
+    images, _, soft_targets = (tensor.numpy() for tensor in element)
+    for image, drawn in zip(images, soft_targets, strict=True):
+        i = pool.soft_targets.tolist().index(drawn.tolist())
+        np.testing.assert_array_equal(image, pool.images[i])
+
+
+def test_nothing_is_drawn_from_nothing():
+    pool = make()
+    drawn = iter(pool.dataset(2))
+    with pytest.raises(Exception, match="The pool is empty"):
+        next(drawn)
+
+
+class Student(keras.Sequential):
+    """Tells which is the newest batch that a step has seen."""
+
+    def train_step(self, data):
+        newest = keras.ops.cast(keras.ops.max(data[1]), "float32")
+        return super().train_step(data) | {"newest": newest}
+
+
+class Grow(keras.callbacks.Callback):
+    """Replaces all that is in the pool after every third step."""
+
+    def __init__(self, pool):
+        super().__init__()
+        self.pool, self.seen = pool, []
+
+    def on_train_batch_end(self, batch, logs):
+        self.seen.append(int(logs["newest"]))
+        if len(self.seen) % 3 == 0:
+            renew(self.pool)
+
+
+def renew(pool):
+    images = np.zeros((pool.capacity, *SHAPE), "uint8")
+    pool.add(images, [pool.batches] * pool.capacity)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_fit_sees_new_images_at_the_very_next_step(tmp_path, mapped):
+    pool = make(tmp_path)
+    renew(pool)
+    student = Student([keras.layers.Flatten(), keras.layers.Dense(CLASSES)])
+    student.compile("sgd", "sparse_categorical_crossentropy")
+    dataset = pool.dataset(2)
+    if mapped:
+        dataset = dataset.map(lambda images, labels: (images / 255, labels))
+    callback = Grow(pool)
+    student.fit(
+        dataset,
+        epochs=2,
+        steps_per_epoch=6,
+        callbacks=[callback],
+        shuffle=False,
+        verbose=0,
+    )
+    assert callback.seen == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"run": "another"},
+        {"soft_targets": True},
+        {"classes": 8},
+        {"image_shape": (2, 3, 1)},
+    ],
+)
+def test_another_pool_is_refused(tmp_path, other):
+    filled(tmp_path)
+    (name,) = other
+    arguments = {"image_shape": SHAPE, "classes": CLASSES, "run": "run"}
+    with pytest.raises(ValueError, match=f"expected {name}=") as error:
+        Pool(4, folder=tmp_path, **{**arguments, **other})
+    assert str(tmp_path / "pool.json") in str(error.value)
+    assert_holds(make(tmp_path), [batch_of(0), batch_of(1)])
+
+
+def test_a_folder_with_anything_else_is_refused(tmp_path):
+    (tmp_path / "pool-train.tfrecord-00000").write_text("precious")
+    with pytest.raises(ValueError, match="a folder of its own.*tfrecord-00000"):
+        make(tmp_path)
+    assert (tmp_path / "pool-train.tfrecord-00000").read_text() == "precious"
+
+
+def filled(folder):
+    pool = make(folder)
+    pool.add(*batch_of(0))
+    pool.add(*batch_of(1))
+    pool.close()
+
+
+@pytest.mark.parametrize("bits", [0x01, 0x80, None])
+def test_a_damaged_shard_is_refused_by_name(tmp_path, bits):
+    filled(tmp_path)
+    path = tmp_path / "pool-train.tfrecord-00001"
+    content = path.read_bytes()
+    for i in range(0, len(content), 9):
+        damaged = bytearray(content)
+        if bits:
+            damaged[i] ^= bits
+        else:
+            del damaged[i:]
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged.*SHA-256") as error:
+            make(tmp_path)
+        assert str(path) in str(error.value)
+    path.write_bytes(content)
+    assert_holds(make(tmp_path), [batch_of(0), batch_of(1)])
+
+
+def test_a_missing_shard_can_be_done_without(tmp_path):
+    filled(tmp_path)
+    (tmp_path / "pool-train.tfrecord-00000").unlink()
+    with pytest.raises(ValueError, match="00000 is damaged.*no file.*2 images"):
+        make(tmp_path)
+    # The way out that the message tells.
+    listed = json.loads((tmp_path / "pool.json").read_text())
+    del listed["shards"][0]
+    (tmp_path / "pool.json").write_text(json.dumps(listed))
+    pool = make(tmp_path)
+    assert_holds(pool, [batch_of(1)])
+    assert pool.batches == 2
+    assert read_by_tfds(tmp_path) == as_tfds(pool)
+
+
+def test_a_batch_may_have_a_later_number(tmp_path):
+    pool = make(tmp_path)
+    pool.add(*batch_of(0), number=2)
+    assert pool.batches == 3
+    with pytest.raises(ValueError, match="number 3 or a later.*number=2"):
+        pool.add(*batch_of(1), number=2)
+    pool.add(*batch_of(1))
+    pool.close()
+    again = make(tmp_path)
+    assert_holds(again, [batch_of(0), batch_of(1)])
+    assert again.batches == 4
+
+
+@pytest.mark.parametrize("bits", [0x01, 0x10, None])
+def test_a_damaged_list_is_refused_or_harmless(tmp_path, bits):
+    filled(tmp_path)
+    path = tmp_path / "pool.json"
+    content = path.read_bytes()
+    accepted = 0
+    for i in range(0, len(content), 2):
+        damaged = bytearray(content)
+        if bits:
+            damaged[i] ^= bits
+        else:
+            del damaged[i:]
+        path.write_bytes(damaged)
+        try:
+            pool = make(tmp_path)
+        except ValueError as e:
+            assert str(tmp_path) in str(e)
+        else:
+            assert_holds(pool, [batch_of(0), batch_of(1)])
+            pool.close()
+            accepted += 1
+    assert accepted <= 1  # of all that is there, the number of a batch
+
+
+def test_a_system_without_flock_has_no_pool_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    with pytest.raises(RuntimeError, match="Windows.*leave `folder` out"):
+        make(tmp_path / "pool")
+    assert not list(tmp_path.iterdir())
+    make().add(*batch_of(0))
+
+
+def test_one_at_a_time(tmp_path):
+    pool = make(tmp_path)
+    pool.add(*batch_of(0))
+    with pytest.raises(RuntimeError, match="is in use.*of your own"):
+        make(tmp_path)
+    pool.close()
+    other = make(tmp_path)
+    assert_holds(pool, [batch_of(0)])
+    with pytest.raises(ValueError, match="closed: open it again"):
+        pool.add(*batch_of(1))
+    other.add(*batch_of(1))
+    assert_holds(other, [batch_of(0), batch_of(1)])
+
+
+def test_another_capacity_holds_from_the_next_batch_on(tmp_path):
+    filled(tmp_path)
+    pool = make(tmp_path, capacity=3)
+    assert_holds(pool, [batch_of(0), batch_of(1)])
+    pool.add(*batch_of(2, 1))
+    assert_holds(pool, [batch_of(1), batch_of(2, 1)])
+
+
+@pytest.mark.parametrize(
+    "name,error", [("fsync", errno.ENOSPC), ("replace", errno.EROFS)]
+)
+def test_a_disk_that_fails_loses_nothing(tmp_path, monkeypatch, name, error):
+    filled(tmp_path)
+    works = getattr(os, name)
+    # A batch is two files of ours, and then two for TFDS.
+    for failing, batches in ((0, 2), (1, 2), (2, 3), (3, 4)):
+        pool = make(tmp_path)
+        calls = itertools.count()
+
+        def fail(*args, calls=calls, failing=failing):
+            if next(calls) == failing:
+                raise OSError(error, os.strerror(error))
+            return works(*args)
+
+        with monkeypatch.context() as context:
+            context.setattr(os, name, fail)
+            with pytest.raises(OSError, match="cannot be written") as e:
+                pool.add(*batch_of(pool.batches))
+        assert e.value.errno == error
+        assert str(tmp_path) in str(e.value)
+        assert os.strerror(error) in str(e.value)
+        expected = [batch_of(batches - 2), batch_of(batches - 1)]
+        assert_holds(pool, expected)
+        pool.close()
+        pool = make(tmp_path)
+        assert_holds(pool, expected)
+        assert read_by_tfds(tmp_path) == as_tfds(pool)
+        pool.close()
+
+
+def test_a_full_disk_can_be_gone_on_with(tmp_path, monkeypatch):
+    filled(tmp_path)
+    pool = make(tmp_path)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left.*is safe"):
+            pool.add(*batch_of(2))
+    pool.add(*batch_of(2))
+    assert_holds(pool, [batch_of(1), batch_of(2)])
+    assert read_by_tfds(tmp_path) == as_tfds(pool)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "pool"):
+        with pytest.raises(OSError, match="file.* cannot be written"):
+            make(folder)
+
+
+@pytest.fixture(scope="module")
+def another_process(tmp_path_factory):
+    """Of `main`, below: the process, its folder and how often it was killed."""
+    folder = tmp_path_factory.mktemp("other")
+    root = pathlib.Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, __file__, folder],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        yield process, folder, int(process.stdout.readline())
+        process.kill()
+
+
+def test_no_kill_loses_what_was_finished(another_process):
+    _, folder, moments = another_process
+    assert moments == 3 + 4 + 5  # to make it, to add, to add and remove
+    sides = set()
+    for moment in range(moments):
+        path = folder / str(moment)
+        finished = len(list(folder.glob(f"{moment}.finished.*")))
+        seen = read_by_tfds(path) if finished else None
+        pool = make(path, capacity=2)
+        assert pool.batches in (finished, finished + 1)
+        sides.add((finished, pool.batches))
+        if pool.batches:
+            assert_holds(pool, [batch_of(pool.batches - 1)])
+            assert read_by_tfds(path) == as_tfds(pool)
+        if finished:
+            # TFDS alone saw whole batches too: these, or those before.
+            before = make(capacity=2)
+            before.add(*batch_of(finished - 1))
+            assert seen in (as_tfds(before), as_tfds(pool))
+        assert not list(path.glob(".*.part"))
+        pool.add(*batch_of(pool.batches))
+        assert_holds(pool, [batch_of(pool.batches - 1)])
+        assert len(list(path.glob("pool-train*"))) == 1
+    # Kills came on both sides of the moment that decides.
+    assert sides == {(0, 0), (0, 1), (1, 1), (1, 2)}
+
+
+def test_a_lock_ends_with_its_process(another_process):
+    process, folder, _ = another_process
+    with pytest.raises(RuntimeError, match="in use, by another process"):
+        make(folder / "held")
+    process.kill()
+    process.wait()
+    assert_holds(make(folder / "held"), [batch_of(0)])
+
+
+def dying(function, calls, moment):
+    def call(*args, **kwargs):
+        # What is removed only if it is there is a leftover: no such moment.
+        if "missing_ok" not in kwargs and next(calls) == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def add_two_and_die(folder, moment):
+    """Is killed before file number `moment` would be replaced or removed."""
+    calls = itertools.count()
+    os.replace = dying(os.replace, calls, moment)
+    pathlib.Path.unlink = dying(pathlib.Path.unlink, calls, moment)
+    pool = make(folder / str(moment), capacity=2)
+    for number in range(2):
+        pool.add(*batch_of(number))
+        (folder / f"{moment}.finished.{number}").touch()
+
+
+def main(folder):
+    # TensorFlow is imported once, and first computes in the children.
+    for moment in itertools.count():
+        child = os.fork()
+        if not child:
+            try:
+                add_two_and_die(folder, moment)
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            break
+    pool = make(folder / "held")
+    pool.add(*batch_of(0))
+    print(moment, flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))

@@ -1,0 +1,185 @@
+"""Answers of a teacher that serve several steps stay those of their images."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from divergences import PIXELS
+from divergences import kl
+from inversions import NORMALISED
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import tiny_teacher
+
+from tf_deepinversion import HorizontalFlip
+from tf_deepinversion.callbacks.training_state import TrainingState
+from tf_deepinversion.distillation._distillation import Distillation
+from tf_deepinversion.distillation.teacher_cache import AnsweredImages
+
+
+def draws(store, steps, count=64, size=2):
+    """The numbers of the images that a store gives at each of these steps.
+
+    Those that it asks for at a step are numbered from twice that on, in their
+    first two pixels.
+
+    Returns:
+        A pair: the steps at which it asked, and an int array for each step.
+    """
+    asked, given = [], []
+    for step in steps:
+
+        def ask(step=step):
+            asked.append(step)
+            numbers = 2 * step + np.arange(size)
+            images = np.zeros((size, *SHAPE), "float32")
+            images[:, 0, 0, 0], images[:, 0, 1, 0] = divmod(numbers, 256)
+            return tf.constant(images), tf.constant(answers(numbers))
+
+        images, logits = store.batch(ask, tf.constant(step), tf.constant(count))
+        assert images.shape == (count, *SHAPE)
+        numbers = images.numpy()[:, 0, :2, 0].astype(int) @ [256, 1]
+        # The answer is that of the image, wherever it was kept.
+        np.testing.assert_array_equal(logits, answers(numbers))
+        given.append(numbers)
+    return asked, given
+
+
+def answers(numbers):
+    return np.eye(CLASSES, dtype="float32")[numbers % CLASSES] * 7
+
+
+def test_the_oldest_make_room_every_few_steps():
+    store = AnsweredImages(SHAPE, CLASSES, reuse=3, size=4)
+    asked, given = draws(store, range(8))
+    assert asked == [0, 3, 6]
+    kept = [{0, 1}] * 3 + [{0, 1, 6, 7}] * 3 + [{6, 7, 12, 13}] * 2
+    assert [set(numbers) for numbers in given] == kept
+    again = draws(AnsweredImages(SHAPE, CLASSES, reuse=3, size=4), range(8))[1]
+    np.testing.assert_array_equal(again, given)
+    assert (given[3] != given[4]).any()
+
+
+def test_each_image_is_drawn_as_often_as_said():
+    store = AnsweredImages(SHAPE, CLASSES, reuse=5, size=8)
+    _, given = draws(store, range(1000), count=2)
+    drawn = np.bincount(np.concatenate(given))
+    # All but the first and the last images; Poisson's law has variance 5.
+    counts = drawn[[i for i in range(40, 1960) if i % 10 < 2]]
+    assert len(counts) == 384
+    assert counts.mean() == pytest.approx(5, abs=3 * np.sqrt(5 / 384))
+
+
+def test_an_empty_store_asks_whatever_the_step():
+    asked, given = draws(AnsweredImages(SHAPE, CLASSES, reuse=3), [7, 8, 9])
+    assert asked == [7, 9] and set(given[0]) == {14, 15}
+
+
+def test_batches_that_do_not_divide_the_store():
+    store = AnsweredImages(SHAPE, CLASSES, reuse=1, size=5)
+    _, given = draws(store, range(0, 6, 2), size=3)
+    kept = [{0, 1, 2}, {1, 2, 4, 5, 6}, {5, 6, 8, 9, 10}]
+    assert [set(numbers) for numbers in given] == kept
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_student_learns_from_what_was_answered(jit):
+    """One image, again and again: its loss is known whatever is drawn."""
+    teacher, student = tiny_teacher(0), tiny_teacher(1)
+    same = np.repeat(PIXELS[:1], 4, 0)
+    model = Distillation(
+        teacher, student, NORMALISED, temperature=2.0, transforms=[], reuse=2
+    )
+    t = teacher(NORMALISED.normalise(same), training=False).numpy()
+    s = tiny_teacher(1)(NORMALISED.normalise(same), training=True).numpy()
+    model.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=jit)
+    found = model.train_on_batch(same, return_dict=True)
+    assert found["loss"] == pytest.approx(kl(t, s, 2.0).mean(), rel=1e-4)
+    # The second step is on the same image, whatever it is given.
+    s = student(NORMALISED.normalise(same), training=True).numpy()
+    model.reset_metrics()
+    found = model.train_on_batch(PIXELS[1:5], return_dict=True)
+    assert found["loss"] == pytest.approx(kl(t, s, 2.0).mean(), rel=1e-3)
+    model.train_on_batch(PIXELS[1:5])
+    images, logits, written = (v.numpy() for v in model.carried)
+    assert written == 8
+    np.testing.assert_array_equal(images[:8], [*same, *PIXELS[1:5]])
+    t = teacher(NORMALISED.normalise(images[:8]), training=False)
+    np.testing.assert_allclose(logits[:8], t, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_kept_is_what_the_teacher_saw():
+    teacher = tiny_teacher(0)
+    model = Distillation(
+        teacher, tiny_teacher(1), NORMALISED, transforms=[Halve()], reuse=2
+    )
+    model.compile(optimizer="sgd")
+    model.train_on_batch(PIXELS)
+    images, logits = (v.numpy()[:6] for v in model.carried[:2])
+    np.testing.assert_array_equal(images, np.rint(PIXELS / 2))
+    t = teacher(NORMALISED.normalise(images), training=False)
+    np.testing.assert_allclose(logits, t, rtol=1e-4, atol=1e-5)
+
+
+class Halve(HorizontalFlip):
+    def __call__(self, images, drawn):
+        return images / 2
+
+
+def test_of_larger_images_fewer_are_kept():
+    sizes = {
+        shape: AnsweredImages(shape, classes, reuse=2).size
+        for shape, classes in (
+            ((28, 28, 1), 10),
+            ((32, 32, 3), 1000),
+            ((224, 224, 3), 1000),
+        )
+    }
+    kept = 80_000_000 // (224 * 224 * 3 + 4 * 1000)
+    assert list(sizes.values()) == [10_240, 10_240, kept]
+    with pytest.raises(ValueError, match="Not one image.*`reuse_bytes`"):
+        AnsweredImages(SHAPE, CLASSES, reuse=2, most_bytes=70)
+    small = 2 * (8 * 8 + 4 * CLASSES)
+    model = Distillation(
+        tiny_teacher(0),
+        tiny_teacher(1),
+        NORMALISED,
+        reuse=2,
+        reuse_bytes=small,
+    )
+    assert model.settings()["reuse"] == [2, 2]
+    with pytest.raises(ValueError, match="at most 2 images.*one of 3"):
+        model.require_batch(3)
+
+
+def test_a_state_holds_the_rows_that_were_written(tmp_path):
+    store = AnsweredImages(SHAPE, CLASSES, reuse=1, size=6)
+    draws(store, [0, 1])
+    path = tmp_path / "state.npz"
+    state = TrainingState(path, store.variables, "run")
+    state.params = {"epochs": 1}
+    state.on_epoch_end(0)
+    with np.load(path) as saved:
+        assert saved["variable_0"].shape == (4, *SHAPE)
+        assert saved["variable_1"].shape == (4, CLASSES)
+    again = AnsweredImages(SHAPE, CLASSES, reuse=1, size=6)
+    draws(again, [5, 6, 7])  # what is there before gives way
+    TrainingState(path, again.variables, "run")
+    found, expected = draws(again, [2, 3]), draws(store, [2, 3])
+    np.testing.assert_array_equal(found[1], expected[1])
+    for one, other in zip(again.variables, store.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="`reuse` must be.*reuse=0"):
+        Distillation(tiny_teacher(0), tiny_teacher(1), NORMALISED, reuse=0)
+    store = AnsweredImages(SHAPE, CLASSES, reuse=2, size=1)
+    with pytest.raises(
+        ValueError, match="at most 1 images.*Received: one of 2"
+    ):
+        draws(store, [0])
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        with pytest.raises(ValueError, match="replicas.*reuse=2 on 2"):
+            Distillation(tiny_teacher(0), tiny_teacher(1), NORMALISED, reuse=2)

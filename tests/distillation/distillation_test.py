@@ -1,0 +1,868 @@
+"""A student learns from a pool that grows; interrupted, the same student."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from divergences import PIXELS
+from divergences import RANDOM
+from divergences import kl
+from inversions import NORMALISED
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import learned_teacher
+from tiny import tiny_teacher
+
+from tf_deepinversion import RECIPES
+from tf_deepinversion import Affine
+from tf_deepinversion import ConvMuon
+from tf_deepinversion import CrossEntropy
+from tf_deepinversion import DeepInversion
+from tf_deepinversion import FastInversion
+from tf_deepinversion import HorizontalFlip
+from tf_deepinversion import Pool
+from tf_deepinversion import Preprocessing
+from tf_deepinversion import RefreshPool
+from tf_deepinversion import Tone
+from tf_deepinversion import balanced_labels
+from tf_deepinversion.callbacks.training_state import TrainingState
+from tf_deepinversion.callbacks.training_state import saved_last
+from tf_deepinversion.datasets.streams import batches_of
+from tf_deepinversion.distillation._distill import distill
+from tf_deepinversion.distillation._distillation import Distillation
+from tf_deepinversion.models.generator import Generator
+from tf_deepinversion.objective.softened_kl import SoftenedKL
+from tf_deepinversion.optimizers import schedules
+from tf_deepinversion.transforms.augmentations import augmentations
+
+LABELS = RANDOM.integers(0, CLASSES, 6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
+def test_softened_kl(temperature):
+    t, s = RANDOM.normal(size=(2, 5, 7)) * 3
+    loss = SoftenedKL(temperature)
+    np.testing.assert_allclose(
+        loss(t, s), kl(t, s, temperature).mean(), rtol=1e-6
+    )
+    assert float(loss(t, t + 2.5)) == pytest.approx(
+        0, abs=1e-7 * temperature**2
+    )
+    again = keras.losses.deserialize(
+        json.loads(json.dumps(keras.losses.serialize(loss)))
+    )
+    assert again.temperature == temperature
+
+
+def test_softened_kl_is_finite_for_certain_teachers():
+    t, s = np.array([[200.0, -200.0]]), np.array([[-200.0, 200.0]])
+    assert float(SoftenedKL(1.0)(t, s)) == pytest.approx(400)
+    with pytest.raises(ValueError, match="finite. Received: temperature=0"):
+        SoftenedKL(0)
+
+
+def test_training_in_bfloat16_leaves_a_student_in_float32():
+    teacher, steps = tiny_teacher(0), {}
+    for dtype in (None, "mixed_bfloat16"):
+        model = Distillation(
+            teacher, tiny_teacher(1), NORMALISED, transforms=[], dtype=dtype
+        )
+        before = model.student.get_weights()
+        exact = model.answers(PIXELS)
+        model.compile(optimizer=keras.optimizers.SGD(0.1))
+        loss = model.train_on_batch(PIXELS, LABELS, return_dict=True)["loss"]
+        after = model.student.get_weights()
+        assert all(w.dtype == "float32" for w in after)
+        steps[dtype] = loss, [a - b for a, b in zip(after, before, strict=True)]
+        # In inference it is float32 in any case.
+        plain = NORMALISED.normalise(PIXELS)
+        np.testing.assert_allclose(
+            exact[0], teacher(plain, training=False), rtol=1e-5, atol=1e-5
+        )
+        trained = model.student(plain, training=False)
+        np.testing.assert_allclose(
+            model.answers(PIXELS)[1], trained, rtol=1e-5, atol=1e-5
+        )
+    (loss, moved), (rough_loss, rough) = steps.values()
+    assert rough_loss == pytest.approx(loss, rel=0.05) and rough_loss != loss
+    cosine = sum(np.sum(a * b) for a, b in zip(moved, rough, strict=True))
+    norms = [
+        np.sqrt(sum(np.sum(a**2) for a in arrays)) for arrays in (moved, rough)
+    ]
+    assert cosine / np.prod(norms) > 0.98
+
+
+def test_it_is_the_loss_that_keras_s_own_distiller_needs():
+    """Whose default, given by name, takes the KL of raw logits."""
+    teacher, student = tiny_teacher(0), tiny_teacher(1)
+    x = NORMALISED.normalise(PIXELS)
+    t, s = (net(x, training=False).numpy() for net in (teacher, student))
+
+    def loss_of(loss):
+        distiller = keras.distillation.Distiller(
+            teacher=teacher,
+            student=student,
+            distillation_losses=keras.distillation.LogitsDistillation(
+                temperature=1.0, loss=loss
+            ),
+            student_loss_weight=0.0,
+        )
+        distiller.compile(
+            optimizer="sgd",
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        return distiller.evaluate(x, LABELS, verbose=0, return_dict=True)
+
+    found = loss_of(SoftenedKL(2.0))["loss"]
+    assert found == pytest.approx(kl(t, s, 2.0).mean(), rel=1e-4)
+    if keras.version().startswith("3.15."):
+        broken = loss_of("kl_divergence")["loss"]
+        assert abs(broken / kl(t, s, 1.0).mean() - 1) > 0.1
+
+
+def train_once(model, optimizer, images):
+    model.compile(optimizer=optimizer)
+    return model.fit(images, epochs=1, verbose=0, batch_size=len(images))
+
+
+@pytest.mark.parametrize("ending", [None, "softmax"])
+def test_one_step_follows_the_gradient_of_the_divergence(ending):
+    teacher = tiny_teacher(0, activation=ending)
+    student = tiny_teacher(1, activation=ending)
+    twin = tiny_teacher(1)
+    for network in (student, twin):  # so that no moving statistics move
+        for layer in network.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+    model = Distillation(
+        teacher, student, NORMALISED, temperature=3.0, transforms=[]
+    )
+    logits = tiny_teacher(0)(NORMALISED.normalise(PIXELS), training=False)
+    with tf.GradientTape() as tape:
+        s = twin(NORMALISED.normalise(PIXELS), training=True)
+        p = tf.nn.softmax(logits / 3.0)
+        q = tf.nn.softmax(s / 3.0)
+        loss = 9 * tf.reduce_mean(
+            tf.reduce_sum(p * (tf.math.log(p) - tf.math.log(q)), -1)
+        )
+    gradients = tape.gradient(loss, twin.trainable_variables)
+    before = [v.numpy() for v in student.trainable_variables]
+    teacher_before = teacher.get_weights()
+    history = train_once(model, keras.optimizers.SGD(1.0), PIXELS)
+    assert history.history["loss"][0] == pytest.approx(float(loss), rel=1e-4)
+    for old, new, g in zip(
+        before, student.trainable_variables, gradients, strict=True
+    ):
+        np.testing.assert_allclose(old - new.numpy(), g, rtol=1e-3, atol=1e-5)
+    for a, b in zip(teacher_before, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_augmentations_have_their_strength():
+    affine, flip, tone, mixup = augmentations(1.0)
+    assert affine.get_config() == Affine().get_config()
+    assert tone.get_config() == Tone().get_config()
+    assert flip.probability == 0.5 and mixup.probability == 0.25
+    affine, _, tone, _ = augmentations()
+    assert affine.get_config() == pytest.approx(
+        {"rotation": 5, "stretch": 1.0779, "slant": 0.05, "shift": 0.0375},
+        rel=1e-4,
+    )
+    assert tone.get_config() == pytest.approx(
+        {"gamma": 1.1892, "darkest": 0.5, "brightest": 1.2}, rel=1e-4
+    )
+
+
+def test_without_strength_an_image_is_where_it_was():
+    affine = augmentations(0.0)[0]
+    images = np.random.default_rng(0).uniform(0, 255, (4, 5, 6, 1))
+    images = images.astype("float32")
+    kept = affine(tf.constant(images), affine.draw([0, 1], 4))
+    np.testing.assert_allclose(kept, images, atol=1e-3)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 10.1, float("nan")])
+def test_a_strength_out_of_range_is_refused(strength):
+    with pytest.raises(ValueError, match=r"in \[0, 10\]\. Received: strength"):
+        augmentations(strength)
+
+
+def test_evaluation_on_labelled_images():
+    teacher, student = learned_teacher(0), learned_teacher(1)
+    model = Distillation(teacher, student, NORMALISED)
+    model.compile(optimizer="sgd")
+    found = model.evaluate(
+        PIXELS, LABELS, batch_size=4, verbose=0, return_dict=True
+    )
+    x = NORMALISED.normalise(PIXELS)
+    t, s = (net(x, training=False).numpy() for net in (teacher, student))
+    assert found["loss"] == pytest.approx(kl(t, s, 4.0).mean(), rel=1e-5)
+    t, s = t.argmax(-1), s.argmax(-1)
+    assert found["accuracy"] == pytest.approx((s == LABELS).mean())
+    assert found["agreement"] == pytest.approx((s == t).mean())
+
+
+def test_a_student_may_be_fed_otherwise_and_have_another_size():
+    teacher = tiny_teacher()
+    inputs = keras.Input((4, 4, 1))
+    x = keras.layers.Flatten()(inputs)
+    student = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
+    unit = Preprocessing(127.5, 127.5, (0, 1))
+    model = Distillation(
+        teacher, student, NORMALISED, student_preprocessing=unit
+    )
+    small = tf.image.resize(PIXELS.astype("float32"), (4, 4)) / 255
+    np.testing.assert_allclose(
+        model(PIXELS), student(small), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_subclassed_student_learns():
+    class Student(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.flat = keras.layers.Flatten()
+            self.head = keras.layers.Dense(CLASSES)
+
+        def call(self, x, training=False):
+            return self.head(self.flat(x))
+
+    model = Distillation(
+        learned_teacher(),
+        Student(),
+        NORMALISED,
+        student_preprocessing=NORMALISED,
+        student_shape=SHAPE,
+        transforms=[HorizontalFlip()],
+    )
+    model.compile(optimizer=keras.optimizers.Adam(0.02))
+    loss = model.fit(PIXELS, epochs=60, verbose=0).history["loss"]
+    assert loss[-1] < 0.5 * loss[0]
+
+
+def run(folder, rounds=4, stop=None, seed=0, student=None, **kwargs):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == stop:
+                raise KeyboardInterrupt
+
+    teacher, student = learned_teacher(), student or tiny_teacher(1)
+    synthesizer = FastInversion(
+        teacher,
+        NORMALISED,
+        generator=Generator(SHAPE, CLASSES, latents=4, width=8),
+        student=student,
+        seed=seed,
+    )
+    _, history, pool = distill(
+        teacher,
+        student,
+        synthesizer,
+        rounds=rounds,
+        steps_per_round=3,
+        batch_size=4,
+        refresh={"images": 6, "steps": 2, "first": 2, "first_steps": 3},
+        capacity=24,
+        folder=folder,
+        seed=seed,
+        callbacks=[Stop()],
+        verbose=0,
+        preprocessing=NORMALISED,
+        student_preprocessing=NORMALISED,
+        **kwargs,
+    )
+    images = pool.images
+    pool.close()
+    return student.get_weights(), history, images
+
+
+def shades(shade, n=5):
+    """A pool of images of one shade."""
+    pool = Pool(50, SHAPE, CLASSES)
+    pool.add(np.full((n, *SHAPE), shade, "uint8"), np.arange(n) % CLASSES)
+    return pool
+
+
+@pytest.mark.parametrize(("portraits", "reuse"), [(shades(9), 1), (None, 2)])
+def test_interrupted_it_goes_on_to_the_same_student(tmp_path, portraits, reuse):
+    options = {"portraits": portraits, "share": 0.5, "reuse": reuse}
+    weights, history, images = run(tmp_path / "whole", **options)
+    assert len(history["loss"]) == 4 and len(images) == 24
+    # Interrupted after the pool has grown, before the state is saved.
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "part", stop=2, **options)
+    weights2, history2, images2 = run(tmp_path / "part", **options)
+    np.testing.assert_array_equal(images, images2)
+    for a, b in zip(weights, weights2, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert history["loss"] == history2["loss"]
+
+
+def run_by_pixels(student=None, **kwargs):
+    """`distill` by the default images, in rounds of one step."""
+    return distill(
+        learned_teacher(),
+        student or tiny_teacher(1),
+        steps_per_round=1,
+        batch_size=4,
+        preprocessing=NORMALISED,
+        student_preprocessing=NORMALISED,
+        verbose=0,
+        **kwargs,
+    )
+
+
+def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
+    sizes = []
+
+    def start(callbacks):
+        _, history, pool = run_by_pixels(
+            rounds=2,
+            refresh={"images": 6, "steps": 2},
+            seed=3,
+            folder=tmp_path,
+            callbacks=callbacks,
+        )
+        return history, pool.images
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            sizes.append(len(list((tmp_path / "pool").glob("*tfrecord*"))))
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start([Stop()])
+    assert sizes == [2, 2]
+    history, images = start([])
+    pixels = DeepInversion(
+        learned_teacher(), NORMALISED, recipe="distillation_pixels", seed=3
+    )
+    labels = balanced_labels(CLASSES, 6)
+    for batch in range(2):
+        terms = pixels.fit(labels, 2, batch=batch, verbose=0).history
+        made = images[18 * batch : 18 * batch + 18].reshape(3, 6, *SHAPE)
+        np.testing.assert_array_equal(made[:2], pixels.snapshots)
+        np.testing.assert_array_equal(made[2], pixels.images)
+    # In the first round alone there are terms of a synthesis.
+    assert history["synthesis_loss"] == terms["loss"][-1:]
+    assert len(history["loss"]) == 2
+
+
+def test_no_more_images_are_made_than_the_pool_holds():
+    _, _, pool = run_by_pixels(
+        rounds=3, refresh={"images": 6, "steps": 1}, capacity=53
+    )
+    assert len(pool) == 36 and pool.batches == 2  # with two snapshots each
+
+
+def test_training_that_a_callback_has_ended_stays_ended(tmp_path):
+    """With the weights that the callback has put back."""
+
+    class Early(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+        def on_train_end(self, logs=None):
+            kernel = self.model.student.trainable_variables[0]
+            kernel.assign(0 * kernel)
+
+    def start():
+        student = tiny_teacher(1)
+        _, history, _ = run_by_pixels(
+            student,
+            rounds=4,
+            refresh={"images": 6, "steps": 1},
+            folder=tmp_path,
+            callbacks=[Early()],
+        )
+        return student.get_weights(), history
+
+    weights, history = start()
+    assert len(history["loss"]) == 2 and not weights[0].any()
+    again, same = start()
+    assert same == history
+    for a, b in zip(weights, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with np.load(tmp_path / "state.npz") as state:
+        assert not state["variable_0"].any()
+
+
+@pytest.mark.parametrize("on_epoch", [True, False])
+def test_averages_that_are_swapped_in_go_on_to_the_same_network(
+    tmp_path, on_epoch
+):
+    random = np.random.default_rng(0)
+    pair = random.normal(size=(6, 8)), random.normal(size=(6, 3))
+    data = tf.data.Dataset.from_tensors(pair)
+
+    def train(path, epochs=4):
+        """`epochs` of 4, as a run that is killed then."""
+        keras.utils.set_random_seed(1)
+        network = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+        optimizer = keras.optimizers.SGD(0.3, use_ema=True, ema_momentum=0.7)
+        optimizer.build(network.trainable_variables)
+        network.compile(optimizer, "mse")
+        variables = [*network.variables, *optimizer.variables]
+        state = TrainingState(path, variables, "run")
+
+        class Killed(keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                if epoch == epochs:
+                    raise KeyboardInterrupt
+
+        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=on_epoch)
+        network.fit(
+            data,
+            epochs=4,
+            initial_epoch=state.epoch,
+            callbacks=saved_last([swap, Killed()], network, state),
+            verbose=0,
+        )
+        return network.get_weights()
+
+    whole = train(tmp_path / "whole.npz")
+    for epochs in (1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "state.npz", epochs)
+    for _ in range(2):  # the second time nothing is left to do
+        found = train(tmp_path / "state.npz")
+        for a, b in zip(whole, found, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_saved_of_a_student_that_diverged_is_finite(tmp_path):
+    rates = keras.optimizers.schedules.PiecewiseConstantDecay([5], [0.1, 1e38])
+    for _ in range(2):  # the second goes on from the first's state
+        optimizer = keras.optimizers.SGD(rates)
+        with pytest.raises(FloatingPointError, match="in epoch 3"):
+            run(tmp_path, optimizer=optimizer)
+    with np.load(tmp_path / "state.npz") as state:
+        assert json.loads(str(state["past"]))["epoch"] == 2
+        variables = [state[n] for n in state.files if "variable" in n]
+    assert variables and all(np.isfinite(v).all() for v in variables)
+
+
+def test_a_pool_in_use_leaves_the_student_as_it_was(tmp_path):
+    run(tmp_path, rounds=1)
+    identity = json.loads((tmp_path / "pool" / "pool.json").read_text())["run"]
+    held = Pool(24, SHAPE, CLASSES, folder=tmp_path / "pool", run=identity)
+    student, given = tiny_teacher(1), tiny_teacher(1).get_weights()
+    with pytest.raises(RuntimeError, match="is in use"):
+        run(tmp_path, rounds=1, student=student)
+    held.close()
+    for a, b in zip(given, student.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_folder_of_another_run_is_refused(tmp_path):
+    run(tmp_path, rounds=1)
+    with pytest.raises(ValueError, match="another run"):
+        run(tmp_path, rounds=2)
+    with pytest.raises(ValueError, match="another run"):
+        run(tmp_path, rounds=1, portraits=shades(9))
+
+
+def test_a_share_of_every_batch_is_of_portraits():
+    pool, portraits = shades(1), shades(2)
+    stream = iter(batches_of(pool, portraits, 0.25, 8, seed=0, first_step=0))
+    for shade in (1, 1, 3):
+        if shade == 3:  # what is added after a step is drawn at the next
+            for _ in range(9):
+                pool.add(np.full((5, *SHAPE), 3, "uint8"), LABELS[:5])
+        images, labels = next(stream)
+        found = images.numpy()[:, 0, 0, 0].tolist()
+        assert found.count(2) == 2 and labels.shape == (8,)
+        assert (shade != 3) == (3 not in found)
+    again = batches_of(pool, portraits, 0.25, 8, seed=0, first_step=2)
+    np.testing.assert_array_equal(next(iter(again))[0], images)
+
+
+def start(folder, synthesis=None, compiled=None, student=None, **kwargs):
+    """A run that is stopped before it makes anything, its folder claimed."""
+    teacher, student = learned_teacher(), student or tiny_teacher(1)
+    synthesizer = FastInversion(
+        teacher,
+        NORMALISED,
+        generator=Generator(SHAPE, CLASSES, latents=4, width=8),
+        student=student,
+        **(synthesis or {}),
+    )
+    if compiled:
+        synthesizer.compile(**compiled)
+
+    class Stop(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distill(
+            teacher,
+            student,
+            synthesizer,
+            rounds=1,
+            folder=folder,
+            callbacks=[Stop()],
+            verbose=0,
+            preprocessing=NORMALISED,
+            student_preprocessing=NORMALISED,
+            **kwargs,
+        )
+
+
+class Faded(HorizontalFlip):
+    """A user's, whose config is its parent's."""
+
+    def __init__(self, strength):
+        super().__init__()
+        self.strength = strength
+
+
+def with_activation(name):
+    """Students of the same weights."""
+    student = tiny_teacher(1)
+    for layer in student.layers:
+        if isinstance(layer, keras.layers.Activation):
+            layer.activation = keras.activations.get(name)
+    return student
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "values"),
+    [
+        ("student", with_activation, ["relu", "gelu"]),
+        ("transforms", lambda x: [Faded(x)], [0.9, 0.5]),
+        (
+            "optimizer",  # the configs of both are alike
+            lambda x: getattr(keras.optimizers, x)(0.01, epsilon=1e-7),
+            ["Adamax", "Nadam"],
+        ),
+    ],
+)
+def test_what_has_the_same_shapes_or_config_is_not_the_same_run(
+    tmp_path, name, make, values
+):
+    for _ in range(2):
+        start(tmp_path, **{name: make(values[0])})
+    with pytest.raises(ValueError, match=f"differs in: .*{name}"):
+        start(tmp_path, **{name: make(values[1])})
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        (f"synthesizer: {rate}", {"synthesis": {rate: 0.7}})
+        for rate in ("latent_rate", "latent_scale", "latent_noise", "meta_rate")
+    ]
+    + [
+        ("synthesizer: transforms", {"compiled": {"transforms": []}}),
+        ("synthesizer: terms", {"compiled": {"loss": [CrossEntropy(2.0)]}}),
+        ("synthesizer: optimizer", {"compiled": {"optimizer": "sgd"}}),
+        ("distillation: temperature", {"temperature": 5.0}),
+        ("distillation: transforms", {"transforms": [HorizontalFlip()]}),
+        ("distillation: reuse", {"reuse": 7}),
+        ("capacity", {"capacity": 700}),
+    ],
+)
+def test_a_changed_setting_is_refused_by_name(tmp_path, name, changed):
+    start(tmp_path)
+    start(tmp_path)
+    with pytest.raises(ValueError, match=f"differs in: {name},"):
+        start(tmp_path, **changed)
+
+
+def test_changed_transforms_do_not_go_on_from_a_state(tmp_path):
+    run(tmp_path, rounds=1)
+    with pytest.raises(ValueError, match=r"npz belongs.*distillation: temper"):
+        run(tmp_path, rounds=1, temperature=2.0)
+    with pytest.raises(ValueError, match="differs in: distillation: transf"):
+        run(tmp_path, rounds=1, transforms=[HorizontalFlip()])
+
+
+def test_a_pool_is_refreshed_by_the_numbers_that_were_asked_for():
+    pool = Pool(100, SHAPE, CLASSES)
+    asked = []
+
+    class Maker:
+        classes, carried, snapshots = CLASSES, (), ()
+
+        def fit(self, labels, steps, batch, verbose):
+            asked.append((batch, steps, len(labels)))
+            self.labels, self.images = labels, PIXELS[: len(labels)]
+
+    refresh = RefreshPool(
+        pool, Maker(), images=3, steps=7, batches=2, first=1, first_steps=9
+    )
+    refresh.on_epoch_begin(0)
+    assert asked == [(0, 9, 3)] and len(pool) == 3
+    refresh.on_epoch_begin(1)
+    assert asked[1:] == [(1, 7, 3), (2, 7, 3)] and pool.batches == 3
+    np.testing.assert_array_equal(pool.labels, [0, 1, 2] * 3)
+
+
+def test_batches_of_fewer_images_than_classes_make_all_classes():
+    made = DeepInversion(tiny_teacher(), NORMALISED)
+    pool = Pool(100, SHAPE, CLASSES)
+    refresh = RefreshPool(pool, made, images=2, steps=1, first=2)
+    refresh.on_epoch_begin(0)
+    refresh.on_epoch_begin(1)
+    np.testing.assert_array_equal(pool.requested, [0, 1, 2, 0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("carried", "there", "asked"),
+    [
+        ((), 0, [0, 1, 2]),
+        ((), 2, [2]),
+        ((), 3, [2]),  # made again, to know its terms
+        (["generator"], 2, [0, 1, 2]),
+    ],
+)
+def test_batches_left_by_an_interrupted_run_are_kept(carried, there, asked):
+    pool, made = Pool(100, SHAPE, CLASSES), []
+    for batch in range(there):
+        pool.add(np.full((3, *SHAPE), batch, "uint8"), [0, 1, 2])
+
+    class Maker:
+        classes, snapshots = CLASSES, ()
+
+        def fit(self, labels, steps, batch, verbose):
+            made.append(batch)
+            self.labels = labels
+            self.images = np.full((len(labels), *SHAPE), batch, "uint8")
+            return keras.callbacks.History()
+
+    Maker.carried = carried
+    refresh = RefreshPool(pool, Maker(), images=3, first=3, batches=0)
+    refresh.on_epoch_begin(0)
+    refresh.on_epoch_begin(1)
+    assert made == asked and refresh.next_batch == 3
+    shades = [image.flat[0] for image in pool.images]
+    assert shades == [0] * 3 + [1] * 3 + [2] * 3
+
+
+def test_a_pool_without_its_newest_batch_gets_those_that_follow():
+    """A damaged shard may be taken out of the list: that is the advice."""
+    pool = Pool(100, SHAPE, CLASSES)
+    pool.add(np.zeros((3, *SHAPE), "uint8"), [0, 1, 2])  # batch 1 is gone
+
+    class Maker:
+        classes, carried, snapshots = CLASSES, (), ()
+
+        def fit(self, labels, steps, batch, verbose):
+            self.labels = labels
+            self.images = np.full((len(labels), *SHAPE), batch, "uint8")
+
+    refresh = RefreshPool(pool, Maker(), images=3)
+    refresh.next_batch = 2
+    refresh.on_epoch_begin(2)
+    refresh.on_epoch_begin(3)
+    assert pool.batches == 4
+    assert [x.flat[0] for x in pool.images] == [0] * 3 + [2] * 3 + [3] * 3
+
+
+def test_snapshots_of_a_batch_are_added_before_its_images():
+    recipe = {**RECIPES["distillation_pixels"], "snapshots": [0.5, 0.75]}
+    made = DeepInversion(tiny_teacher(), NORMALISED, recipe=recipe)
+    pool = Pool(100, SHAPE, CLASSES)
+    RefreshPool(pool, made, images=4, steps=4).on_epoch_begin(0)
+    np.testing.assert_array_equal(
+        pool.images[:8].reshape(2, 4, *SHAPE), made.snapshots
+    )
+    np.testing.assert_array_equal(pool.images[8:], made.images)
+    np.testing.assert_array_equal(pool.requested, [0, 1, 2, 0] * 3)
+    z = NORMALISED.normalise(pool.images)
+    said = tiny_teacher()(z, training=False).numpy().argmax(-1)
+    np.testing.assert_array_equal(pool.labels, said)
+    assert (pool.labels != pool.requested).any()
+
+
+def test_what_a_generator_draws_is_added_as_often_as_asked():
+    asked = []
+
+    class Maker:
+        classes, carried, images, labels = CLASSES, (), None, None
+
+        def fit(self, labels, steps, batch, verbose):
+            asked.append(("fit", batch))
+
+        def draw(self, labels, batch):
+            asked.append(("draw", batch))
+            return np.full((len(labels), *SHAPE), batch, "uint8")
+
+    pool = Pool(100, SHAPE, CLASSES)
+    refresh = RefreshPool(pool, Maker(), images=3, steps=7, draws=2)
+    refresh.on_epoch_begin(0)
+    refresh.on_epoch_begin(1)
+    calls = [("fit", 0), ("draw", 0), ("draw", 1)]
+    calls += [("fit", 1), ("draw", 2), ("draw", 3)]
+    assert asked == calls and pool.batches == 2
+    np.testing.assert_array_equal(pool.labels, [0, 1, 2] * 4)
+    drawn = [image.flat[0] for image in pool.images]
+    assert drawn == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+
+
+def test_the_terms_of_the_synthesis_are_logged(tmp_path):
+    _, whole, _ = run(tmp_path / "whole", rounds=2)
+    terms = [name for name in whole if name.startswith("synthesis_")]
+    assert set(terms) == {
+        "synthesis_loss",
+        "synthesis_cross_entropy",
+        "synthesis_feature_statistics",
+        "synthesis_competition",
+    }
+    last = [whole[name][-1] for name in terms if name != "synthesis_loss"]
+    assert whole["synthesis_loss"][-1] == pytest.approx(sum(last), rel=1e-5)
+    assert all(len(whole[name]) == 2 for name in terms)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "part", rounds=2, stop=1)
+    _, part, _ = run(tmp_path / "part", rounds=2)
+    assert {k: part[k] for k in terms} == {k: whole[k] for k in terms}
+
+
+def test_adaptive_deep_inversion_feeds_a_student():
+    teacher, student = learned_teacher(), tiny_teacher(1)
+    synthesizer = DeepInversion(teacher, NORMALISED, student=student)
+    model, history, pool = distill(
+        teacher,
+        student,
+        synthesizer,
+        rounds=2,
+        steps_per_round=2,
+        batch_size=4,
+        refresh={"images": 6, "steps": 3},
+        verbose=0,
+        preprocessing=NORMALISED,
+        student_preprocessing=NORMALISED,
+    )
+    assert type(model.optimizer) is ConvMuon
+    assert float(model.optimizer.learning_rate) < 1e-6  # all steps are done
+    assert len(pool) == 12 and len(history["agreement"]) == 2
+    assert (pool.images[:6] != pool.images[6:]).mean() > 0.5
+
+
+@pytest.mark.parametrize("name", schedules.OPTIMIZERS)
+def test_the_learning_rate_rises_and_falls(name):
+    rate = schedules.OPTIMIZERS[name](1000, 0.3)._learning_rate
+    assert float(rate(0)) == 0
+    assert float(rate(50)) == pytest.approx(0.15)
+    assert float(rate(100)) == pytest.approx(0.3)
+    assert float(rate(550)) == pytest.approx(0.15, rel=1e-3)
+    assert float(rate(1000)) == pytest.approx(0, abs=1e-7)
+
+
+def test_bad_arguments(tmp_path):
+    teacher = tiny_teacher()
+    other = keras.Sequential(
+        [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(4)]
+    )
+    with pytest.raises(ValueError, match="same classes. Received: 3 and 4"):
+        Distillation(teacher, other, NORMALISED)
+    with pytest.raises(ValueError, match="`rounds` must be.*rounds=0"):
+        distill(teacher, tiny_teacher(1), rounds=0)
+    with pytest.raises(ValueError, match="`share` must lie.*share=1"):
+        distill(teacher, tiny_teacher(1), rounds=1, share=1)
+    empty = Pool(3, SHAPE, CLASSES)
+    with pytest.raises(ValueError, match="`portraits` must be.*empty"):
+        distill(
+            teacher,
+            tiny_teacher(1),
+            rounds=1,
+            portraits=empty,
+            preprocessing=NORMALISED,
+        )
+    with pytest.raises(ValueError, match="`images` must be.*images=0"):
+        RefreshPool(None, None, images=0)
+    with pytest.raises(ValueError, match="`batches` must be.*batches=-1"):
+        RefreshPool(None, None, batches=-1)
+    path = tmp_path / "state.npz"
+    variable = keras.Variable(1.0)
+    TrainingState(path, [variable], "run").on_epoch_end(0)
+    content = path.read_bytes()
+    path.write_bytes(content[:-30])
+    with pytest.raises(ValueError, match="damaged"):
+        TrainingState(path, [variable], "run")
+
+
+def test_dictionaries_of_tfds_train_and_score_as_pairs():
+    def figures(elements):
+        data = tf.data.Dataset.from_tensor_slices(elements).batch(4)
+        student = tiny_teacher(1)
+        model = Distillation(tiny_teacher(), student, NORMALISED, seed=3)
+        model.compile(optimizer=keras.optimizers.SGD(0.1))
+        model.fit(data, verbose=0, shuffle=False)
+        scores = model.evaluate(data, verbose=0, return_dict=True)
+        return scores, student.get_weights()
+
+    expected, weights = figures((PIXELS, LABELS))
+    # What comes first by the alphabet is not the image.
+    numbers = {"id": np.arange(6), "image": PIXELS, "label": LABELS}
+    scores, found = figures(numbers)
+    assert scores == expected and "accuracy" in scores
+    for one, other in zip(found, weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_a_distillation_saves_as_a_model_is_its_student(tmp_path):
+    student = tiny_teacher(1)
+    model = Distillation(tiny_teacher(), student, NORMALISED)
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    path = str(tmp_path / "{epoch}.keras")
+    save = keras.callbacks.ModelCheckpoint(path)
+    model.fit(PIXELS, LABELS, epochs=2, verbose=0, callbacks=[save])
+    z = NORMALISED.normalise(PIXELS)
+    loaded = keras.models.load_model(tmp_path / "2.keras")
+    np.testing.assert_array_equal(loaded(z), student(z))
+    assert type(loaded) is type(student)
+    earlier = keras.models.load_model(tmp_path / "1.keras")
+    assert (np.array(earlier(z)) != np.array(student(z))).any()
+    for do in (model.get_config, lambda: model.export(tmp_path / "folder")):
+        with pytest.raises(NotImplementedError, match="Received"):
+            do()
+    assert not (tmp_path / "folder").exists()
+
+
+@pytest.mark.parametrize("reuse", [1, 2])
+def test_xla_trains_by_the_same_random_numbers(reuse):
+    def loss(jit):
+        model = Distillation(
+            learned_teacher(),
+            learned_teacher(1),
+            NORMALISED,
+            transforms=augmentations(1.0),
+            reuse=reuse,
+        )
+        model.compile(keras.optimizers.SGD(0.0), jit_compile=jit)
+        found = model.train_on_batch(PIXELS, return_dict=True)
+        return float(found["loss"])
+
+    assert loss(True) == pytest.approx(loss(False), rel=1e-3)
+
+
+def test_images_are_read_one_batch_at_a_time(monkeypatch):
+    """That all of them are floats at once takes four times their memory."""
+    model = Distillation(learned_teacher(), learned_teacher(1), NORMALISED)
+    whole = model.answers(PIXELS), model.teacher_features(PIXELS)
+    sizes, cast = [], tf.cast
+
+    def noted(x, dtype, *args):
+        if getattr(x, "dtype", None) == np.uint8 and dtype == "float32":
+            sizes.append(tuple(x.shape))
+        return cast(x, dtype, *args)
+
+    order = []
+    monkeypatch.setattr(tf, "cast", noted)
+    read = type(model).call
+
+    def call(self, pixels, training=False):
+        order.append(len(sizes))
+        return read(self, pixels, training)
+
+    monkeypatch.setattr(type(model), "call", call)
+    pieces = model.answers(PIXELS, 4), model.teacher_features(PIXELS, 4)
+    assert order == [1, 2]  # the second is cast when the first has been read
+    for a, b in zip(whole, pieces, strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)

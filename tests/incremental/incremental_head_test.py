@@ -1,0 +1,229 @@
+"""A head that grows: what is old stays to the bit; what is no head is named."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import tiny_teacher
+
+from tf_deepinversion.incremental import Head
+from tf_deepinversion.incremental import grow_head
+from tf_deepinversion.models import ResNet14
+from tf_deepinversion.networks.copies import copy_of
+
+IMAGES = np.random.default_rng(0).normal(size=(5, *SHAPE)).astype("float32")
+
+
+def chain(*last, sequential=False):
+    body = [layers.Conv2D(4, 3, activation="relu"), *last]
+    if sequential:
+        return keras.Sequential([keras.Input(SHAPE), *body])
+    x = inputs = keras.Input(SHAPE)
+    for layer in body:
+        x = layer(x)
+    return keras.Model(inputs, x, name="chain")
+
+
+def pooled_first(kind=layers.Dense, **kwargs):
+    pool = layers.GlobalAveragePooling2D()
+    return chain(pool, kind(CLASSES, **kwargs), sequential=True)
+
+
+def convolution_before_pooling():
+    pool = layers.GlobalAveragePooling2D()
+    return chain(layers.Conv2D(CLASSES, 1), pool, layers.Softmax())
+
+
+def convolution_after_pooling():
+    """As the MobileNets of `keras.applications` end."""
+    return chain(
+        layers.GlobalAveragePooling2D(keepdims=True),
+        layers.Dropout(0.5),
+        layers.Conv2D(CLASSES, 1),
+        layers.Reshape((CLASSES,)),
+        layers.Activation("softmax"),
+    )
+
+
+MODELS = {
+    "functional": tiny_teacher,
+    "softmax": lambda: tiny_teacher(activation="softmax"),
+    "sequential": pooled_first,
+    "without_bias": lambda: pooled_first(use_bias=False),
+    "convolution_before_pooling": convolution_before_pooling,
+    "convolution_after_pooling": convolution_after_pooling,
+    "bfloat16": lambda: tiny_teacher(dtype="bfloat16"),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_old_stays_to_the_bit(name, tmp_path):
+    model = MODELS[name]()
+    head = Head(model)
+    grown = grow_head(model, 5, noise=0.1, seed=3)
+    assert grown.output_shape == (None, 5) and grown.name == model.name
+    assert [x.name for x in grown.layers] == [x.name for x in model.layers]
+    for old, new in zip(model.weights, grown.weights, strict=True):
+        assert old.dtype == new.dtype
+        values = new.numpy()[..., :CLASSES] if old.shape != new.shape else new
+        np.testing.assert_array_equal(old.numpy(), np.asarray(values))
+    changed = [
+        new.path
+        for old, new in zip(model.weights, grown.weights, strict=True)
+        if old.shape != new.shape
+    ]
+    assert len(changed) == len(head.layer.weights)
+    grown.save(tmp_path / "grown.keras")
+    again = keras.models.load_model(tmp_path / "grown.keras")
+    images = IMAGES.astype(model.inputs[0].dtype)
+    np.testing.assert_array_equal(again(images), grown(images))
+
+
+@pytest.mark.parametrize("name", [n for n in MODELS if n != "bfloat16"])
+def test_the_head_s_equation_gives_the_logits(name):
+    model = MODELS[name]()
+    head = Head(model)
+    if head.layer.bias is not None:
+        head.layer.bias.assign([0.5, -1.0, 2.0])
+    logits = np.asarray(head(head.features_model()(IMAGES)))
+    found = np.asarray(model(IMAGES))
+    if found.min() > 0 and np.allclose(found.sum(-1), 1):
+        logits = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    if name == "convolution_before_pooling":
+        assert isinstance(model.layers[-1], layers.Softmax)
+    np.testing.assert_allclose(logits, found, rtol=1e-4, atol=1e-6)
+
+
+def test_new_logits_are_the_mean_of_old_ones():
+    model = tiny_teacher()
+    grown = grow_head(model, 5, noise=0.0)
+    old, new = np.asarray(model(IMAGES)), np.asarray(grown(IMAGES))
+    np.testing.assert_allclose(new[:, :CLASSES], old, rtol=1e-6)
+    mean = old.mean(-1, keepdims=True)
+    np.testing.assert_allclose(new[:, CLASSES:], mean + np.zeros(2), rtol=1e-4)
+    np.testing.assert_array_equal(old.argmax(-1), new.argmax(-1))
+
+
+def test_the_noise_is_the_seed_s_and_of_the_old_scale():
+    model = ResNet14((28, 28, 1), classes=10, width=16)
+    kernels = [
+        grow_head(model, 510, noise=0.1, seed=seed).layers[-1].kernel.numpy()
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert np.abs(kernels[0] - kernels[2]).max() > 0
+    old, new = kernels[0][:, :10], kernels[0][:, 10:]
+    spread = (new - old.mean(-1, keepdims=True)).std()
+    assert spread == pytest.approx(0.1 * old.std(), rel=0.03)
+
+
+def test_the_model_stays_as_it_is():
+    model = tiny_teacher()
+    before = model.get_weights()
+    grown = grow_head(model, 4)
+    for weight in grown.weights:
+        weight.assign(weight + 1)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert model.output_shape == (None, CLASSES)
+
+
+class Subclassed(keras.Model):
+    def call(self, x):
+        return x
+
+
+def shared():
+    x = inputs = keras.Input((3,))
+    dense = layers.Dense(3)
+    return keras.Model(inputs, dense(dense(x)))
+
+
+def two_outputs():
+    x = keras.Input((3,))
+    return keras.Model(x, [layers.Dense(3)(x), layers.Dense(3)(x)])
+
+
+def nested():
+    return keras.Sequential([keras.Input(SHAPE), tiny_teacher()])
+
+
+pool = layers.GlobalAveragePooling2D
+REFUSED = {
+    "subclassed": (Subclassed, TypeError, "functional model, or a seq"),
+    "unbuilt": (
+        lambda: keras.Sequential([layers.Dense(3)]),
+        TypeError,
+        "built",
+    ),
+    "no_model": (
+        lambda: layers.Dense(3),
+        TypeError,
+        "Expected a `keras.Model`",
+    ),
+    "shared": (shared, ValueError, "called more than once"),
+    "two_outputs": (two_outputs, ValueError, "with 1 and 2"),
+    "nested": (nested, ValueError, "last layer is 'tiny'"),
+    "sigmoid": (
+        lambda: pooled_first(activation="sigmoid"),
+        ValueError,
+        "neither none nor softmax",
+    ),
+    "sigmoid_layer": (
+        lambda: chain(pool(), layers.Dense(3), layers.Activation("sigmoid")),
+        ValueError,
+        "neither none nor softmax",
+    ),
+    "one_output": (
+        lambda: chain(pool(), layers.Dense(1)),
+        ValueError,
+        "one output is no classifier",
+    ),
+    "wide_convolution": (
+        lambda: chain(layers.Conv2D(3, 3), pool()),
+        ValueError,
+        "kernel \\(3, 3\\)",
+    ),
+    "places": (
+        lambda: chain(layers.Conv2D(3, 1), layers.Flatten()),
+        ValueError,
+        "3 outputs become",
+    ),
+    "normalised": (
+        lambda: chain(pool(), layers.BatchNormalization()),
+        ValueError,
+        "another kind of layer",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_head_is_refused_by_name(name):
+    build, kind, message = REFUSED[name]
+    with pytest.raises(kind, match=message):
+        grow_head(build(), 5)
+
+
+@pytest.mark.parametrize("classes", [3, 2, 4.5])
+def test_a_head_only_grows(classes):
+    with pytest.raises(ValueError, match=f"above the 3 .*classes={classes}"):
+        grow_head(tiny_teacher(), classes)
+    with pytest.raises(ValueError, match="noise=-1"):
+        grow_head(tiny_teacher(), 5, noise=-1)
+
+
+def test_a_head_within_a_model_grows_as_the_refusal_says():
+    top = keras.Sequential([keras.Input((4,)), layers.Dense(CLASSES)])
+    x = inputs = keras.Input(SHAPE)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x))
+    within = keras.Model(inputs, top(x))
+    with pytest.raises(ValueError, match="for layer in top.layers"):
+        grow_head(within, 5)
+    for layer in top.layers:
+        x = layer(x)
+    grown = grow_head(copy_of(keras.Model(inputs, x)), 5)
+    np.testing.assert_allclose(
+        grown(IMAGES)[:, :CLASSES], within(IMAGES), atol=1e-6
+    )

@@ -1,0 +1,150 @@
+"""What is replayed of classes that were learnt long ago."""
+
+import numpy as np
+import pytest
+from inversions import NORMALISED
+from tiny import SHAPE
+from tiny import tiny_teacher
+
+from tf_deepinversion import Pool
+from tf_deepinversion.incremental import Memory
+from tf_deepinversion.incremental.replay_memory import balanced
+from tf_deepinversion.incremental.replay_memory import equally_many
+
+
+def of_generation(number, per_class):
+    """Images whose every pixel says when, and of which class, they are."""
+
+    def synthesize(model, classes, folder, seed):
+        labels = np.repeat(classes, per_class)
+        pixels = np.uint8(100 * number + labels)[:, None, None, None]
+        return np.broadcast_to(pixels, (len(labels), 2, 2, 1)), labels
+
+    return synthesize
+
+
+def test_every_class_is_of_the_first_network_that_knew_it():
+    generations = iter([of_generation(0, 5), of_generation(1, 3)])
+    memory = Memory(lambda *args: next(generations)(*args))
+    images, labels = memory(None, [0, 1], None, 0)
+    assert labels.tolist() == [0] * 5 + [1] * 5
+    images, labels = memory(None, [0, 1, 2, 3], None, 1)
+    # As many of each class as there are of the rarest.
+    assert labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    np.testing.assert_array_equal(
+        images[:, 0, 0, 0], [0] * 3 + [1] * 3 + [102] * 3 + [103] * 3
+    )
+
+
+def test_a_pool_is_remembered_and_a_function_is_passed_on():
+    pool = Pool(4, (2, 2, 1), 2)
+    pool.add(np.zeros((4, 2, 2, 1), "uint8"), np.array([1, 0, 1, 1]))
+    images, labels = Memory(lambda *_: pool)(None, [0, 1], None, 0)
+    assert images.shape == (2, 2, 2, 1) and labels.tolist() == [0, 1]
+
+    def batches(step):
+        raise NotImplementedError
+
+    assert Memory(lambda *_: batches)(None, [0, 1], None, 0) is batches
+
+
+def test_the_labels_of_images_and_not_the_wish_say_what_they_are_of():
+    """Asked for 2 and 3, the network took three of four for others."""
+    generations = iter([[0, 1, 0, 1], [2, 1, 3, 0]])
+
+    def synthesize(model, classes, folder, seed):
+        labels = np.array(next(generations))
+        pixels = np.uint8(10 * (classes[0] + 1) + labels)
+        return np.broadcast_to(
+            pixels[:, None, None, None], (4, 2, 2, 1)
+        ), labels
+
+    memory = Memory(synthesize)
+    memory(None, [0, 1], None, 0)
+    images, labels = memory(None, [0, 1, 2, 3], None, 1)
+    assert labels.tolist() == [0, 1, 2, 3]
+    # Those of 0 and 1 are of the first network, whatever the second makes.
+    assert images[:, 0, 0, 0].tolist() == [10, 11, 32, 33]
+
+
+def test_a_class_that_is_rare_is_repeated_and_the_others_stay():
+    labels = np.array([0] * 8 + [1] * 9 + [2])
+    images, chosen = equally_many(np.arange(18), labels, [0, 1, 2])
+    assert images.tolist() == [0, 1, 2, 8, 9, 10, 17, 17, 17]
+    assert chosen.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    pool = Pool(18, (1, 1, 1), 3)
+    pool.add(np.zeros((18, 1, 1, 1), "uint8"), labels)
+    assert balanced(pool, [0, 1, 2]).labels.tolist() == chosen.tolist()
+
+
+def test_a_pool_that_is_balanced_stays():
+    pool = Pool(5, (2, 2, 1), 3)
+    pool.add(np.zeros((5, 2, 2, 1), "uint8"), [1, 0, 2, 0, 1])
+    assert balanced(pool, [0, 1, 2]) is pool
+    assert balanced(pool, [0, 1]) is not pool
+
+
+def test_a_class_that_the_network_sees_in_no_image_is_asked_for_again():
+    """Its place is not taken by images that are not of it."""
+    asked, answers = [], iter([[0, 0, 0], [1, 2, 2]])
+
+    def synthesize(model, classes, folder, seed):
+        asked.append(classes)
+        pool = Pool(3, (2, 2, 1), 3)
+        requested = np.resize(classes, 3)
+        made = np.full((3, 2, 2, 1), len(asked), "uint8")
+        pool.add(made, next(answers), requested=requested)
+        return pool
+
+    memory = Memory(synthesize)
+    with pytest.warns(UserWarning, match=r"none.*classes \[1\].*not replayed"):
+        images, labels = memory(None, [0, 1], None, 0)
+    assert labels.tolist() == [0, 0, 0]
+    images, labels = memory(None, [0, 1, 2], None, 1)
+    assert asked == [[0, 1], [1, 2]]
+    assert labels.tolist() == [0, 1, 2]
+    assert images[:, 0, 0, 0].tolist() == [1, 2, 2]
+
+
+def test_a_class_without_images_is_named():
+    later = Memory(lambda *_: of_generation(0, 1)(None, [0, 1], None, 0))
+    with pytest.raises(ValueError, match=r"4 images, without classes \[2\]"):
+        Memory(lambda *_: (np.zeros((4, 2, 2, 1), "uint8"), [0, 1, 0, 1]))(
+            None, [0, 1, 2], None, 0
+        )
+    with pytest.raises(ValueError, match=r"without classes \[2, 3\]"):
+        later(None, [0, 1, 2, 3], None, 0)
+
+
+def test_a_label_out_of_range_is_refused_and_not_dropped():
+    pool = Pool(4, (2, 2, 1), 4)
+    pool.add(np.zeros((4, 2, 2, 1), "uint8"), np.array([0, 1, 2, 3]))
+    for made in (pool, (pool.images, pool.labels)):
+        with pytest.raises(ValueError, match="labels.*3"):
+            Memory(lambda *_, made=made: made)(None, [0, 1, 2], None, 0)
+
+
+def test_what_was_measured_is_what_the_newest_classes_are_made_of():
+    asked = []
+
+    def synthesize(model, classes, folder, seed):
+        asked.append((model, classes))
+        return of_generation(0, 1)(model, classes, folder, seed)
+
+    memory, models = Memory(synthesize), [tiny_teacher(), tiny_teacher()]
+    memory(models[0], [0, 1], None, 0)
+    images = np.random.default_rng(0).integers(0, 256, (9, *SHAPE), "uint8")
+    memory.measure(models[1], images, NORMALISED)
+    memory(models[1], [0, 1, 2], None, 0)
+    assert asked[0] == (models[0], [0, 1]) and asked[1][1] == [2]
+    z = (images - NORMALISED.mean) / NORMALISED.std
+    convolved = models[1].layers[1](z.astype("float32")).numpy()
+    np.testing.assert_allclose(
+        asked[1][0].get_layer("bn0").moving_mean,
+        convolved.mean((0, 1, 2)),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    # Measurements of one network say nothing of another.
+    memory(models[0], [0, 1, 2, 3], None, 0)
+    assert asked[2] == (models[0], [3])

@@ -1,0 +1,27 @@
+"""New classes learnt on N devices are as learnt on one: two here, and four."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import incremental_replicas
+import pytest
+from inversions import two_replicas
+
+
+@pytest.mark.parametrize("check", incremental_replicas.CHECKS)
+def test_two_replicas_learn_what_one_device_does(check):
+    check(two_replicas())
+
+
+def test_four_replicas_learn_what_one_device_does():
+    """In a process of its own: two strategies mix up their collectives."""
+    root = str(pathlib.Path(__file__).parents[2])
+    result = subprocess.run(
+        [sys.executable, incremental_replicas.__file__, "4"],
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,41 @@
+"""What stands where a synthesizer does."""
+
+import numpy as np
+import pytest
+
+from tf_deepinversion.inversion.given_images import GivenImages
+
+
+def test_real_images_come_in_turn_with_their_labels():
+    images = np.arange(7, dtype="uint8").reshape(7, 1, 1, 1)
+    labels = 10 + np.arange(7)
+    given = GivenImages((1, 1, 1), 20, real=(images, labels), seed=3)
+    seen = []
+    for batch in range(7):
+        given.fit([0] * 3, batch=batch)
+        np.testing.assert_array_equal(given.labels, 10 + given.images.ravel())
+        seen += given.images.ravel().tolist()
+    # Thrice each, in an order of the seed that repeats.
+    assert sorted(seen) == sorted([*range(7)] * 3)
+    assert seen[:7] == seen[7:14] == seen[14:] != sorted(seen[:7])
+    given.fit([0] * 3, batch=2)
+    assert given.images.ravel().tolist() == seen[6:9]
+
+
+def test_noise_is_a_function_of_seed_and_batch():
+    def batch(seed, number):
+        given = GivenImages((8, 8, 1), 3, seed=seed)
+        given.fit([2, 0, 1], batch=number)
+        assert given.labels == [2, 0, 1]
+        return given.images
+
+    np.testing.assert_array_equal(batch(0, 1), batch(0, 1))
+    for other in (batch(0, 2), batch(1, 1)):
+        assert (other != batch(0, 1)).mean() > 0.9
+    assert 120 < batch(0, 0).mean() < 135 and batch(0, 0).dtype == np.uint8
+
+
+def test_images_of_another_shape_are_refused():
+    images = np.zeros((2, 4, 4, 1), "uint8")
+    with pytest.raises(ValueError, match="shape .8, 8, 1.. Received: .4, 4"):
+        GivenImages((8, 8, 1), 3, real=(images, [0, 1]))

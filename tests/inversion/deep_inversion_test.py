@@ -1,0 +1,929 @@
+"""The loop: what it optimises, what it leaves alone, what it refuses."""
+
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from inversions import LABELS
+from inversions import NORMALISED
+from inversions import TERMS
+from inversions import inversion
+from inversions import plain_loss_and_gradient
+from inversions import two_replicas
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import learned_teacher
+from tiny import tiny_teacher
+
+from tf_deepinversion import L2
+from tf_deepinversion import RECIPES
+from tf_deepinversion import Competition
+from tf_deepinversion import CrossEntropy
+from tf_deepinversion import DeepInversion
+from tf_deepinversion import FeatureStatistics
+from tf_deepinversion import HorizontalFlip
+from tf_deepinversion import Jitter
+from tf_deepinversion import MixUp
+from tf_deepinversion import Preprocessing
+from tf_deepinversion import Tone
+from tf_deepinversion import TotalVariation
+from tf_deepinversion import balanced_labels
+
+
+def start(model, labels=LABELS):
+    """Makes the variables without moving the images; returns z."""
+    model.fit(labels, steps=1, verbose=0)
+    z = model._noise(0)
+    model._step.reset(z)
+    return z
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("with_student", [False, True])
+def test_loss_and_gradient_equal_a_plain_reading(jit, with_student):
+    teacher = tiny_teacher()
+    student = tiny_teacher(1) if with_student else None
+    model = inversion(teacher, student=student)
+    model.compile(
+        loss=TERMS + ([Competition(2.0)] if with_student else []),
+        transforms=[],
+        feature_dropout=0.0,
+        jit_compile=jit,
+    )
+    z = start(model)
+    with model._teacher.open():
+        if with_student:
+            model._student.open().__enter__()
+        values, gradient = tf.function(model._step.gradient)(
+            tf.constant(z), tf.constant(LABELS), []
+        )
+    loss, expected = plain_loss_and_gradient(teacher, z, LABELS, student)
+    np.testing.assert_allclose(tf.reduce_sum(values), loss, rtol=1e-5)
+    np.testing.assert_allclose(
+        gradient, expected, atol=1e-5 * np.abs(expected).max()
+    )
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_feature_dropout_scales_what_feeds_the_head(jit):
+    teacher = tiny_teacher()
+    model = inversion(teacher)
+    model.compile(
+        loss=[CrossEntropy()],
+        transforms=[],
+        feature_dropout=0.25,
+        jit_compile=jit,
+    )
+    z = start(model)
+    masks = [
+        model._step._dropout_mask(tf.constant([0, 0]), tf.constant(step))
+        for step in range(200)
+    ]
+    assert set(np.unique(masks)) == {0.0, np.float32(1 / 0.75)}
+    assert np.mean(masks) == pytest.approx(1.0, abs=0.05)
+    assert len({mask.numpy().tobytes() for mask in masks}) > 190
+    with model._teacher.open():
+        values, gradient = tf.function(model._step.gradient)(
+            tf.constant(z), tf.constant(LABELS), [masks[0]]
+        )
+    body = keras.Model(teacher.inputs, teacher.layers[-1].input)
+    kernel, bias = teacher.layers[-1].weights
+    x = tf.constant(z)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        logits = (body(x, training=False) * masks[0]) @ kernel + bias
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(LABELS, logits)
+        )
+    np.testing.assert_allclose(values, [loss], rtol=1e-5)
+    expected = tape.gradient(loss, x).numpy()
+    np.testing.assert_allclose(
+        gradient, expected, atol=1e-5 * np.abs(expected).max()
+    )
+
+
+def test_gradient_is_the_finite_difference_of_the_loss_in_float64():
+    keras.config.set_floatx("float64")
+    try:
+        teacher = tiny_teacher(dtype="float64")
+        model = inversion(teacher, dtype="float64")
+        model.compile(loss=TERMS, transforms=[Jitter(2)], feature_dropout=0.0)
+        z = start(model)
+        assert z.dtype == np.float64
+        shifts = tf.constant([[1, -2], [0, 1], [-1, 0], [2, 2]])
+        labels = tf.constant(LABELS)
+        with model._teacher.open():
+
+            def loss(z):
+                values, _ = model._step.gradient(
+                    tf.constant(z), labels, [shifts]
+                )
+                return float(tf.reduce_sum(values))
+
+            _, gradient = model._step.gradient(tf.constant(z), labels, [shifts])
+            random = np.random.default_rng(0)
+            for _ in range(5):
+                direction = random.normal(size=z.shape)
+                h = 1e-6
+                slope = (loss(z + h * direction) - loss(z - h * direction)) / (
+                    2 * h
+                )
+                np.testing.assert_allclose(
+                    np.sum(gradient * direction), slope, rtol=1e-6
+                )
+    finally:
+        keras.config.set_floatx("float32")
+
+
+def test_images_are_the_only_variable_and_the_teacher_stays_as_it_was():
+    teacher = tiny_teacher()
+    teacher.get_layer("bn1").trainable = False
+    before = [w.copy() for w in teacher.get_weights()]
+    flags = [layer.trainable for layer in teacher._flatten_layers()]
+    attributes = [set(vars(x)) for x in teacher._flatten_layers()]
+    model = inversion(teacher)
+    assert model.trainable_variables == []
+    model.fit(LABELS, steps=5, verbose=0)
+    assert [v.shape for v in model.trainable_variables] == [(4, *SHAPE)]
+    assert not any(v is w for v in model.variables for w in teacher.variables)
+    for old, new in zip(before, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert flags == [layer.trainable for layer in teacher._flatten_layers()]
+    assert attributes == [set(vars(x)) for x in teacher._flatten_layers()]
+
+
+def test_teacher_is_restored_when_a_callback_raises():
+    teacher = tiny_teacher(activation="softmax")
+
+    def fail(batch, logs):
+        raise RuntimeError("from a callback")
+
+    with pytest.raises(RuntimeError, match="from a callback"):
+        inversion(teacher).fit(
+            LABELS,
+            steps=2,
+            verbose=0,
+            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=fail)],
+        )
+    assert "call" not in vars(teacher.get_layer("bn0"))
+    assert teacher.layers[-1].activation is keras.activations.softmax
+
+
+def test_sgd_on_l2_follows_the_closed_form():
+    # d ||z|| / dz = z / ||z||: each step shortens z by the learning rate.
+    model = inversion()
+    model.compile(
+        keras.optimizers.SGD(0.5), [L2(2.0)], transforms=[], feature_dropout=0.0
+    )
+    wide = Preprocessing(127.5, 2.0, "normalised")  # nothing is clipped
+    model.preprocessing = wide
+    history = model.fit(LABELS, steps=3, verbose=0, steps_per_epoch=1)
+    z = model._noise(0)
+    length = np.linalg.norm(z)
+    expected = z * (length - 3 * 2.0 * 0.5) / length
+    np.testing.assert_allclose(
+        model.trainable_variables[0].numpy(), expected, rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        history.history["loss"],
+        [2 * (length - k) for k in range(3)],
+        rtol=1e-5,
+    )
+
+
+def test_images_stay_within_the_pixel_range():
+    model = inversion()
+    model.compile(
+        keras.optimizers.SGD(1e4),
+        [CrossEntropy()],
+        transforms=[],
+        feature_dropout=0.0,
+    )
+    model.fit(LABELS, steps=2, verbose=0)
+    z = model.trainable_variables[0].numpy()
+    assert z.min() == pytest.approx(-2.55) and z.max() == pytest.approx(2.55)
+    assert set(np.unique(model.images)) <= set(range(256))
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_two_replicas_give_the_gradients_of_one_device(jit):
+    """Along one trajectory, with the statistics of the global batch."""
+    teacher = tiny_teacher()
+    terms = [*TERMS[:3], L2(0.1, over="images")]
+    one = inversion(teacher)
+    one.compile(loss=terms, transforms=[Jitter(1)], feature_dropout=0.0)
+    start(one)
+    strategy = two_replicas()
+    with strategy.scope():
+        two = inversion(teacher)
+        two.compile(
+            loss=terms,
+            transforms=[Jitter(1)],
+            feature_dropout=0.0,
+            jit_compile=jit,
+        )
+    start(two)
+    labels = tf.constant(LABELS)
+
+    @tf.function
+    def global_gradient(shifts):
+        def replica(shifts):
+            r = tf.distribute.get_replica_context().replica_id_in_sync_group
+            rows = slice(2 * r, 2 * r + 2)
+            return two._step.gradient(
+                two._step.images.value, labels[rows], [shifts[rows]]
+            )
+
+        values, gradients = strategy.run(replica, (shifts,))
+        local = strategy.experimental_local_results
+        return local(values)[1], tf.concat(local(gradients), 0)
+
+    with one._teacher.open(), two._teacher.open():
+        for step in range(3):
+            shifts = Jitter(1).draw(tf.constant([0, step]), 4)
+            z = one._step.images.numpy()
+            two._step.scatter(two._step.images, z)
+            values, gradient = one._step.gradient(
+                tf.constant(z), labels, [shifts]
+            )
+            values2, gradient2 = global_gradient(shifts)
+            np.testing.assert_allclose(values2, values, rtol=1e-5)
+            scale = np.abs(gradient).max()
+            np.testing.assert_allclose(
+                gradient2, gradient, rtol=0, atol=1e-5 * scale
+            )
+            one._step.images.assign(z - 0.5 * gradient)
+
+
+def test_fit_under_two_replicas_gives_the_images_of_one_device():
+    teacher = tiny_teacher()
+
+    def images(strategy):
+        with strategy.scope():
+            model = inversion(teacher)
+            model.compile(keras.optimizers.SGD(0.3), TERMS)
+        history = model.fit(LABELS, steps=12, verbose=0, keep="best")
+        return model.images.astype(int), history.history["loss"]
+
+    one, loss = images(tf.distribute.get_strategy())
+    two, loss2 = images(two_replicas())
+    assert np.abs(one - two).max() <= 1
+    np.testing.assert_allclose(loss, loss2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "nadam", "ours"])
+def test_optimizers_with_a_state_move_every_replica_s_own_images(optimizer):
+    """In float64: the first steps of Adam are signs of the gradient."""
+    keras.config.set_floatx("float64")
+    try:
+        teacher = tiny_teacher(dtype="float64")
+
+        def images(strategy):
+            with strategy.scope():
+                model = inversion(teacher, dtype="float64")
+                model.compile(None if optimizer == "ours" else optimizer, TERMS)
+            model.fit(LABELS, steps=50, verbose=0, keep="best")
+            return [
+                model._step.gather(variable)
+                for variable in (model._step.images, model._step.best_images)
+            ]
+
+        one, two = (
+            images(s) for s in (tf.distribute.get_strategy(), two_replicas())
+        )
+        np.testing.assert_allclose(two, one, rtol=0, atol=1e-6)
+        assert np.abs(one[0] - one[1]).max() > 1e-3, "best was last"
+    finally:
+        keras.config.set_floatx("float32")
+
+
+def test_a_run_under_two_replicas_goes_on_as_if_never_interrupted(tmp_path):
+    def images(name, stop=None):
+        class Stop(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                if epoch == stop:
+                    raise KeyboardInterrupt
+
+        with two_replicas().scope():
+            model = inversion()
+        model.fit(
+            LABELS,
+            steps=6,
+            steps_per_epoch=2,
+            verbose=0,
+            keep="best",
+            checkpoint=tmp_path / name,
+            callbacks=[Stop()],
+        )
+        return model._step.state()
+
+    whole = images("whole.npz")
+    with pytest.raises(KeyboardInterrupt):
+        images("state.npz", stop=1)
+    for name, value in images("state.npz").items():
+        np.testing.assert_array_equal(value, whole[name])
+    assert whole["images"].shape == (4, *SHAPE)
+
+
+def test_saved_images_come_back_to_the_replicas_that_held_them():
+    with two_replicas().scope():
+        model = inversion()
+    model.fit(LABELS, steps=1, verbose=0)
+    store, images = {}, model.images
+    model.save_own_variables(store)
+    assert store["images"].shape == (4, *SHAPE)
+    model._step.scatter(model._step.images, 0 * store["images"])
+    model.load_own_variables(store)
+    np.testing.assert_array_equal(model.images, images)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"clipnorm": 1.0}, {"use_ema": True}, {"global_clipnorm": 0.1}],
+)
+def test_what_keras_would_do_to_all_replicas_gradients_is_refused(given):
+    with two_replicas().scope():
+        model = inversion()
+        model.compile(keras.optimizers.Adam(0.1, **given))
+    with pytest.raises(ValueError, match=f"several replicas.*{list(given)[0]}"):
+        model.fit(LABELS, steps=1)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_micro_batches_give_the_gradients_of_the_whole(jit, replicas):
+    """In float64, with random transforms and dropout, after some steps."""
+    keras.config.set_floatx("float64")
+    try:
+        teacher = tiny_teacher(dtype="float64")
+        strategy = tf.distribute.get_strategy()
+        if replicas == 2:
+            strategy = two_replicas()
+
+        def run(micro_batch):
+            with strategy.scope():
+                model = inversion(teacher, dtype="float64")
+                model.compile(
+                    keras.optimizers.SGD(0.3),
+                    TERMS,
+                    jit_compile=jit,
+                    micro_batch=micro_batch,
+                )
+            loss = model.fit([0, 1, 2, 0, 1, 2, 0, 1], steps=5, verbose=0)
+            images = model._step.gather(model._step.images)
+            return images, loss.history["loss"], model._step.pieces
+
+        whole, loss, pieces = run(None)
+        assert pieces == 1
+        for micro_batch in (1, 2):
+            found, loss2, pieces = run(micro_batch)
+            assert pieces == 8 / replicas / micro_batch
+            np.testing.assert_allclose(found, whole, rtol=0, atol=1e-11)
+            np.testing.assert_allclose(loss2, loss, rtol=1e-12)
+    finally:
+        keras.config.set_floatx("float32")
+
+
+def test_a_micro_batch_that_does_not_divide_the_images_is_refused():
+    model = inversion()
+    model.compile(micro_batch=4)
+    with pytest.raises(ValueError, match="divide the 6 images.*take 3.*=4"):
+        model.fit([0, 1, 2, 0, 1, 2], steps=1)
+    model.compile(micro_batch=0)
+    with pytest.raises(ValueError, match="whole number.*micro_batch=0"):
+        model.fit(LABELS, steps=1)
+    model.compile(micro_batch=100)  # as many as there are
+    model.fit(LABELS, steps=1, verbose=0)
+    assert model._step.pieces == 1
+
+
+def test_labels_that_replicas_cannot_share_are_refused():
+    with two_replicas().scope():
+        model = inversion()
+    with pytest.raises(ValueError, match="multiple of the 2 replicas.*add 1"):
+        model.fit([0, 1, 2], steps=1)
+
+
+def test_explicit_xla_gives_the_same_losses():
+    def losses(jit):
+        model = inversion()
+        model.compile(keras.optimizers.SGD(0.3), TERMS, jit_compile=jit)
+        history = model.fit(LABELS, steps=10, verbose=0, steps_per_epoch=1)
+        return history.history["loss"]
+
+    np.testing.assert_allclose(losses(True), losses(False), rtol=1e-4)
+
+
+def test_one_seed_one_result_and_another_batch_others():
+    a, b, c = (inversion() for _ in range(3))
+    a.fit(LABELS, steps=7, verbose=0)
+    b.fit(LABELS, steps=7, verbose=0)
+    c.fit(LABELS, steps=7, verbose=0, batch=1)
+    np.testing.assert_array_equal(a.images, b.images)
+    assert (a.images != c.images).mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("size", "labels"), [(2, [[0, 1], [2, 0]]), (4, [[0, 1, 2, 0]] * 2)]
+)
+def test_labels_of_a_batch_of_fewer_than_all_classes_go_on(size, labels):
+    model = inversion(recipe={**RECIPES["ours"], "batch_size": size})
+    for batch in range(2):
+        model.fit(steps=1, batch=batch, verbose=0)
+        assert model.labels.tolist() == labels[batch]
+
+
+def test_start_of_an_image_depends_on_its_index_alone():
+    model = inversion()
+    model.fit(LABELS, steps=1, verbose=0)
+    four = model._noise(0)
+    model.fit([0, 1], steps=1, verbose=0)
+    np.testing.assert_array_equal(model._noise(0), four[:2])
+    assert abs(four.std() - 1) < 0.1
+
+
+def test_a_coarse_start_is_interpolated_and_has_variance_1():
+    recipe = {**RECIPES["distillation_pixels"], "coarseness": 4}
+    model = inversion(recipe=recipe, seed=3)
+    model.fit(LABELS, steps=1, verbose=0)
+    # Of the 8x8 pixels two by two are drawn, their middles at 1.5 and 5.5.
+    share = np.clip((np.arange(8) - 1.5) / 4, 0, 1)
+    weights = np.stack([1 - share, share], axis=1)
+    for index, found in enumerate(model._noise(7)):
+        drawn = np.random.default_rng((3, 7, index)).standard_normal(
+            (2, 2, 1), "float32"
+        )
+        expected = weights @ drawn[..., 0] @ weights.T
+        expected /= expected.std()
+        np.testing.assert_allclose(found[..., 0], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "recipe", ["ours", "imagenet_multiresolution", "distillation_pixels"]
+)
+def test_images_of_one_pixel_s_width_are_made_by_every_recipe(recipe):
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((2, 1, 1))
+    x = keras.layers.Conv2D(4, 3, padding="same")(x)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
+    x = keras.layers.BatchNormalization()(x)
+    teacher = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
+    model = inversion(teacher, recipe=recipe)
+    steps = [2] * len(model.recipe["stages"])
+    model.fit(LABELS, steps=steps, verbose=0)
+    assert model.images.shape == (4, 2, 1, 1)
+    assert len(np.unique(model.images)) > 1
+
+
+def test_snapshots_are_what_the_images_were_on_the_way(tmp_path):
+    recipe = {**RECIPES["distillation_pixels"], "snapshots": [0.5, 0.75]}
+    seen = {}
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            step = int(self.model.optimizer.iterations.numpy())
+            seen[step] = self.model.images
+
+    model = inversion(recipe=recipe)
+    model.compile(steps_per_execution=1)
+    model.fit(LABELS, steps=7, verbose=0, callbacks=[Watch()])
+    np.testing.assert_array_equal(model.snapshots, [seen[4], seen[6]])
+    np.testing.assert_array_equal(model.images, seen[7])
+    assert model.images_per_label == 3
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if self.model.optimizer.iterations.numpy() >= 4:
+                raise KeyboardInterrupt
+
+    # Stopped after the first of them, and gone on by another process.
+    run = {"steps": 7, "verbose": 0, "checkpoint": tmp_path / "run.npz"}
+    with pytest.raises(KeyboardInterrupt):
+        inversion(recipe=recipe).fit(LABELS, **run, callbacks=[Stop()])
+    again = inversion(recipe=recipe)
+    again.fit(LABELS, **run)
+    np.testing.assert_array_equal(again.snapshots, model.snapshots)
+    np.testing.assert_array_equal(again.images, model.images)
+    # Another batch has its own, and one step is every moment.
+    model.fit(LABELS, steps=1, batch=1, verbose=0)
+    np.testing.assert_array_equal(model.snapshots, [model.images] * 2)
+
+
+def test_most_recipes_keep_no_snapshots():
+    model = inversion()
+    model.fit(LABELS, steps=2, verbose=0)
+    assert model.snapshots.shape == (0, 4, 8, 8, 1)
+    assert model.images_per_label == 1
+
+
+def test_snapshots_are_of_the_last_stage():
+    recipe = RECIPES["imagenet_multiresolution"]
+    model = inversion(recipe={**recipe, "snapshots": [0.5]})
+    model.compile(transforms=[])
+    model.fit(LABELS, steps=[3, 2], verbose=0)
+    assert model.snapshots.shape == (1, 4, 8, 8, 1)
+
+
+def test_second_fit_of_the_same_shape_traces_nothing():
+    model = inversion()
+    model.fit(LABELS, steps=5, verbose=0)
+    step, images = model._step, model.images
+    assert step.traces == 1
+    model.fit([2, 2, 1, 0], steps=5, verbose=0)
+    model.fit(LABELS, steps=5, verbose=0)
+    assert model._step is step and step.traces == 1
+    np.testing.assert_array_equal(model.images, images)
+
+
+def test_steps_of_two_calls_are_kept_and_no_more():
+    model = inversion()
+    first = []
+    for steps in (2, 3, 2, 3):  # as a pool's first batch and the others
+        model.fit(LABELS, steps=steps, verbose=0)
+        first.append(model._step)
+    assert first[:2] == first[2:] and [s.traces for s in first] == [1] * 4
+    images = weakref.ref(first[0].images)
+    del first
+    model.fit(LABELS, steps=4, verbose=0)
+    gc.collect()
+    assert len(model._steps) == 2 and images() is None
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: keras.optimizers.SGD(0.1, loss_scale_factor=128.0),
+        lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
+    ],
+)
+def test_a_loss_scale_changes_no_step(optimizer):
+    def images(optimizer):
+        model = inversion()
+        model.compile(optimizer)
+        model.fit(LABELS, steps=3, verbose=0)
+        return model._step.images.numpy()
+
+    np.testing.assert_array_equal(
+        images(optimizer()), images(keras.optimizers.SGD(0.1))
+    )
+
+
+class Blend(HorizontalFlip):
+    blends = True
+
+
+class Cropped(HorizontalFlip):
+    def __call__(self, images, numbers):
+        return images[:, 1:]
+
+
+class Rounded(HorizontalFlip):
+    def __call__(self, images, numbers):
+        return tf.round(images)
+
+
+class OneRow(HorizontalFlip):
+    def draw(self, key, count):
+        return super().draw(key, 1)
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (Tone(), r"`Tone` is for pixels in \[0, 255\]"),
+        (MixUp(), "`MixUp` blends"),
+        (Blend(), "`Blend` blends"),
+        (Cropped(), r"Cropped must leave.*Received: \(4, 7, 8, 1\)"),
+        (OneRow(), r"OneRow must give.*4 images.*Received: .*\(1, 1, 1, 1\)"),
+        (Rounded(), "differentiable"),
+    ],
+)
+def test_transforms_that_are_none_of_an_inversion_are_refused(
+    transform, message
+):
+    model = inversion()
+    with pytest.raises(ValueError, match=message):
+        model.compile(transforms=[transform], feature_dropout=0.0)
+        model.fit(LABELS, steps=1, verbose=0)
+
+
+class Nameless(L2):
+    name = None
+
+
+class OfEachPixel(L2):
+    def value(self, sums):
+        return tf.ones((3, 2)) * sums[0]
+
+
+@pytest.mark.parametrize(
+    ("term", "error", "message"),
+    [
+        (Nameless(), TypeError, "needs a name.*Nameless"),
+        (OfEachPixel(), ValueError, r"'l2' must be a scalar.*\(3, 2\)"),
+    ],
+)
+def test_terms_that_are_none_are_refused(term, error, message):
+    model = inversion()
+    with pytest.raises(error, match=message):
+        model.compile(loss=[term])
+        model.fit(LABELS, steps=1, verbose=0)
+
+
+def test_steps_in_blocks_equal_steps_one_by_one():
+    def images(**kwargs):
+        model = inversion()
+        model.compile(**kwargs)
+        model.fit(LABELS, steps=7, verbose=0, steps_per_epoch=5)
+        return model.images
+
+    expected = images(steps_per_execution=1)
+    np.testing.assert_array_equal(images(steps_per_execution=3), expected)
+    eager = images(run_eagerly=True, steps_per_execution=2).astype(int)
+    assert np.abs(eager - expected).max() <= 1
+
+
+def test_best_images_are_those_of_the_smallest_loss_and_no_alias():
+    # Too large a learning rate: the loss goes down, then up and down.
+    model = inversion()
+    model.compile(
+        keras.optimizers.SGD(40.0), TERMS, transforms=[], feature_dropout=0.0
+    )
+    z = []
+    grab = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda b, logs: z.append(
+            model.trainable_variables[0].numpy()
+        )
+    )
+    model.compile(
+        keras.optimizers.SGD(40.0),
+        TERMS,
+        transforms=[],
+        feature_dropout=0.0,
+        steps_per_execution=1,
+    )
+    history = model.fit(
+        LABELS,
+        steps=8,
+        keep="best",
+        callbacks=[grab],
+        verbose=0,
+        steps_per_epoch=1,
+    )
+    best = int(np.argmin(history.history["loss"]))
+    assert 0 < best < 7, "the test needs a loss with its minimum inside"
+    np.testing.assert_array_equal(
+        model.images, NORMALISED.to_pixels(z[best - 1])
+    )
+    first = model.images
+    model._step.images.assign(z[0] * 0)
+    np.testing.assert_array_equal(model.images, first)
+
+
+def test_one_network_under_three_conventions_gives_the_same_pictures():
+    mean, std = 127.5, 50.0
+    teachers = {
+        "normalised": tiny_teacher(),
+        (0, 255): tiny_teacher(pixel_scale=(1 / std, -mean / std)),
+        (-1, 1): tiny_teacher(pixel_scale=(127.5 / std, 0.0)),
+    }
+    pictures = []
+    for pixel_range, teacher in teachers.items():
+        model = DeepInversion(
+            teacher, Preprocessing(mean, std, pixel_range), seed=3
+        )
+        model.compile(keras.optimizers.SGD(0.3), TERMS)
+        model.fit(LABELS, steps=20, verbose=0)
+        pictures.append(model.images.astype(int))
+    assert pictures[0].std() > 20
+    for picture in pictures[1:]:
+        assert np.abs(picture - pictures[0]).max() <= 1
+
+
+def test_softmax_teacher_gives_the_pictures_of_its_logits():
+    pictures = []
+    for activation in (None, "softmax"):
+        model = inversion(tiny_teacher(activation=activation))
+        model.fit(LABELS, steps=5, verbose=0)
+        pictures.append(model.images)
+    np.testing.assert_array_equal(*pictures)
+
+
+def test_images_come_to_fit_labels_and_statistics():
+    model = inversion(learned_teacher())
+    model.compile(
+        keras.optimizers.Adam(0.1),
+        [CrossEntropy(), FeatureStatistics()],
+        transforms=[],
+        feature_dropout=0.0,
+    )
+    history = model.fit(
+        balanced_labels(3, 12), steps=60, verbose=0, steps_per_epoch=1
+    ).history
+    for name in ("cross_entropy", "feature_statistics"):
+        assert history[name][-1] < 0.9 * history[name][0]
+
+
+def test_competition_makes_images_on_which_the_student_differs():
+    teacher, student = learned_teacher(), learned_teacher(1)
+
+    def divergence(weight):
+        model = inversion(teacher, student=student)
+        model.compile(
+            loss=[CrossEntropy(0.1), Competition(weight)], transforms=[]
+        )
+        model.fit(LABELS, steps=40, verbose=0)
+        z = NORMALISED.normalise(model.images)
+        p, q = (
+            tf.nn.softmax(net(z, training=False) / 3).numpy()
+            for net in (teacher, student)
+        )
+        m = (p + q) / 2
+        return np.mean(np.sum(p * np.log(p / m) + q * np.log(q / m), -1)) / 2
+
+    assert divergence(10.0) > 2 * divergence(0.0)
+
+
+def test_stages_of_a_recipe_grow_the_images():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same")(inputs)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    teacher = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
+    model = DeepInversion(
+        teacher,
+        NORMALISED,
+        recipe="imagenet_multiresolution",
+        image_shape=(16, 16, 3),
+    )
+    shapes = []
+    model.fit(
+        LABELS,
+        steps=[3, 2],
+        verbose=0,
+        callbacks=[
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda e, logs: shapes.append(model.images.shape)
+            )
+        ],
+    )
+    assert shapes == [(4, 8, 8, 3), (4, 16, 16, 3)]
+
+
+def sized(size, kind="functional"):
+    """One network, as made for images of that size, or of any."""
+    keras.utils.set_random_seed(0)
+    stem = [
+        keras.layers.Conv2D(4, 3, padding="same"),
+        keras.layers.BatchNormalization(),
+    ]
+    head = [
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(CLASSES),
+    ]
+    if kind == "sequential":
+        return keras.Sequential([keras.Input((size, size, 3)), *stem, *head])
+    x = inputs = keras.Input((size, size, 3))
+    if kind == "nested":
+        stem = [keras.Sequential([keras.Input((size, size, 3)), *stem])]
+        inner = keras.Input((size, size, 4))
+        outputs = inner
+        for layer in head:
+            outputs = layer(outputs)
+        head = [keras.Model(inner, outputs)]
+    for layer in (*stem, *head):
+        x = layer(x)
+    return keras.Model(inputs, x)
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential", "nested"])
+def test_a_network_of_one_size_is_read_at_the_others_of_a_recipe(kind):
+    """As those of `keras.applications` with ImageNet weights are."""
+
+    def images(teacher):
+        model = DeepInversion(
+            teacher,
+            NORMALISED,
+            recipe="imagenet_multiresolution",
+            student=sized(16, kind),
+            image_shape=(16, 16, 3),
+        )
+        model.fit(LABELS, steps=[3, 2], verbose=0)
+        return model.images
+
+    fixed = sized(16, kind)
+    np.testing.assert_array_equal(images(fixed), images(sized(None)))
+    # Afterwards it insists on its size as before.
+    if kind != "sequential":  # which Keras does not make insist
+        with pytest.raises(ValueError, match="incompatible"):
+            fixed(np.zeros((1, 8, 8, 3)))
+
+
+@pytest.mark.parametrize("who", ["teacher", "student"])
+def test_a_network_that_cannot_be_read_at_a_recipe_s_resolution(who):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.BatchNormalization()(inputs)
+    x = keras.layers.Dense(CLASSES)(keras.layers.Flatten()(x))
+    flat, any_size = keras.Model(inputs, x, name="flat"), sized(16)
+    pair = (flat, any_size) if who == "teacher" else (any_size, flat)
+    with pytest.raises(
+        ValueError, match=r"recipe.*'flat' cannot be read.*\(8, 8, 3\)"
+    ):
+        DeepInversion(
+            pair[0],
+            NORMALISED,
+            recipe="imagenet_multiresolution",
+            student=pair[1],
+        )
+
+
+@pytest.mark.parametrize(
+    ("labels", "steps", "error", "message"),
+    [
+        ([0, 3], 1, ValueError, r"\[0, 3\).*Received: labels from 0 to 3"),
+        ([-1, 0], 1, ValueError, "from -1 to 0"),
+        ([0.0, 1.0], 1, TypeError, "must be integers.*float64"),
+        ([[0, 1]], 1, ValueError, r"shape \(1, 2\)"),
+        ([], 1, ValueError, r"shape \(0,\)"),
+        ([0], 0, ValueError, "1 or more.*steps=0"),
+        ([0], 1.5, ValueError, "whole number.*steps=1.5"),
+        ([0], [1, 2], ValueError, "1 stages"),
+    ],
+)
+def test_bad_labels_and_steps(labels, steps, error, message):
+    with pytest.raises(error, match=message):
+        inversion().fit(labels, steps=steps)
+
+
+def test_bad_networks():
+    no_bn = keras.Sequential(
+        [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    with pytest.raises(ValueError, match="BatchNormalization.*has none"):
+        inversion(no_bn).fit([0], steps=1)
+    with pytest.raises(ValueError, match="not known by its name"):
+        DeepInversion(tiny_teacher())
+    other = keras.Sequential(
+        [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(4)]
+    )
+    with pytest.raises(ValueError, match="same classes. Received: 3 and 4"):
+        inversion(student=other)
+    with pytest.raises(ValueError, match="1 channels.*mean="):
+        DeepInversion(tiny_teacher(), Preprocessing.imagenet("torch"))
+    with pytest.raises(ValueError, match="needs a student"):
+        inversion().compile(loss=[Competition()])
+    with pytest.raises(ValueError, match="`recipe` must be one of"):
+        inversion(recipe="cifar")
+    with pytest.raises(TypeError, match="list of terms.*loss=mse"):
+        inversion().compile(loss="mse")
+    with pytest.raises(ValueError, match="`feature_dropout` must lie"):
+        inversion().compile(feature_dropout=1.0)
+    with pytest.raises(ValueError, match="`seed` must be.*seed=-1"):
+        inversion(seed=-1)
+    with pytest.raises(ValueError, match="`steps_per_epoch` must be"):
+        inversion().fit([0], steps=1, steps_per_epoch=0)
+    with pytest.raises(ValueError, match="`keep` must be"):
+        inversion().fit([0], steps=1, keep="first")
+    with pytest.raises(ValueError, match="call `fit` first"):
+        _ = inversion().images
+
+
+def test_without_batch_norms_an_image_prior_is_left():
+    no_bn = keras.Sequential(
+        [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    model = inversion(no_bn)
+    model.compile(
+        loss=[CrossEntropy(), TotalVariation(1e-3)],
+        transforms=[],
+        feature_dropout=0.0,
+    )
+    history = model.fit(LABELS, steps=60, verbose=0, steps_per_epoch=30)
+    assert history.history["loss"][1] < history.history["loss"][0]
+
+
+def test_divergence_stops_names_the_step_and_keeps_finite_images():
+    def rate(step):
+        return tf.where(step < 4, 0.1, float("nan"))
+
+    class Rate(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return rate(step)
+
+    model = inversion()
+    model.compile(
+        keras.optimizers.SGD(Rate()), TERMS, transforms=[], feature_dropout=0.0
+    )
+    with pytest.raises(FloatingPointError, match="step 4 of stage 0"):
+        model.fit(LABELS, steps=20, verbose=0)
+    stopped = model.images
+    model.compile(
+        keras.optimizers.SGD(0.1), TERMS, transforms=[], feature_dropout=0.0
+    )
+    model.fit(LABELS, steps=4, verbose=0)
+    np.testing.assert_array_equal(stopped, model.images)

@@ -1,0 +1,207 @@
+"""A pool of synthesised images: whole, killed and continued."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from inversions import NORMALISED
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import learned_teacher
+from tiny import tiny_teacher
+
+from tf_deepinversion import DeepInversion
+from tf_deepinversion import Pool
+from tf_deepinversion import synthesize
+from tf_deepinversion.inversion.recipes import RECIPES
+
+
+def synthesized(folder, batches=2, **kwargs):
+    return synthesize(
+        learned_teacher(),
+        CLASSES,
+        folder,
+        **{"batches": batches, "images": 4, "first_steps": 2, "steps": 1},
+        preprocessing=NORMALISED,
+        recipe=RECIPES["generator"],
+        **kwargs,
+    )
+
+
+def test_synthesis_goes_on_to_the_same_pool(tmp_path):
+    whole = synthesized(None)
+    assert isinstance(whole, Pool)
+    assert whole.requested.tolist() == [0, 1, 2, 0] * 2
+    part = synthesized(tmp_path, batches=1)
+    np.testing.assert_array_equal(part.images, whole.images[:4])
+    again = synthesized(tmp_path)
+    for name in ("images", "labels", "requested"):
+        np.testing.assert_array_equal(
+            getattr(again, name), getattr(whole, name)
+        )
+    with pytest.raises(ValueError, match="another run"):
+        synthesized(tmp_path, seed=1)
+    with pytest.raises(ValueError, match="holds 2 batches.*batches=1"):
+        synthesized(tmp_path, batches=1)
+    with pytest.raises(ValueError, match="take 3 images a batch.*images=2"):
+        synthesize(learned_teacher(), CLASSES, images=2, batches=1)
+
+
+def test_without_its_newest_shard_a_pool_goes_on(tmp_path):
+    """As the error that names a damaged shard says."""
+    synthesized(tmp_path)
+    listed = json.loads((tmp_path / "pool" / "pool.json").read_text())
+    del listed["shards"][-1]
+    (tmp_path / "pool" / "pool.json").write_text(json.dumps(listed))
+    whole, rest = synthesized(None, batches=3), synthesized(tmp_path, batches=3)
+    assert rest.batches == 3
+    np.testing.assert_array_equal(
+        rest.images, np.delete(whole.images, range(4, 8), 0)
+    )
+
+
+def test_a_generator_of_learnt_latents_draws_nothing(tmp_path):
+    with pytest.raises(ValueError, match="can draw.*draws=2"):
+        synthesized(tmp_path / "folder", draws=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_some_of_the_classes_alone(tmp_path):
+    def of(classes):
+        return synthesize(
+            learned_teacher(),
+            classes,
+            tmp_path,
+            batches=1,
+            images=4,
+            steps=2,
+            preprocessing=NORMALISED,
+            recipe="replay_pixels",
+        )
+
+    pool = of([2, 0])
+    assert pool.requested.tolist() == [2, 0, 2, 0] and pool.classes == CLASSES
+    with pytest.raises(ValueError, match="another run"):
+        of([2, 1])
+    with pytest.raises(ValueError, match="another run"):
+        of(CLASSES)
+    with pytest.raises(ValueError, match=r"`labels` must lie in \[0, 3\)"):
+        synthesize(learned_teacher(), [3], images=1, preprocessing=NORMALISED)
+    for none in ([], 0):
+        with pytest.raises(ValueError, match="`classes` must .* at least one"):
+            synthesize(learned_teacher(), none, preprocessing=NORMALISED)
+    with pytest.raises(ValueError, match="2 classes: take 2 images"):
+        synthesize(learned_teacher(), [0, 1], images=1, batches=1)
+
+
+@pytest.mark.parametrize("recipe", ["generator", "replay_pixels"])
+def test_fewer_images_than_classes_go_on_with_the_next(tmp_path, recipe):
+    def of(folder, batches):
+        return synthesize(
+            learned_teacher(),
+            [2, 0, 1],
+            folder,
+            batches=batches,
+            images=2,
+            first_steps=1,
+            steps=1,
+            preprocessing=NORMALISED,
+            recipe=recipe,
+        )
+
+    whole = of(None, 3)
+    assert whole.requested.tolist() == [2, 0, 1, 2, 0, 1]
+    of(tmp_path, 2)
+    resumed = of(tmp_path, 3)
+    assert resumed.requested.tolist() == [2, 0, 1, 2, 0, 1]
+    np.testing.assert_array_equal(resumed.images, whole.images)
+
+
+def what_it_says(teacher, images):
+    """The classes of images, by the network itself."""
+    z = (images.astype("float32") - 127.5) / 50
+    return teacher(z, training=False).numpy().argmax(-1)
+
+
+@pytest.mark.filterwarnings("ignore:The network takes")
+def test_labels_are_what_the_network_says_of_the_images(tmp_path):
+    for recipe in ("generator", "distillation_pixels"):
+        folder = tmp_path / recipe
+        teacher = tiny_teacher()
+        pool = synthesize(
+            teacher,
+            CLASSES,
+            folder,
+            batches=2,
+            images=6,
+            first_steps=1,
+            steps=1,
+            preprocessing=NORMALISED,
+            recipe=recipe,
+        )
+        said = what_it_says(teacher, pool.images)
+        np.testing.assert_array_equal(pool.labels, said)
+        assert (pool.labels != pool.requested).any()
+        published = tfds.as_numpy(
+            tfds.builder_from_directory(str(folder / "pool")).as_dataset(
+                split="train"
+            )
+        )
+        for example in published:
+            (said,) = what_it_says(teacher, example["image"][np.newaxis])
+            assert example["label"] == said
+
+
+def test_labels_are_those_of_the_network_s_own_precision():
+    undecided = tiny_teacher()
+    head = undecided.layers[-1]
+    head.kernel.assign(0 * head.kernel)
+    head.bias.assign([300.0, 300.1, 0.0])  # the same in bfloat16
+    model = DeepInversion(undecided, NORMALISED, dtype="mixed_bfloat16")
+    images = np.zeros((3, *SHAPE), "uint8")
+    assert model.classes_of(images, batch_size=2).tolist() == [1, 1, 1]
+
+
+def test_images_that_are_not_of_their_classes_are_told():
+    stubborn = tiny_teacher()
+    head = stubborn.layers[-1]
+    head.kernel.assign(0 * head.kernel)
+    head.bias.assign([0.0, 0.0, 9.0])
+    with pytest.warns(UserWarning, match="takes 33% of the images for what"):
+        synthesize(
+            stubborn,
+            CLASSES,
+            batches=1,
+            images=6,
+            first_steps=1,
+            steps=1,
+            preprocessing=NORMALISED,
+        )
+
+
+def test_pixels_are_those_of_deep_inversion(tmp_path):
+    def pixels(folder, **kwargs):
+        return synthesize(
+            learned_teacher(),
+            CLASSES,
+            folder,
+            **{"batches": 2, "images": 4, "steps": 3, "seed": 5, **kwargs},
+            preprocessing=NORMALISED,
+            recipe="distillation_pixels",
+        )
+
+    pool = pixels(tmp_path)
+    model = DeepInversion(
+        learned_teacher(), NORMALISED, recipe="distillation_pixels", seed=5
+    )
+    for batch in range(2):
+        model.fit([0, 1, 2, 0], 3, batch=batch, verbose=0)
+        mine = pool.images[12 * batch : 12 * batch + 12].reshape(3, 4, *SHAPE)
+        np.testing.assert_array_equal(mine[:2], model.snapshots)
+        np.testing.assert_array_equal(mine[2], model.images)
+    assert len(pool) == 24
+    with pytest.raises(ValueError, match="Only a generator draws"):
+        pixels(None, draws=2)
+    with pytest.raises(ValueError, match="another run"):
+        pixels(tmp_path, steps=4)

@@ -1,0 +1,134 @@
+"""The figures of sets of images, against a few lines of NumPy each."""
+
+import keras
+import numpy as np
+import pytest
+
+from tf_deepinversion.metrics.image_sets import FrechetDistance
+from tf_deepinversion.metrics.image_sets import InceptionScore
+from tf_deepinversion.metrics.image_sets import precision_and_recall
+
+
+def numpy_inception_score(logits):
+    p = np.exp(logits - logits.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    divergences = (p * (np.log(p) - np.log(p.mean(0)))).sum(-1)
+    return np.exp(divergences.mean())
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 50])
+def test_inception_score_is_numpy_s_however_it_is_cut(pieces):
+    logits = np.random.default_rng(0).normal(size=(50, 7)) * 3
+    score = InceptionScore(classes=7)
+    for piece in np.array_split(logits, pieces):
+        score.update_state(piece)
+    assert float(score.images) == 50
+    expected = numpy_inception_score(logits)
+    assert float(score.result()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_inception_score_at_its_bounds():
+    score = InceptionScore(classes=4)
+    score.update_state(1e4 * np.eye(4))  # p log p would be 0 x -inf
+    assert float(score.result()) == pytest.approx(4)
+    score.reset_state()
+    score.update_state(1e4 * np.eye(4)[[2, 2, 2]])
+    assert float(score.result()) == pytest.approx(1)
+
+
+def two_sets(features=5, made=40, real=60, seed=0):
+    random = np.random.default_rng(seed)
+    mix = random.normal(size=(2, features, features))
+    a = random.normal(size=(made, features)) @ mix[0] + 10
+    return a, random.normal(size=(real, features)) @ mix[1] + 11
+
+
+def numpy_frechet(a, b):
+    ca, cb = (np.cov(x, rowvar=False) for x in (a, b))
+    # The eigenvalues of C C' itself, which is not symmetric.
+    crossed = np.sqrt(np.linalg.eigvals(ca @ cb).astype(complex)).real.sum()
+    gap = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    return gap + np.trace(ca) + np.trace(cb) - 2 * crossed
+
+
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_frechet_distance_is_numpy_s_however_it_is_cut(pieces):
+    a, b = two_sets()
+    distance = FrechetDistance(features=5)
+    for piece in np.array_split(a, pieces):
+        distance.update_state(piece)
+    for piece in np.array_split(b, pieces):
+        distance.update_state(piece, real=True)
+    assert distance.images.numpy().tolist() == [40, 60]
+    expected = numpy_frechet(a, b)
+    assert float(distance.result()) == pytest.approx(expected, rel=1e-10)
+
+
+def test_frechet_distance_with_fewer_images_than_features():
+    a, b = two_sets(features=30, made=8, real=9)
+    distance = FrechetDistance(features=30)
+    distance.update_state(a)
+    distance.update_state(b, real=True)
+    # Singular covariances: rounding alone is left of most eigenvalues.
+    expected = numpy_frechet(a, b)
+    assert float(distance.result()) == pytest.approx(expected, rel=1e-4)
+    same = FrechetDistance(features=30)
+    same.update_state(a)
+    same.update_state(a, real=True)
+    assert float(same.result()) == pytest.approx(0, abs=1e-4)
+
+
+def test_too_little_is_an_error():
+    distance = FrechetDistance(features=2)
+    distance.update_state(np.ones((3, 2)))
+    distance.update_state(np.ones((1, 2)), real=True)
+    with pytest.raises(ValueError, match=r"two images.*\[3, 1\]"):
+        distance.result()
+    with pytest.raises(ValueError, match=r"\(n, 2\).*shape=\(3, 1\)"):
+        distance.update_state(np.ones((3, 1)))
+    with pytest.raises(ValueError, match="1 or more. Received: 0"):
+        InceptionScore(classes=0)
+
+
+@pytest.mark.parametrize(
+    "metric", [InceptionScore(4, "score"), FrechetDistance(4, "distance")]
+)
+def test_metrics_come_back_from_their_configuration(metric):
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(metric)
+    )
+    assert type(again) is type(metric)
+    assert again.get_config() == metric.get_config()
+    assert {v.dtype for v in again.variables} == {"float64"}
+
+
+def slow_share(points, centres, k):
+    inside = 0
+    for point in points:
+        for centre in centres:
+            radius = sorted(np.linalg.norm(centres - centre, axis=1))[k]
+            if np.linalg.norm(point - centre) <= radius:
+                inside += 1
+                break
+    return inside / len(points)
+
+
+@pytest.mark.parametrize("block", [7, 1000])
+def test_precision_and_recall_by_their_definition(block):
+    random = np.random.default_rng(0)
+    made, real = random.normal(size=(30, 3)), random.normal(size=(40, 3)) * 2
+    found = precision_and_recall(made, real, neighbours=2, block=block)
+    expected = slow_share(made, real, 2), slow_share(real, made, 2)
+    assert expected[0] > expected[1] > 0
+    assert found == pytest.approx(expected)
+
+
+def test_one_mode_made_of_two_is_precise_and_recalls_half():
+    random = np.random.default_rng(0)
+    near, far = random.normal(size=(2, 50, 2)) * 0.01
+    real = np.concatenate([near, far + 5])
+    assert precision_and_recall(near, real) == (1.0, 0.5)
+    with pytest.raises(ValueError, match="neighbours=50, 50 and 100"):
+        precision_and_recall(near, real, neighbours=50)
+    with pytest.raises(ValueError, match="equal features.*(50, 2).*(50, 1)"):
+        precision_and_recall(near, near[:, :1])

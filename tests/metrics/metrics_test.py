@@ -1,0 +1,173 @@
+"""The figures about images, against NumPy on the network's own outputs."""
+
+import keras
+import numpy as np
+import pytest
+from inversions import NORMALISED
+from tiny import tiny_teacher
+
+from tf_deepinversion.metrics import diversity
+from tf_deepinversion.metrics import recognition
+from tf_deepinversion.networks import reader
+
+
+def some_images(n, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, 8, 8, 1), "uint8")
+
+
+def z_of(images):
+    return ((images.astype("float32") - 127.5) / 50).astype("float32")
+
+
+@pytest.mark.parametrize("batch_size", [3, 7, 100])
+def test_feature_distance_is_the_papers_whatever_the_pieces(
+    monkeypatch, batch_size
+):
+    monkeypatch.setattr(reader.read, "__defaults__", (None, batch_size))
+    teacher, images = tiny_teacher(), some_images(7)
+    expected = 0.0
+    for i in range(2):
+        bn = teacher.get_layer(f"bn{i}")
+        x = keras.Model(teacher.inputs, bn.input)(z_of(images)).numpy()
+        x = x.astype("float64")
+        mean, variance = bn.moving_mean.numpy(), bn.moving_variance.numpy()
+        expected += np.linalg.norm(x.mean((0, 1, 2)) - mean)
+        expected += np.linalg.norm(x.var((0, 1, 2)) - variance)
+    actual = recognition.feature_distance(teacher, images, NORMALISED)
+    assert actual == pytest.approx(expected, rel=1e-5)
+
+
+def test_accuracy_counts():
+    teacher, images = tiny_teacher(), some_images(11)
+    guesses = teacher(z_of(images)).numpy().argmax(-1)
+    labels = guesses.copy()
+    labels[:4] = (labels[:4] + 1) % 3
+    actual = recognition.accuracy(teacher, images, labels, NORMALISED)
+    assert actual == pytest.approx(7 / 11)
+
+
+def test_penultimate_features_feed_the_head():
+    teacher, images = tiny_teacher(), some_images(5)
+    features = reader.penultimate_features(teacher, images, NORMALISED)
+    kernel, bias = teacher.layers[-1].get_weights()
+    np.testing.assert_allclose(
+        features @ kernel + bias, teacher(z_of(images)), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_spread_is_the_deviation_within_classes():
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 20_000)
+    # Two classes far apart, of variance 4 and 16 in each of 3 dimensions.
+    scale = np.where(labels == 0, 2.0, 4.0)[:, None]
+    features = random.normal(size=(40_000, 3)) * scale + 100 * labels[:, None]
+    expected = np.sqrt((3 * 4 + 3 * 16) / 2)
+    actual = diversity.within_class_spread(features, labels)
+    assert actual == pytest.approx(expected, rel=0.02)
+
+
+def test_spread_is_unbiased_for_few_images():
+    # Variances 2 and 8, of two images each; the third class has one.
+    features = [[0.0], [2.0], [0.0], [4.0], [9.0]]
+    found = diversity.within_class_spread(features, [0, 0, 1, 1, 2])
+    assert found == pytest.approx(np.sqrt((2 + 8) / 2))
+
+
+def test_ten_good_pictures_repeated_have_no_spread():
+    features = np.random.default_rng(0).normal(size=(10, 4))
+    labels = np.tile(np.arange(10), 5)
+    spread = diversity.within_class_spread(np.tile(features, (5, 1)), labels)
+    assert spread == pytest.approx(0, abs=1e-12)
+    with pytest.raises(ValueError, match="two images of a class.*10 images"):
+        diversity.within_class_spread(features, np.arange(10))
+
+
+def test_alike_gives_images_of_the_wanted_labels_each_once():
+    labels = np.array([2, 0, 1, 1, 0, 2])
+    images = np.arange(6)
+    chosen = diversity.alike(images, labels, [1, 1, 0, 2])
+    assert chosen.tolist() == [2, 3, 1, 0]
+    with pytest.raises(ValueError, match="3 images of class 1.*there are 2"):
+        diversity.alike(images, labels, [1, 1, 1])
+
+
+def test_confusion_counts_each_pair():
+    random = np.random.default_rng(0)
+    labels, said = random.integers(0, 7, (2, 500))
+    expected = np.zeros((8, 8), int)
+    for row, column in zip(labels, said, strict=True):
+        expected[row, column] += 1
+    found = recognition.confusion(
+        labels.astype("uint8"), said.astype("int8"), 8
+    )
+    np.testing.assert_array_equal(found, expected)
+    # uint8 labels of 100 classes must not wrap around.
+    high = recognition.confusion(np.array([99], "uint8"), [3], 100)
+    assert high[99, 3] == 1 and high.sum() == 1
+    assert recognition.confusion([], [], 2).tolist() == [[0, 0], [0, 0]]
+
+
+def test_the_most_confused_are_those_of_the_matrix():
+    random = np.random.default_rng(0)
+    labels, said = random.integers(0, 6, (2, 200))
+    counts = recognition.confusion(labels, said, 6) * (1 - np.eye(6, dtype=int))
+    order = np.argsort(-counts, axis=None, kind="stable")[:7]
+    expected = [(i // 6, i % 6, counts.flat[i]) for i in order]
+    assert recognition.most_confused(labels, said, 6, 7) == expected
+    assert recognition.most_confused([1, 2], [1, 2], 3) == []
+    with pytest.raises(ValueError, match="`labels` must lie in"):
+        recognition.most_confused([3], [0], 3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said", "message"),
+    [
+        ([0, 1], [0], "as many predictions"),
+        ([0, 3], [0, 0], "`labels` must lie in .0, 3"),
+        ([0, 0], [0, -1], "`predictions` must lie.*from -1 to 0"),
+    ],
+)
+def test_what_confusion_refuses(labels, said, message):
+    with pytest.raises(ValueError, match=message):
+        recognition.confusion(labels, said, 3)
+
+
+def test_divergence_is_the_mean_of_kl():
+    t, s = np.random.default_rng(0).normal(size=(2, 9, 5)) * 3
+    p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in (t, s))
+    expected = (p * np.log(p / q)).sum(-1).mean()
+    assert recognition.divergence(t, s) == pytest.approx(expected, rel=1e-5)
+    assert recognition.divergence(t, t + 1) == pytest.approx(0, abs=1e-6)
+
+
+def test_classes_are_counted_by_how_frequent_they_are():
+    assert diversity.effective_classes([4] * 9) == 1
+    assert diversity.effective_classes(np.arange(50) % 10) == pytest.approx(10)
+    p = np.array([0.9, 0.1])
+    found = diversity.effective_classes([0] * 9 + [7])
+    assert found == pytest.approx(np.exp(-(p * np.log(p)).sum()), abs=1e-5)
+
+
+def test_penultimate_features_of_a_subclassed_and_of_a_headless_network():
+    teacher, images = tiny_teacher(activation="softmax"), some_images(5)
+    features = reader.penultimate_features(teacher, images, NORMALISED)
+
+    class Wrapped(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = teacher
+
+        def call(self, x, training=False):
+            return self.inner(x, training=training)
+
+    found = reader.penultimate_features(Wrapped(), images, NORMALISED)
+    np.testing.assert_allclose(found, features, rtol=1e-5)
+    pooled = keras.layers.GlobalAveragePooling2D()(
+        keras.layers.Conv2D(3, 3)(teacher.inputs[0])
+    )
+    headless = keras.Model(teacher.inputs, pooled)
+    np.testing.assert_allclose(
+        reader.penultimate_features(headless, images, NORMALISED),
+        headless(z_of(images)),
+        rtol=1e-5,
+    )

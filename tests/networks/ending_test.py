@@ -1,0 +1,246 @@
+"""How a network ends decides what its outputs are, and what feeds its head."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from tiny import SHAPE
+from tiny import with_head
+
+from tf_deepinversion import DeepInversion
+from tf_deepinversion import Distillation
+from tf_deepinversion import Preprocessing
+from tf_deepinversion.incremental import grow_head
+from tf_deepinversion.networks import reader
+from tf_deepinversion.networks.classifier import Classifier
+from tf_deepinversion.pruning import ChannelGraph
+from tf_deepinversion.quantization import LiteRT
+from tf_deepinversion.quantization import quantize
+
+PIXELS = Preprocessing(110, 60)
+
+
+class Applied(layers.Layer):
+    """A function as a layer."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+
+def ending_in(function):
+    """A network whose last layer is a function of five logits."""
+    return with_head(layers.Dense(5), function)
+
+
+BOUNDED = {
+    "sigmoid": lambda: with_head(layers.Dense(5, activation="sigmoid")),
+    "tf.nn.sigmoid": lambda: with_head(
+        layers.Dense(5, activation=tf.nn.sigmoid)
+    ),
+    "ops.sigmoid": lambda: ending_in(keras.ops.sigmoid),
+    "Lambda": lambda: ending_in(layers.Lambda(tf.sigmoid)),
+    "by hand": lambda: ending_in(Applied(lambda x: 1 / (1 + tf.exp(-x)))),
+    "hard_sigmoid": lambda: with_head(
+        layers.Dense(5, activation="hard_sigmoid")
+    ),
+    "tanh": lambda: with_head(layers.Dense(5, activation="tanh")),
+    "tanh, to [0, 1]": lambda: ending_in(
+        Applied(lambda x: tf.tanh(x) / 2 + 0.5)
+    ),
+    "a mean of sigmoids": lambda: ending_in(
+        Applied(lambda x: tf.reduce_mean(tf.sigmoid(x)[:, None], 1))
+    ),
+    "in float32 of bfloat16": lambda: with_head(
+        layers.Dense(5, dtype="mixed_bfloat16"),
+        layers.Activation("sigmoid", dtype="float32"),
+    ),
+    "one": lambda: with_head(layers.Dense(1, activation=tf.nn.sigmoid)),
+}
+
+
+@pytest.mark.parametrize("kind", BOUNDED)
+def test_outputs_with_bounds_are_no_logits(kind):
+    with pytest.raises(ValueError, match=r"within \[-1, 1\].*Dense\(2\)"):
+        Classifier(BOUNDED[kind]())
+
+
+@pytest.mark.parametrize(
+    "last", [keras.ops.softmax, layers.Lambda(tf.nn.softmax)]
+)
+def test_a_softmax_that_is_no_layer_is_refused(last):
+    with pytest.raises(ValueError, match="end the model with a `Softmax`"):
+        Classifier(ending_in(last))
+
+
+class Temperature(layers.Layer):
+    def build(self, shape):
+        self.temperature = self.add_weight((), "ones", name="temperature")
+
+    def call(self, x):
+        return x / self.temperature
+
+
+SMALL = {
+    "linear": [],
+    "relu": [layers.ReLU()],
+    "by a learnt temperature": [Temperature()],
+    "a mean": [layers.Reshape((1, 5)), layers.GlobalAveragePooling1D()],
+    "a BatchNormalization": [layers.BatchNormalization()],
+    "with a zero": [Applied(lambda x: tf.concat([0 * x[:, :1], x], -1))],
+}
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_small_logits_are_logits(kind):
+    # Of features that have bounds, whatever the image.
+    model = with_head(
+        layers.LayerNormalization(),
+        layers.Dense(
+            5, kernel_initializer=keras.initializers.RandomNormal(0, 1e-3)
+        ),
+        *SMALL[kind],
+    )
+    logits = model(1e5 * np.ones((1, *SHAPE)), training=False)
+    assert np.abs(logits).max() < 0.1
+    assert Classifier(model).classes == len(logits[0])
+
+
+def test_outputs_beyond_one_are_taken_for_logits():
+    capped = ending_in(Applied(lambda x: 30 * tf.tanh(x / 30)))
+    assert Classifier(capped).classes == 5
+    own = ending_in(Applied(lambda x: tf.sign(x) * tf.sqrt(tf.abs(x))))
+    assert Classifier(own).classes == 5
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float32", "mixed_float16", "mixed_bfloat16"]
+)
+@pytest.mark.parametrize("last", ["softmax", "linear"])
+def test_a_dense_head_is_found_behind_a_cast(dtype, last):
+    keras.config.set_dtype_policy(dtype)
+    try:
+        model = with_head(
+            layers.Dense(5), layers.Activation(last, dtype="float32")
+        )
+    finally:
+        keras.config.set_dtype_policy("float32")
+    inversion = DeepInversion(model, PIXELS)
+    inversion.compile(feature_dropout=0.5)
+    inversion.fit([0, 1], 1, verbose=0)
+    assert inversion._step.feature_dropout == 0.5
+    features = reader.penultimate_features(model, inversion.images, PIXELS)
+    assert features.shape == (2, 4)
+    classifier = Classifier(model)
+    images = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype("float32")
+    with classifier.open():
+        whole, _, all_left = classifier.with_dropout(images, np.ones((3, 4)))
+    # A product in bfloat16 is rounded after its 8th bit.
+    np.testing.assert_allclose(all_left, whole, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: with_head(layers.Dense(5, activation="relu")),
+        lambda: ending_in(layers.ReLU()),
+        lambda: ending_in(Applied(lambda x: tf.transpose(tf.transpose(x)))),
+    ],
+)
+def test_feature_dropout_without_a_dense_head_is_refused(model):
+    # What follows the product with its kernel would be left out.
+    inversion = DeepInversion(model(), PIXELS)
+    assert Classifier(inversion.teacher).features is None
+    with pytest.raises(ValueError, match="dense head.*feature_dropout=0.5"):
+        inversion.compile(feature_dropout=0.5)
+    inversion.compile(feature_dropout=0.0)
+
+
+class Insisting(layers.Layer):
+    """A BatchNormalization that is always in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = layers.BatchNormalization()
+
+    def call(self, x, training=False):
+        return self.norm(x, training=True)
+
+
+@pytest.mark.parametrize("strategy", [False, True])
+def test_a_network_that_changes_when_it_is_read_is_refused(strategy):
+    devices = ["CPU:0", "CPU:1"] if strategy else ["CPU:0"]
+    with tf.distribute.MirroredStrategy(devices).scope():
+        model = with_head(layers.Dense(3), Insisting())
+        before = model.get_weights()
+        with pytest.raises(ValueError, match="would change it.*moving_mean"):
+            Classifier(model)
+    for weight, was in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, was)
+
+
+def test_a_network_made_for_so_many_images_is_probed_with_as_many():
+    images = keras.Input((8, 8, 1), batch_size=3)
+    x = layers.BatchNormalization()(images)
+    x = Applied(lambda x: tf.reshape(x, (3, 64)))(x)
+    model = keras.Model(images, layers.Dense(2)(x))
+    assert Classifier(model).classes == 2
+
+
+def test_no_gradient_is_computed_eagerly_to_read_a_network():
+    # TensorFlow's kernel of a weight's gradient may write past its memory;
+    # in a graph nobody asks for that one.
+    def gradient(upstream):
+        assert not tf.executing_eagerly()
+        return upstream
+
+    through = tf.custom_gradient(lambda x: (tf.identity(x), gradient))
+    model = with_head(Applied(through), layers.Dense(3))
+    assert Classifier(model).classes == 3
+    tf.config.run_functions_eagerly(True)
+    try:
+        assert Classifier(model).classes == 3
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+def test_statistics_that_are_no_vectors_are_refused():
+    class Planes(layers.Layer):
+        def build(self, shape):
+            shape = (1, *shape[1:])
+            self.moving_mean = self.add_weight(shape, "zeros")
+            self.moving_variance = self.add_weight(shape, "ones")
+
+        def call(self, x):
+            return (x - self.moving_mean) / self.moving_variance
+
+    with pytest.raises(ValueError, match=r"\(channels,\).*planes.*\(1, 4\)"):
+        Classifier(with_head(Planes(), layers.Dense(3)))
+
+
+def test_the_way_out_of_a_sigmoid_is_taken_everywhere():
+    # As docs/teachers.md shows it.
+    binary = with_head(layers.Dense(1, activation="sigmoid"))
+    one, two = binary.layers[-1], layers.Dense(2)
+    teacher = keras.Model(binary.inputs[0], two(one.input))
+    two.set_weights([np.concatenate([0 * w, w], -1) for w in one.get_weights()])
+    pixels = np.random.default_rng(0).integers(0, 256, (8, *SHAPE), "uint8")
+    fed = np.float32(pixels)
+    expected = binary(fed).numpy()
+    np.testing.assert_allclose(
+        keras.ops.softmax(teacher(fed))[:, 1:], expected, rtol=1e-5
+    )
+    inversion = DeepInversion(teacher, PIXELS)
+    inversion.compile(feature_dropout=0.5)
+    inversion.fit([0, 1], 1, verbose=0)
+    Distillation(teacher, with_head(layers.Dense(2)), PIXELS)
+    assert grow_head(teacher, 3).output_shape == (None, 3)
+    assert ChannelGraph(teacher).count == 4
+    said = LiteRT(quantize(teacher, pixels, PIXELS))(pixels)
+    logits = np.log(expected / (1 - expected))
+    gap = said[:, 1:] - said[:, :1] - logits
+    assert np.abs(gap).max() < 0.05 * np.abs(logits).max()

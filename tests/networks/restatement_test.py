@@ -1,0 +1,77 @@
+"""The same function by the statistics of other images, against Keras alone."""
+
+import keras
+import numpy as np
+import pytest
+from inversions import NORMALISED
+from keras import layers
+from tiny import SHAPE
+from tiny import tiny_teacher
+
+from tf_deepinversion.metrics.recognition import feature_distance
+from tf_deepinversion.networks.replace_statistics import restated
+
+IMAGES = np.random.default_rng(0).integers(0, 200, (40, *SHAPE), "uint8")
+OTHERS = np.random.default_rng(1).integers(0, 256, (20, *SHAPE), "uint8")
+
+
+def fed(images):
+    return (images.astype("float32") - NORMALISED.mean) / NORMALISED.std
+
+
+def test_it_answers_as_before():
+    model = tiny_teacher()
+    before = model.get_weights()
+    copy = restated(model, IMAGES, NORMALISED)
+    for images in (IMAGES, OTHERS):
+        expected, found = model(fed(images)), copy(fed(images))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert copy.name == model.name
+
+
+def test_its_statistics_are_those_of_the_images():
+    model = tiny_teacher()
+    copy = restated(model, IMAGES, NORMALISED)
+    for name in ("bn0", "bn1"):
+        layer = model.get_layer(name)
+        seen = keras.Model(model.input, layer.input)(fed(IMAGES)).numpy()
+        twin = copy.get_layer(name)
+        np.testing.assert_allclose(
+            twin.moving_mean, seen.mean((0, 1, 2)), rtol=1e-4, atol=1e-5
+        )
+        np.testing.assert_allclose(
+            twin.moving_variance, seen.var((0, 1, 2)), rtol=1e-3
+        )
+    assert feature_distance(model, IMAGES, NORMALISED) > 0.5
+    assert feature_distance(copy, IMAGES, NORMALISED) < 1e-3
+
+
+def test_a_layer_that_is_called_twice_has_the_statistics_of_both():
+    inputs = keras.Input(SHAPE)
+    norm = layers.BatchNormalization()
+    outputs = norm(2.0 * norm(inputs) + 1.0)
+    outputs = layers.Dense(3)(layers.GlobalAveragePooling2D()(outputs))
+    model = keras.Model(inputs, outputs)
+    copy = restated(model, IMAGES, NORMALISED)
+    # With mean 0 and variance 1 at first, it only rounds.
+    both = np.stack([fed(IMAGES), 2 * fed(IMAGES) / np.sqrt(1.001) + 1])
+    twin = copy.layers[1]
+    np.testing.assert_allclose(twin.moving_mean, [both.mean()], rtol=1e-4)
+    np.testing.assert_allclose(twin.moving_variance, [both.var()], rtol=1e-4)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="at least one image"):
+        restated(tiny_teacher(), IMAGES[:0], NORMALISED)
+    bare = keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.BatchNormalization(scale=False, name="bare"),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+    with pytest.raises(ValueError, match=r"gamma and beta.*\['bare'\]"):
+        restated(bare, IMAGES, NORMALISED)

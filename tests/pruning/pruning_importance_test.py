@@ -1,0 +1,323 @@
+"""Importance, cost and selection, against finite differences and counting."""
+
+import contextlib
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from pruned import chain
+from pruned import conv
+from pruned import pooled_head
+from pruned import random_keep
+from pruned import randomised
+
+from tf_deepinversion import Preprocessing
+from tf_deepinversion.models import ResNet14
+from tf_deepinversion.pruning import ChannelGraph
+from tf_deepinversion.pruning import LatencyTable
+from tf_deepinversion.pruning import count_flops
+from tf_deepinversion.pruning import flops_of_model
+from tf_deepinversion.pruning import shrink
+from tf_deepinversion.pruning.channels import cost
+from tf_deepinversion.pruning.channels import importance
+from tf_deepinversion.pruning.channels import latency
+from tf_deepinversion.pruning.channels import selection
+
+RANDOM = np.random.default_rng(0)
+PIXELS = RANDOM.integers(0, 256, (5, 8, 8, 1), "uint8")
+NORMALISED = Preprocessing(127.5, 64.0, "normalised")
+BATCHES = [(PIXELS[:2], None), (PIXELS[2:4], None)]
+
+
+def network(seed=0):
+    """A residual stream of two gates, and a convolution without one."""
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((8, 8, 1))
+    x = layers.BatchNormalization(name="bn0")(conv(3)(inputs))
+    y = layers.Activation("softplus")(x)
+    y = conv(2, activation="softplus", name="bare")(y)
+    y = layers.BatchNormalization(name="bn1")(conv(3)(y))
+    x = layers.GlobalAveragePooling2D()(layers.Add()([x, y]))
+    model = randomised(keras.Model(inputs, layers.Dense(3)(x)), seed)
+    model.layers[-1].kernel.assign(model.layers[-1].kernel * 4)
+    return model
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def double(model):
+    """A copy in float64, so that differences can be taken."""
+    twin = keras.models.clone_model(
+        model,
+        clone_function=lambda x: type(x).from_config(
+            {**x.get_config(), "dtype": "float64"}
+        ),
+    )
+    twin.set_weights([np.asarray(w, "float64") for w in model.weights])
+    return twin
+
+
+def divergence(teacher, student, images, temperature):
+    z = tf.constant(NORMALISED.normalise(images), "float64")
+    p, q = (softmax(np.asarray(m(z)) / temperature) for m in (teacher, student))
+    return temperature**2 * np.sum(p * np.log(p / q), -1).mean()
+
+
+@contextlib.contextmanager
+def gated(model, layer, channel, factor):
+    """While open, there is a gate after a layer: scale and offset change."""
+    bn = model.get_layer(layer)
+    gate = np.ones(bn.gamma.shape)
+    gate[channel] = factor
+    before = [v.numpy() for v in (bn.gamma, bn.beta)]
+    bn.gamma.assign(before[0] * gate)
+    bn.beta.assign(before[1] * gate)
+    yield model
+    bn.gamma.assign(before[0])
+    bn.beta.assign(before[1])
+
+
+def at(teacher, student, gate, images):
+    with gated(student, *gate):
+        return divergence(teacher, student, images, 2)
+
+
+def of_channels(graph, values):
+    """Means over the layers of a dict {layer name: values}, as the graph."""
+    total, members = np.zeros(graph.count), np.zeros(graph.count)
+    for name, found in values.items():
+        channels = graph.outputs[graph.model.get_layer(name)]
+        total[channels] += found
+        members[channels] += 1
+    return total, members
+
+
+def test_first_order_is_the_squared_difference_of_the_loss():
+    teacher, student = network(0), network(1)
+    graph = ChannelGraph(student)
+    gated = importance.GateImportance(
+        graph, teacher, NORMALISED, temperature=2.0
+    )
+    found = gated.first_order(BATCHES)
+    named = [{"id": 1, "image": image} for image, _ in BATCHES]
+    np.testing.assert_array_equal(gated.first_order(named), found)
+    teacher, student = double(teacher), double(student)
+    h, expected = 1e-2, {}
+    for name in ("bn0", "bn1"):
+        slopes = []
+        for images, _ in BATCHES:
+            for channel in range(3):
+                up, down = (
+                    at(teacher, student, (name, channel, f), images)
+                    for f in (1 + h, 1 - h)
+                )
+                slopes.append(((up - down) / (2 * h)) ** 2)
+        expected[name] = np.mean(np.reshape(slopes, (2, 3)), 0)
+    total, members = of_channels(graph, expected)
+    assert members.tolist() == [2, 2, 2, 0, 0]
+    np.testing.assert_allclose(found[:3], total[:3] / 2, rtol=2e-2)
+    assert (found[3:] > 0).all()  # gates after the convolution itself
+
+
+def test_second_order_is_the_curvature_of_the_divergence():
+    """Of the network from itself; averaged over all signs it is exact."""
+    model = network(0)
+    graph = ChannelGraph(model)
+    scorer = importance.GateImportance(graph, None, NORMALISED, temperature=2.0)
+    images = PIXELS[:2]
+    per_sign = [
+        scorer._mean(
+            [scorer._order_2(images, tf.constant([signs] * 2, "float32"))]
+        )
+        for signs in itertools.product([-1, 1], repeat=3)
+    ]
+    found, h, expected = np.mean(per_sign, 0), 1e-2, {}
+    same, moved = double(model), double(model)
+    for name in ("bn0", "bn1"):
+        expected[name] = [
+            sum(
+                at(same, moved, (name, channel, f), images)
+                for f in (1 + h, 1 - h)
+            )
+            / h**2
+            for channel in range(3)
+        ]
+    total, members = of_channels(graph, expected)
+    np.testing.assert_allclose(found[:3], total[:3] / 2, rtol=2e-2)
+    first = importance.GateImportance(graph, model, NORMALISED)
+    assert first.first_order(BATCHES).max() < 1e-9 * found.max()
+
+
+def test_fisher_vectors_have_the_covariance_of_label_gradients():
+    logits = RANDOM.normal(size=(1, 4)).astype("float32") * 2
+    p = softmax(logits)[0]
+    exact = sum(
+        p[c] * np.outer(np.eye(4)[c] - p, np.eye(4)[c] - p) for c in range(4)
+    )
+    vectors = [
+        np.asarray(importance.fisher_vector(logits, np.array([s], "float32")))
+        for s in itertools.product([-1, 1], repeat=4)
+    ]
+    found = np.mean([np.outer(v, v) for v in vectors], 0)
+    np.testing.assert_allclose(found, exact, atol=1e-6)
+
+
+def test_signs_are_a_function_of_seed_and_step():
+    a, b, c = (
+        importance.random_signs((50, 4), 1, step).numpy() for step in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(a, b)
+    assert (a != c).any() and set(a.ravel()) == {-1.0, 1.0}
+
+
+def test_other_criteria():
+    model = network()
+    graph = ChannelGraph(model)
+    gamma = [np.abs(model.get_layer(n).gamma.numpy()) for n in ("bn0", "bn1")]
+    scale = importance.batch_norm_scale(graph)
+    np.testing.assert_allclose(scale[:3], np.mean(gamma, 0), rtol=1e-6)
+    assert np.isinf(scale[3:]).all()
+    norm = importance.filter_norm(graph)
+    kernel = model.get_layer("bare").kernel.numpy()
+    np.testing.assert_allclose(
+        norm[3:], np.sqrt((kernel**2).mean((0, 1, 2))), rtol=1e-6
+    )
+    first, last = (model.layers[i].kernel.numpy() for i in (1, 5))
+    expected = [np.sqrt((k**2).mean((0, 1, 2))) for k in (first, last)]
+    np.testing.assert_allclose(norm[:3], np.mean(expected, 0), rtol=1e-6)
+    a, b, c = (importance.random_importance(graph, s) for s in (0, 0, 1))
+    assert (a == b).all() and (a != c).all()
+    with pytest.raises(ValueError, match="has none: take another criterion"):
+        importance.batch_norm_scale(
+            ChannelGraph(chain(conv(3), *pooled_head()))
+        )
+
+
+def test_costs_are_those_of_the_smaller_network():
+    stack = (
+        conv(6, strides=2),
+        layers.DepthwiseConv2D(3, depth_multiplier=2),
+        layers.SeparableConv2D(5, 3, padding="same"),
+        layers.Conv2DTranspose(4, 3, strides=2, padding="same"),
+        layers.BatchNormalization(),
+        layers.Flatten(),
+        layers.Dense(7),
+        layers.Dense(3),
+    )
+    for model in (chain(*stack), ResNet14((8, 8, 1), 3, width=4)):
+        graph = ChannelGraph(model)
+        assert cost.flops(graph) == flops_of_model(model)
+        assert cost.parameters(graph) == model.count_params()
+        keep = random_keep(graph)
+        smaller = shrink(model, keep)
+        assert cost.flops(graph, keep) == flops_of_model(smaller)
+        assert cost.parameters(graph, keep) == smaller.count_params()
+
+
+def test_flops_of_a_known_network():
+    model = chain(conv(4), conv(5, 1), layers.Flatten(), layers.Dense(3))
+    expected = 64 * (9 * 2 * 4 + 4 * 5) + 64 * 5 * 3
+    assert flops_of_model(model) == 2 * expected
+
+
+def test_flops_of_a_reloaded_saved_model(tmp_path):
+    model = ResNet14((8, 8, 1), 3, width=4)
+    model.export(tmp_path, verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path))
+    served = loaded.signatures["serving_default"]
+    assert count_flops(served) == flops_of_model(model)
+
+
+def test_flops_of_a_dense_layer_on_a_map_of_features(tmp_path):
+    model = chain(conv(4), layers.Dense(6), *pooled_head())
+    model.export(tmp_path, verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path))
+    served = loaded.signatures["serving_default"]
+    expected = 2 * (64 * (9 * 2 * 4 + 4 * 6) + 6 * 3)
+    assert count_flops(served) == flops_of_model(model) == expected
+
+
+def test_savings():
+    graph = ChannelGraph(ResNet14((8, 8, 1), 3, width=4))
+    saved = cost.savings(graph, cost.flops)
+    for channel in (0, 5, 30):
+        keep = np.ones(graph.count, bool)
+        keep[channel] = False
+        assert saved[channel] == cost.flops(graph) - cost.flops(graph, keep)
+
+
+def fake_timer(call):
+    """As if a layer took as long as its output has numbers."""
+    return float(call().size)
+
+
+def test_a_latency_table_interpolates(tmp_path):
+    model = ResNet14((8, 8, 1), 3, width=8)
+    graph = ChannelGraph(model)
+    table = LatencyTable.measure(graph, levels=2, timer=fake_timer)
+    keep = random_keep(graph)
+    sizes = [
+        np.prod(shrink(model, keep).get_layer(x.name).output.shape[1:])
+        for x in graph.places
+    ]
+    assert table(graph, keep) == pytest.approx(sum(sizes))
+    table.save(tmp_path / "table.json")
+    again = LatencyTable.load(tmp_path / "table.json")
+    assert again(graph, keep) == table(graph, keep)
+    saved = cost.savings(graph, table, step=2)
+    assert saved[0] == pytest.approx(3 * 64)  # three layers make the stream
+
+
+def test_a_median_is_measured(monkeypatch):
+    times = iter([0, 1, 1, 4, 4, 6])
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: next(times))
+    assert latency.measure(lambda: None, repeats=3, warmup=1) == 2
+
+
+def test_selection_reaches_the_target_and_no_more():
+    graph = ChannelGraph(ResNet14((8, 8, 1), 3, width=8))
+    scores = RANDOM.random(graph.count)
+    limit = 0.6 * cost.flops(graph)
+    keep = selection.select(graph, scores, cost.flops, limit)
+    assert cost.flops(graph, keep) <= limit
+    gone = np.flatnonzero(~keep)
+    back = keep.copy()
+    back[gone[np.argmax(scores[gone])]] = True
+    assert cost.flops(graph, back) > limit
+    for group in range(graph.groups.max() + 1):
+        own = graph.groups == group
+        assert keep[own].any()
+        if not keep[own].all():
+            assert scores[own & keep].min() > scores[own & ~keep].max()
+
+
+def test_what_is_left_is_a_multiple():
+    graph = ChannelGraph(ResNet14((8, 8, 1), 3, width=10))
+    scores = RANDOM.random(graph.count)
+    limit = 0.5 * cost.flops(graph)
+    keep = selection.select(graph, scores, cost.flops, limit, multiple_of=4)
+    assert cost.flops(graph, keep) <= limit
+    for group in range(graph.groups.max() + 1):
+        own = graph.groups == group
+        assert keep[own].all() or keep[own].sum() % 4 == 0
+        assert keep[own].sum() >= 4
+
+
+def test_a_target_out_of_reach():
+    graph = ChannelGraph(ResNet14((8, 8, 1), 3, width=4))
+    scores = np.full(graph.count, np.inf)
+    scores[:4] = 1
+    with pytest.raises(ValueError, match="cannot be reached.*at least 1"):
+        selection.select(graph, scores, cost.flops, 0.1 * cost.flops(graph))
+
+
+def test_the_cost_is_weighed_against_the_error():
+    scores, saved = np.array([2.0, 1, 1, np.inf]), np.array([8.0, 0, 4, 4])
+    found = selection.with_cost(scores, saved, eta=1.0)
+    np.testing.assert_allclose(found, [1.5 - 2, 0.75, 0.75 - 1, np.inf])

@@ -1,0 +1,217 @@
+"""Pruning in rounds: the target is reached, and a kill changes nothing."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from pruned import NORMALISED
+from pruned import POOL
+from pruned import Killed
+from pruned import images
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import learned_teacher
+
+from tf_deepinversion.models import ResNet14
+from tf_deepinversion.pruning import ChannelGraph
+from tf_deepinversion.pruning import LatencyTable
+from tf_deepinversion.pruning import prune
+from tf_deepinversion.pruning import recover
+from tf_deepinversion.pruning import shrink
+from tf_deepinversion.pruning.channels import cost
+from tf_deepinversion.pruning.recovery import recovery_optimizer
+
+
+def run(teacher=None, **kwargs):
+    arguments = {
+        "target": 0.5,
+        "rounds": 2,
+        "steps_per_round": 2,
+        "final_steps": 4,
+        "batches": 2,
+        "preprocessing": NORMALISED,
+        **kwargs,
+    }
+    return prune(teacher or learned_teacher(), images, **arguments)
+
+
+@pytest.mark.parametrize(
+    "criterion", ["taylor", "fisher", "bn_scale", "filter_norm", "random"]
+)
+def test_every_criterion_reaches_the_target(criterion):
+    teacher = learned_teacher()
+    before = teacher.get_weights()
+    student, report = run(teacher, criterion=criterion, final_steps=0)
+    graph = ChannelGraph(teacher)
+    assert report["costs"][0] <= 0.5**0.5 and report["costs"][1] <= 0.5
+    found = cost.flops(ChannelGraph(student)) / cost.flops(graph)
+    assert found == report["costs"][1]
+    kept = cost.flops(graph, report["keep"])
+    assert kept == pytest.approx(found * cost.flops(graph))
+    for a, b in zip(before, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_networks_of_open_size_and_with_a_base_within_are_pruned():
+    inner = learned_teacher()
+    inputs = keras.Input((None, None, 1))
+    base = keras.Model(
+        inputs,
+        inner.layers[3](inner.layers[2](inner.layers[1](inputs))),
+        name="base",
+    )
+    x = keras.layers.GlobalAveragePooling2D()(base(inputs, training=False))
+    teacher = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
+    student, report = run(teacher, rounds=1, final_steps=1)
+    assert student.input_shape == (None, None, None, 1)
+    assert report["costs"][0] <= 0.5
+    assert student.get_layer("base").layers[1].filters < 4
+    assert student(POOL.images[:2, :6].astype("float32")).shape == (2, CLASSES)
+
+
+def test_without_recovery_it_is_the_shrunken_teacher():
+    teacher = learned_teacher()
+    student, report = run(teacher, rounds=1, final_steps=0)
+    twin = shrink(teacher, report["keep"])
+    z = NORMALISED.normalise(POOL.images)
+    np.testing.assert_array_equal(student(z), twin(z))
+    assert report["loss"] == []
+
+
+def test_recovery_brings_the_answers_nearer():
+    teacher = learned_teacher()
+    student, report = run(teacher, rounds=1, final_steps=0)
+    loss = recover(
+        teacher,
+        student,
+        images,
+        steps=60,
+        steps_per_epoch=20,
+        optimizer=recovery_optimizer(60, 0.05),
+        preprocessing=NORMALISED,
+    )["loss"]
+    assert len(loss) == 3 and loss[-1] < 0.7 * loss[0]
+
+
+def test_statistics_can_be_kept():
+    teacher = learned_teacher()
+    student = shrink(teacher, np.ones(ChannelGraph(teacher).count, bool))
+    bn = student.get_layer("bn0")
+    before = [w.numpy() for w in bn.weights]
+    kernel = student.layers[1].kernel.numpy()
+    kwargs = {"steps": 2, "preprocessing": NORMALISED}
+    optimizer = keras.optimizers.SGD(0.1)
+    student.layers[-1].kernel.assign(student.layers[-1].kernel * 0.5)
+    recover(
+        teacher,
+        student,
+        images,
+        keep_statistics=True,
+        optimizer=optimizer,
+        **kwargs,
+    )
+    for a, b in zip(before, bn.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (student.layers[1].kernel.numpy() != kernel).any()
+    assert bn.trainable
+    recover(teacher, student, images, **kwargs)
+    assert (before[2] != bn.moving_mean.numpy()).all()
+
+
+def test_a_latency_table_is_a_cost():
+    teacher = learned_teacher()
+    graph = ChannelGraph(teacher)
+    table = LatencyTable.measure(graph, timer=lambda call: float(call().size))
+    student, report = run(teacher, cost=table, final_steps=0, eta=0.5)
+    assert table(graph, report["keep"]) <= 0.5 * table(graph)
+
+
+def test_eta_moves_what_is_removed_to_where_it_saves():
+    teacher = ResNet14((8, 8, 1), CLASSES, width=8)
+    graph = ChannelGraph(teacher)
+    kwargs = {"rounds": 1, "final_steps": 0, "preprocessing": None}
+    kept = [
+        run(teacher, eta=eta, criterion="random", **kwargs)[1]["keep"].sum()
+        for eta in (0.0, 2.0)
+    ]
+    assert kept[1] > kept[0]
+    assert graph.count > kept[1]
+
+
+IN_PARTS = {"steps_per_round": 4, "final_steps": 4, "steps_per_epoch": 2}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return run(folder=tmp_path_factory.mktemp("whole"), **IN_PARTS)
+
+
+@pytest.mark.parametrize("kill_at", [2, 3])  # of four epochs in two rounds
+def test_killed_and_resumed_it_ends_the_same(whole, tmp_path, kill_at):
+    class Kill(keras.callbacks.Callback):
+        epochs = 0
+
+        def on_epoch_begin(self, epoch, logs=None):
+            Kill.epochs += 1
+            if Kill.epochs == kill_at:
+                raise Killed
+
+    with pytest.raises(Killed):
+        run(folder=tmp_path, callbacks=[Kill()], **IN_PARTS)
+    resumed, again = run(folder=tmp_path, **IN_PARTS)
+    student, report = whole
+    for a, b in zip(student.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert again["costs"] == report["costs"]
+    assert again["loss"] == report["loss"]
+    np.testing.assert_array_equal(again["keep"], report["keep"])
+
+
+def test_the_folder_of_another_run_is_refused(tmp_path):
+    run(folder=tmp_path, final_steps=0, steps_per_round=0)
+    with pytest.raises(ValueError, match="another run"):
+        run(folder=tmp_path, final_steps=0, steps_per_round=0, seed=1)
+
+
+def test_widths_are_multiples():
+    teacher = ResNet14((8, 8, 1), CLASSES, width=8)
+    student, _ = run(
+        teacher, multiple_of=4, rounds=1, final_steps=0, preprocessing=None
+    )
+    groups = np.bincount(ChannelGraph(student).groups)
+    assert (groups % 4 == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target": 1.0}, "target=1.0"),
+        ({"target": 0}, "target=0"),
+        ({"criterion": "luck"}, "criterion='luck'"),
+        ({"rounds": 0}, "rounds=0"),
+        ({"batches": 1.5}, "batches=1.5"),
+        ({"momentum": 1.0}, "momentum=1.0"),
+        ({"eta": -1}, "eta=-1"),
+        ({"steps_per_round": -2}, "steps_per_round=-2"),
+        ({"final_steps": 4.0}, "final_steps=4.0"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"cost": "weight"}, "cost='weight'"),
+        ({"target": 0.999, "rounds": 1}, "cannot be reached"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        run(**arguments)
+
+
+def test_no_batches():
+    empty = tf.data.Dataset.from_tensor_slices(
+        (np.zeros((0, *SHAPE), "uint8"), np.zeros(0, "int32"))
+    ).batch(2)
+    with pytest.raises(ValueError, match="no batches"):
+        prune(
+            learned_teacher(),
+            lambda step: empty,
+            target=0.5,
+            preprocessing=NORMALISED,
+        )

@@ -1,0 +1,48 @@
+"""The page about an inversion: bounded, whatever the number of classes."""
+
+import re
+
+import numpy as np
+import pytest
+
+from tf_deepinversion.reports import inversion_report
+
+ROW = {
+    "teacher_accuracy": 1.0,
+    "verifier_accuracy": None,
+    "feature_distance": 1.0,
+    "spread": None,
+    "seconds": 1,
+}
+
+
+def classes_shown(tmp_path, classes, size=2):
+    labels = np.arange(classes)
+    images = np.zeros((classes, size, size, 1), "uint8")
+    inversion_report.write_report(
+        tmp_path / "page.html",
+        title="t",
+        sets={"DeepInversion": images},
+        rows={"DeepInversion": ROW},
+        labels=labels,
+        names=[f"class {c}" for c in labels],
+        history={"loss": [2.0, 1.0]},
+        figures={},
+    )
+    page = (tmp_path / "page.html").read_text()
+    shown = re.findall('alt="synthesised class (.*?)"', page)
+    return page, [int(c) for c in shown]
+
+
+@pytest.mark.parametrize(("classes", "size"), [(20, 300), (100, 2)])
+def test_few_classes_are_shown_all(tmp_path, classes, size):
+    page, shown = classes_shown(tmp_path, classes, size)
+    assert shown == list(range(classes))
+    assert "evenly chosen" not in page
+
+
+@pytest.mark.parametrize(("size", "most"), [(2, 100), (300, 20)])
+def test_of_many_classes_a_sample_is_shown(tmp_path, size, most):
+    page, shown = classes_shown(tmp_path, 150, size)
+    assert shown == list(np.linspace(0, 149, most).astype(int))
+    assert f"{most} of 150 classes, evenly chosen" in page

@@ -1,0 +1,77 @@
+"""What several tests share with deep_inversion_test.py."""
+
+import functools
+
+import keras
+import tensorflow as tf
+from tiny import tiny_teacher
+
+from tf_deepinversion import L2
+from tf_deepinversion import CrossEntropy
+from tf_deepinversion import DeepInversion
+from tf_deepinversion import FeatureStatistics
+from tf_deepinversion import Preprocessing
+from tf_deepinversion import TotalVariation
+
+NORMALISED = Preprocessing(127.5, 50.0, "normalised")
+
+
+LABELS = [0, 1, 2, 0]
+
+
+def inversion(teacher=None, **kwargs):
+    return DeepInversion(teacher or tiny_teacher(), NORMALISED, **kwargs)
+
+
+def plain_loss_and_gradient(teacher, z, labels, student=None):
+    """The paper's objective, read with a second model and tf.nn.moments."""
+    bns = [teacher.get_layer(f"bn{i}") for i in range(2)]
+    reader = keras.Model(
+        teacher.inputs, [teacher.output] + [bn.input for bn in bns]
+    )
+    z = tf.constant(z)
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        logits, *inputs = reader(z, training=False)
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(
+                tf.constant(labels), logits
+            )
+        )
+        for bn, x in zip(bns, inputs, strict=True):
+            mean, variance = tf.nn.moments(x, (0, 1, 2))
+            loss += 0.7 * tf.norm(mean - bn.moving_mean.value)
+            loss += 0.7 * tf.norm(variance - bn.moving_variance.value)
+        for d in (
+            z[:, 1:] - z[:, :-1],
+            z[:, :, 1:] - z[:, :, :-1],
+            z[:, 1:, 1:] - z[:, :-1, :-1],
+            z[:, 1:, :-1] - z[:, :-1, 1:],
+        ):
+            loss += 0.02 * tf.norm(d)
+        loss += 0.1 * tf.norm(z)
+        if student is not None:
+            p, q = (
+                tf.nn.softmax(net(z, training=False) / 3.0)
+                for net in (teacher, student)
+            )
+            m = (p + q) / 2
+            kl = tf.reduce_sum(
+                p * tf.math.log(p / m) + q * tf.math.log(q / m), -1
+            )
+            loss += 2.0 * (1 - tf.reduce_mean(kl) / 2)
+    return float(loss), tape.gradient(loss, z).numpy()
+
+
+@functools.cache
+def two_replicas():
+    """One strategy for all tests: two in a process mix up their collectives."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+TERMS = [
+    CrossEntropy(),
+    FeatureStatistics(0.7),
+    TotalVariation(0.02),
+    L2(0.1),
+]

@@ -1,0 +1,62 @@
+"""Pictures of an inversion on the way."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+from tf_deepinversion.callbacks.require_images import require_images
+from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.pictures import grid
+from tf_deepinversion.core.pictures import save_png
+
+
+class ImageGrid(keras.callbacks.Callback):
+    """Writes the images as one PNG, at the end of every few epochs.
+
+    Args:
+        path: Path of the PNG. `{epoch}` in it is filled in; without it each
+            picture takes the place of the one before.
+        every: Int, epochs between two pictures. Defaults to 1.
+        columns: Int, images a row. Defaults to 10.
+        scale: Int, by which each pixel is enlarged. Defaults to 2.
+        log_dir: Path of a TensorBoard log to which the pictures are added, or
+            None.
+
+    Raises:
+        TypeError: where training begins, if the model is no `DeepInversion`.
+        ValueError: if a number is not whole, or the path has other braces.
+    """
+
+    def __init__(self, path, every=1, columns=10, scale=2, log_dir=None):
+        super().__init__()
+        require_whole(every=every, columns=columns, scale=scale)
+        self.path = str(path)
+        try:
+            self.path.format(epoch=1)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(
+                "`path` may hold {epoch} and no other braces. "
+                f"Received: path={self.path!r}"
+            ) from error
+        self.every = every
+        self.columns = columns
+        self.scale = scale
+        self.log_dir = log_dir
+
+    def on_train_begin(self, logs=None):
+        require_images(self)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every:
+            return
+        picture = grid(self.model.images, self.columns, self.scale)
+        save_png(pathlib.Path(self.path.format(epoch=epoch + 1)), picture)
+        if self.log_dir is not None:
+            self._add_to_tensorboard(picture, epoch + 1)
+
+    def _add_to_tensorboard(self, picture, step):
+        import tensorflow as tf
+
+        with tf.summary.create_file_writer(str(self.log_dir)).as_default():
+            tf.summary.image("images", picture[np.newaxis], step)

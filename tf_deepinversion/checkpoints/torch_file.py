@@ -1,0 +1,94 @@
+"""Reads weight files that PyTorch wrote before version 1.6, without PyTorch.
+
+Such a file is five pickles and then the raw numbers: a magic number, the
+version of the protocol, facts about the machine, the dictionary of tensors
+(which name their storages), the list of storages; then each storage, its
+length before it. No code in it is run, see `pickle_machine`.
+"""
+
+import io
+import pathlib
+import struct
+
+import numpy as np
+
+from tf_deepinversion.checkpoints.safe_pickle import Machine
+from tf_deepinversion.checkpoints.safe_pickle import Tensor
+
+MAGIC = 0x1950A86A20F9469CFC6C
+
+
+PROTOCOL = 1001
+
+
+def _read_storages(file, storages):
+    keys = Machine(file, {}).result
+    if type(keys) is not list or not all(type(key) is str for key in keys):
+        raise ValueError("the list of its storages is damaged")
+    if sorted(keys) != sorted(storages):
+        raise ValueError("its storages are not those that its tensors name")
+    for storage in map(storages.get, keys):
+        if struct.unpack("<q", file.read(8)) != (storage.count,):
+            raise ValueError("a storage has another length than was said")
+        size = storage.count * storage.dtype.itemsize
+        storage.content = file.read(size)
+        if len(storage.content) < size:
+            raise ValueError("it is cut short")
+    if file.read(1):
+        raise ValueError("something follows its last storage")
+
+
+def _read(file) -> dict[str, np.ndarray]:
+    if Machine(file, {}).result != MAGIC:
+        raise ValueError("it does not begin with the magic number")
+    if Machine(file, {}).result != PROTOCOL:
+        raise ValueError(f"its protocol is not {PROTOCOL}")
+    machine = Machine(file, {}).result
+    if type(machine) is not dict or machine.get("little_endian") is not True:
+        raise ValueError("it was not written on a little-endian machine")
+    storages = {}
+    tensors = Machine(file, storages).result
+    if type(tensors) is not dict or not all(
+        type(tensor) is Tensor for tensor in tensors.values()
+    ):
+        raise ValueError("it holds something else than tensors by their names")
+    _read_storages(file, storages)
+    return {name: tensor.array() for name, tensor in tensors.items()}
+
+
+def read_torch_legacy(path) -> dict[str, np.ndarray]:
+    """Reads a state dictionary in PyTorch's format of before version 1.6.
+
+    No code in the file is run, and PyTorch is not needed.
+
+    Args:
+        path: String or path of the file, most often `*.pth`.
+
+    Returns:
+        A dict from names to read-only arrays, in the order of the file.
+
+    Raises:
+        ValueError: if the file is not of this format, is damaged, or holds
+            anything but tensors by their names.
+    """
+    content = pathlib.Path(path).read_bytes()
+    if content[:4] == b"PK\x03\x04":
+        raise ValueError(
+            f"{path} is of the format since PyTorch 1.6, a zip archive. Save "
+            "it once more in PyTorch by torch.save(..., "
+            "_use_new_zipfile_serialization=False)."
+        )
+    try:
+        return _read(io.BytesIO(content))
+    except (
+        IndexError,
+        KeyError,
+        OverflowError,
+        TypeError,
+        ValueError,
+        struct.error,
+    ) as e:
+        raise ValueError(
+            "Expected tensors in PyTorch's format of before version 1.6. "
+            f"Received: {path}, which is not or is damaged: {e}"
+        ) from e

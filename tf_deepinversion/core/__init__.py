@@ -1,0 +1,1 @@
+"""Argument checks, labels, files, and the saved state of a run."""

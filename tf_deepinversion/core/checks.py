@@ -1,0 +1,147 @@
+"""Checks of arguments that many places share."""
+
+import inspect
+import numbers
+import warnings
+
+import keras
+import numpy as np
+
+
+def require_whole(least=1, **values):
+    """Refuses what is no whole number, or below `least`.
+
+    Args:
+        least: Int.
+        **values: The arguments by their names.
+
+    Raises:
+        ValueError: if one does not fit; it names the argument.
+
+    >>> require_whole(rounds=3, steps=1)
+    >>> require_whole(draws=0)
+    Traceback (most recent call last):
+    ValueError: `draws` must be a whole number, 1 or more. Received: draws=0
+    """
+    for name, value in values.items():
+        if not is_whole(value, least):
+            raise ValueError(
+                f"`{name}` must be a whole number, {least} or more. "
+                f"Received: {name}={value}"
+            )
+
+
+def is_whole(value, least=1) -> bool:
+    """Whether `value` is an int of Python or NumPy, and `least` or more."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return whole and value >= least
+
+
+def require_positive(**values):
+    """Refuses what is not positive and finite.
+
+    Args:
+        **values: The arguments by their names.
+
+    Raises:
+        ValueError: if one does not fit; it names the argument.
+    """
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(
+                f"`{name}` must be positive and finite. "
+                f"Received: {name}={value}"
+            )
+
+
+def warn_caller(message):
+    """Warns where this package was called, however deep in it this is.
+
+    Args:
+        message: String.
+    """
+    frame, level = inspect.currentframe(), 1
+    while frame.f_back and _in_package(frame):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
+def _in_package(frame) -> bool:
+    # What is run by `exec` may have no name.
+    name = frame.f_globals.get("__name__", "")
+    return f"{name}.".startswith("tf_deepinversion.")
+
+
+def not_finite(variables):
+    """The first of some variables that has a NaN or an infinity, or None."""
+    for variable in variables:
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            return variable
+    return None
+
+
+def require_integers(dtype):
+    """Refuses images of any but integers. Floats in [0, 1] would be black.
+
+    Args:
+        dtype: A NumPy dtype, or a class that NumPy makes one of.
+
+    Raises:
+        TypeError: as said.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "iu":
+        raise TypeError(
+            "Expected uint8 pixels in [0, 255]. Received: images of dtype "
+            f"{dtype}; scale them back and cast them"
+        )
+
+
+def check_pixels(images) -> np.ndarray:
+    """Images as a uint8 array `(n, height, width, channels)`.
+
+    Raises:
+        TypeError: if they are not integers.
+        ValueError: if they are of another shape, or not in [0, 255].
+    """
+    images = np.asarray(images)
+    require_integers(images.dtype)
+    if images.ndim != 4:
+        raise ValueError(
+            "Expected images of shape (n, height, width, channels). "
+            f"Received: an array of shape {images.shape}"
+        )
+    if images.dtype != np.uint8 and images.size:
+        if images.min() < 0 or images.max() > 255:
+            raise ValueError(
+                "Expected pixels in [0, 255]. Received: from "
+                f"{images.min()} to {images.max()}"
+            )
+    return images.astype("uint8", copy=False)
+
+
+def are_right(predictions, labels) -> np.ndarray:
+    """Which images are taken for their labels: a bool array `(n,)`.
+
+    Args:
+        predictions: Int array `(n,)`.
+        labels: Int array `(n,)`.
+
+    Raises:
+        ValueError: if there is not one label an image. An array `(n, 1)`
+            would be compared with every image.
+    """
+    labels = np.asarray(labels)
+    if labels.shape != predictions.shape:
+        raise ValueError(
+            f"Expected labels of shape {predictions.shape}, one an image. "
+            f"Received: an array of shape {labels.shape}; "
+            "`labels.reshape(-1)` of one `(n, 1)`, `labels.argmax(-1)` of "
+            "one-hot rows"
+        )
+    return predictions == labels
+
+
+def share_right(predictions, labels) -> float:
+    """The share of images that are taken for their labels; see `are_right`."""
+    return float(are_right(predictions, labels).mean())

@@ -1,0 +1,154 @@
+"""What objects and networks are, in words that JSON can hold.
+
+Two of the same description do the same, in this process or in another: a
+description names no place in memory and no name that Keras counts up.
+"""
+
+import functools
+import hashlib
+import inspect
+import types
+
+import keras
+import numpy as np
+
+from tf_deepinversion.core.keras_internals import layers_of
+
+
+def add_arrays(digest, arrays):
+    """Adds arrays, their dtypes and shapes to a digest of `hashlib`."""
+    for array in arrays:
+        array = np.ascontiguousarray(array)
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
+
+
+def described(value):
+    """What JSON cannot hold, by what it can, or by more of such.
+
+    Of a network its architecture and weights; of an object with `get_config`
+    its class and what that gives; of others their class and attributes; of
+    functions their code and what it holds.
+
+    Raises:
+        TypeError: if another that does otherwise could not be told apart.
+
+    >>> described(np.arange(3))
+    [0, 1, 2]
+    """
+    if hasattr(value, "__array__"):
+        plain = np.asarray(value).tolist()
+        return repr(value) if isinstance(plain, np.generic) else plain
+    if isinstance(value, keras.Layer):
+        digest = hashlib.sha256()
+        add_arrays(digest, value.get_weights())
+        return [architecture(value), digest.hexdigest()]
+    if isinstance(value, types.CodeType):
+        return [value.co_code.hex(), value.co_names, list(value.co_consts)]
+    if isinstance(value, functools.partial):
+        return [value.func, value.args, value.keywords]
+    if isinstance(value, types.MethodType):
+        return [value.__func__, value.__self__]
+    if isinstance(value, types.FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if hasattr(value, "get_config"):
+        return [type(value).__name__, _config(value)]
+    text = [] if " at 0x" in repr(value) else [repr(value)]
+    held = getattr(value, "__dict__", {})
+    if not text and not held and type(value).__init__ is not object.__init__:
+        raise _not_described(value)
+    return [type(value).__name__, *text, dict(held)]
+
+
+def _config(value) -> dict:
+    """`get_config`, and the arguments that it does not tell of."""
+    try:
+        config = dict(value.get_config())
+    except NotImplementedError as error:
+        raise _not_described(value) from error
+    for name in _arguments(value):
+        if name not in config and not hasattr(value, name):
+            raise _not_described(value)
+        held = getattr(value, f"_{name}", getattr(value, name, None))
+        if name not in config or hasattr(held, "get_config"):
+            config[name] = held  # itself, for Keras asks it for its config
+    if isinstance(value, keras.optimizers.Optimizer):
+        return _nameless(config, {})
+    return config
+
+
+def _arguments(value) -> list:
+    """The names of what an object was made of."""
+    return [
+        name
+        for name, parameter in inspect.signature(type(value)).parameters.items()
+        if parameter.kind
+        not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+
+
+def _not_described(value) -> TypeError:
+    return TypeError(
+        "To go on later, a run must be told from others by all that it was "
+        "given: let `get_config` give each argument of `__init__`. Received: "
+        f"a {type(value).__name__}, whose does not"
+    )
+
+
+def architecture(model) -> list:
+    """What a network computes, but for its weights and names.
+
+    Args:
+        model: A `keras.Model`, or another layer.
+    """
+    layers = [
+        [type(layer).__name__, _layer_config(layer)]
+        for layer in layers_of(model)
+    ]
+    try:
+        wiring = _nameless(model.get_config(), {})
+    except Exception:  # of what cannot be saved there is no config
+        wiring = None
+    return [layers, wiring, [weight.shape for weight in model.weights]]
+
+
+def _layer_config(layer) -> dict:
+    if isinstance(layer, keras.Model):  # its layers follow
+        return {}
+    try:
+        config = {**layer.get_config(), "name": None}
+    except NotImplementedError:  # a layer of the user's
+        config = {}
+    if type(layer).__module__.partition(".")[0] != "keras":
+        for name in _arguments(layer):
+            config.setdefault(name, getattr(layer, name, None))
+    return config
+
+
+def _nameless(config, places):
+    """A config whose layers are named by their places, for Keras counts."""
+    if isinstance(config, (list, tuple)):
+        return [_nameless(part, places) for part in config]
+    if not isinstance(config, dict):
+        return config
+    if "input_layers" in config:
+        layers = config["layers"]
+        places = {layer["name"]: i for i, layer in enumerate(layers)}
+    found = {}
+    for key, value in config.items():
+        if key in ("keras_history", "input_layers", "output_layers"):
+            found[key] = _placed(value, places)
+        elif key != "name":
+            found[key] = _nameless(value, places)
+    return found
+
+
+def _placed(reference, places):
+    if isinstance(reference, dict):
+        return {k: _placed(v, places) for k, v in reference.items()}
+    if isinstance(reference, (list, tuple)):
+        return [_placed(part, places) for part in reference]
+    return places.get(reference, reference)

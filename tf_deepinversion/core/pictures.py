@@ -1,0 +1,102 @@
+"""Images to files: grids, PNG, and folders by class."""
+
+import io
+import math
+import pathlib
+import re
+
+import numpy as np
+from PIL import Image
+from PIL import PngImagePlugin
+
+from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.files import write_atomically
+
+# What tells the pictures that are written here from a user's own.
+MAKER = "tf_deepinversion"
+
+
+def grid(images, columns=10, scale=1, gap=1) -> np.ndarray:
+    """Puts images side by side, row by row.
+
+    Args:
+        images: uint8 array `(n, height, width, channels)`, 1 or 3 channels.
+        columns: Int, how many a row.
+        scale: Int, by which each pixel is enlarged.
+        gap: Int, white pixels between images.
+
+    Returns:
+        A uint8 array `(height, width, channels)`.
+    """
+    images = check_pixels(images)
+    n, height, width, channels = images.shape
+    columns = min(columns, n)
+    rows = math.ceil(n / columns)
+    canvas = np.full(
+        (rows, height * scale + gap, columns, width * scale + gap, channels),
+        255,
+        "uint8",
+    )
+    enlarged = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    for i, image in enumerate(enlarged):
+        canvas[i // columns, : height * scale, i % columns, : width * scale] = (
+            image
+        )
+    canvas = canvas.reshape(
+        rows * canvas.shape[1], columns * canvas.shape[3], channels
+    )
+    return canvas[: canvas.shape[0] - gap, : canvas.shape[1] - gap]
+
+
+def png(image, maker=None) -> bytes:
+    """A uint8 image `(height, width, 1 or 3)` as the bytes of a PNG file."""
+    (image,) = check_pixels(image[np.newaxis])
+    content, info = io.BytesIO(), PngImagePlugin.PngInfo()
+    if maker:
+        info.add_text("Software", maker)
+    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(
+        content, "PNG", pnginfo=info
+    )
+    return content.getvalue()
+
+
+def save_png(path, image, maker=None):
+    """Writes an image `(height, width, 1 or 3)` as a PNG, whole or not."""
+    write_atomically(path, lambda file: file.write(png(image, maker)))
+
+
+def save_folders(directory, images, labels, names=None):
+    """Writes each image as a PNG into the folder of its class.
+
+    `keras.utils.image_dataset_from_directory` reads them: the folders' names
+    start with the class number, padded, so that they sort by class. Pictures
+    that a former call has left there are deleted; other files stay.
+
+    Args:
+        directory: Path of the folder to hold one folder a class.
+        images: uint8 array `(n, height, width, 1 or 3)`.
+        labels: Int array `(n,)`.
+        names: List of the names of all classes, or None.
+    """
+    digits = len(str(max(map(int, labels))))
+    if names:
+        digits = len(str(len(names) - 1))
+    written, directory = set(), pathlib.Path(directory)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        name = f"{int(label):0{digits}d}"
+        if names:
+            name += "_" + names[int(label)].lower().replace(" ", "_").replace(
+                "/", "_"
+            )
+        written.add(directory / name / f"{i:06d}.png")
+        save_png(directory / name / f"{i:06d}.png", image, MAKER)
+    for path in set(directory.glob("*/*.png")) - written:
+        if re.fullmatch(r"\d{6,}\.png", path.name) and _is_ours(path):
+            path.unlink()
+            if not any(path.parent.iterdir()):  # it would count as a class
+                path.parent.rmdir()
+
+
+def _is_ours(path):
+    with Image.open(path) as image:
+        return image.info.get("Software") == MAKER

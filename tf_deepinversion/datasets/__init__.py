@@ -1,0 +1,11 @@
+"""Images at rest: real ones, pools of synthesized ones, and streams of both."""
+
+from tf_deepinversion.datasets.pool import Pool
+from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
+from tf_deepinversion.datasets.real_images import load_digits
+from tf_deepinversion.datasets.real_images import load_idx
+from tf_deepinversion.datasets.real_images import load_split
+from tf_deepinversion.datasets.real_images import load_test_data
+from tf_deepinversion.datasets.real_images import load_test_images
+from tf_deepinversion.datasets.real_images import read_idx
+from tf_deepinversion.datasets.streams import epochs_of

@@ -1,0 +1,375 @@
+"""Real images, where there are any: TFDS, or files in the idx format."""
+
+import gzip
+import pathlib
+import zlib
+
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import require_integers
+
+SHIPPED_TEST_IMAGES = (
+    pathlib.Path(__file__).parent / "assets" / "fashion_mnist_test_2000.npz"
+)
+
+
+FASHION_MNIST_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+
+IDX_PREFIXES = {"train": "train", "test": "t10k"}
+
+
+DIGITS_SPLITS = {"train": slice(None, 1297), "test": slice(1297, None)}
+
+
+def image_and_label(element) -> tuple:
+    """The image and the label of an element of a data set, or of a batch.
+
+    Args:
+        element: A dictionary with `"image"` and perhaps `"label"`, as those of
+            TensorFlow Datasets; a tuple or list `(image, label, ...)`; or
+            an image alone.
+
+    Returns:
+        A pair; the label is None where there is none.
+
+    Raises:
+        ValueError: if a dictionary has no `"image"`.
+
+    >>> image_and_label({"id": 7, "image": "i", "label": "l"})
+    ('i', 'l')
+    >>> image_and_label(("i", "l", "soft")), image_and_label("i")
+    (('i', 'l'), ('i', None))
+    """
+    if isinstance(element, dict):
+        if "image" not in element:
+            raise ValueError(
+                'Expected dictionaries with "image" and "label", as those of '
+                "TensorFlow Datasets; `map` others to pairs. "
+                f"Received: one with {sorted(element)}"
+            )
+        return element["image"], element.get("label")
+    if isinstance(element, (tuple, list)):
+        image, label, *_ = *element, None
+        return image, label
+    return element, None
+
+
+def in_pairs(data):
+    """A `tf.data.Dataset` of dictionaries as one of pairs; all else as it is.
+
+    Args:
+        data: A `tf.data.Dataset`, or anything.
+    """
+    if isinstance(data, tf.data.Dataset) and isinstance(
+        data.element_spec, dict
+    ):
+        return data.map(image_and_label)
+    return data
+
+
+def of_pixels(dataset) -> tf.data.Dataset:
+    """A data set of labelled images as one whose images are uint8 pixels.
+
+    Args:
+        dataset: A `tf.data.Dataset` of tuples (image, label, ...), or of
+            dictionaries as those of TensorFlow Datasets.
+
+    Returns:
+        A `tf.data.Dataset` of tuples; `dataset` itself, where it is one of
+        uint8 pixels. Of other whole numbers each is checked as it comes.
+
+    Raises:
+        TypeError: if the images are not integers.
+        ValueError: if the elements are anything else.
+    """
+    dataset = in_pairs(dataset)
+    spec = dataset.element_spec
+    if (
+        not isinstance(spec, tuple)
+        or len(spec) < 2
+        or not isinstance(spec[0], tf.TensorSpec)
+    ):
+        raise ValueError(
+            "Expected batches of (image, label), or of dictionaries with "
+            f'"image" and "label". Received: {spec}'
+        )
+    dtype = spec[0].dtype
+    require_integers(dtype.as_numpy_dtype)
+    if dtype == tf.uint8:
+        return dataset
+    return dataset.map(lambda images, *rest: (_pixels(images), *rest))
+
+
+def _pixels(images):
+    """Whole numbers as uint8. In the data set, since XLA would drop a check."""
+    wide = tf.cast(images, "int64")
+    check = tf.debugging.Assert(
+        tf.reduce_all((wide >= 0) & (wide <= 255)),
+        [
+            "Expected pixels in [0, 255]. Received: from",
+            tf.reduce_min(wide),
+            "to",
+            tf.reduce_max(wide),
+        ],
+    )
+    with tf.control_dependencies([check]):
+        return tf.cast(images, "uint8")
+
+
+def load_test_images() -> tuple[np.ndarray, np.ndarray]:
+    """The first 2,000 test images of Fashion-MNIST, which ship, to score by.
+
+    Returns:
+        A pair: uint8 images `(2000, 28, 28, 1)` and int32 labels `(2000,)`.
+
+    >>> images, labels = load_test_images()
+    >>> images.shape, labels[:5].tolist()
+    ((2000, 28, 28, 1), [9, 2, 1, 1, 6])
+    """
+    with np.load(SHIPPED_TEST_IMAGES) as file:
+        return file["images"], file["labels"].astype("int32")
+
+
+def read_idx(path) -> np.ndarray:
+    """Reads one file in the idx format of unsigned bytes, gzipped or not.
+
+    Args:
+        path: String or path of the file.
+
+    Returns:
+        A uint8 array of the shape that the file states.
+
+    Raises:
+        ValueError: if the file is not of this format, or is cut short.
+    """
+    path = pathlib.Path(path)
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as e:
+            raise ValueError(f"{path} is damaged: {e}.") from e
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+        raise ValueError(
+            "Expected an idx file of unsigned bytes, which starts with "
+            f"00 00 08. Received: {path} starting with {content[:4].hex(' ')}"
+        )
+    rank = content[3]
+    if len(content) < 4 + 4 * rank:
+        raise ValueError(
+            f"{path} is damaged: its header of {4 + 4 * rank} bytes is cut "
+            f"short. Received: {len(content)} bytes"
+        )
+    shape = np.frombuffer(content, ">u4", rank, offset=4).astype(int)
+    data = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
+    if data.size != shape.prod():
+        raise ValueError(
+            f"{path} states {shape.prod()} values of shape "
+            f"{tuple(shape.tolist())}. "
+            f"Received: {data.size} values; the file is damaged."
+        )
+    return data.reshape(shape)
+
+
+def load_idx(directory, split) -> tuple[np.ndarray, np.ndarray]:
+    """Loads a split of a data set published as four idx files, as MNIST is.
+
+    Args:
+        directory: String or path of the folder with
+            `{train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz]`.
+        split: `"train"` or `"test"`.
+
+    Returns:
+        A pair: uint8 images `(n, height, width, 1)` and int32 labels `(n,)`.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is damaged or the two do not belong together.
+    """
+    if split not in IDX_PREFIXES:
+        raise ValueError(
+            f'`split` must be "train" or "test". Received: split={split!r}'
+        )
+
+    def read(kind):
+        stem = f"{IDX_PREFIXES[split]}-{kind}-ubyte"
+        for name in (f"{stem}.gz", stem):
+            path = pathlib.Path(directory) / name
+            if path.exists():
+                return read_idx(path)
+        raise FileNotFoundError(
+            f"Neither {stem}.gz nor {stem} is in {directory}. Debian's "
+            "package `dataset-fashion-mnist` puts Fashion-MNIST into "
+            "/usr/share/datasets/fashion-mnist."
+        )
+
+    images, labels = read("images-idx3"), read("labels-idx1")
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{directory} holds {len(images)} images and {len(labels)} labels."
+        )
+    return images[..., np.newaxis], labels.astype("int32")
+
+
+def load_digits(split, size=28) -> tuple[np.ndarray, np.ndarray]:
+    """Loads scikit-learn's handwritten digits, enlarged.
+
+    The 1,797 images of 8x8 pixels and 17 grey levels are those of UCI's
+    optical digits that were its test set. Here the first 1,297 are to train
+    on and the last 500 to test on.
+
+    Args:
+        split: `"train"` or `"test"`.
+        size: Int, of the images, bilinearly enlarged. Defaults to 28.
+
+    Returns:
+        A pair: uint8 images `(n, size, size, 1)` and int32 labels `(n,)`.
+
+    Raises:
+        ImportError: without scikit-learn; the extra `digits` has it.
+        ValueError: if `split` is another one.
+    """
+    if split not in DIGITS_SPLITS:
+        raise ValueError(
+            f'`split` must be "train" or "test". Received: split={split!r}'
+        )
+    try:
+        from sklearn import datasets
+    except ImportError as e:
+        raise ImportError(
+            "The digits are scikit-learn's: pip install "
+            "'tf_deepinversion[digits]'."
+        ) from e
+    digits = datasets.load_digits()
+    images = digits.images[DIGITS_SPLITS[split], ..., np.newaxis] * 255 / 16
+    images = tf.image.resize(images, (size, size)).numpy()
+    labels = digits.target[DIGITS_SPLITS[split]]
+    return np.rint(images).astype("uint8"), labels.astype("int32")
+
+
+def load_split(
+    name, split, *, idx_dir=None, tfds_dir=None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Loads a split of labelled images into memory.
+
+    Args:
+        name: String, a data set of TensorFlow Datasets with `image` and
+            `label`, such as `"fashion_mnist"` or `"cifar10"`.
+        split: `"train"` or `"test"`.
+        idx_dir: Path of a folder with idx files, read in place of TFDS.
+        tfds_dir: Path of TFDS's data folder. Downloads if it is not there.
+
+    Returns:
+        A pair: uint8 images `(n, height, width, channels)`, int32 labels.
+    """
+    if idx_dir:
+        return load_idx(idx_dir, split)
+    import tensorflow_datasets as tfds
+
+    images, labels = tfds.as_numpy(
+        tfds.load(
+            name,
+            split=split,
+            data_dir=tfds_dir,
+            batch_size=-1,
+            as_supervised=True,
+        )
+    )
+    return images, labels.astype("int32")
+
+
+def augmented_epoch(
+    images, labels, *, batch_size, seed, epoch, padding=2
+) -> tf.data.Dataset:
+    """One epoch of randomly flipped and shifted images, in random order.
+
+    The order and every image are a pure function of (seed, epoch, image), so
+    an interrupted training goes on as if it had not been.
+
+    Args:
+        images: uint8 array `(n, height, width, channels)`.
+        labels: int array `(n,)`.
+        batch_size: Int. An incomplete last batch is dropped.
+        seed: Int.
+        epoch: Int.
+        padding: Int, the largest shift in pixels; what moves in is black.
+
+    Returns:
+        A `tf.data.Dataset` of float32 images in [0, 255] and int32 labels.
+    """
+    images = check_pixels(images)
+    order = np.random.default_rng((seed, epoch)).permutation(len(images))
+    size = images.shape[1:]
+    images, labels = tf.constant(images), tf.constant(labels)
+    key = tf.random.experimental.stateless_fold_in([seed, 1], epoch)
+
+    def load(index):
+        key_i = tf.random.experimental.stateless_fold_in(key, index)
+        image = tf.image.pad_to_bounding_box(
+            images[index],
+            padding,
+            padding,
+            size[0] + 2 * padding,
+            size[1] + 2 * padding,
+        )
+        image = tf.image.stateless_random_crop(image, size, key_i)
+        image = tf.image.stateless_random_flip_left_right(image, key_i)
+        return tf.cast(image, "float32"), labels[index]
+
+    return (
+        tf.data.Dataset.from_tensor_slices(order.astype("int32"))
+        .map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        .batch(batch_size, drop_remainder=True)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def load_test_data(
+    shape, npz=None, idx_dir=None, tfds_dir=None, name=None, *, shipped=False
+):
+    """Real test images for the examples, where there are any.
+
+    Args:
+        shape: Tuple, that of one image.
+        npz: Path of a file with `images` and `labels`, or None.
+        idx_dir: Folder for `load_idx`, or None.
+        tfds_dir: TFDS's data folder, or None.
+        name: String, the data set in it, as for `load_split`.
+        shipped: Bool, whether those that ship are the ones to score by, where
+            none is given: other networks know other things than garments.
+
+    Returns:
+        A pair, images and labels, of the first that is given; or None.
+
+    Raises:
+        TypeError: if images that were given are not integers.
+        ValueError: if they are of another shape, or not in [0, 255].
+    """
+    if npz:
+        with np.load(npz) as data:
+            found = data["images"], data["labels"]
+    elif idx_dir or tfds_dir:
+        found = load_split(name, "test", idx_dir=idx_dir, tfds_dir=tfds_dir)
+    else:
+        return load_test_images() if shipped else None
+    images = check_pixels(found[0])
+    if images.shape[1:] != tuple(shape):
+        raise ValueError(
+            f"Expected test images of the teacher's shape {tuple(shape)}. "
+            f"Received: {images.shape[1:]}"
+        )
+    return images, found[1]

@@ -1,0 +1,162 @@
+"""Labelled images in shards that TensorFlow Datasets reads without our code.
+
+A shard is a TFRecord file of PNG images. Unlike TFDS's own, its name does not
+tell how many shards there are, so that they can come and go.
+"""
+
+import hashlib
+import pathlib
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion.core.files import write_atomically
+
+NAME, SPLIT, FORMAT = "pool", "train", "tfrecord"
+
+
+TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
+
+
+PREFIX = TEMPLATE.format(
+    DATASET=NAME, SPLIT=SPLIT, FILEFORMAT=FORMAT, SHARD_INDEX=""
+)
+
+
+MAX_SHARDS = 99_999  # with more, TFDS writes each index with six digits
+
+
+def make_features(image_shape, classes, soft_targets):
+    """What TFDS is to know of an example.
+
+    Args:
+        image_shape: Tuple `(height, width, channels)`.
+        classes: Int.
+        soft_targets: Bool, whether there are float32 `(classes,)` targets.
+
+    Returns:
+        A `tfds.features.FeaturesDict` of `image`, `label`, `requested` and,
+        where there are any, `soft_targets`.
+
+    Raises:
+        ValueError: if images of this shape cannot be PNGs.
+    """
+    import tensorflow_datasets as tfds
+
+    if len(image_shape) != 3 or image_shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            "Images on disk are PNGs: `(height, width, channels)` with 1, 3 or "
+            f"4 channels. Received: image_shape={image_shape}"
+        )
+    features = {
+        "image": tfds.features.Image(shape=image_shape, encoding_format="png"),
+        "label": tfds.features.ClassLabel(num_classes=classes),
+        "requested": tfds.features.ClassLabel(num_classes=classes),
+    }
+    if soft_targets:
+        features["soft_targets"] = tfds.features.Tensor(
+            shape=(classes,), dtype=np.float32
+        )
+    return tfds.features.FeaturesDict(features)
+
+
+def shard_name(index) -> str:
+    """The name of the file of a shard, as `TEMPLATE` has it.
+
+    >>> shard_name(7)
+    'pool-train.tfrecord-00007'
+    """
+    if index >= MAX_SHARDS:
+        raise ValueError(
+            f"A folder holds up to {MAX_SHARDS} shards. Received: "
+            f"index={index}. Write more images at once."
+        )
+    return f"{PREFIX}{index:05d}"
+
+
+def write_shard(path, features, arrays) -> str:
+    """Writes a shard, which appears whole or not at all.
+
+    Args:
+        path: Path.
+        features: See `make_features`.
+        arrays: Dict from the features' names to arrays of equal length.
+
+    Returns:
+        The SHA-256 of the file, in hexadecimal.
+    """
+    # TensorFlow frames records in files only. This one is in memory, so that
+    # all that goes wrong with a disk is Python's OSError.
+    buffer = f"ram://{path}"
+    with tf.io.TFRecordWriter(buffer) as writer:
+        for values in zip(*arrays.values(), strict=True):
+            example = dict(zip(arrays, values, strict=True))
+            example["image"] = tf.io.encode_png(example["image"]).numpy()
+            writer.write(features.serialize_example(example))
+    with tf.io.gfile.GFile(buffer, "rb") as file:
+        content = file.read()
+    tf.io.gfile.remove(buffer)
+    write_atomically(path, lambda file: file.write(content))
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_shards(paths, features) -> dict[str, np.ndarray]:
+    """Reads shards, one or more, into a dict from names to arrays."""
+    examples = tf.data.TFRecordDataset([str(path) for path in paths])
+    examples = examples.map(features.deserialize_example).batch(1024)
+    batches = list(examples.as_numpy_iterator())
+    return {
+        name: np.concatenate([batch[name] for batch in batches])
+        for name in batches[0]
+    }
+
+
+def write_metadata(folder, features, images):
+    """Tells TFDS which shards a folder has: `tfds.builder_from_directory`.
+
+    Args:
+        folder: Path.
+        features: See `make_features`.
+        images: Dict from the names of shards to how many images they have.
+    """
+    import tensorflow_datasets as tfds
+
+    info = tfds.core.DatasetInfo(
+        builder=tfds.core.dataset_info.DatasetIdentity(
+            name=NAME,
+            version=tfds.core.Version("1.0.0"),
+            data_dir=str(folder),
+            module_name="",
+        ),
+        description="Images synthesised by tf_deepinversion: `label` is what "
+        "an image shows, `requested` what it was made to show.",
+        features=features,
+        supervised_keys=("image", "label"),
+    )
+    info.set_file_format(FORMAT)
+    count = max((int(name[-5:]) + 1 for name in images), default=0)
+    # TFDS skips a shard of no images, so that there may be gaps.
+    lengths = [images.get(shard_name(i), 0) for i in range(count)]
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=folder,
+        template=TEMPLATE,
+        dataset_name=NAME,
+        split=SPLIT,
+        filetype_suffix=FORMAT,
+    )
+    split_info = tfds.core.SplitInfo(
+        name=SPLIT,
+        shard_lengths=lengths,
+        num_bytes=sum((folder / name).stat().st_size for name in images),
+        filename_template=template,
+    )
+    info.set_splits(tfds.core.splits.SplitDict([split_info]))
+    with tempfile.TemporaryDirectory() as scratch:  # TFDS writes in place
+        info.write_to_directory(scratch)
+        # dataset_info.json, the mark of completeness, comes last.
+        for path in sorted(pathlib.Path(scratch).iterdir(), reverse=True):
+            content = path.read_bytes()
+            write_atomically(
+                folder / path.name, lambda file, c=content: file.write(c)
+            )

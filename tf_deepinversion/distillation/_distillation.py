@@ -1,0 +1,448 @@
+"""Distillation: a student learns what a teacher says of images."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import require_integers
+from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.datasets.real_images import image_and_label
+from tf_deepinversion.distillation.teacher_cache import AnsweredImages
+from tf_deepinversion.distillation.teacher_cache import require_one_replica
+from tf_deepinversion.networks import compiled
+from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks.batch_norm_moments import batch_norms
+from tf_deepinversion.networks.classifier import Classifier
+from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.networks.student_input import check_channels
+from tf_deepinversion.networks.student_input import preprocessing_of_student
+from tf_deepinversion.networks.student_input import student_input
+from tf_deepinversion.objective.softened_kl import SoftenedKL
+from tf_deepinversion.transforms.base import draw_own
+from tf_deepinversion.transforms.base import require_transforms
+from tf_deepinversion.transforms.shifts import HorizontalFlip
+from tf_deepinversion.transforms.shifts import Shift
+
+
+def _logits(classifier, preprocessing, pixels):
+    with classifier.open():
+        return classifier(preprocessing.fed(pixels))[0]
+
+
+def _by_pieces(function, images, batch_size):
+    """A pair of tensors for each piece of images, read one at a time."""
+    images = check_pixels(images)
+    require_whole(batch_size=batch_size)
+    found = [
+        [
+            tensor.numpy()
+            for tensor in function(
+                tf.cast(images[start : start + batch_size], "float32")
+            )
+        ]
+        for start in range(0, len(images), batch_size)
+    ]
+    return tuple(np.concatenate(arrays) for arrays in zip(*found, strict=True))
+
+
+def _images_and_labels(data):
+    images, labels = image_and_label(data)
+    require_integers(images.dtype.as_numpy_dtype)
+    return images, labels
+
+
+class Distillation(replicas.OneBatch):
+    """A student in training by its teacher's logits, no labels needed.
+
+    A Keras model like any other: `compile`, `fit`, callbacks, `evaluate` on
+    labelled images, uint8 pixels. What it saves as a model is the student. What
+    is trained is the student alone, by the divergence alone: regularizers of
+    its layers and `add_loss` take no part, an optimizer's `weight_decay` does.
+
+    Args:
+        teacher: A `keras.Model` classifier.
+        student: A `keras.Model` with the teacher's classes, of any
+            architecture, and for any size of image: it is fed images resized.
+        preprocessing: The teacher's `Preprocessing`; None if known by name.
+        student_preprocessing: The student's; None: if known by name its own,
+            or else the teacher's.
+        temperature: Float, see `SoftenedKL`.
+        transforms: List of transforms that both see, drawn anew every step;
+            by default `Shift(2)` and `HorizontalFlip()`.
+        reuse: Int. Above 1 the teacher is asked every so many steps alone,
+            and each step is on random ones of the newest 10,240 images that
+            it has seen, changed as they were then, in whole numbers: see
+            `AnsweredImages`. One device alone does that. Defaults to 1.
+        reuse_bytes: Int, the most that those images and the answers take, a
+            byte a value and four a logit: of larger ones fewer are kept.
+            Defaults to 80 million, 10,240 of 32x32x3 with 1,000 classes.
+        image_shape: Tuple `(height, width, channels)`, needed where the
+            teacher does not fix it.
+        student_shape: The same for the student.
+        dtype: A dtype policy in which both compute while the student trains.
+            `"mixed_bfloat16"` takes four fifths of the time on a CPU that has
+            instructions for it, and may take more on one that has not. The
+            student's variables stay as they are, and `evaluate`, `answers`
+            and a call are exact.
+        seed: Int, of the transforms.
+
+    Raises:
+        TypeError: if a network is not a `keras.Model`, or a transform not one
+            of `transforms`. In `fit` and `evaluate`: if the images are not
+            integers.
+        ValueError: if the classes or the channels differ, a number is out of
+            range, or as for `Classifier`. In training: if the student has
+            nothing to train, or layers of the teacher, or several replicas
+            would not do what one device does. In `compile`: if the optimizer
+            accumulates gradients.
+    """
+
+    def __init__(
+        self,
+        teacher,
+        student,
+        preprocessing=None,
+        student_preprocessing=None,
+        *,
+        temperature=4.0,
+        transforms=None,
+        reuse=1,
+        reuse_bytes=80_000_000,
+        image_shape=None,
+        student_shape=None,
+        dtype=None,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self._teacher = Classifier(teacher, image_shape)
+        self._student = Classifier(student, student_shape)
+        self._in_training = self._teacher, self._student
+        if dtype is not None:
+            self._in_training = (
+                Classifier(teacher, self._teacher.image_shape, dtype),
+                Classifier(student, self._student.image_shape, dtype),
+            )
+        self._training_dtype = dtype and keras.dtype_policies.get(dtype).name
+        if self._student.classes != self._teacher.classes:
+            raise ValueError(
+                "Teacher and student must have the same classes. Received: "
+                f"{self._teacher.classes} and {self._student.classes}"
+            )
+        self.student = student
+        self.preprocessing = Preprocessing.of(teacher, preprocessing)
+        self.student_preprocessing = preprocessing_of_student(
+            student, student_preprocessing, self.preprocessing
+        )
+        check_channels(
+            self.image_shape, self.student_shape, self.student_preprocessing
+        )
+        self._kl = SoftenedKL(temperature)
+        if transforms is None:
+            transforms = [Shift(2), HorizontalFlip()]
+        self._transforms = require_transforms(transforms)
+        require_whole(reuse=reuse, reuse_bytes=reuse_bytes)
+        require_whole(0, seed=seed)
+        self._seed = int(seed)
+        self._answered = self._held = None
+        if reuse > 1:
+            self._answered = AnsweredImages(
+                self.image_shape,
+                self.classes,
+                reuse,
+                most_bytes=reuse_bytes,
+                seed=self._seed,
+            )
+        self._loss = keras.metrics.Mean(name="loss")
+        self._agreement = keras.metrics.Mean(name="agreement")
+        self._accuracy = keras.metrics.Mean(name="accuracy")
+        self.built = True
+
+    @property
+    def teacher(self) -> keras.Model:
+        """The network that is learnt from; it stays as it is."""
+        return self._teacher.model
+
+    @property
+    def image_shape(self) -> tuple:
+        """(height, width, channels) of the images, as the teacher has them."""
+        return self._teacher.image_shape
+
+    @property
+    def student_shape(self) -> tuple:
+        """(height, width, channels) of what the student is fed."""
+        return self._student.image_shape
+
+    @property
+    def classes(self) -> int:
+        """How many classes both tell apart."""
+        return self._teacher.classes
+
+    @property
+    def metrics(self):
+        return [self._loss, self._agreement, self._accuracy]
+
+    def call(self, pixels, training=False):
+        """The student's logits of pixels in [0, 255]."""
+        student = self._in_training[1] if training else self._student
+        fed = student_input(
+            tf.cast(pixels, "float32"),
+            self.student_shape,
+            self.student_preprocessing,
+        )
+        with student.open():
+            return student(fed, training)[0]
+
+    def save(self, filepath, *args, **kwargs):
+        """Saves the student, as `student.save` and so as a model of its own.
+
+        So does a `keras.callbacks.ModelCheckpoint` of whole models in `fit`.
+        `save_weights` is of this object, whose part the student is.
+
+        Args:
+            filepath: Path, that ends in `.keras`.
+            *args: Of `keras.Model.save`, as `**kwargs` are.
+            **kwargs: See there.
+        """
+        return self.student.save(filepath, *args, **kwargs)
+
+    def get_config(self):
+        """Refuses: two networks are no config.
+
+        Raises:
+            NotImplementedError: always; it says what to do.
+        """
+        raise NotImplementedError(
+            "A Distillation is not made from a config, for it holds two "
+            "networks. Save the student, by `save`, and make "
+            "`Distillation(teacher, student)` again. "
+            f"Received: get_config of {self.student.name!r} in distillation"
+        )
+
+    def export(self, filepath, *args, **kwargs):
+        """Refuses, for the student is to be exported.
+
+        Raises:
+            NotImplementedError: always; it says how.
+        """
+        raise NotImplementedError(
+            "A Distillation is not exported, its student is: "
+            "tf_deepinversion.export(model.student, folder, "
+            "model.student_preprocessing) makes a SavedModel of pixels to "
+            f"logits. Received: filepath={str(filepath)!r}"
+        )
+
+    def settings(self) -> dict:
+        """What the student depends on, apart from networks, data and `fit`."""
+        return {
+            "image_shape": self.image_shape,
+            "student_shape": self.student_shape,
+            "temperature": self._kl.temperature,
+            "transforms": self._transforms,
+            "reuse": self._reuse_setting(),
+            "preprocessing": self.preprocessing,
+            "student_preprocessing": self.student_preprocessing,
+            "dtype": self._training_dtype,
+            "seed": self._seed,
+        }
+
+    def _reuse_setting(self):
+        if self._answered is None:
+            return 1
+        reuse, size = self._answered.reuse, self._answered.size
+        return reuse if size == 10_240 else [reuse, size]
+
+    def answers(self, images, batch_size=250):
+        """What both networks say of images, in inference mode.
+
+        Args:
+            images: uint8 array `(n, height, width, channels)`.
+            batch_size: Int, how many are read at once.
+
+        Returns:
+            A pair of arrays `(n, classes)`: the teacher's logits and the
+            student's.
+        """
+        return _by_pieces(
+            lambda x: (_logits(self._teacher, self.preprocessing, x), self(x)),
+            images,
+            batch_size,
+        )
+
+    def teacher_features(self, images, batch_size=250):
+        """What the teacher says of images, and by what, in inference mode.
+
+        Args:
+            images: uint8 array `(n, height, width, channels)`.
+            batch_size: Int, how many are read at once.
+
+        Returns:
+            A pair of arrays: the teacher's logits `(n, classes)`, and what
+            its dense head is fed `(n, features)`; where its head is not dense
+            the logits are both.
+        """
+        with self._teacher.open():
+            return _by_pieces(
+                lambda x: self._teacher.with_features(
+                    self.preprocessing.fed(x)
+                ),
+                images,
+                batch_size,
+            )
+
+    def require_batch(self, batch_size):
+        """Refuses batches that the answers to be reused have no room for.
+
+        Raises:
+            ValueError: if they do not fit.
+        """
+        if self._answered:
+            self._answered.require_batch(batch_size)
+
+    @property
+    def carried(self) -> list:
+        """What training changes, apart from the student's variables."""
+        return self._answered.variables if self._answered else []
+
+    def require_trainable(self):
+        """Refuses a student that would not learn, or would change its teacher.
+
+        Raises:
+            ValueError: if the student has no trainable variables, or training
+                it would change layers of the teacher.
+        """
+        student, norms = self.student, batch_norms(self.student)
+        if not student.trainable_variables:
+            raise ValueError(
+                "The student has no trainable variables: set "
+                "`student.trainable = True`."
+            )
+        changed = [
+            *student.trainable_variables,
+            *(v for x in norms if x.trainable for v in x.variables),
+        ]
+        own = {id(variable) for variable in self.teacher.variables}
+        shared = sorted({v.path for v in changed if id(v) in own})
+        if shared:
+            raise ValueError(
+                "To train the student would change its teacher: freeze the "
+                "layers that they share (`layer.trainable = False`), or make "
+                "the student of layers of its own, say by "
+                f"`keras.models.clone_model`. Received: {shared[:3]}"
+            )
+
+    def compile(self, *args, jit_compile="auto", **kwargs):
+        super().compile(*args, jit_compile=jit_compile, **kwargs)
+        networks = self._teacher, self._student
+        compiled.settle(
+            self, jit_compile, [(x.model, x.image_shape) for x in networks]
+        )
+        if getattr(self.optimizer, "gradient_accumulation_steps", None):
+            raise ValueError(
+                "What is drawn in a step depends on how often the optimizer "
+                "has moved the student, so an optimizer with "
+                "`gradient_accumulation_steps` would see the same batch as "
+                "often: leave it out, and take a larger batch."
+            )
+
+    def make_train_function(self, force=False):
+        """As in Keras; anew if the constraints of the student are others.
+
+        Keras keeps the step as it was traced, with the constraints of then: a
+        student that was given masks since would be trained without them.
+        """
+        held = [v.constraint for v in self.student.trainable_variables]
+        super().make_train_function(force or held != self._held)
+        self._held = held
+
+    def require_replicas(self):
+        """Refuses what several replicas would do otherwise than one device.
+
+        Raises:
+            ValueError: as for `replicas.require_training`, or if answers are
+                reused.
+        """
+        if self._answered:
+            reuse = self._answered.reuse
+            require_one_replica(self.distribute_strategy, reuse)
+        super().require_replicas()
+
+    @property
+    def trained(self) -> keras.Model:
+        """The network that training changes."""
+        return self.student
+
+    def _ask(self, images, step):
+        """The images, changed, and the teacher's logits of them."""
+        images = tf.cast(images, "float32")
+        numbers = draw_own(
+            self._transforms, [self._seed, 1], step, tf.shape(images)[0]
+        )
+        for transform, drawn in zip(self._transforms, numbers, strict=True):
+            images = transform(images, drawn)
+        if self._answered:
+            images = tf.round(images)
+        return images, _logits(self._in_training[0], self.preprocessing, images)
+
+    def train_step(self, data):
+        self.require_trainable()
+        images, _ = _images_and_labels(data)
+        step = tf.cast(self.optimizer.iterations, "int32")
+        if self._answered:
+            images, target = self._answered.batch(
+                lambda new=images: self._ask(new, step),
+                step,
+                tf.shape(images)[0],
+            )
+        else:
+            images, target = self._ask(images, step)
+        with tf.GradientTape() as tape:
+            logits = self(images, training=True)
+            loss = self._own_loss(target, logits)
+            scaled = self.optimizer.scale_loss(loss)
+        variables = self.student.trainable_variables
+        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        replicas.add_to(self._loss, replicas.total(loss))
+        self._agree(target, logits)
+        return {"loss": self._loss.result(), **self._agreement_log()}
+
+    def _own_loss(self, target, logits):
+        """Of the mean of the batch of all replicas what this one adds."""
+        loss = self._kl(target, logits)
+        context = replicas.several()
+        if context is None:
+            return loss
+        # Keras has divided its mean by their number.
+        loss *= context.num_replicas_in_sync
+        return loss * replicas.share(tf.shape(logits)[0])
+
+    def test_step(self, data):
+        images, labels = _images_and_labels(data)
+        images = tf.cast(images, "float32")
+        target = _logits(self._teacher, self.preprocessing, images)
+        logits = self(images)
+        loss = replicas.total(self._own_loss(target, logits))
+        size = tf.cast(replicas.total(tf.shape(images)[0]), "float32")
+        replicas.add_to(self._loss, loss, size)  # the last may be smaller
+        self._agree(target, logits)
+        logs = {"loss": self._loss.result(), **self._agreement_log()}
+        if labels is not None:
+            if (labels.shape.rank or 1) > 1 and labels.shape[-1] != 1:
+                raise ValueError(
+                    "Expected labels of shape (n,), whole numbers. Received: "
+                    f"shape={labels.shape}; of one-hot rows "
+                    "`labels.argmax(-1)`"
+                )
+            right = keras.metrics.sparse_categorical_accuracy(labels, logits)
+            replicas.add_to(self._accuracy, replicas.whole(right))
+            logs["accuracy"] = self._accuracy.result()
+        return logs
+
+    def _agree(self, target, logits):
+        same = tf.argmax(target, -1) == tf.argmax(logits, -1)
+        same = replicas.whole(tf.cast(same, "float32"))
+        replicas.add_to(self._agreement, same)
+
+    def _agreement_log(self):
+        return {"agreement": self._agreement.result()}

@@ -1,0 +1,143 @@
+"""Whole distillations as plain data, for `examples/distill.py`.
+
+Each is a dictionary of
+
+- `source`: where its numbers come from;
+- `dataset`: the name in TFDS of the data that such teachers were trained on;
+- `teacher`: one that ships, or None;
+- `methods`: the recipe in `recipes.RECIPES` by method, the default one first;
+- `student_width`, `rounds`, `steps_per_round`, `batch_size`, `optimizer` (in
+  `optimizers.OPTIMIZERS`), `learning_rate` and `temperature`, of the student;
+- `transforms` of what the student sees, as in `recipes`; or a number, the
+  strength of `augmentations`; `reuse` of the teacher's answers, see
+  `Distillation`;
+- `images_per_round`, `synthesis_steps`, `first_steps`, `draws` and `capacity`,
+  see `RefreshPool` and `Pool`;
+- `portraits`: how many batches of images are made beforehand and stay, for the
+  method `fast`: `portrait_images` each, in `portrait_steps` (of a generator
+  those of its first batch; a third of them of the others) by the recipe
+  `portrait_recipe`; `share` of each of the student's batches is of them.
+"""
+
+_NO_PORTRAITS = {
+    "portraits": 0,
+    "portrait_recipe": "generator",
+    "portrait_images": 250,
+    "portrait_steps": 300,
+    "share": 0.3,
+}
+
+
+_CROPS = [("Shift", {"pixels": 4}), ("HorizontalFlip", {})]
+
+
+# 200 rounds; the 20 in which theirs trains the generator alone are here the
+# steps of the first round.
+_FAST = {
+    "source": "ours, after arXiv:2112.06253: its numbers, our generator",
+    "teacher": None,
+    "student_width": 16,
+    "rounds": 200,
+    "steps_per_round": 400,
+    "batch_size": 256,
+    "optimizer": "sgd",
+    "learning_rate": 0.2,
+    "temperature": 20.0,
+    "transforms": _CROPS,
+    "reuse": 1,
+    "images_per_round": 256,
+    "synthesis_steps": 10,
+    "first_steps": 200,
+    "draws": 0,
+    "capacity": 51_200,
+    **_NO_PORTRAITS,
+}
+
+
+DISTILLATIONS = {
+    # Ours, of the paper's images in fewer steps, all made first:
+    # docs/distillation_trials.md says how it was found.
+    "fashion_mnist": {
+        "source": "ours, after arXiv:1912.08795",
+        "dataset": "fashion_mnist",
+        "teacher": "fashion_mnist_resnet20",
+        "methods": {
+            "deepinversion": "distillation_pixels",
+            "adi": "distillation_pixels",
+        },
+        "student_width": 8,
+        "rounds": 32,
+        "steps_per_round": 480,
+        "batch_size": 128,
+        "optimizer": "muon",
+        "learning_rate": 0.03,
+        "temperature": 4.0,
+        "transforms": 0.25,
+        "reuse": 4,
+        "images_per_round": 256,
+        "synthesis_steps": 100,
+        "first_steps": 100,
+        "draws": 0,
+        "capacity": 50_000,
+        **_NO_PORTRAITS,
+    },
+    # Ours: a generator that competes with the student, beside pixels.
+    "fashion_mnist_generator": {
+        "source": "ours, after arXiv:2112.06253",
+        "dataset": "fashion_mnist",
+        "teacher": "fashion_mnist_resnet20",
+        "methods": {"fast": "distillation"},
+        "student_width": 8,
+        "rounds": 72,
+        "steps_per_round": 160,
+        "batch_size": 128,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "temperature": 4.0,
+        "transforms": 1.0,
+        "reuse": 1,
+        "images_per_round": 128,
+        "synthesis_steps": 10,
+        "first_steps": 100,
+        "draws": 10,
+        "capacity": 50_000,
+        "portraits": 24,
+        "portrait_recipe": "replay_pixels",
+        "portrait_images": 256,
+        "portrait_steps": 100,
+        "share": 0.5,
+    },
+    # The paper's images, temperature, and 50 steps for each batch of them. The
+    # student's batch, rate and transforms are ours.
+    "cifar10_paper": {
+        "source": "arXiv:1912.08795; the student's rate, batch, crops: ours",
+        "dataset": "cifar10",
+        "teacher": None,
+        "methods": {"adi": "cifar10_paper", "deepinversion": "cifar10_paper"},
+        "student_width": 16,
+        "rounds": 1000,
+        "steps_per_round": 50,
+        "batch_size": 128,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "temperature": 3.0,
+        "transforms": _CROPS,
+        "reuse": 1,
+        "images_per_round": 256,
+        "synthesis_steps": 2000,
+        "first_steps": 2000,
+        "draws": 0,
+        "capacity": 256_000,
+        **_NO_PORTRAITS,
+    },
+    "cifar10_fast": {
+        **_FAST,
+        "dataset": "cifar10",
+        "methods": {"fast": "cifar10_fast"},
+    },
+    "cifar100_fast": {
+        **_FAST,
+        "dataset": "cifar100",
+        "methods": {"fast": "cifar100_fast"},
+    },
+}

@@ -1,0 +1,139 @@
+"""Plain training on real images: the first task, and joint training."""
+
+import pathlib
+
+import keras
+
+from tf_deepinversion.callbacks.training_state import TrainingState
+from tf_deepinversion.callbacks.training_state import saved_last
+from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.described import architecture
+from tf_deepinversion.core.labels import check_labels
+from tf_deepinversion.core.run_state import fingerprints
+from tf_deepinversion.datasets.streams import augmented
+from tf_deepinversion.datasets.streams import epochs_of
+from tf_deepinversion.datasets.streams import steps_of_epoch
+from tf_deepinversion.incremental.saved_task import load_task
+from tf_deepinversion.incremental.saved_task import save_task
+from tf_deepinversion.networks import replicas
+from tf_deepinversion.optimizers.schedules import warmed_cosine
+from tf_deepinversion.transforms.base import require_transforms
+from tf_deepinversion.transforms.shifts import Shift
+
+
+def scratch_optimizer(steps, learning_rate=0.1, weight_decay=5e-3):
+    """SGD, Nesterov momentum 0.9, a cosine; the first twentieth warms up."""
+    return keras.optimizers.SGD(
+        warmed_cosine(steps, learning_rate, max(1, steps // 20)),
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=weight_decay,
+    )
+
+
+def train(
+    model,
+    images,
+    labels,
+    *,
+    epochs,
+    batch_size=128,
+    learning_rate=0.1,
+    transforms=None,
+    folder=None,
+    name="network",
+    run="",
+    seed=0,
+    verbose=0,
+):
+    """Trains a network of pixels to logits; saves it, and its state.
+
+    Args:
+        model: A `keras.Model` from pixels in [0, 255] to logits.
+        images: uint8 array `(n, height, width, channels)`.
+        labels: Int array `(n,)`.
+        epochs: Int.
+        batch_size: Int.
+        learning_rate: Float, the peak, see `scratch_optimizer`.
+        transforms: List of transforms; by default `Shift(2)`.
+        folder: Path, or None. The same call goes on from there, after any
+            interruption, to the same network.
+        name: String, of the files in the folder.
+        run: String that tells this run from others, beside all arguments.
+        seed: Int, of the order and the transforms.
+        verbose: As in Keras.
+
+    Returns:
+        The trained network: `model`, or where it was saved a copy of it.
+
+    Raises:
+        FloatingPointError: if the network comes to be not finite.
+        TypeError: if images or labels are not integers.
+        ValueError: if those do not fit each other, the network or the
+            replicas, a transform blends images, or the folder holds another
+            run or a damaged file.
+    """
+    images = check_pixels(images)
+    labels = check_labels(labels, model.output_shape[-1])
+    if len(labels) != len(images):
+        raise ValueError(
+            "Expected one label an image. Received: "
+            f"{len(images)} images and {len(labels)} labels"
+        )
+    transforms = [Shift(2)] if transforms is None else transforms
+    transforms = require_transforms(transforms, labelled=True)
+    if folder is not None:
+        run = fingerprints(
+            {
+                "run": run,
+                # Its first weights are in the state.
+                "model": architecture(model),
+                "epochs": epochs,
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "transforms": transforms,
+                "seed": seed,
+            },
+            {"images": [images], "labels": [labels]},
+        )
+        saved = load_task(folder, name, run)
+        if saved is not None:
+            return saved[0]
+    strategy = model.distribute_strategy
+    replicas.require_network(model, strategy)
+    size = min(batch_size, len(labels))
+    if size % strategy.num_replicas_in_sync:
+        raise ValueError(
+            "Batches must be a multiple of the replicas. Received: batches of "
+            f"{size} on {strategy.num_replicas_in_sync} replicas"
+        )
+    steps = steps_of_epoch(len(labels), batch_size)
+    optimizer = scratch_optimizer(epochs * steps, learning_rate)
+    optimizer.build(model.trainable_variables)
+    model.compile(
+        optimizer,
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    state, path = None, None
+    if folder is not None:
+        path = pathlib.Path(folder) / f"{name}.training.npz"
+        variables = [*model.variables, *optimizer.variables]
+        state = TrainingState(path, variables, run)
+    done = state.epoch if state else 0
+    batches = epochs_of(images, labels, batch_size, seed, done * steps)
+    history = model.fit(
+        augmented(batches, transforms, seed, done * steps),
+        epochs=epochs,
+        initial_epoch=done,
+        steps_per_epoch=steps,
+        shuffle=False,
+        callbacks=saved_last(None, model, state),
+        verbose=verbose,
+    ).history
+    model.compile()  # what is saved needs no optimizer
+    if folder is not None:
+        figures = {"history": state.history or history}
+        save_task(folder, name, model, figures, run)
+        path.unlink(missing_ok=True)
+    return model

@@ -1,0 +1,7 @@
+"""Synthesis of the images that a network remembers."""
+
+from tf_deepinversion.inversion._synthesize import synthesize
+from tf_deepinversion.inversion.deep_inversion import DeepInversion
+from tf_deepinversion.inversion.fast_inversion import FastInversion
+from tf_deepinversion.inversion.given_images import GivenImages
+from tf_deepinversion.inversion.recipes import RECIPES

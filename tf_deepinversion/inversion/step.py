@@ -1,0 +1,405 @@
+"""One step of inversion as a graph, on one device or on several."""
+
+import keras
+import tensorflow as tf
+
+from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.objective.terms import View
+from tf_deepinversion.objective.terms import weighted_values
+from tf_deepinversion.optimizers.apart import keep_apart
+from tf_deepinversion.transforms.base import draw
+
+
+def _pieces(share, micro_batch):
+    """In how many pieces a replica reads its share of the images."""
+    if micro_batch is None or micro_batch >= share:
+        return 1
+    require_whole(micro_batch=micro_batch)
+    if share % micro_batch:
+        fitting = max(m for m in range(1, micro_batch) if share % m == 0)
+        raise ValueError(
+            f"`micro_batch` must divide the {share} images of a replica: take "
+            f"{fitting}, or another number of labels. "
+            f"Received: micro_batch={micro_batch}"
+        )
+    return share // micro_batch
+
+
+def _gradient(tape, sums, images, cotangents):
+    gradient = tape.gradient(sums, images, output_gradients=cotangents)
+    if gradient is None:
+        raise ValueError(
+            "The objective must depend on the images by what is "
+            "differentiable. Received: terms and transforms of which none "
+            "gives the images a gradient"
+        )
+    return gradient
+
+
+class InversionStep:
+    """The variables and the graph of one stage, for one shape of batch.
+
+    Replica r of R holds and moves rows r n/R to (r + 1) n/R of the images. It
+    makes the sums of its rows; the sums of all replicas, O(channels) numbers,
+    are all that crosses devices: they give the objective of the global batch
+    and, by the chain rule, the gradient of each row.
+
+    Args:
+        teacher: An open `Classifier`.
+        student: An open `Classifier`, or None.
+        preprocessing: `Preprocessing` of the teacher.
+        student_input: Function from images to what the student is fed; None:
+            it is fed as the teacher is.
+        terms: List of `Term`.
+        transforms: List of transforms.
+        optimizer: A `keras.optimizers.Optimizer`, not yet built.
+        shape: Tuple `(n, height, width, channels)`.
+        dtype: String, of the images.
+        feature_dropout: Float in [0, 1), the share of the features feeding
+            the head that each image is asked to do without, every step.
+        micro_batch: Int, how many images a replica reads at once, or None for
+            all of its share.
+        keep_best: Bool, whether to keep the images of the smallest loss.
+        jit_compile: Bool, whether XLA compiles the gradient.
+        run_eagerly: Bool.
+    """
+
+    def __init__(
+        self,
+        teacher,
+        student,
+        preprocessing,
+        terms,
+        transforms,
+        optimizer,
+        *,
+        shape,
+        dtype="float32",
+        feature_dropout=0.0,
+        micro_batch=None,
+        keep_best=False,
+        jit_compile=False,
+        run_eagerly=False,
+        student_input=None,
+    ):
+        self.teacher, self.student = teacher, student
+        self.preprocessing = preprocessing
+        self.student_input = student_input
+        self.terms, self.transforms = terms, transforms
+        self.optimizer = optimizer
+        self.feature_dropout = feature_dropout if teacher.features else 0.0
+        self.keep_best = keep_best
+        self.jit_compile = jit_compile
+        self.strategy = tf.distribute.get_strategy()
+        self.replicas = self.strategy.num_replicas_in_sync
+        self.shape = tuple(shape)
+        self.share = shape[0] // self.replicas
+        self.pieces = _pieces(self.share, micro_batch)
+        if self.replicas > 1:
+            keep_apart(optimizer, shape[1:], dtype)
+        # A mirrored variable by kind, but every replica has its own rows in
+        # it: nothing here ever copies one replica's to another.
+        rows = tf.zeros((self.share, *shape[1:]), dtype)
+        self.images = keras.Variable(rows, trainable=True, name="images")
+        self.moved = self._make_moved()
+        optimizer.build(self.moved)
+        self._fresh_optimizer = [v.numpy() for v in optimizer.variables]
+        self.best_images = self.best_loss = None
+        if keep_best:
+            self.best_images = keras.Variable(
+                rows, trainable=False, name="best_images"
+            )
+            self.best_loss = keras.Variable(
+                float("inf"), trainable=False, dtype=dtype, name="best_loss"
+            )
+
+        def xla(function):
+            return tf.function(function, jit_compile=True, autograph=False)
+
+        self._compiled_gradient = xla(self._one_pass)
+        self._compiled_sums = xla(self._sums)
+        self._compiled_pullback = xla(self._pullback)
+        self.run = self._run
+        if not run_eagerly:
+            self.run = tf.function(self._run, autograph=False)
+        self.traces = 0
+
+    @property
+    def start_shape(self):
+        """Of the noise that a run starts from."""
+        return self.shape
+
+    def _make_moved(self):
+        """The variables that the optimizer moves."""
+        return [self.images]
+
+    def reset(self, start):
+        """Starts anew from an array of `start_shape`: here, from the images."""
+        for variable, value in zip(
+            self.optimizer.variables, self._fresh_optimizer, strict=True
+        ):
+            variable.assign(value)
+        self._set_start(start)
+        if self.keep_best:
+            self.best_images.assign(self.images)
+            self.best_loss.assign(float("inf"))
+
+    def _set_start(self, images):
+        self.scatter(self.images, images)
+
+    def state(self) -> dict:
+        """All that a later run needs to go on from here, as arrays."""
+        variables = self._variables()
+        return {name: self.gather(v) for name, v in variables.items()}
+
+    def restore(self, state):
+        """Goes on from what `state` gave."""
+        for name, variable in self._variables().items():
+            self.scatter(variable, state[name])
+
+    def _variables(self):
+        variables = {
+            f"optimizer_{i}": v for i, v in enumerate(self.optimizer.variables)
+        }
+        variables["images"] = self.images
+        if self.keep_best:
+            variables["best_images"] = self.best_images
+            variables["best_loss"] = self.best_loss
+        return variables
+
+    def gather(self, variable):
+        """The rows of a variable on all replicas, or a scalar, as an array."""
+        if self.replicas == 1 or not len(variable.shape):
+            return variable.numpy()
+        rows = self.strategy.run(lambda: tf.identity(variable.value))
+        return self.strategy.gather(rows, axis=0).numpy()
+
+    def scatter(self, variable, value):
+        """Gives each replica its rows of an array, or a scalar to all."""
+        if self.replicas == 1 or not len(variable.shape):
+            variable.assign(value)
+        else:
+            self.strategy.run(lambda: variable.assign(self._rows(value)))
+
+    def _rows(self, tensor):
+        """The part of a batch, or of a gathered variable, of this replica."""
+        if self.replicas == 1:
+            return tf.convert_to_tensor(tensor)
+        context = tf.distribute.get_replica_context()
+        count = tensor.shape[0] // self.replicas
+        start = context.replica_id_in_sync_group * count
+        return tensor[start : start + count]
+
+    def _run(self, first, count, labels, seed):
+        """Does `count` steps in the graph; stops at one that is not finite.
+
+        Args:
+            first: Int scalar tensor, the number of the first step.
+            count: Int scalar tensor.
+            labels: Int tensor `(n,)`.
+            seed: Int tensor `(2,)`.
+
+        Returns:
+            How many steps were done; whether all were finite; the weighted
+            terms of the last one, shape `(terms,)`.
+        """
+        self.traces += 1
+        shape = (len(self.terms),)
+        return tf.while_loop(
+            lambda done, finite, values: (done < count) & finite,
+            lambda done, finite, values: (
+                done + 1,
+                *self._step(first + done, labels, seed),
+            ),
+            (
+                tf.constant(0),
+                tf.constant(True),
+                tf.zeros(shape, self.images.dtype),
+            ),
+        )
+
+    def _step(self, step, labels, seed):
+        draws = self._draws(seed, step)
+        finite, values = self.strategy.run(self._replica_step, (labels, draws))
+        local = self.strategy.experimental_local_results
+        return local(finite)[0], local(values)[0]
+
+    def _draws(self, seed, step):
+        """All random numbers of a step, each with a row for every image."""
+        draws = draw(self.transforms, seed, step, self.shape[0])
+        for transform, numbers in zip(self.transforms, draws, strict=True):
+            if not numbers.shape.rank or numbers.shape[0] != self.shape[0]:
+                raise ValueError(
+                    f"`draw` of {type(transform).__name__} must give a tensor "
+                    f"with a row for each of {self.shape[0]} images. "
+                    f"Received: one of shape {numbers.shape}"
+                )
+        if self.feature_dropout:
+            draws.append(self._dropout_mask(seed, step))
+        return draws
+
+    def _dropout_mask(self, seed, step):
+        shape = (self.shape[0], self.teacher.features)
+        key = tf.random.experimental.stateless_fold_in(seed, -1 - step)
+        kept = 1 - self.feature_dropout
+        drawn = tf.random.stateless_uniform(shape, key, alg="philox")
+        return tf.cast(drawn < kept, self.images.dtype) / kept
+
+    def _replica_step(self, labels, draws):
+        before = tf.identity(self.images.value)
+        images, moved, values, finite = self._move(
+            self._rows(labels), [self._rows(d) for d in draws]
+        )
+        loss = tf.reduce_sum(values)
+        finite &= tf.math.is_finite(loss)
+        finite = self._all_reduce(tf.cast(~finite, "float32")) == 0
+        self.images.assign(tf.where(finite, self._clip(moved), before))
+        if self.keep_best:
+            better = loss < self.best_loss.value
+            self.best_images.assign(
+                tf.where(better, images, self.best_images.value)
+            )
+            self.best_loss.assign(tf.where(better, loss, self.best_loss.value))
+        return finite, values
+
+    def _move(self, labels, draws):
+        """Moves the variables down the gradient.
+
+        Returns:
+            The images whose gradient it was; those there are now; the weighted
+            terms of the former; whether all variables are finite.
+        """
+        images = tf.identity(self.images.value)
+        values, gradient = self.gradient(images, labels, draws)
+        gradient = tf.ensure_shape(gradient, self.images.shape)
+        gradient = self.optimizer.scale_loss(gradient)  # `apply` unscales it
+        self.optimizer.apply([gradient], self.moved)
+        moved = tf.convert_to_tensor(self.images.value)
+        return images, moved, values, tf.reduce_all(tf.math.is_finite(moved))
+
+    def gradient(self, images, labels, draws):
+        """The weighted terms of the global batch and the rows' gradient."""
+        jit, alone = self.jit_compile, self.replicas == 1
+        if self.pieces == 1 and not jit:
+            return self._one_pass(images, labels, draws, self._all_reduce)
+        if self.pieces == 1 and alone:
+            return self._compiled_gradient(images, labels, draws)
+        # The objective is one of all the sums, and no collective may stand
+        # inside what XLA compiles: so the teacher is read twice, for the sums
+        # and for their pullback.
+        sums, pullback = self._sums, self._pullback
+        if jit:
+            sums, pullback = self._compiled_sums, self._compiled_pullback
+        batch = (images, labels, draws)
+        total = self._all_reduce(self._sum_of_pieces(sums, batch))
+        values, cotangents = self._objective(total)
+        return values, self._rows_of_pieces(
+            lambda *piece: pullback(*piece, cotangents), batch
+        )
+
+    def _sum_of_pieces(self, function, batch):
+        if self.pieces == 1:
+            return function(*batch)
+        cut = tf.nest.map_structure(self._cut, batch)
+
+        def add_piece(i, total):
+            own = function(*tf.nest.map_structure(lambda t: t[i], cut))
+            return i + 1, tf.nest.map_structure(tf.add, total, own)
+
+        first = function(*tf.nest.map_structure(lambda t: t[0], cut))
+        # One at a time, or the memory of all would be held at once.
+        return tf.while_loop(
+            lambda i, total: i < self.pieces,
+            add_piece,
+            (tf.constant(1), first),
+            parallel_iterations=1,
+        )[1]
+
+    def _rows_of_pieces(self, function, batch):
+        if self.pieces == 1:
+            return function(*batch)
+        rows = tf.map_fn(
+            lambda piece: function(*piece),
+            tf.nest.map_structure(self._cut, batch),
+            fn_output_signature=self.images.dtype,
+            parallel_iterations=1,
+        )
+        return tf.reshape(rows, self.images.shape)
+
+    def _cut(self, tensor):
+        tensor = tf.convert_to_tensor(tensor)
+        size = self.share // self.pieces
+        return tf.reshape(tensor, (self.pieces, size, *tensor.shape[1:]))
+
+    def _one_pass(self, images, labels, draws, reduce=lambda sums: sums):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            own = self._sums(images, labels, draws)
+        values, cotangents = self._objective(reduce(own))
+        return values, _gradient(tape, own, images, cotangents)
+
+    def _pullback(self, images, labels, draws, cotangents):
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            own = self._sums(images, labels, draws)
+        return _gradient(tape, own, images, cotangents)
+
+    def _sums(self, images, labels, draws):
+        """S_r: the sums of these rows, a list of tensors for each term."""
+        # Where there is a mask, it comes after the transforms' numbers.
+        for transform, numbers in zip(self.transforms, draws, strict=False):
+            changed = transform(images, numbers)
+            if changed.shape != images.shape:
+                raise ValueError(
+                    f"{type(transform).__name__} must leave images of the "
+                    f"shape {images.shape}. Received: {changed.shape}"
+                )
+            images = changed
+        fed = self.preprocessing.teacher_input(images)
+        if self.feature_dropout:
+            logits, records, masked = self.teacher.with_dropout(fed, draws[-1])
+        else:
+            (logits, records), masked = self.teacher(fed), None
+        student_logits = None
+        if self.student and self.student_input is None:
+            student_logits = self.student(fed)[0]
+        elif self.student:
+            student_logits = self.student(self.student_input(images))[0]
+            student_logits = tf.cast(student_logits, logits.dtype)
+        view = View(images, labels, logits, records, student_logits, masked)
+        return [term.sums(view) for term in self.terms]
+
+    def _all_reduce(self, sums):
+        if self.replicas == 1:
+            return sums
+        context = tf.distribute.get_replica_context()
+        return tf.nest.pack_sequence_as(
+            sums,
+            context.all_reduce(
+                tf.distribute.ReduceOp.SUM, tf.nest.flatten(sums)
+            ),
+        )
+
+    def _objective(self, sums):
+        """The weighted terms of the batch, and d loss / d sums."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(sums)
+            values = tf.stack(
+                [
+                    tf.cast(v, self.images.dtype)
+                    for v in weighted_values(self.terms, sums)
+                ]
+            )
+            loss = tf.reduce_sum(values)
+        cotangents = tape.gradient(
+            loss, sums, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        return values, cotangents
+
+    def _clip(self, images):
+        black, white = self.preprocessing.bounds()
+        return tf.clip_by_value(
+            images,
+            tf.constant(black, images.dtype),
+            tf.constant(white, images.dtype),
+        )

@@ -1,0 +1,5 @@
+"""How a trained network is read."""
+
+from tf_deepinversion.networks.classifier import Classifier
+from tf_deepinversion.networks.copies import copy_of
+from tf_deepinversion.networks.preprocessing import Preprocessing

@@ -1,0 +1,263 @@
+"""A copy of a network: all that it has learnt, and nothing that both share.
+
+`keras.models.clone_model` and `set_weights` lose what a layer keeps besides
+its weights: the mean and the variance that a `Normalization` has adapted, the
+table of a lookup, the state of a random generator. They are carried here as
+Keras saves them, by `save_own_variables` and `save_assets`.
+"""
+
+import tempfile
+import types
+
+import keras
+import numpy as np
+from keras import layers
+
+from tf_deepinversion.core.keras_internals import layers_of
+from tf_deepinversion.core.keras_internals import output_shape_of
+
+
+def copy_of(model, changed=None, input_shape=None) -> keras.Model:
+    """A copy of a network, that answers as it does in each phase.
+
+    Names, precision, regularizers, and what is frozen stay. The copy is not
+    compiled.
+
+    Args:
+        model: A built `keras.Model`: functional, sequential, or of a class
+            that has `get_config`. It stays as it is.
+        changed: Function from a layer to the layer that takes its place, whose
+            weights are left to the caller; or to None, and the layer is
+            copied. None: all layers are copied.
+        input_shape: Function from an input, of the model or of one within it,
+            to its shape in the copy, the batch's too. None: as it is.
+
+    Returns:
+        A `keras.Model` of the same kind.
+
+    Raises:
+        ValueError: if a layer cannot be rebuilt from its config, by name.
+    """
+    if not model.built:
+        raise ValueError(
+            "Build the model before it is copied: it has no weights yet. "
+            f"Received: {model.name!r}"
+        )
+    twins, pairs = {}, []
+
+    def twin(layer):
+        if id(layer) in twins:  # shared, maybe with a model within the model
+            return twins[id(layer)]
+        new = changed and changed(layer)
+        if new:
+            parts = [(layer, new, False)]
+        elif is_graph(layer):
+            new = _rebuilt(layer, twin, input_shape)
+            parts = [(layer, new, False)]
+        elif isinstance(layer, layers.Layer):
+            new = _built_twin(layer)
+            parts = [(layer, new, True)]
+        else:
+            new, parts = _operation(layer), []
+        twins[id(layer)] = new
+        pairs.extend(parts)
+        return new
+
+    copy = twin(model)
+    for layer, new, whole in pairs:
+        if whole:
+            copy_state(layer, new)
+    _copy_flags([(layer, new) for layer, new, _ in pairs])
+    return copy
+
+
+def is_graph(model) -> bool:
+    """Whether a model is its graph of layers, functional or sequential.
+
+    One with a `call` of its own may do anything besides.
+    """
+    kinds = [
+        kind
+        for kind in type(model).__mro__
+        if kind is keras.Sequential or kind.__name__ == "Functional"
+    ]
+    return bool(kinds) and type(model).call is kinds[0].call
+
+
+def twin_of(layer, **config):
+    """A layer of the same class and config, which has learnt nothing.
+
+    Args:
+        layer: A `keras.layers.Layer`.
+        **config: What is different in the config.
+
+    Raises:
+        ValueError: if the layer cannot be rebuilt.
+    """
+    if type(layer) is layers.Lambda:
+        # Its function in the memory, which no config can hold whole.
+        return layers.Lambda(
+            layer.function,
+            output_shape_of(layer),
+            layer.mask,
+            layer.arguments,
+            name=layer.name,
+            dtype=layer.dtype_policy,
+        )
+    try:
+        with keras.saving.custom_object_scope(_own_objects(layer)):
+            found = {**layer.get_config(), **config}
+            for name in found:
+                if _is_lambda(getattr(layer, name, None)):
+                    found[name] = getattr(layer, name)
+            return type(layer).from_config(found)
+    except Exception as error:
+        raise _cannot(layer, error) from error
+
+
+def copy_state(layer, twin):
+    """Carries all that a layer has learnt to one of the same config.
+
+    Args:
+        layer: A built `keras.layers.Layer`.
+        twin: Another.
+
+    Raises:
+        ValueError: if the two have not the same parts and shapes.
+    """
+    pairs = _parts(layer, twin)
+    _require_alike(layer, twin)
+    for old, new in pairs:
+        store = {}
+        old.save_own_variables(store)
+        new.load_own_variables({k: _array(v) for k, v in store.items()})
+        if hasattr(old, "save_assets"):
+            with tempfile.TemporaryDirectory() as folder:
+                old.save_assets(folder)
+                new.load_assets(folder)
+    # The seeds of random layers too, which Keras does not save.
+    for old, new in zip(layer.variables, twin.variables, strict=True):
+        new.assign(_array(old))
+
+
+def _new_inputs(model, shape):
+    """`keras.Input`s with the names and types of a model's inputs."""
+    names = {
+        id(x.output): x.name
+        for x in layers_of(model)
+        if isinstance(x, layers.InputLayer)
+    }
+    # The `input` of a sequential model is what it was first called with.
+    sequential = isinstance(model, keras.Sequential)
+    return keras.tree.map_structure(
+        lambda x: keras.Input(
+            batch_shape=shape(x) if shape else x.shape,
+            dtype=x.dtype,
+            name=names[id(x)],
+        ),
+        model.inputs[0] if sequential else model.input,
+    )
+
+
+def _rebuilt(model, twin, input_shape):
+    """The same graph of other layers."""
+    if isinstance(model, keras.Sequential):
+        stack = [twin(layer) for layer in model.layers]
+        if hasattr(model, "inputs"):
+            stack = [_new_inputs(model, input_shape), *stack]
+            return keras.Sequential(stack, name=model.name)
+        copy = keras.Sequential(stack, name=model.name)
+        copy.build_from_config(model.get_build_config())
+        return copy
+    inputs = _new_inputs(model, input_shape)
+    if model.compiled:  # or the losses and metrics would be cloned as well
+        model = keras.Model(model.input, model.output, name=model.name)
+    return keras.models.clone_model(model, inputs, twin)
+
+
+def _built_twin(layer):
+    new = twin_of(layer)
+    plain = type(layer).build_from_config is layers.Layer.build_from_config
+    if layer.built and not new.built and not plain:
+        # The graph would build it by the shape alone.
+        new.build_from_config(layer.get_build_config())
+    return new
+
+
+def _operation(operation):
+    """An operation of the same name, such as the `+` between two tensors."""
+    try:
+        new = type(operation).from_config(operation.get_config())
+    except (NotImplementedError, TypeError, ValueError):
+        return operation  # without a state, so that both may have it
+    new.name = operation.name
+    return new
+
+
+def _is_lambda(value):
+    return isinstance(value, types.FunctionType) and (
+        value.__name__ == "<lambda>"
+    )
+
+
+def _own_objects(layer):
+    """The classes and functions of a layer that are not Keras's, by name."""
+    found = {}
+    for part in layers_of(layer):
+        for thing in (type(part), *vars(part).values()):
+            if not isinstance(thing, (type, types.FunctionType)):
+                thing = type(thing)
+            module = thing.__module__.split(".")[0]
+            if module in ("keras", "builtins", "tensorflow", "numpy"):
+                continue
+            name = thing.__name__
+            if found.setdefault(name, thing) is not thing:
+                raise ValueError(f"it has two different things called {name!r}")
+    return found
+
+
+def _parts(layer, twin):
+    old, new = layers_of(layer), layers_of(twin)
+    if [type(x) for x in old] != [type(x) for x in new]:
+        raise _cannot(layer, "its config makes other layers within it")
+    return list(zip(old, new, strict=True))
+
+
+def _require_alike(layer, twin):
+    shapes = [tuple(x.shape) for x in layer.variables]
+    found = [tuple(x.shape) for x in twin.variables]
+    if shapes != found:
+        raise _cannot(
+            layer,
+            f"its variables are of the shapes {shapes}, those of the copy of "
+            f"{found}",
+        )
+
+
+def _array(value):
+    return np.array(keras.ops.convert_to_numpy(value))
+
+
+def _copy_flags(pairs):
+    pairs = [pair for old, new in pairs for pair in _both(old, new)]
+    # A flag is set for all that is within: what holds others comes first.
+    pairs.sort(key=lambda pair: -len(layers_of(pair[0])))
+    for old, new in pairs:
+        new.trainable = old.trainable
+    for old, new in pairs:
+        for a, b in zip(old.variables, new.variables, strict=True):
+            if b.trainable != a.trainable:
+                b.trainable = a.trainable
+
+
+def _both(old, new):
+    return [(old, new)] if is_graph(old) else _parts(old, new)
+
+
+def _cannot(layer, reason):
+    return ValueError(
+        f"The network cannot be copied, for {layer.name!r} "
+        f"({type(layer).__name__}) cannot be rebuilt: give its class a "
+        "`get_config` that holds all arguments of its constructor, and a "
+        f"`build` that makes all its weights. Received: {reason}"
+    )

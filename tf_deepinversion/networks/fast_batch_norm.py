@@ -1,0 +1,186 @@
+"""BatchNormalization layers as Keras computes them, in fewer passes.
+
+On a CPU what surrounds the convolutions is bound by memory, and TensorFlow
+makes a pass for each multiplication, addition and cast. Here XLA makes one of
+the affine map, one of the sums that R_feature needs, and one of their gradient,
+whatever compiles the rest; in training one kernel of TensorFlow does it all.
+"""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from tf_deepinversion.networks.call_hooks import Call
+
+
+def read(layer, function, inputs, *args, **kwargs) -> Call:
+    """What `function`, the `call` of a layer, gives, and sums of its inputs.
+
+    Of a layer that is not plain (another axis, a mask, a subclass or a user
+    with a `call` of their own, unnamed arguments) and in training there are no
+    sums: then `batch_norm_moments.moments` makes them.
+    """
+    if args or not _plain(layer, function, inputs, **kwargs):
+        return Call(layer, inputs, function(inputs, *args, **kwargs))
+    if kwargs.get("training") and layer.trainable:
+        x = inputs
+        # The kernel's own casts are cheaper, in these shapes.
+        if x.dtype != tf.bfloat16 or x.shape[-1] % 16:
+            x = tf.cast(x, "float32")
+        y, sums = tf.cast(_train(layer, x), inputs.dtype), None
+    else:
+        wide = keras.backend.result_type(inputs.dtype, "float32")
+        y, *sums = _normalise_and_sum(inputs, *_affine_of(layer, wide))
+    return Call(layer, inputs, y, sums=sums)
+
+
+def _plain(layer, function, inputs, training=None, mask=None, **others):
+    own = getattr(function, "__func__", None)
+    if own is not keras.layers.BatchNormalization.call:
+        return False
+    if mask is not None or others:
+        return False
+    if not tf.is_tensor(inputs) or training not in (None, False, True):
+        return False
+    if inputs.dtype != layer.compute_dtype:
+        return False
+    rank = len(inputs.shape)
+    if layer.axis not in (-1, rank - 1):
+        return False
+    if not (training and layer.trainable):
+        return True
+    # TensorFlow's kernel is one of images in float32, on one device.
+    single = inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
+    return rank == 4 and single and not (layer.renorm or layer.synchronized)
+
+
+def _parameters(layer, like, dtype):
+    gamma, beta = tf.ones_like(like), tf.zeros_like(like)
+    if layer.scale:
+        gamma = tf.cast(layer.gamma.value, dtype)
+    if layer.center:
+        beta = tf.cast(layer.beta.value, dtype)
+    return gamma, beta
+
+
+def _affine_of(layer, dtype):
+    """m, a and b of y = a (x - m) + b, each `(channels,)`."""
+    mean = tf.cast(layer.moving_mean.value, dtype)
+    variance = tf.cast(layer.moving_variance.value, dtype)
+    gamma, beta = _parameters(layer, mean, dtype)
+    return mean, gamma * tf.math.rsqrt(variance + layer.epsilon), beta
+
+
+def _train(layer, x):
+    """Normalises by the batch, and moves the moving statistics as Keras."""
+    mean = tf.cast(layer.moving_mean.value, "float32")
+    gamma, beta = _parameters(layer, mean, "float32")
+    found = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=gamma,
+        offset=beta,
+        mean=tf.zeros((0,)),
+        variance=tf.zeros((0,)),
+        epsilon=layer.epsilon,
+        is_training=True,
+    )
+    # TensorFlow's variance is the unbiased one, Keras keeps the biased.
+    count = tf.cast(tf.size(x) // x.shape[-1], "float32")
+    biased = found.batch_variance * ((count - 1) / count)
+    for variable, new in (
+        (layer.moving_mean, found.batch_mean),
+        (layer.moving_variance, biased),
+    ):
+        old = tf.cast(variable.value, "float32")
+        variable.assign(old * layer.momentum + new * (1 - layer.momentum))
+    return found.y
+
+
+def _numerics_are_checked() -> bool:
+    """Whether `tf.debugging.enable_check_numerics` is on.
+
+    XLA has no kernel for the operations that it adds to all others.
+    """
+    one = tf.function(lambda: tf.constant(0.0) + 1.0, autograph=False)
+    operations = one.get_concrete_function().graph.get_operations()
+    return any(x.type.startswith("Debug") for x in operations)
+
+
+def _xla(function):
+    compiled = tf.function(function, jit_compile=True, autograph=False)
+
+    def call(*tensors):
+        # Eagerly it would be compiled for each shape, perhaps for one call.
+        if not tf.inside_function() or _numerics_are_checked():
+            return function(*tensors)
+        return compiled(*tensors)
+
+    return call
+
+
+# These compute in the type of the channels' numbers, and cast within: of
+# bfloat16, passes for the casts alone would take a quarter of a step.
+
+
+@_xla
+def _affine(x, scale, shift):
+    return tf.cast(tf.cast(x, scale.dtype) * scale + shift, x.dtype)
+
+
+@_xla
+def _sums_of_few(x, mean):
+    """The sums of 16 rows each: what XLA does fast, and leaves little to do.
+
+    Sums of sums are also more exact than one long sum.
+    """
+    known = [size or 1 for size in x.shape[:-1]]
+    few = math.gcd(16, math.prod(known))
+    rows = tf.cast(tf.reshape(x, (few, -1, x.shape[-1])), mean.dtype)
+    shifted = rows - mean
+    return tf.reduce_sum(shifted, 0), tf.reduce_sum(tf.square(shifted), 0)
+
+
+@_xla
+def _pullback(x, mean, scale, d_y, d_first, d_second):
+    shifted = tf.cast(x, mean.dtype) - mean
+    through_sums = shifted * (2 * d_second) + d_first
+    return tf.cast(tf.cast(d_y, mean.dtype) * scale + through_sums, x.dtype)
+
+
+def _sum_rows(x):
+    # TensorFlow's fast sum over all axes but the last.
+    return tf.raw_ops.BiasAddGrad(out_backprop=x)
+
+
+def _affine_of_lines(x, scale, shift):
+    """`_affine`; of bfloat16 on lines of images, whose loops are longer.
+
+    Of float32 such lines were rounded otherwise from process to process.
+    """
+    if x.dtype != tf.bfloat16 or len(x.shape) < 3 or not x.shape[-2]:
+        return _affine(x, scale, shift)
+    width = x.shape[-2]
+    lines = tf.reshape(x, (-1, width * x.shape[-1]))
+    y = _affine(lines, tf.tile(scale, [width]), tf.tile(shift, [width]))
+    return tf.ensure_shape(tf.reshape(y, tf.shape(x)), x.shape)
+
+
+@tf.custom_gradient
+def _normalise_and_sum(x, mean, scale, offset):
+    """a (x - m) + b, and the sums of x - m and of its square, by channel.
+
+    There is no gradient for the moving mean.
+    """
+    # Rounded as TensorFlow does: a deep network may magnify a difference.
+    y = _affine_of_lines(x, scale, offset - mean * scale)
+    # Where nobody asks for these, a graph does not compute them.
+    first, second = (_sum_rows(few) for few in _sums_of_few(x, mean))
+
+    def gradient(d_y, d_first, d_second):
+        d_x = _pullback(x, mean, scale, d_y, d_first, d_second)
+        d_wide = tf.cast(d_y, mean.dtype)
+        shifted = tf.cast(x, mean.dtype) - mean
+        return d_x, None, _sum_rows(d_wide * shifted), _sum_rows(d_wide)
+
+    return (y, first, second), gradient

@@ -1,0 +1,84 @@
+"""Reads images in batches: logits, features, statistics."""
+
+import numpy as np
+from keras import ops
+
+from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.networks import batch_norm_moments
+from tf_deepinversion.networks.classifier import Classifier
+from tf_deepinversion.networks.preprocessing import Preprocessing
+
+
+def read(model, images, preprocessing=None, batch_size=250):
+    """What a network makes of images: its logits, and what its BNs see.
+
+    Args:
+        model: A `keras.Model` classifier.
+        images: uint8 array `(n, height, width, channels)`.
+        preprocessing: The network's `Preprocessing`; None if known by name.
+        batch_size: Int, how many images are read at once. What is returned
+            does not depend on it.
+
+    Returns:
+        A pair: logits, an array `(n, classes)`, and a list of pairs (layer,
+        `Moments` over all images), one for each BatchNormalization call.
+
+    Raises:
+        TypeError: if the images are not of integers.
+        ValueError: if they are of another shape.
+    """
+    images = check_pixels(images)
+    preprocessing = Preprocessing.of(model, preprocessing)
+    classifier = Classifier(model, images.shape[1:])
+    logits, sums = [], None
+    with classifier.open():
+        for start in range(0, len(images), batch_size):
+            z = preprocessing.normalise(images[start : start + batch_size])
+            y, records = classifier(
+                preprocessing.teacher_input(ops.convert_to_tensor(z))
+            )
+            logits.append(ops.convert_to_numpy(y))
+            piece = [batch_norm_moments.moments(r) for r in records]
+            layers = [r.layer for r in records]
+            if sums is None:
+                sums = piece
+            else:
+                sums = [
+                    batch_norm_moments.Moments(
+                        *(a + b for a, b in zip(s, p, strict=True))
+                    )
+                    for s, p in zip(sums, piece, strict=True)
+                ]
+    return np.concatenate(logits), list(zip(layers, sums, strict=True))
+
+
+def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
+    """What the last layer of a network is fed, `(n, features)`.
+
+    Args:
+        model: A `keras.Model` classifier; of one whose head is not dense the
+            logits are taken.
+        images: uint8 array `(n, height, width, channels)`.
+        preprocessing: The network's `Preprocessing`; None if known by name.
+    """
+    images = check_pixels(images)
+    preprocessing = Preprocessing.of(model, preprocessing)
+    classifier, found = Classifier(model, images.shape[1:]), []
+    with classifier.open():
+        for start in range(0, len(images), 250):
+            z = preprocessing.normalise(images[start : start + 250])
+            fed = preprocessing.teacher_input(ops.convert_to_tensor(z))
+            features = classifier.with_features(fed)[1]
+            found.append(ops.convert_to_numpy(features))
+    return np.concatenate(found)
+
+
+def resized(images, network) -> np.ndarray:
+    """Images at the size that a network takes, if that is fixed: uint8."""
+    images = check_pixels(images)
+    shape = getattr(network, "input_shape", None)  # none if subclassed
+    size = tuple(shape[1:3]) if shape else (None,)
+    if None in size or size == images.shape[1:3]:
+        return images
+    scaled = ops.image.resize(ops.cast(images, "float32"), size, antialias=True)
+    return np.rint(ops.convert_to_numpy(scaled)).clip(0, 255).astype("uint8")

@@ -1,0 +1,11 @@
+"""The terms that synthesized images minimize: the paper's equations."""
+
+from tf_deepinversion.objective.softened_kl import SoftenedKL
+from tf_deepinversion.objective.terms import L2
+from tf_deepinversion.objective.terms import AgreedDivergence
+from tf_deepinversion.objective.terms import Competition
+from tf_deepinversion.objective.terms import CrossEntropy
+from tf_deepinversion.objective.terms import FeatureStatistics
+from tf_deepinversion.objective.terms import Term
+from tf_deepinversion.objective.terms import TotalVariation
+from tf_deepinversion.objective.terms import View

@@ -1,0 +1,33 @@
+"""R_feature: how far the statistics of images are from the stored ones."""
+
+from keras import ops
+
+from tf_deepinversion.networks.batch_norm_moments import Moments
+from tf_deepinversion.networks.batch_norm_moments import epsilon_of
+from tf_deepinversion.networks.batch_norm_moments import mean_and_variance_gaps
+from tf_deepinversion.objective.priors import norm
+
+
+def plain_distance(sums: Moments, layer):
+    """||mu(x) - moving_mean||_2 + ||var(x) - moving_variance||_2 of one call.
+
+    Reference:
+        - Yin et al., arXiv:1912.08795, eq. 4
+    """
+    mean_gap, variance_gap = mean_and_variance_gaps(sums, layer)
+    return norm(mean_gap) + norm(variance_gap)
+
+
+def normalised_distance(sums: Moments, layer):
+    """The distance of one call in units of the layer's own spread (ours).
+
+    rms((mu - m) / sqrt(v + eps)) + rms((var - v) / (v + eps)), where rms is
+    the 2-norm divided by sqrt(channels). In a network whose moving variances
+    span orders of magnitude, a few channels decide the plain distance.
+    """
+    mean_gap, variance_gap = mean_and_variance_gaps(sums, layer)
+    spread = ops.cast(layer.moving_variance, mean_gap.dtype) + epsilon_of(layer)
+    channels = mean_gap.shape[0]
+    return (
+        norm(mean_gap / ops.sqrt(spread)) + norm(variance_gap / spread)
+    ) / channels**0.5

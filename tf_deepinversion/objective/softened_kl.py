@@ -1,0 +1,39 @@
+"""The loss of distillation on softened logits."""
+
+import keras
+from keras import ops
+
+from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.objective.losses import kullback_leibler
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class SoftenedKL(keras.losses.Loss):
+    """T^2 KL(softmax(t / T) || softmax(s / T)) of logits t and s.
+
+    `y_true` are the teacher's logits, `y_pred` the student's, both
+    `(batch, classes)`. The factor T^2 keeps the size of the gradients.
+
+    Args:
+        temperature: Float T, positive. Defaults to 4.
+
+    Reference:
+        - Hinton et al., arXiv:1503.02531
+
+    >>> teacher, student = np.array([[1.0, 3.0]]), np.array([[3.0, 1.0]])
+    >>> round(float(SoftenedKL(1.0)(teacher, student)), 4)
+    1.5232
+    """
+
+    def __init__(self, temperature=4.0, name="softened_kl", **kwargs):
+        super().__init__(name=name, **kwargs)
+        require_positive(temperature=temperature)
+        self.temperature = float(temperature)
+
+    def call(self, y_true, y_pred):
+        log_p = ops.log_softmax(y_true / self.temperature)
+        log_q = ops.log_softmax(y_pred / self.temperature)
+        return self.temperature**2 * kullback_leibler(log_p, log_q)
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}

@@ -1,0 +1,345 @@
+"""The objective: a list of weighted terms (arXiv:1912.08795, eqs. 2-8).
+
+A term is a function of *sums over the images*: `sums(view)` gives a list of
+tensors that add up over replicas and pieces of a batch, and `value(sums)`
+makes the scalar of the whole batch from them. With S the sums of all images,
+
+    d value(S) / d images_r = (d value / dS) (d S_r / d images_r)
+
+so what crosses devices is S, and the gradient of a piece is exact however the
+batch is cut.
+"""
+
+import typing
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.networks import batch_norm_moments
+from tf_deepinversion.objective import losses
+from tf_deepinversion.objective import priors
+from tf_deepinversion.objective.distances import normalised_distance
+from tf_deepinversion.objective.distances import plain_distance
+
+
+class View(typing.NamedTuple):
+    """What the terms look at: a batch after its transforms, and its readings.
+
+    Attributes:
+        images: z, float tensor `(batch, height, width, channels)`.
+        labels: Int tensor `(batch,)`.
+        logits: The teacher's, `(batch, classes)`.
+        records: List of the `Call` of every BatchNormalization.
+        student_logits: `(batch, classes)`, or None without a student.
+        masked_logits: `(batch, classes)`, the teacher's logits of the features
+            that dropout leaves, or None without dropout.
+    """
+
+    images: object
+    labels: object
+    logits: object
+    records: list
+    student_logits: object = None
+    masked_logits: object = None
+
+
+class Term:
+    """A weighted term. Subclasses define `name`, `sums` and `value`.
+
+    Args:
+        weight: Float, finite and at least 0: the term's factor in the
+            objective.
+    """
+
+    name = None
+    needs_batch_norms = False
+    needs_student = False
+
+    def __init__(self, weight=1.0):
+        if not np.isfinite(weight) or weight < 0:
+            raise ValueError(
+                "`weight` must be finite and not negative. "
+                f"Received: weight={weight} for {type(self).__name__}"
+            )
+        self.weight = float(weight)
+
+    def sums(self, view: View) -> list:
+        raise NotImplementedError
+
+    def value(self, sums: list):
+        raise NotImplementedError
+
+    def get_config(self):
+        return {"weight": self.weight}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def mean_sums(values):
+    """The sums of which `mean_value` makes the mean over all images."""
+    return [ops.sum(values), ops.cast(ops.shape(values)[0], values.dtype)]
+
+
+def mean_value(sums):
+    total, count = sums
+    return total / count
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class CrossEntropy(Term):
+    """Mean of CE(f_T(x) / t, y): the images belong to their labels.
+
+    With feature dropout, f_T is the head's reading of what dropout leaves.
+
+    Args:
+        weight: Float, not negative. Defaults to 1.
+        temperature: Float t, positive: the higher, the surer the teacher has
+            to be of an image before the term lets go of it. Defaults to 1.
+    """
+
+    name = "cross_entropy"
+
+    def __init__(self, weight=1.0, temperature=1.0):
+        super().__init__(weight)
+        require_positive(temperature=temperature)
+        self.temperature = float(temperature)
+
+    def sums(self, view):
+        logits = view.logits
+        if view.masked_logits is not None:
+            logits = view.masked_logits
+        return mean_sums(
+            losses.cross_entropy(view.labels, logits / self.temperature)
+        )
+
+    def value(self, sums):
+        return mean_value(sums)
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class FeatureStatistics(Term):
+    """R_feature: what the teacher's BatchNormalizations see fits what they saw.
+
+    Args:
+        weight: Float, not negative. Defaults to 1.
+        normalised: Bool. False, the paper's: the sum over the calls of
+            ||mu - m|| + ||var - v||. True, ours: the *mean* over the calls of
+            the root mean square over channels of (mu - m)/sqrt(v + eps) and
+            of (var - v)/(v + eps), a number near 1 for noise in any network.
+        first_weight: Float, not negative: the factor of the first call, 10 in
+            the paper's ImageNet recipe. Defaults to 1.
+        synchronized: Bool. True: the statistics are those of the whole batch.
+            False: each replica, and each micro-batch, is measured by itself,
+            and the distance is the mean of theirs.
+
+    Reference:
+        - Yin et al., arXiv:1912.08795, eq. 4
+    """
+
+    name = "feature_statistics"
+    needs_batch_norms = True
+
+    def __init__(
+        self,
+        weight=1.0,
+        normalised=False,
+        first_weight=1.0,
+        synchronized=True,
+    ):
+        super().__init__(weight)
+        if not np.isfinite(first_weight) or first_weight < 0:
+            raise ValueError(
+                "`first_weight` must be finite and not negative. "
+                f"Received: first_weight={first_weight}"
+            )
+        self.normalised = bool(normalised)
+        self.first_weight = float(first_weight)
+        self.synchronized = bool(synchronized)
+        self._layers = []
+
+    def sums(self, view):
+        # The same calls, in the same order, every time: value() reads the
+        # layers that belong to the sums from here.
+        self._layers = [record.layer for record in view.records]
+        moments = [batch_norm_moments.moments(r) for r in view.records]
+        sums = [tensor for m in moments for tensor in m]
+        if self.synchronized:
+            return sums
+        own = self._distance(sums)
+        return [own, ops.ones_like(own)]
+
+    def value(self, sums):
+        return self._distance(sums) if self.synchronized else mean_value(sums)
+
+    def _distance(self, sums):
+        distance = normalised_distance if self.normalised else plain_distance
+        distances = [
+            distance(batch_norm_moments.Moments(*sums[3 * i : 3 * i + 3]), bn)
+            for i, bn in enumerate(self._layers)
+        ]
+        distances[0] = distances[0] * self.first_weight
+        total = sum(distances)
+        return total / len(distances) if self.normalised else total
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "normalised": self.normalised,
+            "first_weight": self.first_weight,
+            "synchronized": self.synchronized,
+        }
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class TotalVariation(Term):
+    """R_TV: neighbouring pixels are alike.
+
+    Args:
+        weight: Float, not negative. Defaults to 1.
+        form: `"l2"`, the paper's: the norms of the differences of the whole
+            batch. `"l1"`: the means of their absolute values.
+    """
+
+    name = "total_variation"
+
+    def __init__(self, weight=1.0, form="l2"):
+        super().__init__(weight)
+        if form not in ("l1", "l2"):
+            raise ValueError(
+                f'`form` must be "l1" or "l2". Received: form={form!r}'
+            )
+        self.form = form
+
+    def sums(self, view):
+        if self.form == "l1":
+            return [priors.absolute_differences(view.images)]
+        return [priors.squared_differences(view.images)]
+
+    def value(self, sums):
+        if self.form == "l1":
+            return priors.mean_differences(sums[0])
+        return ops.sum(priors.root(sums[0]))
+
+    def get_config(self):
+        return {**super().get_config(), "form": self.form}
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class L2(Term):
+    """R_l2: the images are not larger than they need be.
+
+    Args:
+        weight: Float, not negative. Defaults to 1.
+        over: `"batch"`, the norm of the batch as one vector (the CIFAR-10
+            recipe), or `"images"`, the mean of the images' norms (ImageNet).
+    """
+
+    name = "l2"
+
+    def __init__(self, weight=1.0, over="batch"):
+        super().__init__(weight)
+        if over not in ("batch", "images"):
+            raise ValueError(
+                f'`over` must be "batch" or "images". Received: over={over!r}'
+            )
+        self.over = over
+
+    def sums(self, view):
+        if self.over == "images":
+            return mean_sums(priors.image_norms(view.images))
+        return [ops.sum(ops.square(view.images))]
+
+    def value(self, sums):
+        if self.over == "images":
+            return mean_value(sums)
+        return priors.root(sums[0])
+
+    def get_config(self):
+        return {**super().get_config(), "over": self.over}
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class Competition(Term):
+    """R_compete = 1 - JS(p_T, p_S): images on which the student still differs.
+
+    Args:
+        weight: Float, not negative. Defaults to 1.
+        temperature: Float, positive. Defaults to 3.
+
+    Reference:
+        - Yin et al., arXiv:1912.08795, eq. 8 (Adaptive DeepInversion)
+    """
+
+    name = "competition"
+    needs_student = True
+
+    def __init__(self, weight=1.0, temperature=3.0):
+        super().__init__(weight)
+        require_positive(temperature=temperature)
+        self.temperature = float(temperature)
+
+    def sums(self, view):
+        return mean_sums(
+            losses.jensen_shannon(
+                view.logits, view.student_logits, self.temperature
+            )
+        )
+
+    def value(self, sums):
+        return 1 - mean_value(sums)
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class AgreedDivergence(Term):
+    """-KL(p_T || p_S) where the two agree: the other form of competition.
+
+    It grows without bound where `Competition` levels off; the statistics hold
+    it back.
+
+    Args:
+        weight: Float, not negative. Defaults to 1.
+
+    Reference:
+        - Fang et al., arXiv:2112.06253
+    """
+
+    name = "agreed_divergence"
+    needs_student = True
+
+    def sums(self, view):
+        return mean_sums(
+            losses.agreed_divergence(view.logits, view.student_logits)
+        )
+
+    def value(self, sums):
+        return -mean_value(sums)
+
+
+def weighted_values(terms, sums):
+    """The weighted terms of the whole batch; their sum is the loss.
+
+    Args:
+        terms: List of `Term`.
+        sums: List of what each term's `sums` gave, added up over the batch.
+
+    Returns:
+        A list of scalars.
+    """
+    values = [t.weight * t.value(s) for t, s in zip(terms, sums, strict=True)]
+    for term, value in zip(terms, values, strict=True):
+        if ops.ndim(value):
+            raise ValueError(
+                f"`value` of the term {term.name!r} must be a scalar. "
+                f"Received: a tensor of shape {tuple(ops.shape(value))}"
+            )
+    return values

@@ -1,0 +1,8 @@
+"""Optimizers of images and of students, and their schedules."""
+
+from tf_deepinversion.optimizers.conv_muon import ConvMuon
+from tf_deepinversion.optimizers.pyramid_adam import PyramidAdam
+from tf_deepinversion.optimizers.schedules import OPTIMIZERS
+from tf_deepinversion.optimizers.schedules import muon
+from tf_deepinversion.optimizers.schedules import sgd
+from tf_deepinversion.optimizers.schedules import warmed_cosine

@@ -1,0 +1,135 @@
+"""Adam in every level of an image pyramid."""
+
+import math
+
+import keras
+from keras import ops
+
+from tf_deepinversion.core.keras_internals import index_of
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class PyramidAdam(keras.optimizers.Optimizer):
+    """Adam whose steps are the sum of Adam's steps at several resolutions.
+
+    An image is seen as a sum of images of halved sizes, enlarged bilinearly.
+    Each level has its own gradient, the mean of the pixels' gradients, and its
+    own Adam; the step of a pixel is the sum of theirs. Adam alone moves each
+    pixel by the sign of its own gradient, which is mostly noise; what a region
+    has in common it learns slowly. The levels learn it at once (ours).
+
+    Args:
+        learning_rate: Float or a schedule. Defaults to 0.2.
+        beta_1: Float in [0, 1), decay of the mean of gradients. Defaults to
+            0.5.
+        beta_2: Float in [0, 1), decay of the mean of their squares. Defaults
+            to 0.9.
+        epsilon: Float, positive. Defaults to 1e-8.
+        levels: Int, number of resolutions; 1 is plain Adam. By default as many
+            as keep the coarsest at least 7 pixels wide.
+        **kwargs: As for every `keras.optimizers.Optimizer`.
+
+    Raises:
+        ValueError: if a number is out of range.
+
+    >>> optimizer = PyramidAdam(0.1, levels=2)
+    >>> image = keras.Variable(np.zeros((1, 4, 4, 1)))
+    >>> optimizer.apply([keras.ops.ones_like(image)], [image])
+    >>> image.numpy().ravel()[:2].tolist()
+    [-0.2, -0.2]
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.2,
+        beta_1=0.5,
+        beta_2=0.9,
+        epsilon=1e-8,
+        levels=None,
+        name="pyramid_adam",
+        **kwargs,
+    ):
+        super().__init__(learning_rate, name=name, **kwargs)
+        if levels is not None and (int(levels) != levels or levels < 1):
+            raise ValueError(
+                "`levels` must be a whole number, 1 or more, or None. "
+                f"Received: levels={levels}"
+            )
+        for beta, value in (("beta_1", beta_1), ("beta_2", beta_2)):
+            if not 0 <= value < 1:
+                raise ValueError(
+                    f"`{beta}` must lie in [0, 1): it is the share of the past "
+                    f"that stays. Received: {beta}={value}"
+                )
+        if not 0 < epsilon < math.inf:
+            raise ValueError(
+                "`epsilon` must be positive: it is divided by where the "
+                f"gradient is 0. Received: epsilon={epsilon}"
+            )
+        self.beta_1, self.beta_2 = beta_1, beta_2
+        self.epsilon = epsilon
+        self.levels = levels
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self._moments = [
+            [
+                tuple(
+                    self.add_variable(shape, dtype=variable.dtype, name=name)
+                    for name in (f"mean_{level}", f"square_{level}")
+                )
+                for level, shape in enumerate(self._shapes(variable.shape))
+            ]
+            for variable in variables
+        ]
+
+    def _shapes(self, shape):
+        if len(shape) != 4:
+            raise ValueError(
+                "PyramidAdam moves images (batch, height, width, channels). "
+                f"Received: a variable of shape {tuple(shape)}"
+            )
+        batch, height, width, channels = shape
+        levels = self.levels
+        if levels is None:
+            levels = max(1, 1 + int(math.log2(min(height, width) / 7)))
+        return [
+            (batch, -(-height // 2**i), -(-width // 2**i), channels)
+            for i in range(levels)
+        ]
+
+    def update_step(self, gradient, variable, learning_rate):
+        dtype = variable.dtype
+        t = ops.cast(self.iterations + 1, dtype)
+        beta_1, beta_2 = (
+            ops.cast(b, dtype) for b in (self.beta_1, self.beta_2)
+        )
+        gradient = ops.cast(gradient, dtype)
+        size = variable.shape[1:3]
+        step = 0.0
+        index = index_of(self, variable)
+        for level, (mean, square) in enumerate(self._moments[index]):
+            g = gradient
+            if level:
+                g = ops.average_pool(g, 2**level, padding="same")
+            self.assign(mean, beta_1 * mean + (1 - beta_1) * g)
+            self.assign(square, beta_2 * square + (1 - beta_2) * ops.square(g))
+            corrected = ops.sqrt(square / (1 - ops.power(beta_2, t)))
+            part = (
+                mean / (1 - ops.power(beta_1, t)) / (corrected + self.epsilon)
+            )
+            if level:
+                part = ops.image.resize(part, size, "bilinear")
+            step = step + part
+        self.assign_sub(variable, ops.cast(learning_rate, dtype) * step)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "levels": self.levels,
+        }

@@ -1,0 +1,233 @@
+"""A smaller network from a network and the channels that stay."""
+
+import warnings
+
+import keras
+import numpy as np
+from keras import layers
+
+from tf_deepinversion.networks.copies import copy_of
+from tf_deepinversion.networks.copies import twin_of
+from tf_deepinversion.pruning.channels import layer_rules
+from tf_deepinversion.pruning.channels import operators
+from tf_deepinversion.pruning.channels.graph import ChannelGraph
+from tf_deepinversion.pruning.channels.graph import functional
+
+
+def shrink(model, keep=None):
+    """A plain, smaller Keras model without the channels that do nothing.
+
+    Args:
+        model: A functional or sequential `keras.Model`; it stays as it is.
+        keep: Bool array, which of the channels of `ChannelGraph(model)` stay.
+            None: all but those that are zero or unread, as `mask_channels`
+            leaves them; the outputs are then the same.
+
+    Returns:
+        A functional `keras.Model` with the names of the other's layers, not
+        compiled.
+
+    Raises:
+        TypeError: if the model is subclassed.
+        ValueError: if a layer mixes channels in a way that is not known, or a
+            group of channels would vanish.
+    """
+    graph = ChannelGraph(model)
+    keep = _all_but_dead(graph) if keep is None else graph.check_keep(keep)
+    widths = {
+        layer: int(graph.kept(channels, keep).sum())
+        for layer, channels in graph.outputs.items()
+    }
+    for call in graph.calls:
+        if call.kind == "reshape":
+            widths[call.layer] = int(graph.kept(call.channels, keep).sum())
+    with_channels = {axis.layer for axis in graph.axes}
+    twins = {}
+
+    def changed(layer):
+        config = {}
+        if layer_rules.makes(layer):
+            config = layer_rules.width(layer, widths[layer])
+        elif isinstance(layer, layers.Reshape) and layer in widths:
+            *lead, last = layer.target_shape
+            if last != -1:
+                config["target_shape"] = (*lead, widths[layer])
+        if config or layer in with_channels:
+            twins[layer] = twin_of(layer, **config)
+        return twins.get(layer)
+
+    def input_shape(tensor):
+        if id(tensor) not in graph.inputs:
+            return tensor.shape
+        stay = graph.kept(graph.inputs[id(tensor)], keep)
+        return (*tensor.shape[:-1], int(stay.sum()))
+
+    smaller = copy_of(functional(model), changed, input_shape)
+    smaller.name = model.name
+    _copy_weights(graph, keep, twins)
+    return smaller
+
+
+def _copy_weights(graph, keep, twins):
+    axes = {}
+    for axis in graph.axes:
+        variable = getattr(axis.layer, axis.name)
+        axes.setdefault(id(variable), []).append(axis)
+    for layer, twin in twins.items():
+        for old, new in zip(layer.weights, twin.weights, strict=True):
+            value = keras.ops.convert_to_numpy(old)
+            for axis in axes.get(id(old), ()):
+                stays = graph.kept(axis.channels, keep)
+                value = np.compress(stays, value, axis=axis.axis)
+            new.assign(value)
+
+
+def mask_channels(model, keep):
+    """Zeroes all weights of the channels that go: the network keeps its size.
+
+    What made them makes zero, also after BatchNormalization, and what read
+    them reads them no more.
+
+    Args:
+        model: As for `shrink`; it is changed.
+        keep: As for `shrink`.
+
+    Returns:
+        The model.
+
+    Raises:
+        TypeError, ValueError: as `shrink`.
+    """
+    graph = ChannelGraph(model)
+    keep = graph.check_keep(keep)
+    for axis in graph.axes:
+        if axis.name.startswith("moving_"):
+            continue  # a variance of zero would say something else
+        variable = getattr(axis.layer, axis.name)
+        shape = [1] * len(variable.shape)
+        shape[axis.axis] = -1
+        stays = graph.kept(axis.channels, keep).reshape(shape)
+        variable.assign(keras.ops.convert_to_numpy(variable) * stays)
+    return model
+
+
+def _all_but_dead(graph):
+    keep = ~dead_channels(graph)
+    left = np.bincount(graph.groups[keep], minlength=len(set(graph.groups)))
+    for group in np.flatnonzero(left == 0):
+        names = ", ".join(layer.name for layer in graph.makers(group))
+        warnings.warn(
+            f"All channels of {names} are zero or unread: one stays.",
+            stacklevel=3,
+        )
+        keep[np.flatnonzero(graph.groups == group)[0]] = True
+    return keep
+
+
+def dead_channels(graph) -> np.ndarray:
+    """Which channels do nothing: wherever one is read, it is zero or ignored.
+
+    Args:
+        graph: A `ChannelGraph`.
+
+    Returns:
+        A bool array `(graph.count,)`.
+    """
+    zero, alive = {}, np.zeros(graph.count + 1, bool)
+    channels = {}
+    for call in graph.calls:
+        inputs = [zero[x] for x in call.inputs]
+        zero[call.output] = np.zeros(len(call.channels), bool)
+        if call.kind is not None:
+            zero[call.output] = _zeros(call, inputs)
+        channels[call.output] = call.channels
+        if layer_rules.makes(call.layer):
+            read = ~(_ignored(call.layer) | inputs[0])
+            alive[channels[call.inputs[0]][read]] = True
+    return ~alive[:-1]
+
+
+def _numpy(variable):
+    return keras.ops.convert_to_numpy(variable)
+
+
+def _nonzero(layer):
+    """Which output of a kernel depends on which input: `(inputs, outputs)`."""
+    if layer_rules.kind_of(layer) == "separable":
+        depthwise = (_numpy(layer.depthwise_kernel) != 0).any((*_lead(layer),))
+        pointwise = (_numpy(layer.pointwise_kernel) != 0).any((*_lead(layer),))
+        inner = depthwise.reshape(-1, 1) & pointwise
+        return inner.reshape(*depthwise.shape, -1).any(1)
+    kernel = _numpy(layer.kernel) != 0
+    kernel = kernel.any(tuple(range(kernel.ndim - 2)))
+    return kernel.T if layer_rules.is_transposed(layer) else kernel
+
+
+def _lead(layer):
+    return range(len(layer.pointwise_kernel.shape) - 2)
+
+
+def _ignored(layer):
+    return ~_nonzero(layer).any(1)
+
+
+def _keeps_zero(call):
+    """Whether the function of zero that a call computes is zero."""
+    layer = call.layer
+    if not isinstance(layer, layers.Layer):
+        (tensor,) = call.node.arguments.keras_tensors
+        function = operators.applied(call.node)
+        return operators.gives_zero(function, len(tensor.shape))
+    if layer_rules.mixes(layer, len(call.channels)):
+        return False
+    if isinstance(layer, layers.Rescaling):
+        return not np.any(layer.offset)
+    if isinstance(layer, (layers.ELU, layers.LeakyReLU, layers.ReLU)):
+        return operators.gives_zero(layer)
+    function = getattr(layer, "activation", None)
+    return function is None or operators.gives_zero(function)
+
+
+def _zeros(call, inputs):
+    """Which channels of a call's output are zero whatever the image is."""
+    layer, kind, n = call.layer, call.kind, len(call.channels)
+    if kind == "same":
+        return inputs[0]
+    if layer_rules.makes(layer):
+        fed = _nonzero(layer)[~inputs[0]].any(0)
+        return ~fed & _no_bias(layer) & _keeps_zero(call)
+    if kind == "depthwise":
+        kernel = _numpy(layer.kernel) != 0
+        kernel = kernel.any(tuple(range(kernel.ndim - 2)))
+        fed = kernel & ~inputs[0][:, None]
+        return ~fed.reshape(-1) & _no_bias(layer) & _keeps_zero(call)
+    if kind in ("merge", "concatenate"):
+        return _merged_zeros(call, inputs, n)
+    if kind == "reshape":
+        return np.resize(inputs[0], n)
+    if isinstance(layer, layers.BatchNormalization):
+        return _normalised_zeros(layer, inputs[0])
+    return inputs[0] & _keeps_zero(call)
+
+
+def _no_bias(layer):
+    return True if layer.bias is None else _numpy(layer.bias) == 0
+
+
+def _merged_zeros(call, inputs, n):
+    if call.kind == "concatenate" and sum(map(len, inputs)) == n:
+        return np.concatenate(inputs)
+    stacked = np.stack([np.broadcast_to(x, (n,)) for x in inputs])
+    product = type(call.layer).__name__ == "Multiply"
+    return stacked.any(0) if product else stacked.all(0)
+
+
+def _normalised_zeros(layer, zero):
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta = 0 for all x."""
+    mean = _numpy(layer.moving_mean)
+    scaled_away = zero & (mean == 0)
+    if layer.gamma is not None:
+        scaled_away |= _numpy(layer.gamma) == 0
+    if layer.beta is not None:
+        scaled_away &= _numpy(layer.beta) == 0
+    return scaled_away

@@ -1,0 +1,353 @@
+"""Which channels of a network must go together: its dependency groups.
+
+Each channel that a convolution or dense layer makes is a *unit*. The graph of
+the model is walked once, and each tensor carries the units of its last axis:
+a residual addition unites those of its summands, a concatenation lines them
+up, flattening repeats them. What remains is a set of *channels*, classes of
+units that can only be removed as one; the channels that one layer makes are a
+*group*. Every axis of every weight is then a list of channels, which is all
+that shrinking, masking and counting need.
+
+The walk goes through models within the model, too. It rests on these private
+names of Keras: `_nodes_by_depth` of a functional model, `_functional` of a
+sequential one; `arguments` and `outputs` of its nodes.
+"""
+
+import dataclasses
+import math
+import typing
+
+import keras
+import numpy as np
+from keras import layers
+
+from tf_deepinversion.core.keras_internals import functional_of
+from tf_deepinversion.core.keras_internals import nodes_of
+from tf_deepinversion.networks.copies import is_graph
+from tf_deepinversion.pruning.channels import layer_rules
+from tf_deepinversion.pruning.channels import operators
+
+
+@dataclasses.dataclass
+class Axis:
+    """One axis of a weight, as a list of channels.
+
+    Attributes:
+        layer: The layer.
+        name: String, the attribute that is the weight.
+        axis: Int, negative.
+        channels: Int array, the channel of each index.
+        reads: Bool, whether the axis is the inputs of a kernel, which turns
+            them into other channels. Otherwise it makes or scales them.
+    """
+
+    layer: object
+    name: str
+    axis: int
+    channels: np.ndarray
+    reads: bool
+
+
+class Call(typing.NamedTuple):
+    """One call of a layer: its tensors by number, and their channels.
+
+    `kind` is what it does with channels, see `rules.KINDS`; `"same"`, where a
+    tensor enters or leaves a model within the model; `"mixing"`, where all of
+    its channels must stay. `node` is Keras's record of it.
+    """
+
+    layer: object
+    inputs: list
+    output: int
+    channels: np.ndarray
+    kind: str | None
+    node: object
+
+
+class ChannelGraph:
+    """The channels of a functional or sequential model, and where they are.
+
+    Args:
+        model: A built `keras.Model`, functional or sequential, its channels
+            last.
+
+    Attributes:
+        model: The model.
+        count: Int, how many channels there are, those aside that are fixed:
+            of the images and of the logits. They are numbered from 0 in the
+            order in which the network makes them.
+        groups: Int array `(count,)`, the group of each channel.
+        axes: List of `Axis`, of all weights that have channels.
+        outputs: Dict from layers that make channels to those; -1 is fixed.
+        places: Dict from layers with kernels to at how many places of an
+            image they are applied, in all their calls together.
+        input_shapes: Dict from the same layers to the shape `(batch, ...,
+            channels)` that they are first given.
+        calls: List of `Call`, each after those that it depends on.
+        inputs: Dict from the tensors that the model, and models within it, are
+            given, by number, to their channels.
+
+    Raises:
+        TypeError: if the model is subclassed.
+        ValueError: if a layer mixes channels in a way that is not known.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self._parents = []
+        self._of_tensor, self._made = {}, {}
+        self._pending, self._calls = [], []
+        self.places, self.input_shapes, self.inputs = {}, {}, {}
+        self._fixed = self._new(1)[0]
+        for node in nodes_of(functional(model)):
+            self._visit(node)
+        for tensor in functional(model).outputs:
+            self._unite(self._of_tensor[id(tensor)], self._fixed)
+        self._number()
+
+    def _new(self, count):
+        first = len(self._parents)
+        self._parents += range(first, first + count)
+        return np.arange(first, first + count)
+
+    def _root(self, unit):
+        while self._parents[unit] != unit:
+            self._parents[unit] = self._parents[self._parents[unit]]
+            unit = self._parents[unit]
+        return unit
+
+    def _unite(self, first, second):
+        for a, b in np.nditer(np.broadcast_arrays(first, second), ["refs_ok"]):
+            a, b = sorted((self._root(int(a)), self._root(int(b))))
+            self._parents[b] = a  # the older one stands for both
+
+    def _visit(self, node):
+        layer, inputs = node.operation, node.arguments.keras_tensors
+        if is_graph(layer):
+            self._visit_within(node)
+            return
+        kind = layer_rules.kind_of(layer)
+        units = [self._of_tensor[id(x)] for x in inputs]
+        if kind not in ("kernel", "separable") and all(
+            (u == self._fixed).all() for u in units
+        ):
+            # An image, or what is done to it before any channel is made.
+            for tensor in node.outputs:
+                fixed = np.full(tensor.shape[-1] or 1, self._fixed)
+                self._called(node, None, tensor, fixed)
+            return
+        if not isinstance(layer, layers.Layer):
+            kind = operators.kind_of(node)
+        layer_rules.check(layer, kind, len(inputs[0].shape))
+        (output,) = node.outputs
+        made = self._apply(layer, kind, units, inputs, output)
+        if len(made) != output.shape[-1]:
+            raise ValueError(
+                f"Channels cannot be followed through {layer.name!r}: of "
+                f"{len(made)} it makes {output.shape[-1]}."
+            )
+        if kind == "mixing" or layer_rules.mixes(layer, len(made)):
+            self._unite(made, self._fixed)
+            kind = "mixing" if kind == "elementwise" else kind
+        self._called(node, kind, output, made)
+
+    def _called(self, node, kind, output, units, inputs=None):
+        self._of_tensor[id(output)] = units
+        if inputs is None:
+            inputs = node.arguments.keras_tensors
+        seen = [id(x) for x in inputs]
+        self._calls.append(
+            (node.operation, seen, id(output), units, kind, node)
+        )
+
+    def _visit_within(self, node):
+        """A model within the model: what it is given enters, and comes out."""
+        inner = functional(node.operation)
+        given = node.arguments.keras_tensors
+        for tensor, own in zip(given, inner.inputs, strict=True):
+            units = self._of_tensor[id(tensor)]
+            if id(own) in self.inputs:  # called twice
+                self._unite(units, self.inputs[id(own)])
+            self.inputs[id(own)] = units
+            self._called(node, "same", own, units, [tensor])
+        for each in nodes_of(functional(inner)):
+            if not isinstance(each.operation, layers.InputLayer):
+                self._visit(each)
+        for tensor, own in zip(node.outputs, inner.outputs, strict=True):
+            units = self._of_tensor[id(own)]
+            self._called(node, "same", tensor, units, [own])
+
+    def _apply(self, layer, kind, units, inputs, output):
+        """The units that come out of a layer."""
+        makes = kind in ("kernel", "separable")
+        if makes or kind == "depthwise":
+            at = inputs[0] if layer_rules.is_transposed(layer) else output
+            places = _places(at)
+            self.input_shapes.setdefault(layer, inputs[0].shape)
+            self.places[layer] = self.places.get(layer, 0) + places
+            return self._made_by(layer, kind, units[0])
+        if kind in ("merge", "mixing"):
+            return self._merged(layer, units)
+        if kind == "concatenate":
+            if layer.axis in (-1, len(output.shape) - 1):
+                return np.concatenate(units)
+            return self._merged(layer, units)
+        if kind == "reshape":
+            return self._reshaped(layer, units[0], inputs[0], output)
+        self._record(layer, units[0])
+        return units[0]
+
+    def _merged(self, layer, units):
+        widest = max(units, key=len)
+        for other in units:
+            if len(other) == len(widest):
+                self._unite(widest, other)
+            elif len(other) == 1:  # one for all: a part of each of them
+                self._unite(other, self._fixed)
+            else:
+                raise ValueError(
+                    f"{layer.name!r} unites {len(other)} channels with "
+                    f"{len(widest)}: this is not known."
+                )
+        return widest
+
+    def _reshaped(self, layer, units, inputs, output):
+        """The units of the last axis, where they are the same in all places."""
+        before = inputs.shape[1:]
+        if None in before or None in output.shape[1:]:
+            if output.shape[-1] == len(units) != 1:
+                return units
+            raise _open_size(f"{layer.name!r}, which is given {before}")
+        everywhere = np.broadcast_to(units, before)
+        rows = everywhere.reshape(-1, output.shape[-1])
+        if not (rows == rows[0]).all():
+            raise ValueError(
+                "This layer mixes channels and places in a way that pruning "
+                f"does not know. Received: {layer.name!r}, from {before} to "
+                f"{tuple(output.shape[1:])}"
+            )
+        return rows[0]
+
+    def _made_by(self, layer, kind, units):
+        """The units that come out of a layer with kernels."""
+        if layer in self._made:  # shared: all its calls see the same
+            made, seen = self._made[layer]
+            self._unite(seen, units)
+            return made
+        inner = units
+        if kind in ("depthwise", "separable"):
+            inner = np.repeat(units, layer.depth_multiplier)
+        made = inner
+        if kind != "depthwise":
+            made = self._new(layer_rules.width_of(layer))
+        self._record(layer, units, made, inner)
+        return made
+
+    def _record(self, layer, units, made=None, inner=None):
+        if layer in self._made:
+            self._unite(self._made[layer][1], units)
+            return
+        self._made[layer] = units if made is None else made, units
+        roles = {"in": units, "out": made, "inner": inner}
+        for name, axis, role in layer_rules.axes_of(layer):
+            self._pending.append((layer, name, axis, role, roles[role]))
+
+    def _number(self):
+        """From units to channels, numbered in the order they are made in."""
+        roots = np.array([self._root(i) for i in range(len(self._parents))])
+        found = np.unique(roots)  # the fixed unit is the oldest: number 0
+        number = np.searchsorted(found, roots) - 1
+        self.count = len(found) - 1
+        self.axes = [
+            Axis(
+                layer, name, axis, number[units], layer_rules.reads(layer, role)
+            )
+            for layer, name, axis, role, units in self._pending
+        ]
+        self.outputs = {
+            layer: number[made] for layer, (made, _) in self._made.items()
+        }
+        self.calls = [Call(*c[:3], number[c[3]], *c[4:]) for c in self._calls]
+        self.inputs = {key: number[u] for key, u in self.inputs.items()}
+        self.groups = self._grouped()
+
+    def _grouped(self):
+        """Numbers channels alike that are made by the same layer."""
+        group = np.arange(self.count)
+        for layer, channels in self.outputs.items():
+            own = channels[channels >= 0]
+            if layer_rules.makes(layer) and len(own):
+                joined = np.isin(group, group[own])
+                group[joined] = group[own].min()
+        return np.unique(group, return_inverse=True)[1]
+
+    def check_size(self):
+        """Raises a ValueError if images of any size are taken."""
+        for layer, places in self.places.items():
+            if places == np.inf:
+                raise _open_size(f"{self.model.name!r}, with {layer.name!r}")
+
+    def makers(self, group) -> list:
+        """The layers whose kernels make the channels of a group."""
+        own = set(np.flatnonzero(self.groups == group))
+        return [
+            layer
+            for layer, channels in self.outputs.items()
+            if layer_rules.makes(layer) and own & set(channels.tolist())
+        ]
+
+    def check_keep(self, keep) -> np.ndarray:
+        """`keep` as a bool array, if it leaves something of each group.
+
+        Raises:
+            ValueError: if it has another shape or leaves a group empty.
+        """
+        keep = np.asarray(keep, bool)
+        if keep.shape != (self.count,):
+            raise ValueError(
+                f"Expected a bool for each of {self.count} channels. "
+                f"Received: shape {keep.shape}"
+            )
+        left = np.bincount(self.groups[keep], minlength=self.groups.max() + 1)
+        for group in np.flatnonzero(left == 0):
+            names = [layer.name for layer in self.makers(group)]
+            raise ValueError(
+                "A group of channels would vanish, and the network with it: "
+                f"keep at least one. Received: none of {', '.join(names)}"
+            )
+        return keep
+
+    @staticmethod
+    def kept(channels, keep) -> np.ndarray:
+        """Which indices of an axis stay: the fixed ones, and those kept."""
+        return np.append(keep, True)[channels]
+
+
+def functional(model):
+    """The functional model that a model is."""
+    if not isinstance(model, keras.Model) or not hasattr(model, "layers"):
+        raise TypeError(f"Expected a `keras.Model`. Received: {type(model)}")
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise ValueError("Build the model first: it has no weights yet.")
+    if is_graph(model):
+        return functional_of(model)
+    raise TypeError(
+        "Channels are found in the graph of a functional or sequential model; "
+        "a subclassed one has none, nor one with a `call` of its own. Rebuild "
+        "it with `keras.Input` and `keras.Model(inputs, outputs)`. "
+        f"Received: {type(model)}"
+    )
+
+
+def _open_size(received):
+    return ValueError(
+        "The images' size must be fixed, for the channels and their cost to "
+        "be known: copy the model by `copy_of(model, input_shape=lambda x: "
+        "(None, height, width, 3))` of `tf_deepinversion.networks`. "
+        f"Received: {received}"
+    )
+
+
+def _places(tensor):
+    """At how many places something is, or infinitely many if it is open."""
+    return math.prod(np.inf if n is None else n for n in tensor.shape[1:-1])

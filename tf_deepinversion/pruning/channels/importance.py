@@ -1,0 +1,243 @@
+"""How much a network needs each of its channels.
+
+All functions give a float array, one number for each channel of a
+`ChannelGraph`. Where several layers share a channel, it is the mean over them.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.datasets.real_images import image_and_label
+from tf_deepinversion.networks.call_hooks import collect
+from tf_deepinversion.networks.call_hooks import watch
+from tf_deepinversion.networks.classifier import Classifier
+from tf_deepinversion.objective.softened_kl import SoftenedKL
+from tf_deepinversion.pruning.channels import layer_rules
+
+
+def shared_mean(count, scores) -> np.ndarray:
+    """The sum over the members of a group, divided by how many share it.
+
+    Args:
+        count: Int, how many channels there are.
+        scores: List of pairs of channels and values, of each layer.
+
+    Returns:
+        A float array `(count,)`, infinite where no layer has the channel.
+    """
+    total, members = np.zeros(count + 1), np.zeros(count + 1)
+    for channels, values in scores:
+        np.add.at(total, channels, values)
+        np.add.at(members, channels, 1)
+    found = np.full(count + 1, np.inf)
+    np.divide(total, members, out=found, where=members > 0)
+    return found[:-1]  # the last one is of all that are fixed
+
+
+def random_importance(graph, seed=0) -> np.ndarray:
+    """Numbers drawn uniformly: what any criterion has to beat."""
+    return np.random.default_rng(seed).random(graph.count)
+
+
+def filter_norm(graph) -> np.ndarray:
+    """The root of the mean square of the weights that make a channel."""
+    scores = []
+    for axis in graph.axes:
+        # The last axis of a kernel, or its last but one, makes channels.
+        if (
+            layer_rules.makes(axis.layer)
+            and not axis.reads
+            and axis.name != "bias"
+        ):
+            kernel = _numpy(getattr(axis.layer, axis.name))
+            others = tuple(
+                i for i in range(kernel.ndim) if i != kernel.ndim + axis.axis
+            )
+            scores.append((axis.channels, np.sqrt(np.mean(kernel**2, others))))
+    return shared_mean(graph.count, scores)
+
+
+def batch_norm_scale(graph) -> np.ndarray:
+    """|gamma| of the BatchNormalization layers.
+
+    Channels without one are infinitely important.
+
+    Raises:
+        ValueError: if the model has no BatchNormalization that scales.
+
+    Reference:
+        - Liu et al., Network Slimming, arXiv:1708.06519
+    """
+    scores = [
+        (axis.channels, np.abs(_numpy(axis.layer.gamma)))
+        for axis in graph.axes
+        if axis.name == "gamma"
+    ]
+    if not scores:
+        raise ValueError(
+            "The scale of BatchNormalization layers ranks channels, and this "
+            "model has none: take another criterion. "
+            f"Received: {graph.model.name!r}"
+        )
+    return shared_mean(graph.count, scores)
+
+
+def gates(graph) -> list:
+    """The layers after which a channel has its gates, with the channels.
+
+    These are the BatchNormalizations; where a channel has none, the layers
+    that make it.
+    """
+    normalised = {
+        axis.layer: axis.channels
+        for axis in graph.axes
+        if axis.name == "moving_mean"
+    }
+    covered = np.zeros(graph.count + 1, bool)
+    for channels in normalised.values():
+        covered[channels] = True
+    covered[-1] = True
+    bare = {
+        layer: channels
+        for layer, channels in graph.outputs.items()
+        if layer_rules.makes(layer) and not covered[channels].all()
+    }
+    return [*normalised.items(), *bare.items()]
+
+
+def fisher_vector(logits, signs):
+    """v with E[v v^T] = diag(p) - p p^T, p = softmax(logits).
+
+    That is the second derivative of the KL divergence in the logits. So the
+    mean of (d(v . f)/dz)^2 is its second derivative in a gate z, less what
+    vanishes where the divergence does. With v the derivative of log p_c, c
+    drawn from p, it would be the same, with more noise where p is certain.
+
+    Args:
+        logits: Float tensor `(batch, classes)`.
+        signs: Tensor `(batch, classes)` of -1 and 1, drawn independently.
+    """
+    p = keras.ops.softmax(logits)
+    root = keras.ops.sqrt(p) * keras.ops.cast(signs, p.dtype)
+    return root - p * keras.ops.sum(root, axis=-1, keepdims=True)
+
+
+def random_signs(shape, seed, step):
+    """A float tensor of -1 and 1, a pure function of (seed, step)."""
+    draws = tf.random.stateless_uniform(shape, [seed, step])
+    return tf.where(draws < 0.5, -1.0, 1.0)
+
+
+class GateImportance:
+    """(g z)^2 of a gate z = 1 on each channel, g the gradient of a loss.
+
+    Of first order, the loss is the KL divergence of the network from its
+    teacher, and (g z)^2 is taken of the mean over a batch. Before anything is
+    removed that gradient is zero, and so the order of second: the mean over
+    images of (g z)^2, where g is of the logits in random directions, see
+    `fisher_vector`.
+
+    Args:
+        graph: A `ChannelGraph` of the network.
+        teacher: A `keras.Model` with the same classes; None for the second
+            order alone.
+        preprocessing: The `Preprocessing` of both.
+        temperature: Float, see `SoftenedKL`.
+
+    References:
+        - Molchanov et al., Importance Estimation, arXiv:1906.10771
+        - Theis et al., Fisher pruning, arXiv:1801.05787
+    """
+
+    def __init__(self, graph, teacher, preprocessing, temperature=4.0):
+        self._graph, self._gates = graph, gates(graph)
+        self._student = Classifier(graph.model)
+        self._teacher = teacher and Classifier(teacher)
+        self._preprocessing = preprocessing
+        self._temperature = temperature
+        self._kl = SoftenedKL(temperature)
+        self._order_1 = tf.function(self._first_order)
+        self._order_2 = tf.function(self._second_order)
+
+    def first_order(self, batches) -> np.ndarray:
+        """The mean over batches of (g z)^2, g of the divergence.
+
+        Args:
+            batches: Iterable of pairs of images in pixels and labels, which
+                are not looked at, or of TFDS's dictionaries of both.
+        """
+        return self._mean(self._order_1(x) for x, _ in _pairs(batches))
+
+    def second_order(self, batches, seed=0) -> np.ndarray:
+        """The mean over images of (g z)^2, g of logits in random directions."""
+        classes = self._student.classes
+        return self._mean(
+            self._order_2(images, random_signs((len(images), classes), seed, i))
+            for i, (images, _) in enumerate(_pairs(batches))
+        )
+
+    def _mean(self, results):
+        total, count = None, 0
+        for result in results:
+            found = [np.asarray(r, "float64") for r in result]
+            total = (
+                found
+                if total is None
+                else [a + b for a, b in zip(total, found, strict=True)]
+            )
+            count += 1
+        if not count:
+            raise ValueError("There are no batches to read importance from.")
+        channels = [c for _, c in self._gates]
+        pairs = zip(channels, total, strict=True)
+        scores = [(c, values / count) for c, values in pairs]
+        return shared_mean(self._graph.count, scores)
+
+    def _logits(self, classifier, images):
+        with classifier.open():
+            return classifier(self._preprocessing.fed(images))[0]
+
+    def _gate_gradients(self, images, loss):
+        """g z of each image: a list of `(batch, channels)`, one a layer."""
+        images = tf.cast(images, "float32")
+        watched = [layer for layer, _ in self._gates]
+        tape = tf.GradientTape(watch_accessed_variables=False)
+        with watch(watched), collect() as calls, tape:
+            tape.watch(images)
+            value = loss(self._logits(self._student, images))
+        calls = [c for c in calls if c.layer in watched and c.name == "call"]
+        gradients = tape.gradient(value, [c.outputs for c in calls])
+        found = {}
+        for call, gradient in zip(calls, gradients, strict=True):
+            product = gradient * call.outputs
+            places = list(range(1, len(product.shape) - 1))
+            each = tf.reduce_sum(product, places)
+            found[call.layer] = found.get(call.layer, 0.0) + each
+        return [found[layer] for layer in watched]
+
+    def _first_order(self, images):
+        target = self._logits(self._teacher, images)
+        per_image = self._gate_gradients(
+            images, lambda logits: self._kl(target, logits)
+        )
+        return [tf.square(tf.reduce_sum(g, 0)) for g in per_image]
+
+    def _second_order(self, images, signs):
+        def loss(logits):
+            v = fisher_vector(logits / self._temperature, signs)
+            return tf.reduce_sum(tf.stop_gradient(v) * logits)
+
+        per_image = self._gate_gradients(images, loss)
+        return [tf.reduce_mean(tf.square(g), 0) for g in per_image]
+
+
+def _pairs(batches):
+    for batch in batches:
+        images, labels = image_and_label(batch)
+        yield check_pixels(images), labels
+
+
+def _numpy(variable):
+    return keras.ops.convert_to_numpy(variable)

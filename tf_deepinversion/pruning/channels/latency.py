@@ -1,0 +1,165 @@
+"""Latency measured on this machine: of functions, and of layers by width."""
+
+import json
+import pathlib
+import statistics
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.networks.copies import twin_of
+from tf_deepinversion.pruning.channels import layer_rules
+
+
+def measure(function, repeats=30, warmup=5) -> float:
+    """The median of the seconds that a call takes, the first ones aside.
+
+    Args:
+        function: Function without arguments, that waits for its result.
+        repeats: Int, how many calls are timed.
+        warmup: Int, how many before them are not.
+    """
+    for _ in range(warmup):
+        function()
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds)
+
+
+def compare(functions, turns=7, repeats=10) -> list[float]:
+    """As `measure`, of several functions in turns, so that all see the same.
+
+    Args:
+        functions: List of functions without arguments.
+        turns: Int, how many there are.
+        repeats: Int, calls of each in a turn.
+
+    Returns:
+        A list of floats, the median over turns of each one's seconds.
+    """
+    rows = [[measure(f, repeats, 2) for f in functions] for _ in range(turns)]
+    return [statistics.median(column) for column in zip(*rows, strict=True)]
+
+
+class LatencyTable:
+    """Seconds of each convolution and dense layer, by its widths; a cost.
+
+    Between the widths that were measured it is interpolated, below the least
+    it is constant. Called with a `ChannelGraph` and the channels that stay, it
+    gives the sum over all layers.
+
+    Args:
+        entries: Dict from the names of layers to `{"inputs": widths,
+            "outputs": widths, "seconds": rows}`, a row for each input width.
+
+    >>> table = LatencyTable(
+    ...     {"a": {"inputs": [4, 8], "outputs": [8], "seconds": [[1], [3]]}}
+    ... )
+    >>> table.seconds("a", 6, 8)
+    2.0
+    """
+
+    def __init__(self, entries):
+        self.entries = entries
+
+    @classmethod
+    def measure(cls, graph, *, levels=4, batch_size=1, repeats=20, timer=None):
+        """Times the layers of a model at a few widths, each sort once.
+
+        Args:
+            graph: A `ChannelGraph`.
+            levels: Int, how many widths an axis is measured at.
+            batch_size: Int, of the images.
+            repeats: Int, how often each is timed.
+            timer: Function from a function to its seconds; None: `measure`.
+        """
+        graph.check_size()
+        timer = timer or (lambda call: measure(call, repeats, warmup=3))
+        entries, known = {}, {}
+        for layer, shape in graph.input_shapes.items():
+            inputs, outputs = _widths(graph, layer, levels)
+            sort = _sort(layer, shape, inputs, outputs)
+            if sort not in known:
+                known[sort] = [
+                    [
+                        timer(_call(layer, (batch_size, *shape[1:-1], i), o))
+                        for o in outputs
+                    ]
+                    for i in inputs
+                ]
+            entries[layer.name] = {
+                "inputs": inputs,
+                "outputs": outputs,
+                "seconds": known[sort],
+            }
+        return cls(entries)
+
+    def seconds(self, name, inputs, outputs) -> float:
+        """Of one layer at one pair of widths."""
+        entry = self.entries[name]
+        rows = [
+            np.interp(outputs, entry["outputs"], row)
+            for row in entry["seconds"]
+        ]
+        return float(np.interp(inputs, entry["inputs"], rows))
+
+    def __call__(self, graph, keep=None) -> float:
+        keep = np.ones(graph.count, bool) if keep is None else keep
+        widths = {}
+        for axis in graph.axes:
+            if axis.layer in graph.input_shapes and axis.name != "bias":
+                width = int(graph.kept(axis.channels, keep).sum())
+                widths.setdefault(axis.layer, []).append(width)
+        return sum(
+            self.seconds(layer.name, found[0], found[-1])
+            for layer, found in widths.items()
+        )
+
+    def save(self, path):
+        """Writes the table as JSON, whole or not at all."""
+        content = json.dumps(self.entries).encode()
+        write_atomically(path, lambda file: file.write(content))
+
+    @classmethod
+    def load(cls, path):
+        """Reads what `save` wrote."""
+        return cls(json.loads(pathlib.Path(path).read_text()))
+
+
+def _widths(graph, layer, levels):
+    """The input and output widths at which a layer is measured."""
+    axes = [a for a in graph.axes if a.layer is layer and a.name != "bias"]
+    ends = axes[0].channels, axes[-1].channels
+    if layer_rules.kind_of(layer) == "depthwise":
+        ends = axes[0].channels, np.full(1, -1)  # made from the inputs alone
+    found = []
+    for channels in ends:
+        n = len(channels)
+        parts = range(1, levels + 1) if (channels >= 0).any() else [levels]
+        found.append(sorted({-(-n * part // levels) for part in parts}))
+    return found
+
+
+def _config(layer):
+    config = layer.get_config()
+    return {k: v for k, v in config.items() if "initializer" not in k}
+
+
+def _sort(layer, shape, inputs, outputs):
+    config = {k: v for k, v in _config(layer).items() if k != "name"}
+    return repr((type(layer), config, shape[1:-1], inputs, outputs))
+
+
+def _call(layer, shape, width):
+    makes = layer_rules.makes(layer)
+    twin = twin_of(layer, **(layer_rules.width(layer, width) if makes else {}))
+    twin.build(shape)
+    images = tf.random.stateless_uniform(shape, [0, 0])
+    function = tf.function(lambda x: twin(x, training=False))
+    return lambda: keras.ops.convert_to_numpy(function(images))

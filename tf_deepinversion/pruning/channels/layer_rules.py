@@ -1,0 +1,229 @@
+"""What each kind of layer does with channels, and where its weights are."""
+
+import keras
+from keras import layers
+
+from tf_deepinversion.pruning.channels import operators
+
+# Layers whose output has the channels of their input, each from itself alone.
+ELEMENTWISE = (
+    layers.Activation,
+    layers.ActivityRegularization,
+    layers.AlphaDropout,
+    layers.AveragePooling1D,
+    layers.AveragePooling2D,
+    layers.BatchNormalization,
+    layers.Cropping1D,
+    layers.Cropping2D,
+    layers.Dropout,
+    layers.ELU,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.GlobalAveragePooling1D,
+    layers.GlobalAveragePooling2D,
+    layers.GlobalMaxPooling1D,
+    layers.GlobalMaxPooling2D,
+    layers.Identity,
+    layers.LeakyReLU,
+    layers.MaxPooling1D,
+    layers.MaxPooling2D,
+    layers.PReLU,
+    layers.ReLU,
+    layers.Rescaling,
+    layers.Softmax,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.UpSampling1D,
+    layers.UpSampling2D,
+    layers.ZeroPadding1D,
+    layers.ZeroPadding2D,
+)
+
+
+MERGES = (
+    layers.Add,
+    layers.Average,
+    layers.Maximum,
+    layers.Minimum,
+    layers.Multiply,
+    layers.Subtract,
+)
+
+
+SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
+
+
+DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+
+
+TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose)
+
+
+KERNELS = (layers.Dense, layers.Conv1D, layers.Conv2D, *TRANSPOSED)
+
+
+KINDS = {
+    "separable": SEPARABLE,
+    "depthwise": DEPTHWISE,
+    "kernel": KERNELS,
+    "merge": MERGES,
+    "concatenate": (layers.Concatenate,),
+    "reshape": (layers.Flatten, layers.Reshape),
+    "elementwise": ELEMENTWISE,
+}
+
+
+# Of Keras's activations, all but those that see their neighbors.
+ACTIVATIONS = [
+    getattr(keras.activations, name)
+    for name in dir(keras.activations)
+    if not name.startswith("_")
+    and name not in ("deserialize", "get", "serialize")
+    and name not in ("glu", "log_softmax", "softmax", "sparsemax")
+]
+
+
+BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+def kind_of(layer) -> str | None:
+    """What a layer does with channels, or None where that is not known.
+
+    A subclass may compute anything, so that it is not known.
+    """
+    for kind, types in KINDS.items():
+        if type(layer) in types:
+            return kind
+    return None
+
+
+def check(layer, kind, rank):
+    """Raises a ValueError, by name, for a layer that pruning cannot follow.
+
+    Args:
+        layer: A layer, or another operation of Keras.
+        kind: What `kind_of` says of it.
+        rank: Int, of the tensor that it is given.
+    """
+    reason = None
+    if isinstance(layer, keras.Model):
+        reason = "it is a model with a `call` of its own"
+    elif kind is None and not isinstance(layer, layers.Layer):
+        raise ValueError(
+            f"Channels cannot be followed through {layer.name!r} "
+            f"({type(layer).__name__}): it is an operator that may mix them. "
+            f"Write `{operators.layer_instead(layer)}` in its place, or prune "
+            "weights with `prune_low_magnitude`."
+        )
+    elif kind is None:
+        reason = "it may mix channels"
+    elif getattr(layer, "data_format", None) == "channels_first":
+        reason = "its channels come first"
+    elif kind == "kernel" and getattr(layer, "groups", 1) != 1:
+        reason = "its convolution is grouped"
+    elif getattr(layer, "quantization_mode", None):
+        reason = "it is quantised"
+    elif getattr(layer, "lora_enabled", False):
+        reason = "it has LoRA weights: merge them first"
+    elif isinstance(layer, layers.BatchNormalization) and layer.renorm:
+        reason = "its statistics are renormalised"
+    elif isinstance(layer, layers.BatchNormalization) and (
+        layer.axis not in (-1, rank - 1)
+    ):
+        reason = "it normalizes another axis"
+    elif isinstance(layer, layers.Dropout) and (
+        layer.noise_shape and layer.noise_shape[-1] not in (1, None)
+    ):
+        reason = "its noise is of a fixed number of channels"
+    elif isinstance(layer, layers.PReLU) and len(layer.alpha.shape) > 1:
+        if any(n != 1 for n in layer.alpha.shape[:-1]):
+            reason = "it has parameters for each place"
+    elif isinstance(layer, layers.Rescaling) and _has_vectors(layer):
+        reason = "it scales each channel by a constant"
+    if reason:
+        raise ValueError(
+            f"Channels cannot be followed through {layer.name!r} "
+            f"({type(layer).__name__}): {reason}. Rebuild the model without "
+            "it, or prune weights with `prune_low_magnitude`."
+        )
+
+
+def _has_vectors(layer):
+    return any(getattr(v, "__len__", None) for v in (layer.scale, layer.offset))
+
+
+def mixes(layer, width) -> bool:
+    """Whether an activation mixes channels, so that all of them must stay.
+
+    Args:
+        layer: A layer of a known kind.
+        width: Int, how many channels its activation is given.
+    """
+    if isinstance(layer, layers.Softmax):
+        return True
+    function = getattr(layer, "activation", None)
+    if function is None or function in ACTIVATIONS:
+        return False
+    return not operators.is_elementwise(function, width)
+
+
+def makes(layer) -> bool:
+    """Whether a layer makes channels of its own."""
+    return kind_of(layer) in ("kernel", "separable")
+
+
+def reads(layer, role) -> bool:
+    """Whether an axis is the inputs of a kernel that makes new channels."""
+    return makes(layer) and role in ("in", "inner")
+
+
+def is_transposed(layer) -> bool:
+    return type(layer) in TRANSPOSED
+
+
+def width_of(layer) -> int:
+    """How many channels a layer makes."""
+    return layer.units if isinstance(layer, layers.Dense) else layer.filters
+
+
+def width(layer, count) -> dict:
+    """What a layer's config says of the number of channels that it makes."""
+    name = "units" if isinstance(layer, layers.Dense) else "filters"
+    return {name: int(count)}
+
+
+def axes_of(layer) -> list[tuple[str, int, str]]:
+    """The axes of a layer's weights that are channels.
+
+    Returns:
+        A list of triples: the weight's attribute, the axis, and `"in"`,
+        `"out"` or `"inner"` (what lies between the two kernels of a separable
+        convolution).
+    """
+    kind, axes = kind_of(layer), []
+    if type(layer) is layers.BatchNormalization:
+        axes = [(name, -1, "in") for name in BATCH_NORM]
+    elif type(layer) is layers.PReLU:
+        axes = [("alpha", -1, "in")]
+    elif type(layer) in TRANSPOSED:
+        axes = [
+            ("kernel", -1, "in"),
+            ("kernel", -2, "out"),
+            ("bias", -1, "out"),
+        ]
+    elif kind == "kernel":
+        axes = [
+            ("kernel", -2, "in"),
+            ("kernel", -1, "out"),
+            ("bias", -1, "out"),
+        ]
+    elif kind == "depthwise":
+        axes = [("kernel", -2, "in"), ("bias", -1, "out")]
+    elif kind == "separable":
+        axes = [
+            ("depthwise_kernel", -2, "in"),
+            ("pointwise_kernel", -2, "inner"),
+            ("pointwise_kernel", -1, "out"),
+            ("bias", -1, "out"),
+        ]
+    return [a for a in axes if getattr(layer, a[0], None) is not None]

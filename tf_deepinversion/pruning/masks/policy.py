@@ -1,0 +1,173 @@
+"""Which weights of a network get masks."""
+
+import warnings
+
+import keras
+
+from tf_deepinversion.core.keras_internals import layers_of
+
+# The weights of Keras's layers that are worth a mask. Those of depthwise
+# convolutions are few and are left alone, as in TensorFlow's toolkit.
+PRUNABLE = {
+    keras.layers.Dense: ("kernel",),
+    keras.layers.EinsumDense: ("kernel",),
+    keras.layers.Embedding: ("embeddings",),
+    keras.layers.Conv1D: ("kernel",),
+    keras.layers.Conv2D: ("kernel",),
+    keras.layers.Conv3D: ("kernel",),
+    keras.layers.Conv1DTranspose: ("kernel",),
+    keras.layers.Conv2DTranspose: ("kernel",),
+    keras.layers.Conv3DTranspose: ("kernel",),
+    keras.layers.SeparableConv1D: ("pointwise_kernel",),
+    keras.layers.SeparableConv2D: ("pointwise_kernel",),
+    keras.layers.SimpleRNNCell: ("kernel", "recurrent_kernel"),
+    keras.layers.LSTMCell: ("kernel", "recurrent_kernel"),
+    keras.layers.GRUCell: ("kernel", "recurrent_kernel"),
+}
+
+
+DEPTHWISE = (
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+
+
+def weights_to_prune(model, policy=None) -> list:
+    """The weights that a policy takes, each with the layer it belongs to.
+
+    Args:
+        model: A built `keras.Model`.
+        policy: See `prune_low_magnitude`.
+
+    Returns:
+        A list of pairs, layer and `keras.Variable`.
+
+    Raises:
+        ValueError: if it takes none, or names what is not there.
+    """
+    weights = _Weights(model)
+    if policy is None:
+        found = weights.known()
+    elif callable(policy) and not isinstance(policy, type):
+        layers = weights.with_matrices()
+        found = [v for x in layers for v in weights.by(policy(x), x)]
+    else:
+        wanted = list(policy) if isinstance(policy, (list, tuple)) else [policy]
+        found = [v for one in wanted for v in weights.named(one)]
+    found = list({id(v): v for v in found}.values())
+    if policy is None:
+        _warn_of_dense(weights.left_dense(found))
+    if not found:
+        raise ValueError(
+            f"No layer of {model.name!r} is to be pruned: none that is known "
+            "has a kernel, or the policy takes none. Weights of your own "
+            'layers are named, as in `policy=[("layer", "weight")]`. '
+            f"Received: policy={policy!r}; there are {weights.paths()}"
+        )
+    return [(weights.owner[id(v)], v) for v in found]
+
+
+class _Weights:
+    """The layers of a model, and which of them each weight belongs to."""
+
+    def __init__(self, model):
+        self.variables = [
+            v for v in model.variables if keras.backend.is_float_dtype(v.dtype)
+        ]
+        self.owner = {}
+        self.layers = list(layers_of(model))
+        for layer in self.layers:  # a layer comes before those within it
+            for variable in layer.variables:
+                known = self.owner.get(id(variable))
+                if known is None or len(layer.variables) <= len(
+                    known.variables
+                ):
+                    self.owner[id(variable)] = layer
+
+    def known(self, layer=None):
+        """The weights of `PRUNABLE`, of one layer or of all."""
+        layers = self.layers if layer is None else [layer]
+        return [
+            getattr(x, name)
+            for x in layers
+            for kind, names in PRUNABLE.items()
+            # DepthwiseConv2D is no Conv2D in Keras 3; subclasses count.
+            if isinstance(x, kind)
+            for name in names
+        ]
+
+    def with_matrices(self):
+        """The layers that may be asked of: they have a weight of two axes."""
+        owners = {id(self.owner[id(v)]) for v in self._matrices()}
+        return [x for x in self.layers if id(x) in owners or self.known(x)]
+
+    def of(self, layer, name):
+        """The weights of a layer, and of those within it, of that name."""
+        own = {id(v) for v in layer.variables}
+        return [v for v in self.variables if id(v) in own and v.name == name]
+
+    def by(self, answer, layer):
+        """What the answer of a function means for the layer it was asked of."""
+        if isinstance(answer, (str, list, tuple)):
+            names = [answer] if isinstance(answer, str) else answer
+            return [v for name in names for v in self.of(layer, name)]
+        return self.known(layer) if answer else []
+
+    def named(self, one):
+        """What a name, a class, a path or a pair stands for."""
+        if isinstance(one, tuple):
+            layers = self._layers(one[0])
+            found = [v for x in layers for v in self.of(x, one[1])]
+        else:
+            found = [v for x in self._layers(one) for v in self.known(x)]
+            ends = f"/{one}"
+            found = found or [
+                v for v in self.variables if f"/{v.path}".endswith(ends)
+            ]
+        if not found:
+            raise ValueError(
+                "`policy` asks for layers that are not there or have nothing "
+                "to prune that is known. Name a weight by its path, or as "
+                f'("layer", "weight"). Received: {one!r}; there are '
+                f"{self.paths()}"
+            )
+        return found
+
+    def _layers(self, one):
+        if isinstance(one, type):
+            return [x for x in self.layers if isinstance(x, one)]
+        return [x for x in self.layers if x.name == one]
+
+    def paths(self):
+        return [v.path for v in self._matrices()]
+
+    def _matrices(self):
+        return [v for v in self.variables if len(v.shape) > 1]
+
+    def left_dense(self, chosen):
+        """The kernels that are not among the chosen, whosever they are."""
+        chosen = {id(v) for v in chosen}
+        return [
+            v.path
+            for v in self._matrices()
+            if v.trainable and id(v) not in chosen
+            if not isinstance(self.owner[id(v)], DEPTHWISE)
+            if _is_of_user(self.owner[id(v)]) or "kernel" in v.name
+        ]
+
+
+def _is_of_user(layer):
+    return type(layer).__module__.split(".")[0] != "keras"
+
+
+def _warn_of_dense(paths):
+    if paths:
+        warnings.warn(
+            "These weights stay dense, as their layers are not known: "
+            f"{paths}. To prune them too, name them in `policy`, by their "
+            'paths or as ("layer", "weight").',
+            UserWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,146 @@
+"""One self-contained HTML page about one inversion."""
+
+import html
+
+import numpy as np
+
+from tf_deepinversion.core.pictures import grid
+from tf_deepinversion.metrics import diversity
+from tf_deepinversion.metrics import recognition
+from tf_deepinversion.networks import reader
+from tf_deepinversion.reports import page
+
+CAPTION = (
+    "Each weighted term at the end of each epoch, logarithmic; at the right "
+    "its last value."
+)
+
+
+def measure(
+    images, labels, teacher, preprocessing, verifier=None, seconds=None
+) -> dict:
+    """The figures of one set of images; what cannot be measured is None.
+
+    Args:
+        images: uint8 array `(n, height, width, channels)`.
+        labels: Int array `(n,)`.
+        teacher: A `keras.Model` with BatchNormalization layers.
+        preprocessing: The teacher's `Preprocessing`.
+        verifier: Another network with the teacher's classes, known by name.
+        seconds: Float, what the images took to make.
+    """
+    spread = None
+    if verifier is not None and np.bincount(labels).max() > 1:
+        spread = diversity.within_class_spread(
+            reader.penultimate_features(verifier, images), labels
+        )
+    return {
+        "teacher_accuracy": recognition.accuracy(
+            teacher, images, labels, preprocessing
+        ),
+        "verifier_accuracy": verifier
+        and recognition.accuracy(verifier, images, labels),
+        "feature_distance": recognition.feature_distance(
+            teacher, images, preprocessing
+        ),
+        "spread": spread,
+        "seconds": seconds,
+    }
+
+
+def write_report(path, *, title, sets, rows, labels, names, history, figures):
+    """Writes the page, whole or not at all.
+
+    Args:
+        path: Path of the HTML file.
+        title: String.
+        sets: Dict from names to uint8 images `(n, height, width, channels)`;
+            those of `"DeepInversion"` and, if there, `"real images"` are
+            shown class by class: all classes if they are 20 or less, of
+            small images 100, and else as many of them.
+        rows: Dict from the same names to what `measure` gave.
+        labels: Int array `(n,)`, of every set.
+        names: List of the names of the classes.
+        history: Dict from the names of terms to lists, one value an epoch.
+        figures: Dict, printed as a list.
+    """
+    body = f"""<p>These images were made from a trained network alone: no image
+it was trained on was read. Each was asked to be of one class; what makes it
+look so is what the network's weights and its BatchNormalization statistics
+remember.</p>
+<h2>How good they are</h2>
+{_table(rows)}
+<p><b>Teacher</b> and <b>verifier</b>: the share of images that the inverted
+network, and a network of another family that it never saw, take for the class
+asked for. <b>Statistics distance</b>: the paper's R<sub>feature</sub>, of the
+pixels as saved; real images are not at zero, since a batch is a sample.
+<b>Diversity</b>: the spread within a class of the verifier's features,
+relative to real images; copies of one picture would have 0.</p>
+<h2>What the network remembers, class by class</h2>
+{_classes(sets, labels, names)}
+<h2>The terms of the objective</h2>
+{page.curves(history, CAPTION)}
+<h2>Figures</h2>
+{page.listed(figures)}
+<h2>What to do next</h2>
+<ul>
+<li>Your own network: <code>python examples/invert.py --teacher=FILE.keras
+--mean=... --std=... --pixel_range=0,255</code></li>
+<li>The images as data: <code>keras.utils.image_dataset_from_directory</code>
+reads the folder <code>images</code> beside this page.</li>
+<li>What the terms mean, and what to do when it goes wrong:
+<code>docs/inversion.md</code>.</li>
+<li>Synthesised images can show what the training data showed. Treat those of
+a network trained on private data as private.</li>
+</ul>"""
+    page.write_page(path, title, body)
+
+
+def _table(rows):
+    real = rows.get("real images", {}).get("spread")
+    lines = []
+    for name, row in rows.items():
+        diversity = row["spread"] / real if real and row["spread"] else None
+        lines.append(
+            [
+                name,
+                page.percent(row["teacher_accuracy"]),
+                page.percent(row["verifier_accuracy"]),
+                page.number(row["feature_distance"], 2),
+                page.number(diversity, 2),
+                page.number(row["seconds"], 0, 1, " s"),
+            ]
+        )
+    heads = ["images", "teacher", "verifier"]
+    heads += ["statistics distance", "diversity", "time"]
+    return page.table(heads, lines, ours="DeepInversion")
+
+
+def _classes(sets, labels, names, shown=10):
+    classes, lines = np.unique(labels), []
+    most = _most_classes(sets["DeepInversion"][0].shape, shown)
+    if len(classes) > most:
+        lines.append(
+            f"<p>{most} of {len(classes):,} classes, evenly chosen: with all "
+            "of them the page would be too large to open.</p>"
+        )
+        places = np.linspace(0, len(classes) - 1, most).astype(int)
+        classes = classes[places]
+    lines.append(
+        '<div class="class"><b>class</b><b>synthesised</b><b>real</b></div>'
+    )
+    for c in classes:
+        ours = sets["DeepInversion"][labels == c][:shown]
+        line = f"<span>{html.escape(names[c])}</span>"
+        line += page.picture(grid(ours, 5, scale=2), f"synthesised {names[c]}")
+        if "real images" in sets:
+            real = sets["real images"][labels == c][:shown]
+            line += page.picture(grid(real, 5, scale=2), f"real {names[c]}")
+        lines.append(f'<div class="class">{line}</div>')
+    return "\n".join(lines)
+
+
+def _most_classes(image_shape, shown, pixels=2**24):
+    """How many classes a page shows: 20 of large images, 100 of small ones."""
+    height, width, _ = image_shape
+    return min(100, max(20, pixels // (height * width * shown)))

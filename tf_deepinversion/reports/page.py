@@ -1,0 +1,178 @@
+"""Pieces of HTML pages that need no other file."""
+
+import base64
+import html
+
+import numpy as np
+
+from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.pictures import png
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto;
+       max-width: 62rem; padding: 0 1rem; color: #222; }
+h1, h2 { line-height: 1.2; }
+table { border-collapse: collapse; width: 100%; }
+th, td { padding: .35rem .7rem; text-align: right;
+         border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+tr.ours td { font-weight: 600; background: #f2f7f2; }
+table.matrix { width: auto; font-size: .8rem; }
+table.matrix th, table.matrix td { padding: .25rem .4rem; }
+img { image-rendering: pixelated; max-width: 100%; }
+.class { display: grid; grid-template-columns: 9rem 1fr 1fr; gap: .8rem;
+         align-items: center; border-top: 1px solid #ddd; padding: .3rem 0; }
+svg { width: 100%; height: auto; }
+figure { margin: 1rem 0; }
+code { background: #f3f3f3; padding: .1rem .3rem; }
+"""
+
+
+COLOURS = ("#1b6ca8", "#c2571a", "#2e7d32", "#7b1fa2", "#555555", "#b71c1c")
+
+
+SHADE = np.array([27, 108, 168])  # of a cell of a matrix that holds its row
+
+
+def write_page(path, title, body):
+    """Writes a page, whole or not at all.
+
+    Args:
+        path: Path of the HTML file.
+        title: String.
+        body: String, HTML that follows the title.
+    """
+    page = f"""<!doctype html>
+<html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{html.escape(title)}</title><style>{STYLE}</style>
+<h1>{html.escape(title)}</h1>
+{body}
+</html>
+"""
+    write_atomically(path, lambda file: file.write(page.encode()))
+
+
+def number(value, digits=1, factor=1.0, unit="") -> str:
+    """A number as text, and nothing where it is None."""
+    return "" if value is None else f"{value * factor:.{digits}f}{unit}"
+
+
+def percent(value) -> str:
+    """A share as a percentage, and nothing where it is None."""
+    return number(value, 1, 100, " %")
+
+
+def table(heads, rows, ours=None) -> str:
+    """A table of text; the row whose first cell is `ours` stands out.
+
+    Args:
+        heads: List of strings.
+        rows: List of lists of strings.
+        ours: String, or None.
+    """
+    lines = []
+    for row in rows:
+        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        marked = ' class="ours"' if ours is not None and row[0] == ours else ""
+        lines.append(f"<tr{marked}>{cells}</tr>")
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heads)
+    return f"<table><tr>{head}</tr>\n{''.join(lines)}</table>"
+
+
+def picture(image, alt) -> str:
+    """A uint8 image `(height, width, 1 or 3)`, within the page."""
+    content = base64.b64encode(png(image)).decode()
+    return (
+        f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{content}">'
+    )
+
+
+def listed(figures) -> str:
+    """A dict as a list of its names and values."""
+    items = "".join(
+        f"<li>{html.escape(str(k))}: <code>{html.escape(str(v))}</code></li>"
+        for k, v in figures.items()
+    )
+    return f"<ul>{items}</ul>"
+
+
+def matrix(counts, names) -> str:
+    """A matrix of counts; the larger a cell's share of its row, the darker.
+
+    Args:
+        counts: Int array `(classes, classes)`.
+        names: List of the names of the classes.
+    """
+    counts = np.asarray(counts)
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    heads = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    lines = []
+    for name, row, part in zip(names, counts, shares, strict=True):
+        cells = "".join(
+            f'<td style="{_shade(share)}">{count}</td>'
+            for count, share in zip(row, part, strict=True)
+        )
+        lines.append(f"<tr><th>{html.escape(name)}</th>{cells}</tr>")
+    return (
+        f'<table class="matrix"><tr><th></th>{heads}</tr>\n'
+        f"{''.join(lines)}</table>"
+    )
+
+
+def _shade(share):
+    red, green, blue = np.rint(255 + (SHADE - 255) * share).astype(int)
+    ink = "#fff" if share > 0.6 else "#222"
+    return f"background: rgb({red}, {green}, {blue}); color: {ink}"
+
+
+def curves(lines, caption, *, logarithmic=True, width=800, height=260) -> str:
+    """Lines against epochs, as an SVG.
+
+    Args:
+        lines: Dict from names to lists of numbers, one an epoch.
+        caption: String.
+        logarithmic: Bool, of the vertical axis. A line that is nowhere
+            positive is then drawn, and named, with its sign changed; what is
+            below 1e-5 of the largest number is drawn there.
+        width: Int, of the drawing.
+        height: Int.
+    """
+    lines = {name: np.asarray(v, "float64") for name, v in lines.items()}
+    if logarithmic:
+        lines = dict(_turned_up(*line) for line in lines.items())
+        floor = max(1e-30, 1e-5 * max(v.max() for v in lines.values()))
+        shown = [np.log10(np.maximum(v, floor)) for v in lines.values()]
+    else:
+        shown = list(lines.values())
+    bottom = min(v.min() for v in shown)
+    top = max(v.max() for v in shown)
+    span, marks = max(top - bottom, 1e-3), []
+    height = max(height, 20 * len(shown) + 30)
+    for i, (name, values) in enumerate(zip(lines, shown, strict=True)):
+        colour = COLOURS[i % len(COLOURS)]
+        values = np.repeat(values, 2) if len(values) == 1 else values
+        x = np.linspace(60, width - 220, len(values))
+        y = 10 + (top - values) / span * (height - 40)
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+        marks.append(
+            f'<polyline fill="none" stroke="{colour}" stroke-width="2" '
+            f'points="{points}"/>'
+            f'<text x="{width - 210}" y="{30 + 20 * i}" '
+            f'fill="{colour}">{html.escape(name)} {lines[name][-1]:.3g}</text>'
+        )
+    for value, y in ((top, 16), (bottom, height - 26)):
+        value = 10**value if logarithmic else value
+        marks.append(f'<text x="0" y="{y}">{value:.2g}</text>')
+    return (
+        f'<figure><svg viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{html.escape(caption)}" font-size="14">'
+        f"{''.join(marks)}</svg><figcaption>{html.escape(caption)}"
+        "</figcaption></figure>"
+    )
+
+
+def _turned_up(name, values):
+    """A line that is nowhere positive, with its sign and name changed."""
+    negative = values.min() < 0 >= values.max()
+    return (f"-{name}", -values) if negative else (name, values)

@@ -1,0 +1,252 @@
+"""One self-contained HTML page about one student, and its figures."""
+
+import numpy as np
+
+from tf_deepinversion.core.checks import share_right
+from tf_deepinversion.core.pictures import grid
+from tf_deepinversion.metrics import diversity
+from tf_deepinversion.metrics import recognition
+from tf_deepinversion.reports import page
+
+LEGEND = """<p><b>Agreement</b>: the share of images that both take for
+the same class. <b>Divergence</b>: the mean of KL(p<sub>T</sub> ||
+p<sub>S</sub>), at temperature 1. <b>Teacher</b> and <b>student</b>: the share
+taken for the class shown, or asked for. <b>Classes</b>: how many the teacher
+sees in the images, the exponential of the entropy of its answers.
+<b>Spread</b>: of the features that feed the teacher's head, within what it
+takes for a class; <b>diversity</b> is that relative to real images. A pool that
+collapsed has few classes, or a diversity near 0.</p>"""
+
+
+AGE_CAPTION = (
+    "Spread of the teacher's features within its classes, of the pool in ten "
+    "parts by age: a line that falls to the bottom is a collapse."
+)
+
+
+SHARES = ("agreement", "accuracy")
+
+
+TERMS_CAPTION = (
+    "Each weighted term of the synthesis, at the last step of each round, "
+    "logarithmic; one that is negative is drawn with its sign changed."
+)
+
+
+def measure_student(distillation, images, labels=None) -> dict:
+    """How far a student is from its teacher on images, and how those differ.
+
+    Args:
+        distillation: A `Distillation`.
+        images: uint8 array `(n, height, width, channels)`.
+        labels: Int array `(n,)`, what they show or were asked to be, or None.
+
+    Returns:
+        A dict of figures, None where there are no labels to score by, and of
+        `answers`, what the student takes each image for.
+    """
+    logits = distillation.answers(images)
+    said, answers = (each.argmax(-1) for each in logits)
+    scored = labels is not None
+    return {
+        "images": len(images),
+        "agreement": float((said == answers).mean()),
+        "divergence": recognition.divergence(*logits),
+        "teacher_accuracy": share_right(said, labels) if scored else None,
+        "student_accuracy": share_right(answers, labels) if scored else None,
+        **measure_variety(distillation, _evenly(images, 1000)),
+        "answers": answers,
+    }
+
+
+def measure_variety(distillation, images) -> dict:
+    """Whether images collapsed: onto few classes, or onto few in a class.
+
+    Both by what the teacher makes of them, and not by what was asked for.
+
+    Args:
+        distillation: A `Distillation`.
+        images: uint8 array `(n, height, width, channels)`.
+
+    Returns:
+        A dict of `classes`, see `metrics.effective_classes`, and `spread`,
+        see `metrics.within_class_spread`, of the features that feed the
+        teacher's head; None where no class has two images.
+    """
+    logits, features = distillation.teacher_features(images)
+    said = logits.argmax(-1)
+    spread = None
+    if np.bincount(said).max() > 1:
+        spread = diversity.within_class_spread(features, said)
+    return {"classes": diversity.effective_classes(said), "spread": spread}
+
+
+def report_student(
+    path, distillation, history, pool, *, real=None, names=None, figures=None
+) -> dict:
+    """Measures a student and writes the page about it, whole or not at all.
+
+    Args:
+        path: Path of the HTML file.
+        distillation: A `Distillation`, after `fit`.
+        history: Dict from names to lists, one number a round, as of `distill`.
+        pool: The `Pool` that the student learnt from.
+        real: A pair, real images and labels, or None.
+        names: List of the names of the classes, or None.
+        figures: Dict of further figures for the page, or None.
+
+    Returns:
+        A dict of figures: of the newest images of the pool (`pool_...`), and
+        where there are real ones, `agreement`, `divergence`, the accuracies
+        and how many they are.
+    """
+    classes = pool.classes
+    names = names or [f"class {c}" for c in range(classes)]
+    newest = pool.images[-1000:]
+    noise = np.random.default_rng(0).integers(0, 256, newest.shape, "uint8")
+    requested = pool.requested[-1000:]
+    rows = {"pool": measure_student(distillation, newest, requested)}
+    if real is not None:
+        rows["real images"] = measure_student(distillation, *real)
+    rows["uniform noise"] = measure_student(distillation, noise)
+    found = _figures(rows)
+    ages = [
+        measure_variety(distillation, part) for part in _by_age(pool.images)
+    ]
+    order = np.argsort(pool.labels[-100:], kind="stable")
+    body = f"""<p>The student was trained on the images of the pool by the
+answers of its teacher. What is said of real images is a score: nobody trained
+on them.</p>
+<h2>How far the student is</h2>
+{_table(rows)}
+{LEGEND}
+<h2>The rounds</h2>
+{_round_curves(history)}
+<h2>The newest images of the pool</h2>
+{page.picture(grid(pool.images[-100:][order], 20, 2), "newest images")}
+<h2>The pool, from its oldest images to its newest</h2>
+{_age_curves(ages, rows)}
+{_confusions(rows, real, names)}
+<h2>Figures</h2>
+{page.listed({**found, **(figures or {})})}
+<p>What the figures mean: <code>docs/distillation.md</code>.
+</p>"""
+    page.write_page(path, f"What {distillation.student.name} learnt", body)
+    return found
+
+
+def _figures(rows):
+    ours, noise = rows["pool"], rows["uniform noise"]
+    real = rows.get("real images")
+    figures = {
+        f"pool_{name}": ours[name]
+        for name in ("agreement", "divergence", "classes", "spread")
+    }
+    figures["pool_diversity"] = _relative(ours, real)
+    figures["pool_diversity_to_noise"] = _relative(ours, noise)
+    if real is not None:
+        figures |= {
+            "agreement": real["agreement"],
+            "divergence": real["divergence"],
+            "teacher_test_accuracy": real["teacher_accuracy"],
+            "student_test_accuracy": real["student_accuracy"],
+            "test_images": real["images"],
+        }
+    return figures
+
+
+def _relative(row, base):
+    if base is None or not base["spread"] or row["spread"] is None:
+        return None
+    return row["spread"] / base["spread"]
+
+
+def _table(rows):
+    lines = [
+        [
+            f"{name} ({row['images']})",
+            page.percent(row["agreement"]),
+            page.number(row["divergence"], 3),
+            page.percent(row["teacher_accuracy"]),
+            page.percent(row["student_accuracy"]),
+            page.number(row["classes"]),
+            page.number(row["spread"], 2),
+            page.number(_relative(row, rows.get("real images")), 2),
+        ]
+        for name, row in rows.items()
+    ]
+    heads = ["images", "agreement", "divergence", "teacher", "student"]
+    return page.table([*heads, "classes", "spread", "diversity"], lines)
+
+
+def _round_curves(history):
+    shares = {k: v for k, v in history.items() if k.endswith(SHARES)}
+    losses = {k: v for k, v in history.items() if k in ("loss", "val_loss")}
+    # Their sum may change its sign.
+    terms = {
+        k.removeprefix("synthesis_"): v
+        for k, v in history.items()
+        if k.startswith("synthesis_") and k != "synthesis_loss" and len(v) > 1
+    }
+    parts = [
+        (shares, "Shares of images, by round.", False),
+        (losses, "The student's loss, by round, logarithmic.", True),
+        (terms, TERMS_CAPTION, True),
+    ]
+    return "".join(
+        page.curves(lines, caption, logarithmic=logarithmic)
+        for lines, caption, logarithmic in parts
+        if lines
+    )
+
+
+def _evenly(images, most):
+    """At most so many of all images: they may be sorted, by class or age."""
+    chosen = np.linspace(0, len(images) - 1, min(most, len(images)))
+    return images[chosen.astype(int)]
+
+
+def _by_age(images, parts=10, each=200):
+    """Some images of each part of a pool, the oldest first."""
+    for part in np.array_split(images, parts):
+        if len(part):
+            yield _evenly(part, each)
+
+
+def _age_curves(ages, rows):
+    lines = {"pool": [age["spread"] or 0.0 for age in ages]}
+    for name in ("real images", "uniform noise"):
+        if name in rows and rows[name]["spread"]:
+            lines[name] = [rows[name]["spread"]] * len(ages)
+    return page.curves(lines, AGE_CAPTION, logarithmic=False)
+
+
+def _confusions(rows, real, names, most=20, drawn=200):
+    if real is None:
+        return ""
+    pair, classes = (real[1], rows["real images"]["answers"]), len(names)
+    if classes <= most:
+        shown = _explained(
+            page.matrix(recognition.confusion(*pair, classes), names)
+        )
+    elif classes <= drawn:
+        counts = recognition.confusion(*pair, classes)
+        shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+        shades = np.rint(255 * (1 - shares)).astype("uint8")
+        picture = grid(shades[None, ..., None], scale=4)
+        shown = _explained(page.picture(picture, "confusion matrix"))
+    else:
+        shown = f"<p>The matrix of {classes:,} classes is not drawn.</p>"
+    worst = recognition.most_confused(
+        *pair, classes, 10 if classes <= drawn else 50
+    )
+    lines = [[names[a], names[b], str(count)] for a, b, count in worst]
+    return f"""<h2>What the student takes real images for</h2>
+{shown}
+<p>Most often:</p>
+{page.table(["shown", "taken for", "images"], lines)}"""
+
+
+def _explained(matrix):
+    return f"""<p>Rows: what they show. Columns: what the student says.</p>
+{matrix}"""

@@ -1,0 +1,130 @@
+"""Transforms that move or mirror images by whole pixels."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.transforms.base import Transform
+from tf_deepinversion.transforms.base import uniform
+
+
+def roll(images, shifts):
+    """Rolls each image by its own shift; what leaves comes in on the far side.
+
+    Args:
+        images: Float tensor `(batch, height, width, channels)`.
+        shifts: Int32 tensor `(batch, 2)`: pixels down and to the right.
+
+    Returns:
+        A tensor of the shape of `images`, differentiable in them.
+    """
+
+    @tf.custom_gradient
+    def rolled(images):
+        def gradient(upstream):
+            return _gather_rolled(upstream, -shifts)
+
+        return _gather_rolled(images, shifts), gradient
+
+    return rolled(images)
+
+
+def _gather_rolled(images, shifts):
+    # One gather of whole pixels. TensorFlow's own gradient of it is a
+    # scatter, many times slower than the roll back.
+    batch, height, width, channels = tf.unstack(tf.shape(images))
+    rows = (tf.range(height)[None] - shifts[:, :1]) % height
+    columns = (tf.range(width)[None] - shifts[:, 1:]) % width
+    index = rows[:, :, None] * width + columns[:, None, :]
+    index += (tf.range(batch) * height * width)[:, None, None]
+    pixels = tf.reshape(images, (-1, channels))
+    return tf.ensure_shape(tf.gather(pixels, index), images.shape)
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class Jitter(Transform):
+    """Rolls each image by up to `pixels` in both directions.
+
+    Args:
+        pixels: Int, at least 0. The paper uses 2 at 32x32 and 30 at 224x224.
+
+    Reference:
+        - Yin et al., arXiv:1912.08795
+    """
+
+    def __init__(self, pixels):
+        require_whole(0, pixels=pixels)
+        self.pixels = int(pixels)
+
+    def draw(self, key, count):
+        return tf.random.stateless_uniform(
+            (count, 2),
+            key,
+            -self.pixels,
+            self.pixels + 1,
+            "int32",
+            alg="philox",
+        )
+
+    def __call__(self, images, shifts):
+        return roll(images, shifts)
+
+    def get_config(self):
+        return {"pixels": self.pixels}
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class Shift(Jitter):
+    """Moves each image by up to `pixels`; its mirror image comes in (ours).
+
+    Where `Jitter` brings what leaves in on the far side, and so lets objects
+    lie anywhere, cut in two, this keeps them in the middle and whole, as the
+    random crops of padded images do with which most classifiers are trained.
+
+    Args:
+        pixels: Int, at least 0.
+    """
+
+    def __call__(self, images, shifts):
+        p = self.pixels
+        rolled = roll(_mirrored(images, p), shifts)
+        height, width = images.shape[1:3]
+        return rolled[:, p : p + height, p : p + width]
+
+
+def _mirrored(images, pixels):
+    """Images with as many pixels more on each side, as in facing mirrors."""
+    left = [pixels, pixels]
+    while any(left):  # once, where an image is no smaller than that
+        rows, columns = map(min, left, images.shape[1:3])
+        sides = [(0, 0), (rows, rows), (columns, columns), (0, 0)]
+        images = ops.pad(images, sides, mode="symmetric")
+        left = [left[0] - rows, left[1] - columns]
+    return images
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+class HorizontalFlip(Transform):
+    """Mirrors each image with the given probability.
+
+    Args:
+        probability: Float in [0, 1]. Defaults to 0.5.
+    """
+
+    def __init__(self, probability=0.5):
+        if not 0 <= probability <= 1:
+            raise ValueError(
+                "`probability` must lie in [0, 1]. "
+                f"Received: probability={probability}"
+            )
+        self.probability = float(probability)
+
+    def draw(self, key, count):
+        return uniform(key, (count, 1, 1, 1)) < self.probability
+
+    def __call__(self, images, flipped):
+        return ops.where(flipped, ops.flip(images, axis=2), images)
+
+    def get_config(self):
+        return {"probability": self.probability}
