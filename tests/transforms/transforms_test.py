@@ -11,7 +11,6 @@ from transformed import noise
 from transformed import vector_jacobian
 
 from tf_deepinversion.transforms import base
-from tf_deepinversion.transforms import shifts
 from tf_deepinversion.transforms.appearance import MixUp
 from tf_deepinversion.transforms.appearance import Tone
 from tf_deepinversion.transforms.resampling import Affine
@@ -19,6 +18,7 @@ from tf_deepinversion.transforms.resampling import ResizedCrop
 from tf_deepinversion.transforms.shifts import HorizontalFlip
 from tf_deepinversion.transforms.shifts import Jitter
 from tf_deepinversion.transforms.shifts import Shift
+from tf_deepinversion.transforms.shifts import roll
 
 SHIFTS = np.array([[0, 0], [1, -2], [-3, 3], [2, 0], [-1, 4]], "int32")
 
@@ -35,7 +35,7 @@ def numpy_roll(images, shifts):
 def test_roll_is_numpy_s_of_each_image():
     images = noise()
     np.testing.assert_array_equal(
-        shifts.roll(tf.constant(images), SHIFTS),
+        roll(tf.constant(images), SHIFTS),
         numpy_roll(images, SHIFTS),
     )
 
@@ -77,7 +77,7 @@ def test_shift_s_gradient_is_its_transpose():
 def test_roll_by_more_than_the_image():
     images, shifts = noise((2, 3, 4, 1)), np.array([[7, -9], [-3, 8]])
     np.testing.assert_array_equal(
-        shifts.roll(tf.constant(images), shifts.astype("int32")),
+        roll(tf.constant(images), shifts.astype("int32")),
         numpy_roll(images, shifts),
     )
 
@@ -90,7 +90,7 @@ def test_roll_s_gradient_is_its_transpose():
     matrix = np.stack([numpy_roll(u, shifts).ravel() for u in units], axis=1)
     upstream = noise(images.shape, seed=1)
     gradient = vector_jacobian(
-        lambda x: shifts.roll(x, tf.constant(shifts)), images, upstream
+        lambda x: roll(x, tf.constant(shifts)), images, upstream
     )
     np.testing.assert_allclose(
         gradient.ravel(), matrix.T @ upstream.ravel(), rtol=1e-14

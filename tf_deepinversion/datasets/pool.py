@@ -50,7 +50,7 @@ class Pool:
     ([5, 6], 2)
     >>> pool.add(np.zeros((1, 2, 2, 1), "uint8"), [7], requested=[8])
     >>> pool.labels.tolist(), pool.requested.tolist()
-    ([7], [8])
+    ([5, 6, 7], [5, 6, 8])
     """
 
     def __init__(
