@@ -15,6 +15,7 @@ def test_two_replicas_learn_what_one_device_does(check):
     check(two_replicas())
 
 
+@pytest.mark.slow  # a process of its own
 def test_four_replicas_learn_what_one_device_does():
     """In a process of its own: two strategies mix up their collectives."""
     root = str(pathlib.Path(__file__).parents[2])

@@ -33,6 +33,7 @@ def test_two_replicas_do_what_one_device_does(check):
     check(two_replicas())
 
 
+@pytest.mark.slow  # a process of its own
 def test_four_replicas_do_what_one_device_does():
     """In a process of its own: two strategies mix up their collectives."""
     root = str(pathlib.Path(__file__).parents[2])
