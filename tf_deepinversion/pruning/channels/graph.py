@@ -330,7 +330,9 @@ def functional(model):
     if isinstance(model, keras.Sequential) and not model.built:
         raise ValueError("Build the model first: it has no weights yet.")
     if is_graph(model):
-        return functional_of(model)
+        whole = functional_of(model)
+        if whole is not None:  # a Sequential whose layers gave no graph
+            return whole
     raise TypeError(
         "Channels are found in the graph of a functional or sequential model; "
         "a subclassed one has none, nor one with a `call` of its own. Rebuild "
