@@ -286,7 +286,7 @@ MUTANTS = [
     ("pruning/channels/operators.py", "return not axes & {0, rank - 1}", "return not axes & {0}", "pruning/pruning_shrink"),
     ("pruning/channels/_shrink.py", "if layer_rules.mixes(layer, len(call.channels)):", "if False:", "pruning/pruning_shrink"),
     ("pruning/channels/_shrink.py", "(layers.ELU, layers.LeakyReLU, layers.ReLU)", "layers.ELU", "pruning/pruning_shrink"),
-    ("pruning/channels/_shrink.py", "scaled_away &= _numpy(layer.beta) == 0", "pass", "pruning/pruning_shrink"),
+    ("pruning/channels/_shrink.py", "scaled_away &= keras.ops.convert_to_numpy(layer.beta) == 0", "pass", "pruning/pruning_shrink"),
     ("pruning/channels/_shrink.py", "variable.assign(keras.ops.convert_to_numpy(variable) * stays)", "pass", "pruning/pruning_shrink"),
     ("pruning/channels/importance.py", "return root - p * keras.ops.sum(root, axis=-1, keepdims=True)", "return root", "pruning/pruning_importance"),
     ("pruning/channels/importance.py", "[tf.square(tf.reduce_sum(g, 0)) for g in per_image]", "[tf.reduce_sum(tf.square(g), 0) for g in per_image]", "pruning/pruning_importance"),

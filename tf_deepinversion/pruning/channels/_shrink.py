@@ -147,18 +147,18 @@ def dead_channels(graph) -> np.ndarray:
     return ~alive[:-1]
 
 
-def _numpy(variable):
-    return keras.ops.convert_to_numpy(variable)
-
-
 def _nonzero(layer):
     """Which output of a kernel depends on which input: `(inputs, outputs)`."""
     if layer_rules.kind_of(layer) == "separable":
-        depthwise = (_numpy(layer.depthwise_kernel) != 0).any((*_lead(layer),))
-        pointwise = (_numpy(layer.pointwise_kernel) != 0).any((*_lead(layer),))
+        depthwise = (
+            keras.ops.convert_to_numpy(layer.depthwise_kernel) != 0
+        ).any((*_lead(layer),))
+        pointwise = (
+            keras.ops.convert_to_numpy(layer.pointwise_kernel) != 0
+        ).any((*_lead(layer),))
         inner = depthwise.reshape(-1, 1) & pointwise
         return inner.reshape(*depthwise.shape, -1).any(1)
-    kernel = _numpy(layer.kernel) != 0
+    kernel = keras.ops.convert_to_numpy(layer.kernel) != 0
     kernel = kernel.any(tuple(range(kernel.ndim - 2)))
     return kernel.T if layer_rules.is_transposed(layer) else kernel
 
@@ -197,7 +197,7 @@ def _zeros(call, inputs):
         fed = _nonzero(layer)[~inputs[0]].any(0)
         return ~fed & _no_bias(layer) & _keeps_zero(call)
     if kind == "depthwise":
-        kernel = _numpy(layer.kernel) != 0
+        kernel = keras.ops.convert_to_numpy(layer.kernel) != 0
         kernel = kernel.any(tuple(range(kernel.ndim - 2)))
         fed = kernel & ~inputs[0][:, None]
         return ~fed.reshape(-1) & _no_bias(layer) & _keeps_zero(call)
@@ -211,7 +211,11 @@ def _zeros(call, inputs):
 
 
 def _no_bias(layer):
-    return True if layer.bias is None else _numpy(layer.bias) == 0
+    return (
+        True
+        if layer.bias is None
+        else keras.ops.convert_to_numpy(layer.bias) == 0
+    )
 
 
 def _merged_zeros(call, inputs, n):
@@ -224,10 +228,10 @@ def _merged_zeros(call, inputs, n):
 
 def _normalised_zeros(layer, zero):
     """gamma (x - mean) / sqrt(variance + epsilon) + beta = 0 for all x."""
-    mean = _numpy(layer.moving_mean)
+    mean = keras.ops.convert_to_numpy(layer.moving_mean)
     scaled_away = zero & (mean == 0)
     if layer.gamma is not None:
-        scaled_away |= _numpy(layer.gamma) == 0
+        scaled_away |= keras.ops.convert_to_numpy(layer.gamma) == 0
     if layer.beta is not None:
-        scaled_away &= _numpy(layer.beta) == 0
+        scaled_away &= keras.ops.convert_to_numpy(layer.beta) == 0
     return scaled_away

@@ -51,7 +51,7 @@ def filter_norm(graph) -> np.ndarray:
             and not axis.reads
             and axis.name != "bias"
         ):
-            kernel = _numpy(getattr(axis.layer, axis.name))
+            kernel = keras.ops.convert_to_numpy(getattr(axis.layer, axis.name))
             others = tuple(
                 i for i in range(kernel.ndim) if i != kernel.ndim + axis.axis
             )
@@ -71,7 +71,7 @@ def batch_norm_scale(graph) -> np.ndarray:
         - Liu et al., Network Slimming, arXiv:1708.06519
     """
     scores = [
-        (axis.channels, np.abs(_numpy(axis.layer.gamma)))
+        (axis.channels, np.abs(keras.ops.convert_to_numpy(axis.layer.gamma)))
         for axis in graph.axes
         if axis.name == "gamma"
     ]
@@ -237,7 +237,3 @@ def _pairs(batches):
     for batch in batches:
         images, labels = image_and_label(batch)
         yield check_pixels(images), labels
-
-
-def _numpy(variable):
-    return keras.ops.convert_to_numpy(variable)

@@ -88,7 +88,9 @@ def applied(node):
 def gives_zero(function, rank=2) -> bool:
     """Whether a function of zeros is zero everywhere."""
     return not np.any(
-        _numpy(function(keras.ops.zeros((1,) * (rank - 1) + (2,))))
+        keras.ops.convert_to_numpy(
+            function(keras.ops.zeros((1,) * (rank - 1) + (2,)))
+        )
     )
 
 
@@ -116,11 +118,16 @@ def _gives_each_its_own(function, width, rank):
     parts = [flat[:1], flat[1 : len(flat) // 2], flat[len(flat) // 2 :]]
     turn = (slice(None, None, -1), ..., slice(None, None, -1))
     try:
-        whole = _numpy(function(keras.ops.convert_to_tensor(x)))
+        whole = keras.ops.convert_to_numpy(
+            function(keras.ops.convert_to_tensor(x))
+        )
         found = [
-            _numpy(function(keras.ops.convert_to_tensor(p))) for p in parts
+            keras.ops.convert_to_numpy(function(keras.ops.convert_to_tensor(p)))
+            for p in parts
         ]
-        turned = _numpy(function(keras.ops.convert_to_tensor(x[turn])))
+        turned = keras.ops.convert_to_numpy(
+            function(keras.ops.convert_to_tensor(x[turn]))
+        )
     except Exception:  # a function of one shape alone
         return False
     if whole.shape != shape or any(
@@ -141,7 +148,3 @@ def _pools_places(operation, rank):
         return False
     axes = {a % rank for a in np.atleast_1d(axes)}
     return not axes & {0, rank - 1}
-
-
-def _numpy(x):
-    return keras.ops.convert_to_numpy(x)
