@@ -1,11 +1,14 @@
 """The fast BatchNormalization against Keras's own and against NumPy."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
 
+from tf_deepinversion.networks import fast_batch_norm
 from tf_deepinversion.networks.call_hooks import watch
 from tf_deepinversion.networks.fast_batch_norm import read
 
@@ -260,3 +263,26 @@ def test_numerics_can_be_checked():
     expected = tf.function(result)(x)
     for a, b in zip(expected, found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("device", "fast"),
+    [
+        ("/job:localhost/replica:0/task:0/device:CPU:0", True),
+        ("/job:worker/replica:0/task:1/device:CPU:1", True),
+        ("", True),
+        ("/job:localhost/replica:0/task:0/device:GPU:0", False),
+        ("/job:worker/replica:0/task:0/device:TPU:3", False),
+    ],
+)
+def test_only_layers_on_a_cpu_are_read_by_this(device, fast, monkeypatch):
+    value = SimpleNamespace(device=device)
+    placed = SimpleNamespace(moving_mean=SimpleNamespace(value=value))
+    assert fast_batch_norm._on_cpu(placed) == fast
+    # Elsewhere `read` calls Keras's own layer and makes no sums.
+    monkeypatch.setattr(fast_batch_norm, "_on_cpu", lambda layer: fast)
+    layer, x = make(), images((4, 3, 3))
+    call = read(layer, layer.call, x)
+    assert (call.sums is not None) == fast
+    if not fast:
+        np.testing.assert_array_equal(call.outputs, layer.call(x))

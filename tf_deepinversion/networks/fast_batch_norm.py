@@ -4,6 +4,7 @@ On a CPU what surrounds the convolutions is bound by memory, and TensorFlow
 makes a pass for each multiplication, addition and cast. Here XLA makes one of
 the affine map, one of the sums that R_feature needs, and one of their gradient,
 whatever compiles the rest; in training one kernel of TensorFlow does it all.
+On other devices Keras's own layer is called: nobody has run this code there.
 """
 
 import math
@@ -18,8 +19,9 @@ def read(layer, function, inputs, *args, **kwargs) -> Call:
     """What `function`, the `call` of a layer, gives, and sums of its inputs.
 
     Of a layer that is not plain (another axis, a mask, a subclass or a user
-    with a `call` of their own, unnamed arguments) and in training there are no
-    sums: then `batch_norm_moments.moments` makes them.
+    with a `call` of their own, unnamed arguments), of one that is not on a CPU
+    and in training there are no sums: then `batch_norm_moments.moments` makes
+    them.
     """
     if args or not _plain(layer, function, inputs, **kwargs):
         return Call(layer, inputs, function(inputs, *args, **kwargs))
@@ -43,7 +45,7 @@ def _plain(layer, function, inputs, training=None, mask=None, **others):
         return False
     if not tf.is_tensor(inputs) or training not in (None, False, True):
         return False
-    if inputs.dtype != layer.compute_dtype:
+    if inputs.dtype != layer.compute_dtype or not _on_cpu(layer):
         return False
     rank = len(inputs.shape)
     if layer.axis not in (-1, rank - 1):
@@ -53,6 +55,12 @@ def _plain(layer, function, inputs, training=None, mask=None, **others):
     # TensorFlow's kernel is one of images in float32, on one device.
     single = inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
     return rank == 4 and single and not (layer.renorm or layer.synchronized)
+
+
+def _on_cpu(layer) -> bool:
+    """Whether a layer's statistics lie on a CPU, so its calls run there."""
+    device = tf.DeviceSpec.from_string(layer.moving_mean.value.device)
+    return device.device_type in (None, "CPU")
 
 
 def _parameters(layer, like, dtype):
