@@ -7,7 +7,7 @@ STARLARK := BUILD MODULE.bazel
 export TF_CPP_MIN_LOG_LEVEL := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint mutants format clean
+.PHONY: help demo test test-slow docs lint mutants format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' \
@@ -32,6 +32,14 @@ test: $(VENV)/.installed ## Run the tests and the docstrings' examples
 test-slow: $(VENV)/.installed ## Run only the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
+$(VENV)/.docs: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs ## Build the pages and the API reference: docs/_build
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+
 lint: $(VENV)/.installed ## Check format and style; change nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -55,6 +63,6 @@ format: $(VENV)/.installed ## Format, and mend what can be mended
 	fi
 
 clean: ## Remove what builds and tests leave behind; .venv stays
-	rm -rf dist .setuptools-build *.egg-info .pytest_cache .ruff_cache
+	rm -rf dist docs/_build .setuptools-build *.egg-info .pytest_cache .ruff_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -prune \
 		-exec rm -rf {} +

@@ -2,10 +2,15 @@
 
 import pathlib
 import re
+import runpy
+import types
 
 import pytest
 
+import tf_deepinversion
+
 ROOT = pathlib.Path(__file__).parent.parent
+INDEX = ROOT / "docs/index.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -40,3 +45,40 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         if not target.startswith(("http", "mailto")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_reference_has_a_page_for_each_namespace():
+    """Sphinx puts each public name of a namespace on its page."""
+    namespaces = {
+        name
+        for name, value in vars(tf_deepinversion).items()
+        if isinstance(value, types.ModuleType)
+        and not name.startswith("_")
+        and re.search(
+            rf"^from tf_deepinversion import {name}$",
+            pathlib.Path(tf_deepinversion.__file__).read_text(),
+            re.M,
+        )
+    } - {"backend"}  # it chooses TensorFlow, and holds no name
+    conf = runpy.run_path(str(ROOT / "docs/conf.py"))
+    assert conf["NAMESPACES"] == namespaces
+    for name in namespaces:
+        page = (ROOT / f"docs/api/{name}.md").read_text()
+        assert f"automodule:: tf_deepinversion.{name}\n" in page
+
+
+def test_the_index_lists_every_page():
+    listed = re.findall(r"^(\w+(?:/\w+)?)$", INDEX.read_text(), re.M)
+    pages = [
+        str(page.relative_to(INDEX.parent).with_suffix(""))
+        for page in (ROOT / "docs").rglob("*.md")
+        if "_build" not in page.parts and page != INDEX
+    ]
+    assert sorted(listed) == sorted(pages)
+
+
+def test_no_name_of_the_top_level_is_left_out():
+    conf = runpy.run_path(str(ROOT / "docs/conf.py"))
+    assert conf["shown_by"]("RefreshPool") == "callbacks"
+    assert conf["shown_by"]("Pool") == "datasets"
+    assert conf["shown_by"]("DeepInversion") is None

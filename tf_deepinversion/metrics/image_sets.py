@@ -95,8 +95,9 @@ class InceptionScore(_Metric):
 class FrechetDistance(_Metric):
     """Squared distance of two sets of features, each taken as a Gaussian.
 
-    |m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)). It is biased: with few images it
-    is too large, so compare equal numbers.
+    It is `|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))`, of means m and covariances
+    C. It is biased: few images give too large a distance, so compare equal
+    numbers of images.
 
     Args:
         features: Int, how many.
