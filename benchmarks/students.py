@@ -41,14 +41,14 @@ class Timed:
     def __getattr__(self, name):
         return getattr(self._synthesizer, name)
 
-    def fit(self, labels, steps=None, *, batch=0, verbose=0):
+    def fit(self, labels, steps=None, *, batch_index=0, verbose=0):
         begin, checkpoint = time.monotonic(), None
         if self._folder:
-            checkpoint = self._folder / f"batch_{batch}.npz"
+            checkpoint = self._folder / f"batch_{batch_index}.npz"
         history = self._synthesizer.fit(
             labels,
             steps,
-            batch=batch,
+            batch_index=batch_index,
             checkpoint=checkpoint,
             callbacks=[EpochSeconds()],
             verbose=2 if self._folder else verbose,
@@ -57,11 +57,11 @@ class Timed:
         if self._folder:
             seconds = sum(history.history["seconds"])
         self.seconds += seconds
-        print(f"batch {batch}: {seconds:.1f} s", file=sys.stderr)
+        print(f"batch {batch_index}: {seconds:.1f} s", file=sys.stderr)
 
-    def draw(self, labels, batch=0):
+    def draw(self, labels, batch_index=0):
         begin = time.monotonic()
-        images = self._synthesizer.draw(labels, batch)
+        images = self._synthesizer.draw(labels, batch_index)
         self.draw_seconds += time.monotonic() - begin
         return images
 

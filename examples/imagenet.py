@@ -109,7 +109,7 @@ def synthesise(model, labels, verifiers, output):
         history = model.fit(
             labels[first : first + FLAGS.batch_size],
             FLAGS.steps and [int(n) for n in FLAGS.steps],
-            batch=batch,
+            batch_index=batch,
             checkpoint=output / f"state_{batch}.npz",
             callbacks=[Curve(verifiers)],
             steps_per_epoch=FLAGS.steps_per_epoch,

@@ -673,7 +673,7 @@ def test_a_folder_of_others_stays_as_it_was(tmp_path):
             "list of transforms",
         ),
         (
-            lambda t: di.DeepInversion(t, FED).fit([0], batch=-1),
+            lambda t: di.DeepInversion(t, FED).fit([0], batch_index=-1),
             ValueError,
             "`batch` must be",
         ),

@@ -342,7 +342,7 @@ def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
     )
     labels = balanced_labels(CLASSES, 6)
     for batch in range(2):
-        terms = pixels.fit(labels, 2, batch=batch, verbose=0).history
+        terms = pixels.fit(labels, 2, batch_index=batch, verbose=0).history
         made = images[18 * batch : 18 * batch + 18].reshape(3, 6, *SHAPE)
         np.testing.assert_array_equal(made[:2], pixels.snapshots)
         np.testing.assert_array_equal(made[2], pixels.images)
@@ -588,8 +588,8 @@ def test_a_pool_is_refreshed_by_the_numbers_that_were_asked_for():
     class Maker:
         classes, carried, snapshots = CLASSES, (), ()
 
-        def fit(self, labels, steps, batch, verbose):
-            asked.append((batch, steps, len(labels)))
+        def fit(self, labels, steps, batch_index, verbose):
+            asked.append((batch_index, steps, len(labels)))
             self.labels, self.images = labels, PIXELS[: len(labels)]
 
     refresh = RefreshPool(
@@ -628,10 +628,10 @@ def test_batches_left_by_an_interrupted_run_are_kept(carried, there, asked):
     class Maker:
         classes, snapshots = CLASSES, ()
 
-        def fit(self, labels, steps, batch, verbose):
-            made.append(batch)
+        def fit(self, labels, steps, batch_index, verbose):
+            made.append(batch_index)
             self.labels = labels
-            self.images = np.full((len(labels), *SHAPE), batch, "uint8")
+            self.images = np.full((len(labels), *SHAPE), batch_index, "uint8")
             return keras.callbacks.History()
 
     Maker.carried = carried
@@ -651,9 +651,9 @@ def test_a_pool_without_its_newest_batch_gets_those_that_follow():
     class Maker:
         classes, carried, snapshots = CLASSES, (), ()
 
-        def fit(self, labels, steps, batch, verbose):
+        def fit(self, labels, steps, batch_index, verbose):
             self.labels = labels
-            self.images = np.full((len(labels), *SHAPE), batch, "uint8")
+            self.images = np.full((len(labels), *SHAPE), batch_index, "uint8")
 
     refresh = RefreshPool(pool, Maker(), images=3)
     refresh.next_batch = 2
@@ -685,12 +685,12 @@ def test_what_a_generator_draws_is_added_as_often_as_asked():
     class Maker:
         classes, carried, images, labels = CLASSES, (), None, None
 
-        def fit(self, labels, steps, batch, verbose):
-            asked.append(("fit", batch))
+        def fit(self, labels, steps, batch_index, verbose):
+            asked.append(("fit", batch_index))
 
-        def draw(self, labels, batch):
-            asked.append(("draw", batch))
-            return np.full((len(labels), *SHAPE), batch, "uint8")
+        def draw(self, labels, batch_index):
+            asked.append(("draw", batch_index))
+            return np.full((len(labels), *SHAPE), batch_index, "uint8")
 
     pool = Pool(100, SHAPE, CLASSES)
     refresh = RefreshPool(pool, Maker(), images=3, steps=7, draws=2)

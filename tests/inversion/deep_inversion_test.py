@@ -421,7 +421,7 @@ def test_one_seed_one_result_and_another_batch_others():
     a, b, c = (inversion() for _ in range(3))
     a.fit(LABELS, steps=7, verbose=0)
     b.fit(LABELS, steps=7, verbose=0)
-    c.fit(LABELS, steps=7, verbose=0, batch=1)
+    c.fit(LABELS, steps=7, verbose=0, batch_index=1)
     np.testing.assert_array_equal(a.images, b.images)
     assert (a.images != c.images).mean() > 0.5
 
@@ -432,7 +432,7 @@ def test_one_seed_one_result_and_another_batch_others():
 def test_labels_of_a_batch_of_fewer_than_all_classes_go_on(size, labels):
     model = inversion(recipe={**RECIPES["ours"], "batch_size": size})
     for batch in range(2):
-        model.fit(steps=1, batch=batch, verbose=0)
+        model.fit(steps=1, batch_index=batch, verbose=0)
         assert model.labels.tolist() == labels[batch]
 
 
@@ -508,7 +508,7 @@ def test_snapshots_are_what_the_images_were_on_the_way(tmp_path):
     np.testing.assert_array_equal(again.snapshots, model.snapshots)
     np.testing.assert_array_equal(again.images, model.images)
     # Another batch has its own, and one step is every moment.
-    model.fit(LABELS, steps=1, batch=1, verbose=0)
+    model.fit(LABELS, steps=1, batch_index=1, verbose=0)
     np.testing.assert_array_equal(model.snapshots, [model.images] * 2)
 
 

@@ -125,7 +125,7 @@ def test_later_batches_start_from_what_earlier_ones_have_learnt():
         np.abs(a - b).max() > 1e-3
         for a, b in zip(untrained, learnt, strict=True)
     )
-    model.fit(LABELS, steps=1, batch=1, verbose=0)
+    model.fit(LABELS, steps=1, batch_index=1, verbose=0)
     twin = keras.models.clone_model(model.generator)
     twin.set_weights(learnt)
     z = drawn(twin, tf.constant(noise(batch=1)))
@@ -215,7 +215,7 @@ def test_the_same_call_in_the_same_process_is_the_same_run(tmp_path):
         model.fit(
             LABELS,
             steps,
-            batch=batch,
+            batch_index=batch,
             checkpoint=tmp_path / name,
             verbose=0,
         )
@@ -232,7 +232,7 @@ def test_the_same_call_in_the_same_process_is_the_same_run(tmp_path):
     other = fast(meta_rate=0.5)
     still(other)
     for batch in range(2):
-        other.fit(LABELS, 3, batch=batch, verbose=0)
+        other.fit(LABELS, 3, batch_index=batch, verbose=0)
     for a, b in zip(second[1:], other.generator.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match="another run"):
@@ -295,7 +295,7 @@ def test_drawn_images_are_the_generator_s_of_new_latents():
     model = live(seed=3)
     model.fit(LABELS, steps=2, verbose=0)
     before = model.generator.get_weights()
-    images = model.draw(LABELS, batch=7)
+    images = model.draw(LABELS, batch_index=7)
     latents = tf.random.stateless_normal((len(LABELS), 5), (3, 7), alg="philox")
     twin = keras.models.clone_model(model.generator)
     twin.set_weights(before)
@@ -304,8 +304,8 @@ def test_drawn_images_are_the_generator_s_of_new_latents():
     assert images.dtype == np.uint8 and np.abs(gap).max() <= 1
     for old, new in zip(before, model.generator.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    np.testing.assert_array_equal(model.draw(LABELS, batch=7), images)
-    assert (model.draw(LABELS, batch=8) != images).mean() > 0.5
+    np.testing.assert_array_equal(model.draw(LABELS, batch_index=7), images)
+    assert (model.draw(LABELS, batch_index=8) != images).mean() > 0.5
 
 
 def test_latents_that_are_drawn_are_not_learnt():

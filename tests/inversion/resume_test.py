@@ -220,7 +220,7 @@ def test_the_state_of_another_run_is_refused(tmp_path, change):
         model.fit(
             [1, 1, 1, 1] if change == "labels" else LABELS,
             steps=3 if change == "steps" else 2,
-            batch=1 if change == "batch" else 0,
+            batch_index=1 if change == "batch" else 0,
             keep="best" if change == "keep" else "last",
             verbose=0,
             checkpoint=state,

@@ -196,7 +196,7 @@ def test_pixels_are_those_of_deep_inversion(tmp_path):
         learned_teacher(), NORMALISED, recipe="distillation_pixels", seed=5
     )
     for batch in range(2):
-        model.fit([0, 1, 2, 0], 3, batch=batch, verbose=0)
+        model.fit([0, 1, 2, 0], 3, batch_index=batch, verbose=0)
         mine = pool.images[12 * batch : 12 * batch + 12].reshape(3, 4, *SHAPE)
         np.testing.assert_array_equal(mine[:2], model.snapshots)
         np.testing.assert_array_equal(mine[2], model.images)

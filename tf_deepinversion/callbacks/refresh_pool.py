@@ -85,14 +85,14 @@ class RefreshPool(keras.callbacks.Callback):
             there = min(self.pool.batches, wanted - 1)
             self.next_batch = max(self.next_batch, there)
         while self.next_batch < wanted:
-            batch = self.next_batch
+            batch_index = self.next_batch
             labels = balanced_labels(
-                self.synthesizer.classes, self.images, batch
+                self.synthesizer.classes, self.images, batch_index
             )
             history = self.synthesizer.fit(
                 labels,
-                self.first_steps if batch == 0 else self.steps,
-                batch=batch,
+                self.first_steps if batch_index == 0 else self.steps,
+                batch_index=batch_index,
                 verbose=0,
             )
             terms = history.history if history else {}
@@ -100,7 +100,9 @@ class RefreshPool(keras.callbacks.Callback):
                 f"synthesis_{name}": values[-1]
                 for name, values in terms.items()
             }
-            add_made(self.pool, self.synthesizer, labels, batch, self.draws)
+            add_made(
+                self.pool, self.synthesizer, labels, batch_index, self.draws
+            )
             self.next_batch += 1
         self.seconds += time.monotonic() - begin
 

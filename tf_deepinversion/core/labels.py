@@ -3,26 +3,26 @@
 import numpy as np
 
 
-def balanced_labels(classes, images, batch=0) -> np.ndarray:
+def balanced_labels(classes, images, batch_index=0) -> np.ndarray:
     """Labels in which every class is as frequent as any other, or one more.
 
     Args:
         classes: Int.
         images: Int, how many labels.
-        batch: Int, the number of the batch. Where a batch has fewer images
-            than there are classes, its labels go on where those of the batch
-            before stop; otherwise every class is in every batch, and all
-            batches have the same labels.
+        batch_index: Int, the number of the batch. Where a batch has fewer
+            images than there are classes, its labels go on where those of the
+            batch before stop; otherwise every class is in every batch, and
+            all batches have the same labels.
 
     Returns:
         An int32 array `(images,)`: 0, 1, 2, ... and around again.
 
     >>> balanced_labels(3, 7).tolist()
     [0, 1, 2, 0, 1, 2, 0]
-    >>> [balanced_labels(5, 3, batch).tolist() for batch in range(3)]
+    >>> [balanced_labels(5, 3, i).tolist() for i in range(3)]
     [[0, 1, 2], [3, 4, 0], [1, 2, 3]]
     """
-    first = batch * images if images < classes else 0
+    first = batch_index * images if images < classes else 0
     return ((first + np.arange(images)) % classes).astype("int32")
 
 

@@ -153,16 +153,16 @@ def synthesize(
         if saved:
             for i, variable in enumerate(synthesizer.carried):
                 variable.assign(saved[f"variable_{i}"])
-        for batch in range(done, batches):
-            labels = wanted[balanced_labels(len(wanted), images, batch)]
+        for batch_index in range(done, batches):
+            labels = wanted[balanced_labels(len(wanted), images, batch_index)]
             synthesizer.fit(
                 labels,
-                first_steps if batch == 0 else steps,
-                batch=batch,
+                first_steps if batch_index == 0 else steps,
+                batch_index=batch_index,
                 verbose=0,
             )
-            add_made(pool, synthesizer, labels, batch, draws)
-            _save(state, synthesizer.carried, batch + 1, run)
+            add_made(pool, synthesizer, labels, batch_index, draws)
+            _save(state, synthesizer.carried, batch_index + 1, run)
     finally:
         pool.close()  # its images stay; the folder is free
     _warn_if_not_recognised(pool)

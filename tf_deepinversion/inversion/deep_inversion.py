@@ -48,7 +48,7 @@ class DeepInversion(keras.Model):
             name its own, or else the teacher's.
         image_shape: Tuple `(height, width, channels)`, needed where the
             teacher does not fix it.
-        seed: Int. With `batch` (see `fit`) it decides all randomness.
+        seed: Int. With `batch_index` (see `fit`) it decides all randomness.
         dtype: A dtype policy. `"mixed_bfloat16"`: the networks compute in
             bfloat16; images and statistics stay in float32. By default the
             networks compute as they were made to.
@@ -241,7 +241,7 @@ class DeepInversion(keras.Model):
         labels=None,
         steps=None,
         *,
-        batch=0,
+        batch_index=0,
         keep="last",
         checkpoint=None,
         callbacks=None,
@@ -259,8 +259,8 @@ class DeepInversion(keras.Model):
                 None for as many as the recipe says, balanced, see
                 `balanced_labels`.
             steps: Int, or a list of one a stage; None for the recipe's.
-            batch: Int, the number of this batch: another one gives other
-                images, of the same labels where `labels` are given.
+            batch_index: Int, the number of this batch: another one gives
+                other images, of the same labels where `labels` are given.
             keep: `"last"`: `images` are the last step's. `"best"`: those of
                 the step with the smallest loss.
             checkpoint: Path of a file in which the state is saved after each
@@ -288,10 +288,10 @@ class DeepInversion(keras.Model):
                 f'`keep` must be "last" or "best". Received: keep={keep!r}'
             )
         require_whole(steps_per_epoch=steps_per_epoch)
-        require_whole(0, batch=batch)
+        require_whole(0, batch_index=batch_index)
         if labels is None:
             size = self.recipe["batch_size"]
-            labels = balanced_labels(self.classes, size, batch)
+            labels = balanced_labels(self.classes, size, batch_index)
         labels = check_labels(
             labels,
             self.classes,
@@ -303,7 +303,7 @@ class DeepInversion(keras.Model):
         run = saved = None
         if checkpoint is not None:
             run = self._fingerprint(
-                labels, counts, batch, keep, steps_per_epoch
+                labels, counts, batch_index, keep, steps_per_epoch
             )
             saved = run_state.load(checkpoint, run)
 
@@ -338,9 +338,9 @@ class DeepInversion(keras.Model):
                 self._step.restore(saved)
                 self._snapshots = list(saved["snapshots"])
             else:
-                self._step.reset(self._noise(batch))
+                self._step.reset(self._noise(batch_index))
             return self._train(
-                epochs, past, batch, enter, save, callbacks, verbose
+                epochs, past, batch_index, enter, save, callbacks, verbose
             )
 
     def _epochs(self, counts, steps_per_epoch):
@@ -365,7 +365,9 @@ class DeepInversion(keras.Model):
                 z = self._step.gather(self._step.images)
                 self._snapshots.append(self.preprocessing.to_pixels(z))
 
-    def _train(self, epochs, past, batch, enter, save, callbacks, verbose):
+    def _train(
+        self, epochs, past, batch_index, enter, save, callbacks, verbose
+    ):
         history = keras.callbacks.History()
         callbacks = keras.callbacks.CallbackList(
             [*(callbacks or []), history],
@@ -403,7 +405,7 @@ class DeepInversion(keras.Model):
                     tf.constant(first + begin),
                     tf.constant(end - begin),
                     tf.constant(self.labels),
-                    tf.constant([self.seed, batch]),
+                    tf.constant([self.seed, batch_index]),
                 )
                 logs = self._logs(values.numpy())
                 callbacks.on_train_batch_end(end - 1, logs)
@@ -506,8 +508,8 @@ class DeepInversion(keras.Model):
         sides = (max(1, round(side * scale)) for side in (height, width))
         return (*sides, channels)
 
-    def _noise(self, batch):
-        """N(0, 1), each image a function of (seed, batch, index) alone.
+    def _noise(self, batch_index):
+        """N(0, 1), each image a function of (seed, batch_index, index) alone.
 
         With `coarseness` of the recipe every so many pixels both ways are
         drawn, those between are interpolated, and the variance is 1 again.
@@ -519,7 +521,7 @@ class DeepInversion(keras.Model):
         noise = np.stack(
             [
                 np.random.default_rng(
-                    (self.seed, batch, index)
+                    (self.seed, batch_index, index)
                 ).standard_normal(shape, self._step.images.dtype)
                 for index in range(count)
             ]
@@ -549,7 +551,7 @@ class DeepInversion(keras.Model):
                 f"{done} epochs"
             )
 
-    def _fingerprint(self, labels, counts, batch, keep, steps_per_epoch):
+    def _fingerprint(self, labels, counts, batch_index, keep, steps_per_epoch):
         description, arrays = self.settings()
         return run_state.fingerprint(
             {
@@ -557,7 +559,7 @@ class DeepInversion(keras.Model):
                 "teacher": self.teacher,
                 "student": self.student,
                 "steps": [counts, steps_per_epoch],
-                "batch": batch,
+                "batch_index": batch_index,
                 "keep": keep,
             },
             [labels, *arrays],

@@ -20,7 +20,7 @@ class FastInversion(DeepInversion):
     As `DeepInversion`, but what moves are a generator's weights and its
     latents, one for each image, not pixels. From one batch to the next the
     generator keeps what it has learnt, so that later ones need few steps: call
-    `fit` again, with another `batch`.
+    `fit` again, with another `batch_index`.
 
     Args:
         teacher: As for `DeepInversion`, and so are `preprocessing` and the
@@ -57,7 +57,7 @@ class FastInversion(DeepInversion):
     ```python
     model = FastInversion(load_pretrained("fashion_mnist_resnet20"))
     model.fit(balanced_labels(10, 100), steps=500)
-    model.fit(balanced_labels(10, 100), steps=50, batch=1)
+    model.fit(balanced_labels(10, 100), steps=50, batch_index=1)
     ```
     """
 
@@ -139,13 +139,13 @@ class FastInversion(DeepInversion):
         """Whether the generator has learnt with new latents every step."""
         return not self._rates["latent_scale"]
 
-    def draw(self, labels, batch=0):
+    def draw(self, labels, batch_index=0):
         """Images of new latents, by the generator as it is: no step is made.
 
         Args:
             labels: Int array `(n,)` in [0, classes). All of them are one batch
                 to the generator, as those of `fit` are.
-            batch: Int; another one gives other images.
+            batch_index: Int; another one gives other images.
 
         Returns:
             uint8 array `(n, height, width, channels)`.
@@ -157,7 +157,7 @@ class FastInversion(DeepInversion):
         require_drawing(self)
         labels = check_labels(labels, self.classes)
         latents = self.generator.input_shape[-1] - self.classes
-        key = tf.constant([self.seed, batch])
+        key = tf.constant([self.seed, batch_index])
         drawn = tf.random.stateless_normal(
             (len(labels), latents), key, alg="philox"
         )

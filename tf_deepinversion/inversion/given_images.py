@@ -42,14 +42,14 @@ class GivenImages:
         kind = "noise" if self._real is None else "real images"
         return {"source": kind, "seed": self._seed}, list(self._real or ())
 
-    def fit(self, labels, steps=None, *, batch=0, verbose=0):
+    def fit(self, labels, steps=None, *, batch_index=0, verbose=0):
         """Takes the images of a batch; `labels` are their number, or theirs."""
         n, self.labels = len(labels), labels
         if self._real is None:
-            random = np.random.default_rng((self._seed, batch))
+            random = np.random.default_rng((self._seed, batch_index))
             self.images = random.integers(
                 0, 256, (n, *self.image_shape), "uint8"
             )
             return
-        rows = (np.arange(n) + batch * n) % len(self._real[0])
+        rows = (np.arange(n) + batch_index * n) % len(self._real[0])
         self.images, self.labels = (part[rows] for part in self._real)

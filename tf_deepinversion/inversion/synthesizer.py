@@ -8,13 +8,13 @@ def images_of_a_batch(synthesizer, images, draws=0) -> int:
     return images * (draws or synthesizer.images_per_label)
 
 
-def made(synthesizer, labels, batch, draws):
+def made(synthesizer, labels, batch_index, draws):
     """What a batch gives to a pool: its images and snapshots, or new ones.
 
     Args:
         synthesizer: A `DeepInversion` or `FastInversion`, after `fit`.
         labels: Int array `(n,)`, those of the batch.
-        batch: Int, its number.
+        batch_index: Int, its number.
         draws: Int, how many times n images are drawn; 0 for its own, where
             there are snapshots of them those before.
 
@@ -24,7 +24,7 @@ def made(synthesizer, labels, batch, draws):
     if not draws:
         images = [*synthesizer.snapshots, synthesizer.images]
         return np.concatenate(images), np.tile(synthesizer.labels, len(images))
-    numbers = range(batch * draws, (batch + 1) * draws)
+    numbers = range(batch_index * draws, (batch_index + 1) * draws)
     drawn = [synthesizer.draw(labels, number) for number in numbers]
     return np.concatenate(drawn), np.tile(labels, draws)
 
@@ -39,15 +39,15 @@ def labels_of(synthesizer, images, requested) -> np.ndarray:
     return requested if ask is None else ask(images)
 
 
-def add_made(pool, synthesizer, labels, batch, draws):
+def add_made(pool, synthesizer, labels, batch_index, draws):
     """Adds what is `made` of a batch to a pool, where it is not there yet.
 
     Made again after an interruption, it may be.
     """
-    if batch >= pool.batches:
-        images, requested = made(synthesizer, labels, batch, draws)
+    if batch_index >= pool.batches:
+        images, requested = made(synthesizer, labels, batch_index, draws)
         labels = labels_of(synthesizer, images, requested)
-        pool.add(images, labels, number=batch, requested=requested)
+        pool.add(images, labels, number=batch_index, requested=requested)
 
 
 def require_drawing(synthesizer, draws=1):
