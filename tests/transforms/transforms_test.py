@@ -335,3 +335,36 @@ def test_images_of_one_pixel_s_width_stay_finite_and_in_range(transform, size):
     images = tf.constant(images, "float32")
     changed = transform(images, transform.draw(tf.constant([1, 2]), 5))
     assert changed.shape == images.shape and np.isfinite(changed).all()
+
+
+class Cropped(HorizontalFlip):
+    def __call__(self, images, numbers):
+        return images[:, 1:]
+
+
+def test_transforms_are_applied_in_their_order_each_by_its_own_numbers():
+    images = noise()
+    upside = HorizontalFlip(1.0)
+    found = base.apply(
+        [Jitter(4), upside],
+        tf.constant(images),
+        [tf.constant(SHIFTS), tf.ones((5, 1, 1, 1), "bool")],
+    )
+    np.testing.assert_array_equal(found, numpy_roll(images, SHIFTS)[:, :, ::-1])
+    with pytest.raises(ValueError, match="argument 2 is shorter|shorter than"):
+        base.apply([upside], tf.constant(images), [])
+
+
+def test_a_transform_that_changes_the_shape_is_refused_where_it_is_known():
+    images = tf.constant(noise())
+    numbers = tf.ones((5, 1, 1, 1), "bool")
+    with pytest.raises(ValueError, match=r"Cropped must leave.*\(5, 3, 6, 2\)"):
+        base.apply([Cropped()], images, [numbers])
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, None, None, 2), "float64")]
+    )
+    def flipped(images):
+        return base.apply([HorizontalFlip()], images, [numbers])
+
+    np.testing.assert_array_equal(flipped(images), images[:, :, ::-1])

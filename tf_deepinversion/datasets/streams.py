@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.transforms.base import apply
 from tf_deepinversion.transforms.base import draw
 
 
@@ -61,9 +62,7 @@ def augmented(dataset, transforms, seed, first_step=0):
         images = tf.cast(batch[0], "float32")
         step = tf.cast(step, "int32")
         numbers = draw(transforms, [seed, 3], step, tf.shape(images)[0])
-        for transform, drawn in zip(transforms, numbers, strict=True):
-            images = transform(images, drawn)
-        return images, batch[1]
+        return apply(transforms, images, numbers), batch[1]
 
     steps = tf.data.Dataset.counter(first_step)
     zipped = tf.data.Dataset.zip((steps, dataset))

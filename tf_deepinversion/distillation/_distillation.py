@@ -19,6 +19,7 @@ from tf_deepinversion.networks.student_input import check_channels
 from tf_deepinversion.networks.student_input import preprocessing_of_student
 from tf_deepinversion.networks.student_input import student_input
 from tf_deepinversion.objective.softened_kl import SoftenedKL
+from tf_deepinversion.transforms.base import apply
 from tf_deepinversion.transforms.base import draw_own
 from tf_deepinversion.transforms.base import require_transforms
 from tf_deepinversion.transforms.shifts import HorizontalFlip
@@ -379,8 +380,7 @@ class Distillation(replicas.OneBatch):
         numbers = draw_own(
             self._transforms, [self._seed, 1], step, tf.shape(images)[0]
         )
-        for transform, drawn in zip(self._transforms, numbers, strict=True):
-            images = transform(images, drawn)
+        images = apply(self._transforms, images, numbers)
         if self._answered:
             images = tf.round(images)
         return images, _logits(self._in_training[0], self.preprocessing, images)

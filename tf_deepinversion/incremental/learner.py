@@ -14,6 +14,7 @@ from tf_deepinversion.incremental.methods import View
 from tf_deepinversion.networks import compiled
 from tf_deepinversion.networks import replicas
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.transforms.base import apply
 from tf_deepinversion.transforms.base import draw_own
 from tf_deepinversion.transforms.base import require_transforms
 from tf_deepinversion.transforms.shifts import Shift
@@ -291,9 +292,7 @@ class IncrementalLearner(replicas.OneBatch):
         step = tf.cast(self.optimizer.iterations, "int32")
         counts = [tf.shape(y)[0] for _, y in streams]
         numbers = draw_own(self._transforms, [self._seed, 2], step, *counts)
-        for transform, drawn in zip(self._transforms, numbers, strict=True):
-            images = transform(images, drawn)
-        return images, labels
+        return apply(self._transforms, images, numbers), labels
 
     def _read(self, which, pixels, training=False):
         """Features and logits of the old (0) or the new (1) network."""

@@ -7,6 +7,7 @@ from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.objective.terms import View
 from tf_deepinversion.objective.terms import weighted_values
 from tf_deepinversion.optimizers.apart import keep_apart
+from tf_deepinversion.transforms.base import apply
 from tf_deepinversion.transforms.base import draw
 
 
@@ -227,13 +228,6 @@ class InversionStep:
     def _draws(self, seed, step):
         """All random numbers of a step, each with a row for every image."""
         draws = draw(self.transforms, seed, step, self.shape[0])
-        for transform, numbers in zip(self.transforms, draws, strict=True):
-            if not numbers.shape.rank or numbers.shape[0] != self.shape[0]:
-                raise ValueError(
-                    f"`draw` of {type(transform).__name__} must give a tensor "
-                    f"with a row for each of {self.shape[0]} images. "
-                    f"Received: one of shape {numbers.shape}"
-                )
         if self.feature_dropout:
             draws.append(self._dropout_mask(seed, step))
         return draws
@@ -347,14 +341,7 @@ class InversionStep:
     def _sums(self, images, labels, draws):
         """S_r: the sums of these rows, a list of tensors for each term."""
         # Where there is a mask, it comes after the transforms' numbers.
-        for transform, numbers in zip(self.transforms, draws, strict=False):
-            changed = transform(images, numbers)
-            if changed.shape != images.shape:
-                raise ValueError(
-                    f"{type(transform).__name__} must leave images of the "
-                    f"shape {images.shape}. Received: {changed.shape}"
-                )
-            images = changed
+        images = apply(self.transforms, images, draws[: len(self.transforms)])
         fed = self.preprocessing.teacher_input(images)
         if self.feature_dropout:
             logits, records, masked = self.teacher.with_dropout(fed, draws[-1])

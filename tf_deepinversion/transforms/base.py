@@ -107,6 +107,9 @@ def draw(transforms, seed, step, count):
 
     Returns:
         A list of tensors, one a transform, each with `count` rows.
+
+    Raises:
+        ValueError: if a transform draws another number of rows.
     """
 
     def fold_in(key, number):
@@ -116,7 +119,58 @@ def draw(transforms, seed, step, count):
         )
 
     key = fold_in(seed, step)
-    return [t.draw(fold_in(key, i), count) for i, t in enumerate(transforms)]
+    drawn = [t.draw(fold_in(key, i), count) for i, t in enumerate(transforms)]
+    for transform, numbers in zip(transforms, drawn, strict=True):
+        require_rows(transform, numbers, count)
+    return drawn
+
+
+def require_rows(drawer, numbers, count):
+    """Refuses random numbers that are not a row for each image.
+
+    Args:
+        drawer: The transform that drew the numbers.
+        numbers: Tensor.
+        count: Int, the number of images; a tensor is not looked at.
+
+    Raises:
+        ValueError: as said.
+    """
+    rows = count if isinstance(count, int) else None
+    if not numbers.shape.rank or not numbers.shape[:1].is_compatible_with(
+        [rows]
+    ):
+        raise ValueError(
+            f"`draw` of {type(drawer).__name__} must give a tensor with a row "
+            f"for each of {count} images. "
+            f"Received: one of shape {numbers.shape}"
+        )
+
+
+def apply(transforms, images, draws):
+    """The images after all transforms, one after the other.
+
+    Args:
+        transforms: List of transforms.
+        images: Float tensor `(batch, height, width, channels)`.
+        draws: List of what `draw` gave, a tensor for each transform with a
+            row for each of these images.
+
+    Returns:
+        A tensor of the shape of `images`.
+
+    Raises:
+        ValueError: if a transform changes the shape of the images.
+    """
+    for transform, numbers in zip(transforms, draws, strict=True):
+        changed = transform(images, numbers)
+        if not images.shape.is_compatible_with(changed.shape):
+            raise ValueError(
+                f"{type(transform).__name__} must leave images of the shape "
+                f"{images.shape}. Received: {changed.shape}"
+            )
+        images = changed
+    return images
 
 
 def draw_own(transforms, seed, step, *counts):
