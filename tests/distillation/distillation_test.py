@@ -27,8 +27,8 @@ from tf_deepinversion import Preprocessing
 from tf_deepinversion import RefreshPool
 from tf_deepinversion import Tone
 from tf_deepinversion import balanced_labels
+from tf_deepinversion.callbacks.fit_resumable import fit_resumable
 from tf_deepinversion.callbacks.training_state import TrainingState
-from tf_deepinversion.callbacks.training_state import saved_last
 from tf_deepinversion.datasets.streams import batches_of
 from tf_deepinversion.distillation._distill import distill
 from tf_deepinversion.distillation._distillation import Distillation
@@ -403,10 +403,7 @@ def test_averages_that_are_swapped_in_go_on_to_the_same_network(
         keras.utils.set_random_seed(1)
         network = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
         optimizer = keras.optimizers.SGD(0.3, use_ema=True, ema_momentum=0.7)
-        optimizer.build(network.trainable_variables)
         network.compile(optimizer, "mse")
-        variables = [*network.variables, *optimizer.variables]
-        state = TrainingState(path, variables, "run")
 
         class Killed(keras.callbacks.Callback):
             def on_epoch_begin(self, epoch, logs=None):
@@ -414,11 +411,14 @@ def test_averages_that_are_swapped_in_go_on_to_the_same_network(
                     raise KeyboardInterrupt
 
         swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=on_epoch)
-        network.fit(
-            data,
+        fit_resumable(
+            network,
+            lambda step: data.repeat(),
+            network=network,
             epochs=4,
-            initial_epoch=state.epoch,
-            callbacks=saved_last([swap, Killed()], network, state),
+            steps_per_epoch=1,
+            path=path,
+            callbacks=[swap, Killed()],
             verbose=0,
         )
         return network.get_weights()

@@ -398,7 +398,7 @@ def test_training_from_scratch_is_kept(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        name = "tf_deepinversion.incremental._train.TrainingState"
+        name = "tf_deepinversion.callbacks.fit_resumable.TrainingState"
         patch.setattr(name, Killed)
         with pytest.raises(KeyboardInterrupt):
             trained(tmp_path)

@@ -5,7 +5,6 @@ import json
 import keras
 import numpy as np
 
-from tf_deepinversion.callbacks.require_finite import RequireFinite
 from tf_deepinversion.core import run_state
 
 
@@ -71,18 +70,3 @@ class TrainingState(keras.callbacks.Callback):
         past = json.dumps({"epoch": self.epoch, "history": self.history})
         arrays = {f"variable_{i}": v for i, v in enumerate(self._read())}
         run_state.save(self.path, {**arrays, "past": np.array(past)}, self.run)
-
-
-def saved_last(callbacks, network, state) -> list:
-    """Callbacks of a training: a state is saved last, and only if finite.
-
-    Args:
-        callbacks: List of `keras.callbacks.Callback`, or None.
-        network: The `keras.Model` that is trained.
-        state: A `TrainingState`, or None.
-    """
-    callbacks = [*(callbacks or []), RequireFinite(network)]
-    if state is None:
-        return callbacks
-    state.others = callbacks
-    return [*callbacks, state]

@@ -6,9 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.callbacks.fit_resumable import fit_resumable
 from tf_deepinversion.callbacks.refresh_pool import RefreshPool
-from tf_deepinversion.callbacks.training_state import TrainingState
-from tf_deepinversion.callbacks.training_state import saved_last
 from tf_deepinversion.core import run_state
 from tf_deepinversion.core.checks import require_integers
 from tf_deepinversion.core.checks import require_whole
@@ -140,13 +139,7 @@ def distill(
     optimizer.build(student.trainable_variables)
     model.compile(optimizer=optimizer)
     model.require_replicas()
-    pool_folder = state = run = None
-    variables = [
-        *student.variables,
-        *optimizer.variables,
-        *model.carried,
-        *synthesizer.carried,
-    ]
+    pool_folder = state_path = run = None
     if folder is not None:
         pool_folder = pathlib.Path(folder) / "pool"
         state_path = pathlib.Path(folder) / "state.npz"
@@ -183,26 +176,28 @@ def distill(
         run=run,
     )
     refresher.pool = pool
+
+    def batches(step):
+        refresher.next_batch = refresher.batches_before(step // steps_per_round)
+        return batches_of(pool, portraits, share, batch_size, seed, step)
+
     try:
-        if folder is not None:  # the student is as given until here
-            state = TrainingState(state_path, variables, run)
-        done = state.epoch if state else 0
-        refresher.next_batch = refresher.batches_before(done)
-        history = model.fit(
-            batches_of(
-                pool, portraits, share, batch_size, seed, done * steps_per_round
-            ),
+        history = fit_resumable(
+            model,
+            batches,
+            network=student,
             epochs=rounds,
-            initial_epoch=done,
             steps_per_epoch=steps_per_round,
-            shuffle=False,
-            callbacks=[refresher, *saved_last(callbacks, student, state)],
-            validation_data=validation_data,
+            path=state_path,
+            run=run,
+            others=[*model.carried, *synthesizer.carried],
+            callbacks=[refresher, *(callbacks or [])],
             verbose=verbose,
-        ).history
+            validation_data=validation_data,
+        )
     finally:
         pool.close()  # its images stay; the folder is free
-    return model, (state.history if state else history), pool
+    return model, history, pool
 
 
 def all_first(rounds, images, capacity):

@@ -4,11 +4,10 @@ import pathlib
 
 import tensorflow as tf
 
-from tf_deepinversion.callbacks.training_state import TrainingState
-from tf_deepinversion.callbacks.training_state import saved_last
+from tf_deepinversion.callbacks.fit_resumable import fit_resumable
+from tf_deepinversion.core import run_state
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
-from tf_deepinversion.core.run_state import fingerprints
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.streams import epochs_of
 from tf_deepinversion.datasets.streams import steps_of_epoch
@@ -102,12 +101,8 @@ def learn_task(
         transforms = require_transforms(transforms, labelled=True)
     require_positive(learning_rate=learning_rate)
     steps = steps_per_epoch or steps_of_epoch(len(labels), batch_size)
-    optimizer = sgd(epochs * steps, learning_rate)
-    optimizer.build(network.trainable_variables)
-    state = None
     if folder is not None:
-        variables = [*network.variables, *optimizer.variables]
-        run = fingerprints(
+        run = run_state.fingerprints(
             {
                 "run": run,
                 "old": old,
@@ -122,7 +117,7 @@ def learn_task(
             },
             {"images": [images], "labels": [labels]},
         )
-        state = TrainingState(folder / "training.npz", variables, run)
+        run_state.load(folder / "training.npz", run)  # refuses another run's
     learner = IncrementalLearner(
         old,
         network,
@@ -135,17 +130,19 @@ def learn_task(
         transforms=transforms,
         seed=seed,
     )
-    learner.compile(optimizer=optimizer)
-    done = state.epoch if state else 0
-    history = learner.fit(
-        epochs_of(images, labels, batch_size, seed, done * steps),
+    learner.compile(optimizer=sgd(epochs * steps, learning_rate))
+    history = fit_resumable(
+        learner,
+        lambda step: epochs_of(images, labels, batch_size, seed, step),
+        network=network,
         epochs=epochs,
-        initial_epoch=done,
         steps_per_epoch=steps,
-        callbacks=saved_last(callbacks, network, state),
+        path=folder and folder / "training.npz",
+        run=run,
+        callbacks=callbacks,
         verbose=verbose,
-    ).history
-    return network, (state.history if state else history)
+    )
+    return network, history
 
 
 def _check_trainable(network):

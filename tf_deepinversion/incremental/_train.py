@@ -4,8 +4,7 @@ import pathlib
 
 import keras
 
-from tf_deepinversion.callbacks.training_state import TrainingState
-from tf_deepinversion.callbacks.training_state import saved_last
+from tf_deepinversion.callbacks.fit_resumable import fit_resumable
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.described import architecture
 from tf_deepinversion.core.labels import check_labels
@@ -108,32 +107,31 @@ def train(
             f"{size} on {strategy.num_replicas_in_sync} replicas"
         )
     steps = steps_of_epoch(len(labels), batch_size)
-    optimizer = scratch_optimizer(epochs * steps, learning_rate)
-    optimizer.build(model.trainable_variables)
     model.compile(
-        optimizer,
+        scratch_optimizer(epochs * steps, learning_rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    state, path = None, None
+    path = None
     if folder is not None:
         path = pathlib.Path(folder) / f"{name}.training.npz"
-        variables = [*model.variables, *optimizer.variables]
-        state = TrainingState(path, variables, run)
-    done = state.epoch if state else 0
-    batches = epochs_of(images, labels, batch_size, seed, done * steps)
-    history = model.fit(
-        augmented(batches, transforms, seed, done * steps),
+    history = fit_resumable(
+        model,
+        lambda step: augmented(
+            epochs_of(images, labels, batch_size, seed, step),
+            transforms,
+            seed,
+            step,
+        ),
+        network=model,
         epochs=epochs,
-        initial_epoch=done,
         steps_per_epoch=steps,
-        shuffle=False,
-        callbacks=saved_last(None, model, state),
+        path=path,
+        run=run,
         verbose=verbose,
-    ).history
+    )
     model.compile()  # what is saved needs no optimizer
     if folder is not None:
-        figures = {"history": state.history or history}
-        save_task(folder, name, model, figures, run)
+        save_task(folder, name, model, {"history": history}, run)
         path.unlink(missing_ok=True)
     return model

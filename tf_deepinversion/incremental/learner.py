@@ -111,6 +111,7 @@ class IncrementalLearner(replicas.OneBatch):
         epochs=1,
         steps_per_epoch=None,
         validation_data=None,
+        shuffle=False,
         **kwargs,
     ):
         """As in Keras, on a `tf.data.Dataset` of `(image, label)` batches.
@@ -150,8 +151,8 @@ class IncrementalLearner(replicas.OneBatch):
             x,
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,
-            shuffle=False,
             validation_data=validation_data,
+            shuffle=shuffle,
             **kwargs,
         )
 

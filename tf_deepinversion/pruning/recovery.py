@@ -2,8 +2,7 @@
 
 import keras
 
-from tf_deepinversion.callbacks.training_state import TrainingState
-from tf_deepinversion.callbacks.training_state import saved_last
+from tf_deepinversion.callbacks.fit_resumable import fit_resumable
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.distillation._distillation import Distillation
@@ -89,26 +88,20 @@ def recover(
         for layer in norms:
             layer.trainable = layer.trainable and not keep_statistics
         model = Distillation(teacher, student, **kwargs)
-        optimizer = optimizer or recovery_optimizer(steps)
-        optimizer.build(student.trainable_variables)
-        model.compile(optimizer=optimizer)
-        state = None
-        if path is not None:
-            masks = [mask.mask for mask in masks_of(student)]
-            variables = [*student.variables, *optimizer.variables, *masks]
-            state = TrainingState(path, variables, run)
-        done = state.epoch if state else 0
+        model.compile(optimizer=optimizer or recovery_optimizer(steps))
         steps_per_epoch = min(steps_per_epoch, steps)
-        history = model.fit(
-            images(first_step + done * steps_per_epoch),
+        return fit_resumable(
+            model,
+            lambda step: images(first_step + step),
+            network=student,
             epochs=-(-steps // steps_per_epoch),
-            initial_epoch=done,
             steps_per_epoch=steps_per_epoch,
-            shuffle=False,
-            callbacks=saved_last(callbacks, student, state),
+            path=path,
+            run=run,
+            others=[mask.mask for mask in masks_of(student)],
+            callbacks=callbacks,
             verbose=verbose,
-        ).history
-        return state.history if state else history
+        )
     finally:
         for layer, value in zip(norms, trained, strict=True):
             layer.trainable = value
