@@ -8,4 +8,6 @@ from tf_deepinversion.datasets.real_images import load_split
 from tf_deepinversion.datasets.real_images import load_test_data
 from tf_deepinversion.datasets.real_images import load_test_images
 from tf_deepinversion.datasets.real_images import read_idx
+from tf_deepinversion.datasets.streams import Stream
+from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.datasets.streams import epochs_of
