@@ -26,6 +26,7 @@ from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
 from tf_deepinversion.inversion.recipes import RECIPES
 from tf_deepinversion.models.pretrained import load_pretrained
+from tf_deepinversion.networks.check_preprocessing import check_preprocessing
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.objective.softened_kl import SoftenedKL
 from tf_deepinversion.objective.terms import L2

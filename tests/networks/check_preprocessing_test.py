@@ -1,0 +1,162 @@
+"""Wrong preprocessing is found without data, and by one image."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tf_deepinversion import Preprocessing
+from tf_deepinversion import check_preprocessing
+from tf_deepinversion import load_pretrained
+from tf_deepinversion.datasets import load_test_images
+from tf_deepinversion.networks.check_preprocessing import _contradict
+from tf_deepinversion.networks.remembered_input import RememberedInput
+from tf_deepinversion.networks.remembered_input import natural_noise
+from tf_deepinversion.networks.remembered_input import remembered_input
+
+SHAPE = (16, 16, 1)
+NAMES = ["fashion_mnist_resnet20", "fashion_mnist_vgg11"]
+
+
+def images_fed(mean, deviation):
+    """Images of known moments, with another spectrum than `natural_noise`."""
+    random = np.random.default_rng(3)
+    coarse = random.normal(size=(256, 4, 4, 1)).repeat(4, 1).repeat(4, 2)
+    return mean + deviation * coarse.astype("float32")
+
+
+def trained(mean, deviation, channels=16, before=(), seed=0):
+    """A network whose first statistics are those of such images, by NumPy."""
+    keras.utils.set_random_seed(seed)
+    first = layers.Conv2D(channels, 3, padding="valid")
+    norm = layers.BatchNormalization()
+    model = keras.Sequential(
+        [keras.Input(SHAPE), *before, first, norm, layers.Flatten()]
+        + [layers.Dense(3)]
+    )
+    if not before:
+        # Kernels of positive means: as of trained networks, some see
+        # brightness.
+        kernel = np.abs(np.asarray(first.kernel)) + 0.01
+        kernel[..., ::2] -= kernel[..., ::2].mean((0, 1, 2))
+        first.kernel.assign(kernel)
+    seen = np.asarray(first(images_fed(mean, deviation)), "float64")
+    norm.moving_mean.assign(seen.mean((0, 1, 2)))
+    norm.moving_variance.assign(seen.var((0, 1, 2)))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation"), [(0.45, 0.25), (-0.1, 0.5), (115, 60), (0, 1)]
+)
+def test_a_layer_tells_what_it_was_fed(mean, deviation):
+    found = remembered_input(trained(mean, deviation))
+    assert found.mean == pytest.approx(mean, abs=0.1 * deviation)
+    # Another spectrum than the one that is assumed.
+    assert found.deviation == pytest.approx(deviation, rel=0.25)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_networks_that_ship_remember_their_data(name):
+    """Fashion-MNIST's pixels have a mean of 72.9 and a deviation of 90.0."""
+    found = remembered_input(load_pretrained(name))
+    assert found.mean == pytest.approx(72.9, abs=3)
+    assert found.deviation == pytest.approx(90.0, rel=0.1)
+
+
+def without_batch_normalization():
+    return keras.Sequential(
+        [keras.Input(SHAPE), layers.Flatten(), layers.Dense(3)]
+    )
+
+
+def of_random_statistics():
+    model = trained(0, 1)
+    norm = model.layers[1]
+    random = np.random.default_rng(0)
+    norm.moving_variance.assign(10 ** random.uniform(-3, 3, 16))
+    return model
+
+
+def never_trained():
+    model = trained(0, 1)
+    norm = model.layers[1]
+    norm.moving_mean.assign(np.zeros(16))
+    norm.moving_variance.assign(np.ones(16))
+    return model
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        without_batch_normalization,
+        of_random_statistics,
+        never_trained,
+        lambda: trained(0, 1, channels=4),
+        lambda: trained(0, 1, before=[layers.Activation("softplus")]),
+    ],
+    ids=["no layer", "random", "never trained", "few channels", "activation"],
+)
+def test_a_layer_that_cannot_tell_says_nothing(make):
+    assert remembered_input(make()) is None
+
+
+def test_noise_has_the_spectrum_of_natural_images():
+    noise = natural_noise(64, (32, 32, 3))
+    assert noise.std() == pytest.approx(1)
+    power = (np.abs(np.fft.fft(noise[..., 0], axis=1)) ** 2).mean((0, 2))
+    # Of a line through such images the power falls by 2 to 4 an octave.
+    assert 2 < power[2] / power[4] < 5 and 2 < power[4] / power[8] < 5
+    alike = np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]
+    assert alike == pytest.approx(0.9, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("told", "remembered", "expected"),
+    [
+        ((0.45, 0.25), (0.45, 0.25), False),
+        ((0.45, 0.25), (0.5, 0.35), False),
+        ((-0.1, 0.5), (0.45, 0.25), True),  # (-1, 1), trained on (0, 1)
+        ((0.45, 0.25), (-0.1, 0.5), True),
+        ((115, 57), (0.45, 0.25), True),
+        ((0, 57), (115, 57), True),  # less the mean, trained on pixels
+        ((0, 1), (-0.1, 0.45), True),
+    ],
+)
+def test_conventions_that_contradict_each_other(told, remembered, expected):
+    pair = RememberedInput(*told), RememberedInput(*remembered)
+    assert _contradict(*pair) == expected
+
+
+@pytest.mark.parametrize("pixel_range", [(0, 1), (-1, 1), "normalised"])
+def test_wrong_preprocessing_is_warned_of(pixel_range):
+    teacher = load_pretrained(NAMES[0])
+    wrong = Preprocessing(72.94, 90.02, pixel_range)
+    with pytest.warns(UserWarning, match=r"remembers inputs of mean 71\.6"):
+        found = check_preprocessing(teacher, wrong)
+    assert found.contradicts and found.probabilities is None
+    assert not check_preprocessing(teacher).contradicts
+
+
+def test_one_image_tells_the_convention():
+    images, labels = load_test_images()
+    teacher = load_pretrained(NAMES[0])
+    wrong = Preprocessing(72.94, 90.02, (0, 1))
+    with pytest.warns(UserWarning, match=r"by pixel_range=\(0, 255\)"):
+        found = check_preprocessing(teacher, wrong, images[0], labels[0])
+    logits = np.asarray(teacher(images[:1].astype("float32")), "float64")[0]
+    exact = np.exp(logits - logits.max())
+    exact = (exact / exact.sum())[labels[0]]
+    assert found.probabilities["(0, 255)"] == pytest.approx(exact, rel=1e-4)
+    assert found.probabilities["as given"] == found.probabilities["(0, 1)"]
+
+
+def test_bad_input_is_refused():
+    images, labels = load_test_images()
+    teacher = load_pretrained(NAMES[0])
+    with pytest.raises(ValueError, match="or neither"):
+        check_preprocessing(teacher, image=images[0])
+    with pytest.raises(ValueError, match=r"label in \[0, 10\)"):
+        check_preprocessing(teacher, image=images[0], label=10)
+    with pytest.raises(TypeError, match="uint8 pixels"):
+        check_preprocessing(teacher, image=images[0] / 255.0, label=0)

@@ -1,0 +1,148 @@
+"""What a network's first BatchNormalization tells of its training images.
+
+The inputs of that layer are affine in the image, where only convolutions and
+rescalings come before it. So its moving mean and moving variance, which are of
+the training images, can be traced back to the values that the network was fed.
+"""
+
+import typing
+
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion.networks.batch_norm_moments import batch_norms
+from tf_deepinversion.networks.batch_norm_moments import channels_axis
+from tf_deepinversion.networks.batch_norm_moments import tap
+from tf_deepinversion.networks.call_hooks import collect
+
+# Fewer channels than these can agree by chance.
+_LEAST_CHANNELS = 8
+# The share of a channel's variance that brightness explains, at least.
+_BRIGHT = 0.5
+
+
+class RememberedInput(typing.NamedTuple):
+    """The values that a network was fed in training, as its layers tell.
+
+    Attributes:
+        mean: Float, in the units that the network is fed.
+        deviation: Float, likewise.
+    """
+
+    mean: float
+    deviation: float
+
+
+def remembered_input(model, image_shape=None):
+    """Traces the first BatchNormalization's statistics back to the images.
+
+    The mean m solves `moving_mean = response(0) + m response'`, by weighted
+    least squares over the channels. The deviation s is the median of
+    `sqrt(moving_variance / variance(1))`, where `variance(1)` is that of the
+    layer's inputs for images of unit deviation with the spectrum of natural
+    images, whose power falls as the square of the frequency. The median is
+    over the channels that see brightness: those that see edges tell more of
+    the sharpness of the images.
+
+    Args:
+        model: A `keras.Model`.
+        image_shape: Tuple `(height, width, channels)`; None if the model
+            fixes it.
+
+    Returns:
+        A `RememberedInput`; None where the layers do not tell: without
+        BatchNormalization, with fewer than 8 channels or fewer than 2 of
+        brightness, after an activation, never trained, or if the channels
+        contradict each other.
+    """
+    shape = tuple(image_shape or model.input_shape[1:])
+    if not any(_may_tell(layer) for layer in batch_norms(model)):
+        return None
+    levels = np.ones((3, *shape), "float32") * [[[[0]]], [[[1]]], [[[2]]]]
+    images = np.concatenate([levels, natural_noise(4, shape)])
+    found = _first_inputs(model, images.astype("float32"))
+    if found is None:
+        return None
+    layer, seen = found
+    if not _may_tell(layer):
+        return None
+    mean = np.asarray(layer.moving_mean, "float64")
+    variance = np.asarray(layer.moving_variance, "float64")
+    alive = variance > 1e-6 * variance.max()
+    mean, variance, seen = mean[alive], variance[alive], seen[..., alive]
+    zero, one, two = seen[:3].mean((1, 2))
+    slope = one - zero
+    if not np.allclose(two - one, slope, rtol=1e-2, atol=1e-4 * _size(one)):
+        return None
+    unit = (seen[3:] - seen[0]).var((0, 1, 2))
+    bright = slope**2 > _BRIGHT * unit
+    if bright.sum() < 2:
+        return None
+    deviations = np.sqrt(variance[bright] / unit[bright])
+    low, s, high = np.quantile(deviations, [0.25, 0.5, 0.75])
+    if not high < 2 * low:
+        return None
+    m = (slope * (mean - zero) / variance).sum() / (slope**2 / variance).sum()
+    return RememberedInput(float(m), float(s))
+
+
+def _may_tell(layer) -> bool:
+    """Whether a layer has enough channels, and has ever been trained."""
+    mean = np.asarray(layer.moving_mean)
+    trained = mean.any() or (np.asarray(layer.moving_variance) != 1).any()
+    return mean.size >= _LEAST_CHANNELS and bool(trained)
+
+
+def _size(values):
+    return float(np.abs(values).max()) + 1e-12
+
+
+def _first_inputs(model, images):
+    """The BatchNormalization that is called first and its inputs, or None."""
+    with tap(model, sums=False), collect() as calls:
+        model(tf.constant(images), training=False)
+    calls = [call for call in calls if call.inputs is not None]
+    if not calls or len(calls[0].inputs.shape) != 4:
+        return None
+    seen = np.asarray(calls[0].inputs, "float64")
+    return calls[0].layer, np.moveaxis(seen, channels_axis(calls[0].layer), -1)
+
+
+def natural_noise(count, shape, seed=0) -> np.ndarray:
+    """Noise with the spectrum of natural images and unit deviation.
+
+    Its power falls as the square of the frequency; nine tenths of the variance
+    are common to all channels.
+
+    Args:
+        count: Int.
+        shape: Tuple `(height, width, channels)`.
+        seed: Int.
+
+    Returns:
+        A float array `(count, height, width, channels)`.
+    """
+    height, width, channels = shape
+    random = np.random.default_rng(seed)
+    # Of twice the size, so that parts of it differ in brightness, too.
+    size = 2 * height, 2 * width
+    frequency = np.hypot(
+        np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None]
+    )
+    frequency[0, 0] = frequency[frequency > 0].min()
+
+    def plane():
+        parts = random.standard_normal((2, count, *frequency.shape))
+        spectrum = (parts[0] + 1j * parts[1]) / frequency
+        noise = np.fft.irfft2(spectrum, size)[:, :height, :width]
+        return noise / noise.std()
+
+    common = plane()
+    noise = np.stack(
+        [
+            np.sqrt(0.9) * common + np.sqrt(0.1) * plane()
+            for _ in range(channels)
+        ],
+        axis=-1,
+    )
+    return noise / noise.std()
