@@ -9,8 +9,8 @@ from tf_deepinversion import Preprocessing
 from tf_deepinversion import check_preprocessing
 from tf_deepinversion import load_pretrained
 from tf_deepinversion.datasets import load_test_images
-from tf_deepinversion.networks.check_preprocessing import _contradict
 from tf_deepinversion.networks.remembered_input import RememberedInput
+from tf_deepinversion.networks.remembered_input import contradict
 from tf_deepinversion.networks.remembered_input import natural_noise
 from tf_deepinversion.networks.remembered_input import remembered_input
 
@@ -125,7 +125,7 @@ def test_noise_has_the_spectrum_of_natural_images():
 )
 def test_conventions_that_contradict_each_other(told, remembered, expected):
     pair = RememberedInput(*told), RememberedInput(*remembered)
-    assert _contradict(*pair) == expected
+    assert contradict(*pair) == expected
 
 
 @pytest.mark.parametrize("pixel_range", [(0, 1), (-1, 1), "normalised"])

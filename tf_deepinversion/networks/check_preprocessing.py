@@ -2,7 +2,6 @@
 
 import typing
 import warnings
-import weakref
 
 import keras
 import numpy as np
@@ -12,11 +11,8 @@ from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.remembered_input import RememberedInput
-from tf_deepinversion.networks.remembered_input import remembered_input
-
-# Deviations further apart than this factor, or means further apart than one
-# deviation, are a contradiction: [0, 1] and [-1, 1] differ by a factor of 2.
-_FACTOR = 1.7
+from tf_deepinversion.networks.remembered_input import contradict
+from tf_deepinversion.networks.remembered_input import input_of
 
 _CONVENTIONS = {
     "(0, 255)": (0, 255),
@@ -24,8 +20,6 @@ _CONVENTIONS = {
     "(-1, 1)": (-1, 1),
     '"normalised"': "normalised",
 }
-
-_remembered = weakref.WeakKeyDictionary()  # by network
 
 
 class PreprocessingCheck(typing.NamedTuple):
@@ -84,9 +78,10 @@ def check_preprocessing(
     found.told, found.remembered  # both near a mean of 73, a deviation of 90
     ```
     """
-    preprocessing = Preprocessing.of(teacher, preprocessing)
-    classifier = Classifier(teacher, None if image is None else image.shape)
-    check = _without_data(teacher, preprocessing, classifier.image_shape)
+    preprocessing = Preprocessing.of(teacher, preprocessing)  # it warns
+    told, remembered = preprocessing.training_input(), input_of(teacher)
+    contradicts = remembered is not None and contradict(told, remembered)
+    check = PreprocessingCheck(told, remembered, contradicts)
     if (image is None) != (label is None):
         raise ValueError(
             "Expected an image with its label, or neither. "
@@ -94,59 +89,13 @@ def check_preprocessing(
         )
     if image is None:
         return check
-    return check._replace(
-        probabilities=_with_an_image(classifier, preprocessing, image, label)
-    )
-
-
-def warn_of_contradiction(teacher, preprocessing, image_shape):
-    """Warns, without data, if a network remembers other values than it is fed.
-
-    Args:
-        teacher: A `keras.Model`.
-        preprocessing: A `Preprocessing`.
-        image_shape: Tuple `(height, width, channels)`.
-    """
-    _without_data(teacher, preprocessing, image_shape)
-
-
-def _without_data(teacher, preprocessing, image_shape):
-    if teacher not in _remembered:
-        _remembered[teacher] = remembered_input(teacher, image_shape)
-    remembered, told = _remembered[teacher], _told(preprocessing)
-    contradicts = remembered is not None and _contradict(told, remembered)
-    if contradicts:
-        warnings.warn(
-            "The teacher's first BatchNormalization remembers inputs of mean "
-            f"{remembered.mean:.3g} and deviation {remembered.deviation:.3g}; "
-            f"the preprocessing feeds it a mean of {told.mean:.3g} and a "
-            f"deviation of {told.deviation:.3g}. Images made for wrong inputs "
-            "show nothing: compare `pixel_range`, `mean` and `std` with what "
-            "the teacher was trained on.",
-            stacklevel=4,
-        )
-    return PreprocessingCheck(told, remembered, contradicts)
-
-
-def _told(preprocessing) -> RememberedInput:
-    """The mean and the deviation of training images, as they are fed."""
-    z = np.float32([-1, 0, 1]).reshape(3, 1, 1, 1)
-    z = z * np.ones((1, 1, 1, preprocessing.channels), "float32")
-    fed = keras.ops.convert_to_numpy(preprocessing.teacher_input(z))
-    return RememberedInput(
-        float(fed[1].mean()), float((fed[2] - fed[0]).mean() / 2)
-    )
-
-
-def _contradict(told, remembered) -> bool:
-    ratio = remembered.deviation / told.deviation
-    gap = abs(remembered.mean - told.mean)
-    widest = max(remembered.deviation, told.deviation)
-    return not 1 / _FACTOR < ratio < _FACTOR or gap > widest
+    image = check_pixels(np.asarray(image)[None])
+    classifier = Classifier(teacher, image.shape[1:])
+    found = _with_an_image(classifier, preprocessing, image, label)
+    return check._replace(probabilities=found)
 
 
 def _with_an_image(classifier, preprocessing, image, label):
-    image = check_pixels(np.asarray(image)[None])
     if not 0 <= label < classifier.classes:
         raise ValueError(
             f"Expected a label in [0, {classifier.classes}). "

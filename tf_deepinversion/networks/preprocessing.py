@@ -1,12 +1,16 @@
 """Between pixels, the space in which images are optimised, and a teacher."""
 
 import re
+import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
 from tf_deepinversion.core.keras_internals import layers_of
+from tf_deepinversion.networks.remembered_input import RememberedInput
+from tf_deepinversion.networks.remembered_input import contradict
+from tf_deepinversion.networks.remembered_input import input_of
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 
@@ -233,6 +237,29 @@ class Preprocessing:
         )
         return self.teacher_input((ops.cast(pixels, "float32") - mean) / std)
 
+    def training_input(self) -> RememberedInput:
+        """The mean and the deviation of training images, as they are fed."""
+        z = np.float32([-1, 0, 1]).reshape(3, 1, 1, 1)
+        z = ops.convert_to_tensor(np.tile(z, (1, 1, 1, self.channels)))
+        low, middle, high = ops.convert_to_numpy(self.teacher_input(z))
+        return RememberedInput(
+            float(middle.mean()), float((high - low).mean() / 2)
+        )
+
+    def _warn_of_contradiction(self, model):
+        told, remembered = self.training_input(), input_of(model)
+        if remembered is None or not contradict(told, remembered):
+            return
+        warnings.warn(
+            "The teacher's first BatchNormalization remembers inputs of mean "
+            f"{remembered.mean:.3g} and deviation {remembered.deviation:.3g}; "
+            f"the preprocessing feeds it a mean of {told.mean:.3g} and a "
+            f"deviation of {told.deviation:.3g}. Images made for wrong inputs "
+            "show nothing: compare `pixel_range`, `mean` and `std` with what "
+            "the teacher was trained on.",
+            stacklevel=4,
+        )
+
     def get_config(self):
         pair = self.pixel_range
         if not isinstance(pair, str):
@@ -260,6 +287,11 @@ class Preprocessing:
             model: A `keras.Model`.
             given: A `Preprocessing`, which is returned as it is, or None.
 
+        Warns:
+            UserWarning: if the network's first BatchNormalization remembers
+                other inputs than the given one feeds, see
+                `check_preprocessing`.
+
         Raises:
             TypeError: if what is given is no `Preprocessing`.
             ValueError: if the network is not known, or is not what its names
@@ -274,6 +306,8 @@ class Preprocessing:
                 "of Keras is Preprocessing.imagenet(convention). "
                 f"Received: preprocessing={given!r}"
             )
+        else:
+            given._warn_of_contradiction(model)
         channels = _channels(model)
         if channels is not None:
             given.require_channels(channels)

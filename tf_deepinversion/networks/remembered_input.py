@@ -6,6 +6,7 @@ the training images, can be traced back to the values that the network was fed.
 """
 
 import typing
+import weakref
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,11 @@ from tf_deepinversion.networks.call_hooks import collect
 _LEAST_CHANNELS = 8
 # The share of a channel's variance that brightness explains, at least.
 _BRIGHT = 0.5
+# Deviations further apart than this factor, or means further apart than one
+# deviation, are a contradiction: [0, 1] and [-1, 1] differ by a factor of 2.
+_FACTOR = 1.7
+
+_found = weakref.WeakKeyDictionary()  # by network
 
 
 class RememberedInput(typing.NamedTuple):
@@ -84,6 +90,28 @@ def remembered_input(model, image_shape=None):
         return None
     m = (slope * (mean - zero) / variance).sum() / (slope**2 / variance).sum()
     return RememberedInput(float(m), float(s))
+
+
+def input_of(model) -> RememberedInput | None:
+    """`remembered_input` of a network, traced once.
+
+    A network of any size is asked by images of 64x64; one that was never
+    called, or that has several inputs, tells nothing.
+    """
+    if model not in _found:
+        shape = getattr(model, "input_shape", None)
+        image = isinstance(shape, tuple) and len(shape) == 4 and shape[-1]
+        size = image and (shape[1] or 64, shape[2] or 64, shape[3])
+        _found[model] = remembered_input(model, size) if size else None
+    return _found[model]
+
+
+def contradict(told, remembered) -> bool:
+    """Whether two `RememberedInput`s cannot be of the same images."""
+    ratio = remembered.deviation / told.deviation
+    gap = abs(remembered.mean - told.mean)
+    widest = max(remembered.deviation, told.deviation)
+    return not 1 / _FACTOR < ratio < _FACTOR or gap > widest
 
 
 def _may_tell(layer) -> bool:
