@@ -40,6 +40,7 @@ from tf_deepinversion.optimizers.pyramid_adam import PyramidAdam
 from tf_deepinversion.pruning import prune
 from tf_deepinversion.pruning import sparsify
 from tf_deepinversion.quantization import quantize
+from tf_deepinversion.reports._show import show
 from tf_deepinversion.serving import export
 from tf_deepinversion.transforms.appearance import MixUp
 from tf_deepinversion.transforms.appearance import Tone
