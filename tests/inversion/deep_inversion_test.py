@@ -10,6 +10,7 @@ import tensorflow as tf
 from inversions import LABELS
 from inversions import NORMALISED
 from inversions import TERMS
+from inversions import in_float64
 from inversions import inversion
 from inversions import plain_loss_and_gradient
 from inversions import two_replicas
@@ -106,8 +107,7 @@ def test_feature_dropout_scales_what_feeds_the_head(jit):
 
 
 def test_gradient_is_the_finite_difference_of_the_loss_in_float64():
-    keras.config.set_floatx("float64")
-    try:
+    with in_float64():
         teacher = tiny_teacher(dtype="float64")
         model = inversion(teacher, dtype="float64")
         model.compile(loss=TERMS, transforms=[Jitter(2)], feature_dropout=0.0)
@@ -134,8 +134,6 @@ def test_gradient_is_the_finite_difference_of_the_loss_in_float64():
                 np.testing.assert_allclose(
                     np.sum(gradient * direction), slope, rtol=1e-6
                 )
-    finally:
-        keras.config.set_floatx("float32")
 
 
 def test_images_are_the_only_variable_and_the_teacher_stays_as_it_was():
@@ -277,8 +275,7 @@ def test_fit_under_two_replicas_gives_the_images_of_one_device():
 @pytest.mark.parametrize("optimizer", ["adamw", "nadam", "ours"])
 def test_optimizers_with_a_state_move_every_replica_s_own_images(optimizer):
     """In float64: the first steps of Adam are signs of the gradient."""
-    keras.config.set_floatx("float64")
-    try:
+    with in_float64():
         teacher = tiny_teacher(dtype="float64")
 
         def images(strategy):
@@ -296,8 +293,6 @@ def test_optimizers_with_a_state_move_every_replica_s_own_images(optimizer):
         )
         np.testing.assert_allclose(two, one, rtol=0, atol=1e-6)
         assert np.abs(one[0] - one[1]).max() > 1e-3, "best was last"
-    finally:
-        keras.config.set_floatx("float32")
 
 
 def test_a_run_under_two_replicas_goes_on_as_if_never_interrupted(tmp_path):
@@ -356,8 +351,7 @@ def test_what_keras_would_do_to_all_replicas_gradients_is_refused(given):
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_micro_batches_give_the_gradients_of_the_whole(jit, replicas):
     """In float64, with random transforms and dropout, after some steps."""
-    keras.config.set_floatx("float64")
-    try:
+    with in_float64():
         teacher = tiny_teacher(dtype="float64")
         strategy = tf.distribute.get_strategy()
         if replicas == 2:
@@ -383,8 +377,6 @@ def test_micro_batches_give_the_gradients_of_the_whole(jit, replicas):
             assert pieces == 8 / replicas / micro_batch
             np.testing.assert_allclose(found, whole, rtol=0, atol=1e-11)
             np.testing.assert_allclose(loss2, loss, rtol=1e-12)
-    finally:
-        keras.config.set_floatx("float32")
 
 
 def test_a_micro_batch_that_does_not_divide_the_images_is_refused():
@@ -615,7 +607,7 @@ class Nameless(L2):
 
 
 class OfEachPixel(L2):
-    def value(self, sums):
+    def value(self, sums, batch_norms):
         return tf.ones((3, 2)) * sums[0]
 
 

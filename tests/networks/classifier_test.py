@@ -473,3 +473,31 @@ def test_a_model_is_copied_into_the_scope_of_several_replicas():
     assert in_scope(copy, strategy) is copy
     with pytest.raises(ValueError, match=r"`with strategy\.scope\(\):`"):
         in_scope(with_weights(Subclassed(layers.Dense(3))), strategy)
+
+
+class OfItsSize(keras.Model):
+    """It calls another layer, or in another order, where images are small."""
+
+    def __init__(self, swapped):
+        super().__init__()
+        self.convolution = layers.Conv2D(2, 1)
+        self.norms = [layers.BatchNormalization() for _ in range(2)]
+        self.head = layers.Dense(3)
+        self.swapped = swapped
+
+    def call(self, x):
+        small = x.shape[1] == 2 and self.swapped
+        x = self.convolution(x)
+        for norm in self.norms[::-1] if small else self.norms:
+            x = norm(x)
+        return self.head(keras.ops.mean(x, (1, 2)))
+
+
+def test_the_order_of_calls_is_known_and_the_same_at_each_size():
+    model = OfItsSize(swapped=False)
+    classifier = Classifier(model, SHAPE)
+    assert classifier.batch_norms == model.norms
+    classifier.require_size((2, 2, 1))
+    swapped = Classifier(OfItsSize(swapped=True), SHAPE)
+    with pytest.raises(ValueError, match=r"cannot be read.*\(2, 2, 1\)"):
+        swapped.require_size((2, 2, 1))

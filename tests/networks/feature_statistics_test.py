@@ -17,7 +17,7 @@ from tf_deepinversion.networks.batch_norm_moments import moments
 from tf_deepinversion.networks.batch_norm_moments import tap
 from tf_deepinversion.networks.call_hooks import Call
 from tf_deepinversion.networks.call_hooks import collect
-from tf_deepinversion.objective.distances import normalised_distance
+from tf_deepinversion.objective.distances import normalized_distance
 from tf_deepinversion.objective.distances import plain_distance
 
 
@@ -63,7 +63,7 @@ def gradient_of(function, x):
 
 each_distance = pytest.mark.parametrize(
     "function,normalised",
-    [(plain_distance, False), (normalised_distance, True)],
+    [(plain_distance, False), (normalized_distance, True)],
     ids=["plain", "normalised"],
 )
 

@@ -24,8 +24,8 @@ def ours(classifier, x):
         tape.watch(x)
         view = View(x, LABELS, *classifier(x))
         sums = [term.sums(view) for term in TERMS]
-        loss = sum(weighted_values(TERMS, sums))
-    return sums[1], loss, tape.gradient(loss, x)
+        loss = sum(weighted_values(TERMS, sums, classifier.batch_norms))
+    return tf.nest.flatten(sums[1]), loss, tape.gradient(loss, x)
 
 
 def plainly(read, x):

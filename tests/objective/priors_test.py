@@ -48,7 +48,7 @@ PRIORS = [
     (priors.l2_of_images, numpy_l2_of_images),
 ]
 each_prior = pytest.mark.parametrize(
-    "prior,oracle", PRIORS, ids=[p.__name__ for p, _ in PRIORS]
+    "prior,oracle", PRIORS, ids=[oracle.__name__ for _, oracle in PRIORS]
 )
 
 

@@ -1,5 +1,6 @@
 """What several tests share with deep_inversion_test.py."""
 
+import contextlib
 import functools
 
 import keras
@@ -61,6 +62,18 @@ def plain_loss_and_gradient(teacher, z, labels, student=None):
             )
             loss += 2.0 * (1 - tf.reduce_mean(kl) / 2)
     return float(loss), tape.gradient(loss, z).numpy()
+
+
+@contextlib.contextmanager
+def in_float64():
+    """The policy is put back too: made under float64, it would stay that."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    try:
+        yield
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy(policy)
 
 
 @functools.cache

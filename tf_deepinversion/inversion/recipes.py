@@ -193,7 +193,7 @@ RECIPES = {
             ("CrossEntropy", {"weight": 1.0}),
             (
                 "FeatureStatistics",
-                {"weight": 10.0, "normalised": True, "first_weight": 10.0},
+                {"weight": 10.0, "normalized": True, "first_weight": 10.0},
             ),
             ("TotalVariation", {"weight": 0.025, "form": "l1"}),
         ],
@@ -273,7 +273,7 @@ RECIPES = {
         "batch_size": 256,
         "loss": [
             ("CrossEntropy", {"weight": 1.0}),
-            ("FeatureStatistics", {"weight": 2.5, "normalised": True}),
+            ("FeatureStatistics", {"weight": 2.5, "normalized": True}),
             ("TotalVariation", {"weight": 0.025, "form": "l1"}),
         ],
         "competition": ("Competition", {"weight": 1.0}),

@@ -374,7 +374,9 @@ class InversionStep:
             values = tf.stack(
                 [
                     tf.cast(v, self.images.dtype)
-                    for v in weighted_values(self.terms, sums)
+                    for v in weighted_values(
+                        self.terms, sums, self.teacher.batch_norms
+                    )
                 ]
             )
             loss = tf.reduce_sum(values)

@@ -130,6 +130,8 @@ class Classifier:
         image_shape: Tuple `(height, width, channels)`.
         classes: Int, number of logits.
         features: Int, how many features feed the dense head, or None.
+        batch_norms: List of the BatchNormalizations, one a call, in the order
+            in which the model calls them.
 
     Raises:
         TypeError: if `model` is not a `keras.Model`.
@@ -255,7 +257,9 @@ class Classifier:
         noise, unbounded = self._noise(), self._ends.unbounded
         with self.open():
             probes = [noise] if unbounded else [noise, 1e3 * noise]
-            values = np.concatenate([self._read(x)[0] for x in probes])
+            reads = [self._read(x) for x in probes]
+        values = np.concatenate([logits for logits, _, _ in reads])
+        self.batch_norms = [call.layer for call in reads[0][1]]
         if (values >= 0).all() and np.allclose(values.sum(-1), 1, atol=1e-2):
             raise ValueError(
                 "The model returns probabilities, and the layer that turns "
@@ -438,7 +442,9 @@ class Classifier:
         self._any_size = True
         try:
             with self.open():
-                self._read(self._noise(image_shape))
+                _, records, _ = self._read(self._noise(image_shape))
+            if [call.layer for call in records] != self.batch_norms:
+                raise ValueError("Other layers are called at that size.")
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             raise ValueError(
                 "The recipe has stages of another resolution, at which "

@@ -18,7 +18,7 @@ def plain_distance(sums: Moments, layer):
     return norm(mean_gap) + norm(variance_gap)
 
 
-def normalised_distance(sums: Moments, layer):
+def normalized_distance(sums: Moments, layer):
     """The distance of one call in units of the layer's own spread (ours).
 
     rms((mu - m) / sqrt(v + eps)) + rms((var - v) / (v + eps)), where rms is

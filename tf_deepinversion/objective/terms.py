@@ -1,7 +1,7 @@
 """The objective: a list of weighted terms (arXiv:1912.08795, eqs. 2-8).
 
-A term is a function of *sums over the images*: `sums(view)` gives a list of
-tensors that add up over replicas and pieces of a batch, and `value(sums)`
+A term is a function of *sums over the images*: `sums(view)` gives tensors that
+add up over replicas and pieces of a batch, and `value(sums, batch_norms)`
 makes the scalar of the whole batch from them. With S the sums of all images,
 
     d value(S) / d images_r = (d value / dS) (d S_r / d images_r)
@@ -20,8 +20,10 @@ from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.networks import batch_norm_moments
 from tf_deepinversion.objective import losses
 from tf_deepinversion.objective import priors
-from tf_deepinversion.objective.distances import normalised_distance
+from tf_deepinversion.objective.distances import normalized_distance
 from tf_deepinversion.objective.distances import plain_distance
+from tf_deepinversion.objective.priors import mean_sums
+from tf_deepinversion.objective.priors import mean_value
 
 
 class View(typing.NamedTuple):
@@ -31,7 +33,7 @@ class View(typing.NamedTuple):
         images: z, float tensor `(batch, height, width, channels)`.
         labels: Int tensor `(batch,)`.
         logits: The teacher's, `(batch, classes)`.
-        records: List of the `Call` of every BatchNormalization.
+        batch_norm_calls: List of the `Call` of every BatchNormalization.
         student_logits: `(batch, classes)`, or None without a student.
         masked_logits: `(batch, classes)`, the teacher's logits of the features
             that dropout leaves, or None without dropout.
@@ -40,7 +42,7 @@ class View(typing.NamedTuple):
     images: object
     labels: object
     logits: object
-    records: list
+    batch_norm_calls: list
     student_logits: object = None
     masked_logits: object = None
 
@@ -65,10 +67,28 @@ class Term:
             )
         self.weight = float(weight)
 
-    def sums(self, view: View) -> list:
+    def sums(self, view):
+        """What adds up over the pieces of a batch.
+
+        Args:
+            view: `View` of a piece of the batch.
+
+        Returns:
+            A list of tensors, or of named tuples of tensors.
+        """
         raise NotImplementedError
 
-    def value(self, sums: list):
+    def value(self, sums, batch_norms):
+        """The term of the whole batch, not yet weighted.
+
+        Args:
+            sums: What `sums` gave, added up over the batch.
+            batch_norms: List of the layers of `View.batch_norm_calls`, in
+                that order.
+
+        Returns:
+            A scalar.
+        """
         raise NotImplementedError
 
     def get_config(self):
@@ -77,16 +97,6 @@ class Term:
     @classmethod
     def from_config(cls, config):
         return cls(**config)
-
-
-def mean_sums(values):
-    """The sums of which `mean_value` makes the mean over all images."""
-    return [ops.sum(values), ops.cast(ops.shape(values)[0], values.dtype)]
-
-
-def mean_value(sums):
-    total, count = sums
-    return total / count
 
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
@@ -116,7 +126,7 @@ class CrossEntropy(Term):
             losses.cross_entropy(view.labels, logits / self.temperature)
         )
 
-    def value(self, sums):
+    def value(self, sums, batch_norms):
         return mean_value(sums)
 
     def get_config(self):
@@ -129,7 +139,7 @@ class FeatureStatistics(Term):
 
     Args:
         weight: Float, not negative. Defaults to 1.
-        normalised: Bool. False, the paper's: the sum over the calls of
+        normalized: Bool. False, the paper's: the sum over the calls of
             ||mu - m|| + ||var - v||. True, ours: the *mean* over the calls of
             the root mean square over channels of (mu - m)/sqrt(v + eps) and
             of (var - v)/(v + eps), a number near 1 for noise in any network.
@@ -149,7 +159,7 @@ class FeatureStatistics(Term):
     def __init__(
         self,
         weight=1.0,
-        normalised=False,
+        normalized=False,
         first_weight=1.0,
         synchronized=True,
     ):
@@ -159,39 +169,35 @@ class FeatureStatistics(Term):
                 "`first_weight` must be finite and not negative. "
                 f"Received: first_weight={first_weight}"
             )
-        self.normalised = bool(normalised)
+        self.normalized = bool(normalized)
         self.first_weight = float(first_weight)
         self.synchronized = bool(synchronized)
-        self._layers = []
 
     def sums(self, view):
-        # The same calls, in the same order, every time: value() reads the
-        # layers that belong to the sums from here.
-        self._layers = [record.layer for record in view.records]
-        moments = [batch_norm_moments.moments(r) for r in view.records]
-        sums = [tensor for m in moments for tensor in m]
+        calls = view.batch_norm_calls
+        moments = [batch_norm_moments.moments(call) for call in calls]
         if self.synchronized:
-            return sums
-        own = self._distance(sums)
+            return moments
+        own = self._distance(moments, [call.layer for call in calls])
         return [own, ops.ones_like(own)]
 
-    def value(self, sums):
-        return self._distance(sums) if self.synchronized else mean_value(sums)
+    def value(self, sums, batch_norms):
+        if self.synchronized:
+            return self._distance(sums, batch_norms)
+        return mean_value(sums)
 
-    def _distance(self, sums):
-        distance = normalised_distance if self.normalised else plain_distance
-        distances = [
-            distance(batch_norm_moments.Moments(*sums[3 * i : 3 * i + 3]), bn)
-            for i, bn in enumerate(self._layers)
-        ]
+    def _distance(self, moments, batch_norms):
+        distance = normalized_distance if self.normalized else plain_distance
+        pairs = zip(moments, batch_norms, strict=True)
+        distances = [distance(sums, layer) for sums, layer in pairs]
         distances[0] = distances[0] * self.first_weight
         total = sum(distances)
-        return total / len(distances) if self.normalised else total
+        return total / len(distances) if self.normalized else total
 
     def get_config(self):
         return {
             **super().get_config(),
-            "normalised": self.normalised,
+            "normalized": self.normalized,
             "first_weight": self.first_weight,
             "synchronized": self.synchronized,
         }
@@ -216,16 +222,17 @@ class TotalVariation(Term):
                 f'`form` must be "l1" or "l2". Received: form={form!r}'
             )
         self.form = form
+        self._prior = (
+            priors.total_variation_l1
+            if form == "l1"
+            else priors.total_variation_l2
+        )
 
     def sums(self, view):
-        if self.form == "l1":
-            return [priors.absolute_differences(view.images)]
-        return [priors.squared_differences(view.images)]
+        return self._prior.sums(view.images)
 
-    def value(self, sums):
-        if self.form == "l1":
-            return priors.mean_differences(sums[0])
-        return ops.sum(priors.root(sums[0]))
+    def value(self, sums, batch_norms):
+        return self._prior.value(sums)
 
     def get_config(self):
         return {**super().get_config(), "form": self.form}
@@ -250,16 +257,15 @@ class L2(Term):
                 f'`over` must be "batch" or "images". Received: over={over!r}'
             )
         self.over = over
+        self._prior = (
+            priors.l2_of_images if over == "images" else priors.l2_of_batch
+        )
 
     def sums(self, view):
-        if self.over == "images":
-            return mean_sums(priors.image_norms(view.images))
-        return [ops.sum(ops.square(view.images))]
+        return self._prior.sums(view.images)
 
-    def value(self, sums):
-        if self.over == "images":
-            return mean_value(sums)
-        return priors.root(sums[0])
+    def value(self, sums, batch_norms):
+        return self._prior.value(sums)
 
     def get_config(self):
         return {**super().get_config(), "over": self.over}
@@ -292,7 +298,7 @@ class Competition(Term):
             )
         )
 
-    def value(self, sums):
+    def value(self, sums, batch_norms):
         return 1 - mean_value(sums)
 
     def get_config(self):
@@ -321,21 +327,25 @@ class AgreedDivergence(Term):
             losses.agreed_divergence(view.logits, view.student_logits)
         )
 
-    def value(self, sums):
+    def value(self, sums, batch_norms):
         return -mean_value(sums)
 
 
-def weighted_values(terms, sums):
+def weighted_values(terms, sums, batch_norms):
     """The weighted terms of the whole batch; their sum is the loss.
 
     Args:
         terms: List of `Term`.
         sums: List of what each term's `sums` gave, added up over the batch.
+        batch_norms: List of layers, see `Term.value`.
 
     Returns:
         A list of scalars.
     """
-    values = [t.weight * t.value(s) for t, s in zip(terms, sums, strict=True)]
+    values = [
+        term.weight * term.value(own, batch_norms)
+        for term, own in zip(terms, sums, strict=True)
+    ]
     for term, value in zip(terms, values, strict=True):
         if ops.ndim(value):
             raise ValueError(
