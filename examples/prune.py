@@ -21,7 +21,7 @@ folder: `pruned.keras`; `saved_model/`, whose serving signature takes uint8
 pixels; `widths.png`. Figures are of the SavedModels, reloaded.
 
 A tiny run, to see that everything works: `--rounds=1 --steps=2 --images=20
---first_steps=5 --batches=2`.
+--first_steps=5 --ranking_batches=2`.
 """
 
 import json
@@ -59,7 +59,7 @@ flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
 flags.DEFINE_integer("rounds", 5, "Each ranks, removes and trains.")
 flags.DEFINE_integer("steps_per_round", 100, "Of training, but the last.")
 flags.DEFINE_integer("steps", 1000, "Of training in the last round.")
-flags.DEFINE_integer("batches", 30, "By which channels are ranked.")
+flags.DEFINE_integer("ranking_batches", 30, "By which channels are ranked.")
 flags.DEFINE_integer("batch_size", 128, "Of training and ranking.")
 flags.DEFINE_float("learning_rate", 0.02, "The peak.")
 flags.DEFINE_float("temperature", 4.0, "Of the distillation.")
@@ -83,9 +83,8 @@ def recovery(output) -> dict:
         "keep_statistics": FLAGS.keep_statistics,
         "preprocessing": feeding.preprocessing(),
         "transforms": augmentations(FLAGS.strength),
+        "batch_size": FLAGS.batch_size,
         "folder": output,
-        "run": f"{FLAGS.data} {FLAGS.pool} {FLAGS.batch_size} {FLAGS.images} "
-        f"{FLAGS.strength}",
         "seed": FLAGS.seed,
         "verbose": 2,
     }
@@ -167,7 +166,7 @@ def prune_channels(teacher, images, output):
             )
         cost = LatencyTable.load(path)
     recovered = FLAGS.data != "none"
-    student, report = prune(
+    result = prune(
         teacher,
         images,
         target=FLAGS.target,
@@ -176,26 +175,27 @@ def prune_channels(teacher, images, output):
         rounds=FLAGS.rounds if recovered else 1,
         steps_per_round=FLAGS.steps_per_round,
         final_steps=FLAGS.steps if recovered else 0,
-        batches=FLAGS.batches,
+        ranking_batches=FLAGS.ranking_batches,
         momentum=FLAGS.momentum,
         multiple_of=FLAGS.multiple_of,
         eta=FLAGS.eta,
         **recovery(output),
     )
-    return student, channel_widths(graph, report["keep"])
+    return result.student, channel_widths(graph, result.keep)
 
 
 def prune_weights(teacher, images, output):
     """Masks weights; returns the network and what is left by layer."""
     from tf_deepinversion.pruning import sparsify
 
-    return sparsify(
+    result = sparsify(
         teacher,
         images,
         target=FLAGS.target,
         steps=FLAGS.steps if FLAGS.data != "none" else 0,
         **recovery(output),
     )
+    return result.student, result.kept
 
 
 def kernels(model):
@@ -238,11 +238,7 @@ def main(_):
     pool = make_images(teacher, output)
     made = time.monotonic()
     pruned = prune_weights if FLAGS.criterion == "magnitude" else prune_channels
-    student, left = pruned(
-        teacher,
-        lambda step: pool.dataset(FLAGS.batch_size, FLAGS.seed, step),
-        output,
-    )
+    student, left = pruned(teacher, pool, output)
     student.save(output / "pruned.keras")
     save_png(output / "widths.png", widths_picture(left))
     preprocessing = di.Preprocessing.of(teacher, feeding.preprocessing())

@@ -54,7 +54,7 @@ def make_model(images, classes, steps):
     import keras
 
     from tf_deepinversion import models
-    from tf_deepinversion.optimizers.schedules import warmed_cosine
+    from tf_deepinversion.optimizers.schedules import sgd
 
     keras.utils.set_random_seed(FLAGS.seed)
     model = getattr(models, FLAGS.architecture)(
@@ -66,12 +66,11 @@ def make_model(images, classes, steps):
         name=pathlib.Path(FLAGS.output).stem,
     )
     model.compile(
-        keras.optimizers.SGD(
-            # The first epoch warms up.
-            warmed_cosine(FLAGS.epochs * steps, FLAGS.learning_rate, steps),
-            momentum=0.9,
-            nesterov=True,
+        sgd(
+            FLAGS.epochs * steps,
+            FLAGS.learning_rate,
             weight_decay=FLAGS.weight_decay,
+            warmup=steps,  # the first epoch
         ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],

@@ -391,10 +391,11 @@ def test_another_pruning_is_refused(tmp_path):
             stream,
             target=0.3,
             rounds=1,
-            batches=1,
+            ranking_batches=1,
             final_steps=1,
             preprocessing=preprocessing,
             folder=tmp_path,
+            run="stream",
         )
 
     def sparse(policy):
@@ -406,6 +407,7 @@ def test_another_pruning_is_refused(tmp_path):
             policy=policy,
             preprocessing=FED,
             folder=tmp_path,
+            run="stream",
         )
 
     for function, ours, other in (
@@ -547,7 +549,8 @@ def diverging_recovery(folder):
         steps_per_epoch=3,
         preprocessing=FED,
         optimizer=keras.optimizers.SGD(1e38),
-        path=folder / "state.npz",
+        folder=folder,
+        run="pool",
     )
 
 

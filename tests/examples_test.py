@@ -373,7 +373,7 @@ def test_prune_exports_a_smaller_network(tmp_path, criterion, data):
         "--images=20",
         "--first_steps=2",
         "--synthesis_steps=1",
-        "--batches=1",
+        "--ranking_batches=1",
         "--batch_size=8",
         "--latency_batch=2",
         f"--test_data={tmp_path / 'test.npz'}",
@@ -406,7 +406,7 @@ def prune(script, *arguments):
         *arguments,
         "--target=0.2",
         "--criterion=filter_norm",
-        "--batches=1",
+        "--ranking_batches=1",
         "--batch_size=4",
         "--latency_batch=2",
     )

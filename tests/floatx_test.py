@@ -41,8 +41,9 @@ def pruned(network):
         target=0.3,
         rounds=1,
         final_steps=1,
-        batches=1,
+        ranking_batches=1,
         preprocessing=PIXELS,
+        verbose=0,
     )[0]
 
 

@@ -296,8 +296,9 @@ MUTANTS = [
     ("pruning/channels/selection.py", "keep[own[max(0, len(own) - wanted) :]] = True", "keep[own[:wanted]] = True", "pruning/pruning_importance"),
     ("pruning/channels/cost.py", "return 2 * sum(", "return sum(", "pruning/pruning_importance"),
     ("pruning/channels/traced_flops.py", "return math.prod(output) * inner", "return output[1] * inner", "pruning/pruning_importance"),
-    ("pruning/_prune.py", "(1 - target) ** ((number + 1) / rounds)", "(1 - target) ** (number / rounds)", "pruning/pruning_iterative"),
-    ("pruning/_prune.py", "self.keep[np.flatnonzero(self.keep)[~stays]] = False", "self.keep[: len(stays)] = stays", "pruning/pruning_iterative"),
+    ("pruning/rounds.py", "((number + 1) / self.rounds)", "(number / self.rounds)", "pruning/pruning_iterative"),
+    ("pruning/pruning_state.py", "self.keep[np.flatnonzero(self.keep)[~stays]] = False", "self.keep[: len(stays)] = stays", "pruning/pruning_iterative"),
+    ("pruning/recovery.py", "\"images, run\": stream.named(run)", "", "pruning/pruning_iterative"),
     ("pruning/recovery.py", "layer.trainable and not keep_statistics", "layer.trainable", "pruning/pruning_iterative"),
     # New classes.
     ("incremental/losses.py", "cross_entropy(labels - old_classes, logits[:, old_classes:])", "cross_entropy(labels, logits)", "incremental/incremental_methods"),

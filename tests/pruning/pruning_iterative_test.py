@@ -19,7 +19,6 @@ from tf_deepinversion.pruning import prune
 from tf_deepinversion.pruning import recover
 from tf_deepinversion.pruning import shrink
 from tf_deepinversion.pruning.channels import cost
-from tf_deepinversion.pruning.recovery import recovery_optimizer
 
 
 def run(teacher=None, **kwargs):
@@ -28,8 +27,10 @@ def run(teacher=None, **kwargs):
         "rounds": 2,
         "steps_per_round": 2,
         "final_steps": 4,
-        "batches": 2,
+        "ranking_batches": 2,
         "preprocessing": NORMALISED,
+        "run": "pool",
+        "verbose": 0,
         **kwargs,
     }
     return prune(teacher or learned_teacher(), images, **arguments)
@@ -41,15 +42,93 @@ def run(teacher=None, **kwargs):
 def test_every_criterion_reaches_the_target(criterion):
     teacher = learned_teacher()
     before = teacher.get_weights()
-    student, report = run(teacher, criterion=criterion, final_steps=0)
+    student, history, keep, costs = run(
+        teacher, criterion=criterion, final_steps=0
+    )
     graph = ChannelGraph(teacher)
-    assert report["costs"][0] <= 0.5**0.5 and report["costs"][1] <= 0.5
+    assert costs[0] <= 0.5**0.5 and costs[1] <= 0.5
     found = cost.flops(ChannelGraph(student)) / cost.flops(graph)
-    assert found == report["costs"][1]
-    kept = cost.flops(graph, report["keep"])
+    assert found == costs[1]
+    kept = cost.flops(graph, keep)
     assert kept == pytest.approx(found * cost.flops(graph))
     for a, b in zip(before, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_criterion_of_one_s_own_ranks():
+    given = []
+
+    def smallest_first(graph, batches, seed):
+        """Keeps all of the first layer, as far as that goes."""
+        given.append((seed, len(list(batches))))
+        return np.where(np.arange(graph.count) < 4, np.inf, 1.0)
+
+    teacher = learned_teacher()
+    arguments = {"target": 0.3, "final_steps": 0, "seed": 3}
+    keep = run(teacher, criterion=smallest_first, **arguments).keep
+    assert keep[:4].all() and not keep[4:].all()
+    assert given == [(6, 2), (7, 2)]
+
+
+def test_any_kind_of_images_will_do(tmp_path):
+    """A pool as a function that draws from it; arrays tell what they hold."""
+    arguments = {"rounds": 1, "preprocessing": NORMALISED, "verbose": 0}
+    arguments |= {"target": 0.5, "final_steps": 2, "ranking_batches": 2}
+    expected = run(rounds=1, final_steps=2, batch_size=64).student
+    found = prune(learned_teacher(), POOL, batch_size=8, **arguments).student
+    for a, b in zip(expected.get_weights(), found.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    def with_arrays(pixels):
+        arrays = pixels, POOL.labels
+        return prune(
+            learned_teacher(),
+            arrays,
+            batch_size=8,
+            folder=tmp_path,
+            **arguments,
+        )
+
+    with_arrays(POOL.images)
+    with pytest.raises(ValueError, match="differs in: images, run"):
+        with_arrays(POOL.images[::-1])
+    with pytest.raises(ValueError, match="a folder must not.*pass `run`"):
+        run(folder=tmp_path, run="")
+
+
+def test_a_recovery_goes_on_with_the_same_images_alone(tmp_path):
+    teacher = learned_teacher()
+
+    def start(steps, pixels=POOL.images, **kwargs):
+        student = shrink(teacher, np.ones(ChannelGraph(teacher).count, bool))
+        student.layers[-1].kernel.assign(student.layers[-1].kernel * 0.5)
+        recover(
+            teacher,
+            student,
+            (pixels, POOL.labels),
+            steps=steps,
+            steps_per_epoch=1,
+            batch_size=8,
+            preprocessing=NORMALISED,
+            verbose=0,
+            **kwargs,
+        )
+        return student.get_weights()
+
+    class Kill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise Killed
+
+    whole = start(4)
+    with pytest.raises(Killed):
+        start(4, folder=tmp_path, callbacks=[Kill()])
+    for a, b in zip(whole, start(4, folder=tmp_path), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="differs in: images, run"):
+        start(4, POOL.images[::-1], folder=tmp_path)
+    with pytest.raises(ValueError, match="differs in: steps"):
+        start(5, folder=tmp_path)
 
 
 def test_networks_of_open_size_and_with_a_base_within_are_pruned():
@@ -62,32 +141,32 @@ def test_networks_of_open_size_and_with_a_base_within_are_pruned():
     )
     x = keras.layers.GlobalAveragePooling2D()(base(inputs, training=False))
     teacher = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
-    student, report = run(teacher, rounds=1, final_steps=1)
+    student, history, keep, costs = run(teacher, rounds=1, final_steps=1)
     assert student.input_shape == (None, None, None, 1)
-    assert report["costs"][0] <= 0.5
+    assert costs[0] <= 0.5
     assert student.get_layer("base").layers[1].filters < 4
     assert student(POOL.images[:2, :6].astype("float32")).shape == (2, CLASSES)
 
 
 def test_without_recovery_it_is_the_shrunken_teacher():
     teacher = learned_teacher()
-    student, report = run(teacher, rounds=1, final_steps=0)
-    twin = shrink(teacher, report["keep"])
+    student, history, keep, costs = run(teacher, rounds=1, final_steps=0)
+    twin = shrink(teacher, keep)
     z = NORMALISED.normalise(POOL.images)
     np.testing.assert_array_equal(student(z), twin(z))
-    assert report["loss"] == []
+    assert history == {}
 
 
 def test_recovery_brings_the_answers_nearer():
     teacher = learned_teacher()
-    student, report = run(teacher, rounds=1, final_steps=0)
+    student, history, keep, costs = run(teacher, rounds=1, final_steps=0)
     loss = recover(
         teacher,
         student,
         images,
         steps=60,
         steps_per_epoch=20,
-        optimizer=recovery_optimizer(60, 0.05),
+        learning_rate=0.05,
         preprocessing=NORMALISED,
     )["loss"]
     assert len(loss) == 3 and loss[-1] < 0.7 * loss[0]
@@ -122,8 +201,10 @@ def test_a_latency_table_is_a_cost():
     teacher = learned_teacher()
     graph = ChannelGraph(teacher)
     table = LatencyTable.measure(graph, timer=lambda call: float(call().size))
-    student, report = run(teacher, cost=table, final_steps=0, eta=0.5)
-    assert table(graph, report["keep"]) <= 0.5 * table(graph)
+    student, history, keep, costs = run(
+        teacher, cost=table, final_steps=0, eta=0.5
+    )
+    assert table(graph, keep) <= 0.5 * table(graph)
 
 
 def test_eta_moves_what_is_removed_to_where_it_saves():
@@ -131,7 +212,7 @@ def test_eta_moves_what_is_removed_to_where_it_saves():
     graph = ChannelGraph(teacher)
     kwargs = {"rounds": 1, "final_steps": 0, "preprocessing": None}
     kept = [
-        run(teacher, eta=eta, criterion="random", **kwargs)[1]["keep"].sum()
+        run(teacher, eta=eta, criterion="random", **kwargs).keep.sum()
         for eta in (0.0, 2.0)
     ]
     assert kept[1] > kept[0]
@@ -158,13 +239,13 @@ def test_killed_and_resumed_it_ends_the_same(whole, tmp_path, kill_at):
 
     with pytest.raises(Killed):
         run(folder=tmp_path, callbacks=[Kill()], **IN_PARTS)
-    resumed, again = run(folder=tmp_path, **IN_PARTS)
-    student, report = whole
+    resumed, again, keep, costs = run(folder=tmp_path, **IN_PARTS)
+    student, history, *others = whole
     for a, b in zip(student.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert again["costs"] == report["costs"]
-    assert again["loss"] == report["loss"]
-    np.testing.assert_array_equal(again["keep"], report["keep"])
+    assert others[1] == costs
+    assert again == history and len(history["loss"]) == 4
+    np.testing.assert_array_equal(others[0], keep)
 
 
 def test_the_folder_of_another_run_is_refused(tmp_path):
@@ -175,9 +256,9 @@ def test_the_folder_of_another_run_is_refused(tmp_path):
 
 def test_widths_are_multiples():
     teacher = ResNet14((8, 8, 1), CLASSES, width=8)
-    student, _ = run(
+    student = run(
         teacher, multiple_of=4, rounds=1, final_steps=0, preprocessing=None
-    )
+    ).student
     groups = np.bincount(ChannelGraph(student).groups)
     assert (groups % 4 == 0).all()
 
@@ -189,13 +270,14 @@ def test_widths_are_multiples():
         ({"target": 0}, "target=0"),
         ({"criterion": "luck"}, "criterion='luck'"),
         ({"rounds": 0}, "rounds=0"),
-        ({"batches": 1.5}, "batches=1.5"),
+        ({"ranking_batches": 1.5}, "ranking_batches=1.5"),
         ({"momentum": 1.0}, "momentum=1.0"),
         ({"eta": -1}, "eta=-1"),
         ({"steps_per_round": -2}, "steps_per_round=-2"),
         ({"final_steps": 4.0}, "final_steps=4.0"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
         ({"cost": "weight"}, "cost='weight'"),
+        ({"criterion": lambda graph, *_: [1.0]}, "scores.*shape .1,."),
         ({"target": 0.999, "rounds": 1}, "cannot be reached"),
     ],
 )

@@ -14,7 +14,8 @@ from tf_deepinversion.pruning import sparsify
 
 
 def run(teacher=None, **kwargs):
-    arguments = {"target": 0.75, "steps": 8, "steps_per_epoch": 2, **kwargs}
+    arguments = {"target": 0.75, "steps": 8, "steps_per_epoch": 2}
+    arguments |= {"run": "pool", "verbose": 0, **kwargs}
     if arguments["steps"]:
         arguments["preprocessing"] = NORMALISED
     return sparsify(teacher or learned_teacher(), images, **arguments)
@@ -24,7 +25,7 @@ def run(teacher=None, **kwargs):
 def test_each_layer_keeps_a_quarter(steps):
     teacher = learned_teacher()
     before = teacher.get_weights()
-    student, left = run(teacher, steps=steps)
+    student, history, left = run(teacher, steps=steps)
     for layer in student.layers:
         if layer.name in left:
             kernel = keras.ops.convert_to_numpy(layer.kernel)
@@ -32,6 +33,7 @@ def test_each_layer_keeps_a_quarter(steps):
             assert size == kernel.size
             assert np.count_nonzero(kernel) == stay == round(size * 0.25)
     assert len(left) == 3 and masks_of(student) == []
+    assert len(history.get("loss", [])) == steps // 2
     for a, b in zip(before, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -40,7 +42,7 @@ def test_each_layer_keeps_a_quarter(steps):
     ("steps", "frequency"), [(2, None), (8, 3), (8, 6), (8, 100)]
 )
 def test_the_target_is_reached_in_any_number_of_steps(steps, frequency):
-    _, left = run(steps=steps, frequency=frequency)
+    left = run(steps=steps, frequency=frequency).kept
     assert all(stay == round(0.25 * size) for size, stay in left.values())
 
 
@@ -55,9 +57,7 @@ def test_training_helps():
 
 
 def test_blocks_of_chosen_layers():
-    student, left = run(
-        policy=keras.layers.Conv2D, mask_arguments={"block_size": (1, 2)}
-    )
+    student, history, left = run(policy=keras.layers.Conv2D, block_size=(1, 2))
     assert len(left) == 2
     kernel = keras.ops.convert_to_numpy(student.layers[1].kernel)
     pairs = (kernel != 0).reshape(-1, 2)
@@ -66,7 +66,7 @@ def test_blocks_of_chosen_layers():
 
 @pytest.mark.parametrize("kill_at", [2, 3])
 def test_killed_and_resumed_it_ends_the_same(tmp_path, kill_at):
-    whole, _ = run(folder=tmp_path / "whole")
+    whole = run(folder=tmp_path / "whole").student
 
     class Kill(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -75,7 +75,7 @@ def test_killed_and_resumed_it_ends_the_same(tmp_path, kill_at):
 
     with pytest.raises(Killed):
         run(folder=tmp_path / "part", callbacks=[Kill()])
-    resumed, _ = run(folder=tmp_path / "part")
+    resumed = run(folder=tmp_path / "part").student
     for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 

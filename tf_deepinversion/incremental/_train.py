@@ -15,19 +15,9 @@ from tf_deepinversion.datasets.streams import steps_of_epoch
 from tf_deepinversion.incremental.saved_task import load_task
 from tf_deepinversion.incremental.saved_task import save_task
 from tf_deepinversion.networks import replicas
-from tf_deepinversion.optimizers.schedules import warmed_cosine
+from tf_deepinversion.optimizers.schedules import sgd
 from tf_deepinversion.transforms.base import require_transforms
 from tf_deepinversion.transforms.shifts import Shift
-
-
-def scratch_optimizer(steps, learning_rate=0.1, weight_decay=5e-3):
-    """SGD, Nesterov momentum 0.9, a cosine; the first twentieth warms up."""
-    return keras.optimizers.SGD(
-        warmed_cosine(steps, learning_rate, max(1, steps // 20)),
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=weight_decay,
-    )
 
 
 def train(
@@ -53,7 +43,8 @@ def train(
         labels: Int array `(n,)`.
         epochs: Int.
         batch_size: Int.
-        learning_rate: Float, the peak, see `scratch_optimizer`.
+        learning_rate: Float, the peak of `optimizers.sgd`, to which the first
+            twentieth of all steps warms up; the weight decay is 5e-3.
         transforms: List of transforms; by default `Shift(2)`.
         folder: Path, or None. The same call goes on from there, after any
             interruption, to the same network.
@@ -108,7 +99,12 @@ def train(
         )
     steps = steps_of_epoch(len(labels), batch_size)
     model.compile(
-        scratch_optimizer(epochs * steps, learning_rate),
+        sgd(
+            epochs * steps,
+            learning_rate,
+            weight_decay=5e-3,
+            warmup=max(1, epochs * steps // 20),
+        ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )

@@ -43,18 +43,21 @@ def muon(steps, learning_rate=0.03):
     )
 
 
-def sgd(steps, learning_rate=0.1):
-    """SGD with Nesterov momentum 0.9 and a cosine over all steps.
+def sgd(steps, learning_rate=0.1, *, weight_decay=5e-4, warmup=None):
+    """SGD with Nesterov momentum 0.9, and a cosine after a warm-up.
 
     Args:
-        steps: As for `muon`.
+        steps: Int, of the whole training.
         learning_rate: Float, the peak.
+        weight_decay: Float, decoupled: times the learning rate; or None.
+        warmup: Int, the first steps, in which the rate rises; None for a
+            tenth of all, at most 500.
     """
+    rate = _student_rate(steps, learning_rate)
+    if warmup is not None:
+        rate = warmed_cosine(steps, learning_rate, warmup)
     return keras.optimizers.SGD(
-        _student_rate(steps, learning_rate),
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=5e-4,
+        rate, momentum=0.9, nesterov=True, weight_decay=weight_decay
     )
 
 

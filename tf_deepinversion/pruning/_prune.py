@@ -1,29 +1,38 @@
 """Pruning in rounds: rank, remove, recover; a smaller network each round."""
 
-import pathlib
+import dataclasses
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
-from tf_deepinversion.core import run_state
-from tf_deepinversion.core.checks import require_positive
-from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
-from tf_deepinversion.pruning.channels import importance
-from tf_deepinversion.pruning.channels._shrink import shrink
 from tf_deepinversion.pruning.channels.cost import COSTS
-from tf_deepinversion.pruning.channels.cost import savings
 from tf_deepinversion.pruning.channels.graph import ChannelGraph
 from tf_deepinversion.pruning.channels.graph import functional
-from tf_deepinversion.pruning.channels.importance import GateImportance
-from tf_deepinversion.pruning.channels.selection import select
-from tf_deepinversion.pruning.channels.selection import with_cost
-from tf_deepinversion.pruning.recovery import recover
+from tf_deepinversion.pruning.pruning_state import PruningState
+from tf_deepinversion.pruning.recovery import Recovery
 from tf_deepinversion.pruning.recovery import recovery_optimizer
-from tf_deepinversion.pruning.recovery import require_stream
+from tf_deepinversion.pruning.recovery import state_file
+from tf_deepinversion.pruning.rounds import Rounds
 
-CRITERIA = ("taylor", "fisher", "bn_scale", "filter_norm", "random")
+
+class Pruned(NamedTuple):
+    """What `prune` gives.
+
+    Attributes:
+        student: The smaller `keras.Model`.
+        history: Dict of lists, the logs of all epochs of all recoveries.
+        keep: Bool array, which channels of `ChannelGraph(teacher)` stayed.
+        costs: List of floats, the share of the cost after each round.
+    """
+
+    student: keras.Model
+    history: dict
+    keep: np.ndarray
+    costs: list
 
 
 def prune(
@@ -36,19 +45,24 @@ def prune(
     rounds=5,
     steps_per_round=100,
     final_steps=500,
-    batches=30,
+    ranking_batches=30,
     momentum=0.9,
     multiple_of=1,
     eta=0.0,
+    batch_size=128,
     learning_rate=0.02,
-    preprocessing=None,
+    steps_per_epoch=100,
+    keep_statistics=False,
     temperature=4.0,
+    transforms=None,
+    preprocessing=None,
+    dtype=None,
     folder=None,
     run="",
     seed=0,
-    verbose=0,
-    **kwargs,
-):
+    callbacks=None,
+    verbose="auto",
+) -> Pruned:
     """Makes a smaller network that answers as its teacher, in rounds.
 
     Each round ranks the channels of the network as it then is, removes the
@@ -58,124 +72,130 @@ def prune(
     Args:
         teacher: A functional or sequential `keras.Model` classifier. One that
             takes images of any size is pruned at the size of `images`.
-        images: Function from a step to a `tf.data.Dataset` of batches of
-            `(image, label)` in pixels, such as `lambda step:
-            pool.dataset(128, 0, step)`: synthesised, real or noise. The labels
-            are not looked at.
+        images: Images of any kind, see `datasets.as_stream`: synthesized,
+            real or noise. Their labels are not looked at.
         target: Float in (0, 1), the share of the cost that is to go.
-        cost: `"flops"`, `"parameters"`, or a `LatencyTable`.
+        cost: `"flops"`, `"parameters"`, a `LatencyTable`, or a function of a
+            `ChannelGraph` and the channels that stay to a float.
         criterion: `"taylor"` (of second order in the first round, then of
             first), `"fisher"` (always of second), `"bn_scale"`,
-            `"filter_norm"` or `"random"`.
+            `"filter_norm"` or `"random"`; or a function of (a `ChannelGraph`
+            of the network as it then is, a `tf.data.Dataset` of the round's
+            `ranking_batches` of pixels and labels, an int seed) to a float
+            array, the importance of each channel.
         rounds: Int.
         steps_per_round: Int, of training after each round but the last.
         final_steps: Int, of training after the last; 0 for none.
-        batches: Int, by which channels are ranked.
+        ranking_batches: Int, by which channels are ranked in each round.
         momentum: Float in [0, 1), how much of the former rounds' ranking stays.
         multiple_of: Int, of the channels that are left in each group; 8 suits
             most hardware.
         eta: Float, the weight of the hardware-aware term, see `with_cost`.
-        learning_rate: Float, the peak.
+        batch_size: As for `recover`, and so are all that follow.
+        learning_rate: Float.
+        steps_per_epoch: Int.
+        keep_statistics: Bool.
+        temperature: Float.
+        transforms: List of transforms.
         preprocessing: The teacher's `Preprocessing`; None if known by name.
-        temperature: Float, of the distillation.
+        dtype: A dtype policy.
         folder: Path for the state, or None. The same call goes on from there,
             after any interruption, to the same network.
-        run: String that tells the images, where there is a folder.
+        run: String, the name of the images, where there is a folder.
         seed: Int.
+        callbacks: List of `keras.callbacks.Callback`, of every training.
         verbose: As in Keras.
-        **kwargs: Of `recover`.
 
     Returns:
-        A pair: the smaller network, and a dict: `keep`, which of the teacher's
-        channels stayed; `costs`, the share of the cost after each round; and
-        `loss`, of the recovery.
+        A `Pruned`.
 
     Raises:
         FloatingPointError: as for `recover`.
-        TypeError: if the model is subclassed, or `images` no function.
+        TypeError: if the model is subclassed, or as for `as_stream`.
         ValueError: if an argument is out of range, or as for `shrink`.
     """
-    _check(target, criterion, rounds, batches, momentum, eta, multiple_of)
-    require_whole(0, steps_per_round=steps_per_round, final_steps=final_steps)
-    require_positive(learning_rate=learning_rate)
-    require_stream(images)
-    preprocessing = Preprocessing.of(teacher, preprocessing)
-    count = COSTS.get(cost) if isinstance(cost, str) else cost
-    if not callable(count):
+    plan = Rounds(
+        target,
+        _cost_function(cost),
+        criterion,
+        rounds,
+        steps_per_round,
+        final_steps,
+        ranking_batches,
+        momentum,
+        multiple_of,
+        eta,
+        learning_rate,
+        seed,
+    )
+    stream = as_stream(images, batch_size, seed)
+    recovery = Recovery(
+        steps_per_epoch,
+        keep_statistics,
+        temperature,
+        transforms,
+        Preprocessing.of(teacher, preprocessing),
+        None,
+        dtype,
+        seed,
+    )
+    sized = _of_one_size(teacher, stream)
+    parts = {**vars(plan), **vars(recovery), "batch_size": batch_size}
+    parts["teacher"] = sized
+    path, run = state_file(folder, "prune.npz", run, stream, parts)
+    state = _start(sized, path, run)
+    for number in range(len(state.costs), rounds):
+        plan.remove(number, state, sized, stream, recovery)
+        history = dataclasses.replace(
+            recovery, seed=plan.seed_of(number)
+        ).train(
+            sized,
+            state.student,
+            stream,
+            steps=plan.steps(number),
+            optimizer=recovery_optimizer(plan.steps(number), learning_rate),
+            first_step=plan.first_step(number),
+            path=path and path.with_name(f"recover_{number}.npz"),
+            run=run,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+        state.end_round(history)
+    student = _of_size_of(teacher, sized, state.student)
+    return Pruned(student, state.history, state.keep, state.costs)
+
+
+def _cost_function(cost):
+    """A cost that may be given by its name."""
+    found = COSTS.get(cost) if isinstance(cost, str) else cost
+    if not callable(found):
         raise ValueError(
-            f"`cost` must be one of {sorted(COSTS)} or a LatencyTable. "
+            f"`cost` must be one of {sorted(COSTS)}, a LatencyTable, or a "
+            "function of a `ChannelGraph` and the channels that stay. "
             f"Received: cost={cost!r}"
         )
+    return found
+
+
+def _start(teacher, path, run) -> PruningState:
+    graph = ChannelGraph(teacher)
+    graph.check_size()
+    return PruningState(teacher, graph.count, path, run)
+
+
+def _of_one_size(teacher, stream):
+    """The network, or where it takes any size a copy for that of the images."""
     given = functional(teacher).inputs[0].shape
-    if None in given[1:]:
-        spec = keras.tree.flatten(images(0).element_spec)[0]
-        size = (None, *spec.shape[1:])
-        teacher = _of_shape(teacher, given, size)
-    whole = ChannelGraph(teacher)
-    whole.check_size()
-    identity = run_state.fingerprint(
-        {
-            "numbers": [target, rounds, steps_per_round, final_steps, batches],
-            "ranking": [criterion, momentum, multiple_of, eta, seed, run],
-            "cost": cost if isinstance(cost, str) else cost.entries,
-            "training": [learning_rate, temperature],
-            "preprocessing": preprocessing,
-            "recovery": {k: v for k, v in kwargs.items() if k != "callbacks"},
-            "teacher": teacher,
-        }
-    )
-    folder = folder and pathlib.Path(folder)
-    state = _State(teacher, whole, folder and folder / "prune.npz", identity)
-    step = len(state.costs) * (batches + steps_per_round)
-    full = count(whole)
-    for number in range(len(state.costs), rounds):
-        graph = ChannelGraph(state.student)
-        found = _rank(
-            graph,
-            criterion if number or criterion != "taylor" else "fisher",
-            lambda g=graph: GateImportance(
-                g, teacher, preprocessing, temperature
-            ),
-            images(step).take(batches),
-            seed=seed * rounds + number,
-        )
-        smoothed = scores = state.smooth(found, momentum)
-        if eta:
-            saved = savings(graph, count, step=multiple_of)
-            scores = with_cost(smoothed, saved, eta)
-        limit = full * (1 - target) ** ((number + 1) / rounds)
-        stays = select(graph, scores, count, limit, multiple_of=multiple_of)
-        state.remove(stays, smoothed, count(graph, stays) / full)
-        last = number == rounds - 1
-        steps = final_steps if last else steps_per_round
-        step += batches
-        if steps:
-            history = recover(
-                teacher,
-                state.student,
-                images,
-                steps=steps,
-                first_step=step,
-                optimizer=recovery_optimizer(steps, learning_rate),
-                path=folder and folder / f"recover_{number}.npz",
-                run=identity,
-                verbose=verbose,
-                preprocessing=preprocessing,
-                temperature=temperature,
-                seed=seed * rounds + number,
-                **kwargs,
-            )
-            state.losses += history["loss"]
-        step += steps
-        state.save()
-    student = state.student
-    if None in given[1:]:
-        student = _of_shape(student, size, given)
-    return student, {
-        "keep": state.keep,
-        "costs": state.costs,
-        "loss": state.losses,
-    }
+    if None not in given[1:]:
+        return teacher
+    images, _ = stream(0).element_spec[:2]
+    return _of_shape(teacher, given, (None, *images.shape[1:]))
+
+
+def _of_size_of(teacher, sized, student):
+    """The network for images of any size, if its teacher takes them."""
+    given, size = (functional(x).inputs[0].shape for x in (teacher, sized))
+    return student if given == size else _of_shape(student, size, given)
 
 
 def _of_shape(model, old, new):
@@ -183,92 +203,3 @@ def _of_shape(model, old, new):
     return copy_of(
         model, input_shape=lambda x: new if x.shape == old else x.shape
     )
-
-
-def _check(target, criterion, rounds, batches, momentum, eta, multiple_of):
-    if not 0 < target < 1:
-        raise ValueError(
-            "`target` is the share of the cost that is to go, between 0 and "
-            f"1: 0.5 halves it. Received: target={target}"
-        )
-    if criterion not in CRITERIA:
-        raise ValueError(
-            f"`criterion` must be one of {CRITERIA}. "
-            f"Received: criterion={criterion!r}"
-        )
-    require_whole(rounds=rounds, batches=batches, multiple_of=multiple_of)
-    if not 0 <= momentum < 1:
-        raise ValueError(
-            f"`momentum` must lie in [0, 1). Received: momentum={momentum}"
-        )
-    if not eta >= 0:
-        raise ValueError(f"`eta` must be 0 or more. Received: eta={eta}")
-
-
-def _rank(graph, criterion, gates, batches, seed):
-    """The importance of each channel of the network as it now is."""
-    if criterion == "random":
-        return importance.random_importance(graph, seed)
-    if criterion == "filter_norm":
-        return importance.filter_norm(graph)
-    if criterion == "bn_scale":
-        return importance.batch_norm_scale(graph)
-    if criterion == "fisher":
-        return gates().second_order(batches, seed)
-    return gates().first_order(batches)
-
-
-class _State:
-    """The network between two rounds, and how it came to be; kept in a file.
-
-    Args:
-        teacher: The network as it was.
-        graph: Its `ChannelGraph`.
-        path: Path, or None.
-        run: String that tells this run from others.
-    """
-
-    def __init__(self, teacher, graph, path, run):
-        self._teacher, self._path, self._run = teacher, path, run
-        self.keep = np.ones(graph.count, bool)
-        self.importance, self.costs, self.losses = None, [], []
-        saved = run_state.load(path, run) if path else None
-        if saved:
-            self.keep, self.importance = saved["keep"], saved["importance"]
-            self.costs = saved["costs"].tolist()
-            self.losses = saved["losses"].tolist()
-        self.student = shrink(teacher, self.keep)
-        if saved:
-            self.student.set_weights(
-                [saved[f"weight_{i}"] for i in range(len(teacher.weights))]
-            )
-
-    def smooth(self, found, momentum):
-        """The running mean of rankings, each divided by its own mean."""
-        finite = found[np.isfinite(found)]
-        found = found / (finite.mean() if finite.any() else 1.0)
-        if self.importance is None:
-            return found
-        return momentum * self.importance + (1 - momentum) * found
-
-    def remove(self, stays, importance, cost):
-        self.student = shrink(self.student, stays)
-        self.keep[np.flatnonzero(self.keep)[~stays]] = False
-        self.importance = importance[stays]
-        self.costs.append(cost)
-
-    def save(self):
-        if self._path:
-            weights = self.student.get_weights()
-            arrays = {f"weight_{i}": w for i, w in enumerate(weights)}
-            run_state.save(
-                self._path,
-                {
-                    **arrays,
-                    "keep": self.keep,
-                    "importance": self.importance,
-                    "costs": np.array(self.costs),
-                    "losses": np.array(self.losses),
-                },
-                self._run,
-            )

@@ -1,21 +1,36 @@
 """Magnitude pruning of a trained network, by its teacher's answers alone."""
 
-import pathlib
+from typing import NamedTuple
 
 import keras
 
-from tf_deepinversion.core import run_state
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.keras_internals import layers_of
+from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.pruning.masks.magnitude import masks_of
 from tf_deepinversion.pruning.masks.magnitude import prune_low_magnitude
 from tf_deepinversion.pruning.masks.magnitude import strip_pruning
 from tf_deepinversion.pruning.masks.schedule import PolynomialDecay
 from tf_deepinversion.pruning.masks.update_pruning_step import UpdatePruningStep
-from tf_deepinversion.pruning.recovery import recover
+from tf_deepinversion.pruning.recovery import Recovery
 from tf_deepinversion.pruning.recovery import recovery_optimizer
-from tf_deepinversion.pruning.recovery import require_stream
+from tf_deepinversion.pruning.recovery import state_file
+
+
+class Sparsified(NamedTuple):
+    """What `sparsify` gives.
+
+    Attributes:
+        student: The `keras.Model`, without masks but with the zeros.
+        history: Dict of lists, the logs of all epochs.
+        kept: Dict from the names of layers to pairs of ints: how many weights
+            they have, and how many of them stay.
+    """
+
+    student: keras.Model
+    history: dict
+    kept: dict
 
 
 def sparsify(
@@ -25,14 +40,25 @@ def sparsify(
     target,
     steps,
     frequency=None,
+    policy=None,
+    block_size=(1, 1),
+    block_pooling_type="AVG",
+    sparsity_m_by_n=None,
+    batch_size=128,
     learning_rate=0.02,
+    steps_per_epoch=100,
+    keep_statistics=False,
+    temperature=4.0,
+    transforms=None,
+    preprocessing=None,
+    image_shape=None,
+    dtype=None,
     folder=None,
     run="",
-    policy=None,
-    mask_arguments=None,
+    seed=0,
     callbacks=None,
-    **kwargs,
-):
+    verbose="auto",
+) -> Sparsified:
     """Makes a sparse network that answers as its teacher.
 
     The sparsity rises in the first half of the training, by the cubic of
@@ -40,74 +66,119 @@ def sparsify(
 
     Args:
         teacher: A functional or sequential `keras.Model`; it stays as it is.
-        images: As for `prune`.
+        images: Images of any kind, see `datasets.as_stream`; their labels are
+            not looked at.
         target: Float in (0, 1), the share of weights that become zero.
         steps: Int, of training, 2 or more; 0 for none.
         frequency: Int, steps between two makings of masks; None: such that
             there are twenty.
-        learning_rate: Float, the peak.
+        policy: Which layers, as for `prune_low_magnitude`, and so are the
+            three that follow.
+        block_size: Pair of ints.
+        block_pooling_type: `"AVG"` or `"MAX"`.
+        sparsity_m_by_n: Pair of ints, or None.
+        batch_size: As for `recover`, and so are all that follow.
+        learning_rate: Float.
+        steps_per_epoch: Int.
+        keep_statistics: Bool.
+        temperature: Float.
+        transforms: List of transforms.
+        preprocessing: The teacher's `Preprocessing`; None if known by name.
+        image_shape: Tuple `(height, width, channels)`.
+        dtype: A dtype policy.
         folder: Path for the state, or None. The same call goes on from there.
-        run: String that tells the images, where there is a folder.
-        policy: Which layers, see `prune_low_magnitude`.
-        mask_arguments: Dict, of `prune_low_magnitude`: blocks, or m of n.
+        run: String, the name of the images, where there is a folder.
+        seed: Int.
         callbacks: List of `keras.callbacks.Callback`.
-        **kwargs: Of `recover`.
+        verbose: As in Keras.
 
     Returns:
-        A pair: the network, without masks but with the zeros, and a dict from
-        the names of layers to how many weights they have and how many stay.
+        A `Sparsified`.
 
     Raises:
         FloatingPointError: as for `recover`.
+        TypeError: as for `as_stream`.
         ValueError: if an argument is out of range.
     """
+    schedule = _schedule(target, steps, frequency)
+    stream = as_stream(images, batch_size, seed)
+    recovery = Recovery(
+        steps_per_epoch,
+        keep_statistics,
+        temperature,
+        transforms,
+        preprocessing,
+        image_shape,
+        dtype,
+        seed,
+    )
+    pattern = {
+        "block_size": block_size,
+        "block_pooling_type": block_pooling_type,
+        "sparsity_m_by_n": sparsity_m_by_n,
+    }
+    student = prune_low_magnitude(copy_of(teacher), schedule, policy, **pattern)
+    parts = {
+        **vars(recovery),
+        **pattern,
+        "steps": steps,
+        "batch_size": batch_size,
+        "schedule": schedule,
+        "learning_rate": learning_rate,
+        "policy": _places_of_masks(student),
+        "teacher": teacher,
+    }
+    path, run = state_file(folder, "sparsify.npz", run, stream, parts)
+    if not steps:
+        for mask in masks_of(student):
+            mask.update(target)
+    history = recovery.train(
+        teacher,
+        student,
+        stream,
+        steps=steps,
+        optimizer=recovery_optimizer(steps, learning_rate),
+        path=path,
+        run=run,
+        callbacks=[UpdatePruningStep(student), *(callbacks or [])],
+        verbose=verbose,
+    )
+    kept = _kept(masks_of(student))
+    return Sparsified(strip_pruning(student), history, kept)
+
+
+def _schedule(target, steps, frequency) -> PolynomialDecay:
     if not 0 < target < 1:
         raise ValueError(
             "`target` is the share of weights that become zero, between 0 and "
             f"1. Received: target={target}"
         )
-    require_stream(images)
     require_whole(2 if steps else 0, steps=steps)
     end = max(1, steps // 2)
     frequency = frequency or max(1, end // 20)
     require_whole(frequency=frequency)
-    student = copy_of(teacher)
     # The last making falls on `end`.
     begin = end % min(frequency, end)
-    schedule = PolynomialDecay(0.0, target, begin, end, frequency=frequency)
-    prune_low_magnitude(student, schedule, policy, **(mask_arguments or {}))
-    masks = masks_of(student)
-    if not steps:
-        for mask in masks:
-            mask.update(target)
-    else:
-        identity = {"target": target, "steps": steps, "run": run}
-        identity |= {"rate": learning_rate, "frequency": frequency}
-        # By their places: names that Keras gives differ in each process.
-        places = {id(x): i for i, x in enumerate(layers_of(student))}
-        identity["layers"] = [places[id(mask.layer)] for mask in masks]
-        recover(
-            teacher,
-            student,
-            images,
-            steps=steps,
-            optimizer=recovery_optimizer(steps, learning_rate),
-            path=folder and pathlib.Path(folder) / "sparsify.npz",
-            run=run_state.fingerprint(
-                {
-                    **identity,
-                    "teacher": teacher,
-                    "masks": mask_arguments,
-                    "recovery": kwargs,
-                }
-            ),
-            callbacks=[UpdatePruningStep(student), *(callbacks or [])],
-            **kwargs,
-        )
-    sizes, left = {}, {}
+    return PolynomialDecay(0.0, target, begin, end, frequency=frequency)
+
+
+def _places_of_masks(student) -> list:
+    """Which weights have masks: their names, and the places of their layers.
+
+    Names that Keras gives layers differ in each process.
+    """
+    places = {id(layer): i for i, layer in enumerate(layers_of(student))}
+    return [
+        [places[id(mask.layer)], mask.variable.name]
+        for mask in masks_of(student)
+    ]
+
+
+def _kept(masks) -> dict:
+    """By layer, how many weights it has, and how many of them stay."""
+    found = {}
     for mask in masks:
-        kept = keras.ops.convert_to_numpy(mask.mask)
-        sizes[mask.layer.name] = sizes.get(mask.layer.name, 0) + kept.size
-        left[mask.layer.name] = left.get(mask.layer.name, 0) + int(kept.sum())
-    strip_pruning(student)
-    return student, {name: (sizes[name], left[name]) for name in sizes}
+        stays = keras.ops.convert_to_numpy(mask.mask)
+        size, left = found.get(mask.layer.name, (0, 0))
+        found[mask.layer.name] = size + stays.size, left + int(stays.sum())
+    return found

@@ -24,7 +24,7 @@ def with_cost(importance, saved, eta) -> np.ndarray:
     return importance / scale - eta * saved / max(saved.mean(), 1e-30)
 
 
-def removed(graph, order, count, multiple_of=1, minimum=1) -> np.ndarray:
+def removed(graph, order, count, multiple_of=1) -> np.ndarray:
     """Which channels stay when the first `count` of `order` go.
 
     What is left of each group is rounded to the nearest multiple, at least
@@ -36,24 +36,22 @@ def removed(graph, order, count, multiple_of=1, minimum=1) -> np.ndarray:
         order: Int array, the channels from the least important on.
         count: Int.
         multiple_of: Int, 8 for most hardware.
-        minimum: Int, how many of each group stay at least.
     """
     keep = np.zeros(graph.count, bool)
     keep[order[count:]] = True
-    least = max(1, minimum)
     for group in range(graph.groups.max() + 1):
         own = order[graph.groups[order] == group]
         left = int(keep[own].sum())
         if left == len(own):
             continue
         wanted = int(np.floor(left / multiple_of + 0.5)) * multiple_of
-        wanted = max(wanted, -(-least // multiple_of) * multiple_of)
+        wanted = max(wanted, multiple_of)
         keep[own] = False
         keep[own[max(0, len(own) - wanted) :]] = True
     return keep
 
 
-def select(graph, importance, cost, limit, *, multiple_of=1, minimum=1):
+def select(graph, importance, cost, limit, *, multiple_of=1):
     """Removes the least important channels, until a cost is reached.
 
     Args:
@@ -62,7 +60,6 @@ def select(graph, importance, cost, limit, *, multiple_of=1, minimum=1):
         cost: A function of the graph and the channels that stay.
         limit: Float, the cost that may be left.
         multiple_of: Int, of what is left of each group.
-        minimum: Int, how many of each group stay at least.
 
     Returns:
         A bool array, which channels stay: as many as the limit allows.
@@ -77,12 +74,12 @@ def select(graph, importance, cost, limit, *, multiple_of=1, minimum=1):
     few, many = 0, int(np.isfinite(importance).sum())
 
     def left(count):
-        return removed(graph, order, count, multiple_of, minimum)
+        return removed(graph, order, count, multiple_of)
 
     if cost(graph, left(many)) > limit:
         raise ValueError(
             "The target cannot be reached: each group of channels keeps at "
-            f"least {max(minimum, multiple_of)}, which costs "
+            f"least {multiple_of}, which costs "
             f"{cost(graph, left(many)):.4g}. Received: a target of {limit:.4g}"
         )
     while few < many:

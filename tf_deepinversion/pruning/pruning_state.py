@@ -1,0 +1,82 @@
+"""The network between two rounds of pruning, and how it came to be."""
+
+import json
+
+import numpy as np
+
+from tf_deepinversion.core import run_state
+from tf_deepinversion.pruning.channels._shrink import shrink
+
+
+class PruningState:
+    """A network that becomes smaller, in memory and in a file.
+
+    Args:
+        teacher: The network as it was.
+        channels: Int, how many it has.
+        path: Path of the file, or None.
+        run: String that tells this run from others.
+
+    Attributes:
+        student: The network as it is.
+        keep: Bool array `(channels,)`, which of the teacher's channels stay.
+        importance: Float array of those channels, or None before any ranking.
+        costs: List, the share of the cost after each round.
+        history: Dict of lists, the logs of all trainings.
+
+    Raises:
+        ValueError: if the file is damaged or another run's.
+    """
+
+    def __init__(self, teacher, channels, path, run):
+        self._teacher, self._path, self._run = teacher, path, run
+        self.keep = np.ones(channels, bool)
+        self.importance, self.costs, self.history = None, [], {}
+        saved = run_state.load(path, run) if path else None
+        if saved:
+            self.keep, self.importance = saved["keep"], saved["importance"]
+            past = json.loads(str(saved["past"]))
+            self.costs, self.history = past["costs"], past["history"]
+        self.student = shrink(teacher, self.keep)
+        if saved:
+            count = len(teacher.weights)
+            self.student.set_weights(
+                [saved[f"weight_{i}"] for i in range(count)]
+            )
+
+    def smoothed(self, found, momentum) -> np.ndarray:
+        """The running mean of rankings, each divided by its own mean."""
+        finite = found[np.isfinite(found)]
+        found = found / (finite.mean() if finite.any() else 1.0)
+        if self.importance is None:
+            return found
+        return momentum * self.importance + (1 - momentum) * found
+
+    def remove(self, stays, importance, cost):
+        """Takes channels out of the network.
+
+        Args:
+            stays: Bool array, which of the present channels stay.
+            importance: Float array, of the present channels.
+            cost: Float, the share of the teacher's cost that is left.
+        """
+        self.student = shrink(self.student, stays)
+        self.keep[np.flatnonzero(self.keep)[~stays]] = False
+        self.importance = importance[stays]
+        self.costs.append(float(cost))
+
+    def end_round(self, history):
+        """Adds the logs of a round's training, and saves all."""
+        for name, values in history.items():
+            self.history.setdefault(name, []).extend(values)
+        if self._path is None:
+            return
+        weights = enumerate(self.student.get_weights())
+        past = json.dumps({"costs": self.costs, "history": self.history})
+        arrays = {
+            **{f"weight_{i}": w for i, w in weights},
+            "keep": self.keep,
+            "importance": self.importance,
+            "past": np.array(past),
+        }
+        run_state.save(self._path, arrays, self._run)

@@ -1,0 +1,121 @@
+"""The rounds of `prune`: each ranks channels and removes some."""
+
+import dataclasses
+from collections.abc import Callable
+
+from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.pruning.channels.cost import savings
+from tf_deepinversion.pruning.channels.criteria import require_criterion
+from tf_deepinversion.pruning.channels.criteria import scores_of
+from tf_deepinversion.pruning.channels.graph import ChannelGraph
+from tf_deepinversion.pruning.channels.selection import select
+from tf_deepinversion.pruning.channels.selection import with_cost
+
+
+@dataclasses.dataclass(frozen=True)
+class Rounds:
+    """How channels are removed, round by round; fields as of `prune`.
+
+    Raises:
+        ValueError: if a field is out of range.
+    """
+
+    target: float
+    cost: Callable
+    criterion: str | Callable
+    rounds: int
+    steps_per_round: int
+    final_steps: int
+    ranking_batches: int
+    momentum: float
+    multiple_of: int
+    eta: float
+    learning_rate: float
+    seed: int
+
+    def __post_init__(self):
+        if not 0 < self.target < 1:
+            raise ValueError(
+                "`target` is the share of the cost that is to go, between 0 "
+                f"and 1: 0.5 halves it. Received: target={self.target}"
+            )
+        require_criterion(self.criterion)
+        require_whole(
+            rounds=self.rounds,
+            ranking_batches=self.ranking_batches,
+            multiple_of=self.multiple_of,
+        )
+        require_whole(
+            0,
+            steps_per_round=self.steps_per_round,
+            final_steps=self.final_steps,
+        )
+        if not 0 <= self.momentum < 1:
+            raise ValueError(
+                "`momentum` must lie in [0, 1). "
+                f"Received: momentum={self.momentum}"
+            )
+        if not self.eta >= 0:
+            raise ValueError(
+                f"`eta` must be 0 or more. Received: eta={self.eta}"
+            )
+        require_positive(learning_rate=self.learning_rate)
+
+    def first_batch(self, number) -> int:
+        """The first batch that a round reads: by some it ranks channels."""
+        return number * (self.ranking_batches + self.steps_per_round)
+
+    def first_step(self, number) -> int:
+        """The first batch that a round trains on."""
+        return self.first_batch(number) + self.ranking_batches
+
+    def steps(self, number) -> int:
+        """How many steps a round trains for."""
+        last = number == self.rounds - 1
+        return self.final_steps if last else self.steps_per_round
+
+    def seed_of(self, number) -> int:
+        """The seed of a round."""
+        return self.seed * self.rounds + number
+
+    def share_left(self, number) -> float:
+        """The share of the whole cost that a round may leave."""
+        return (1 - self.target) ** ((number + 1) / self.rounds)
+
+    def remove(self, number, state, teacher, stream, recovery):
+        """Ranks the channels of a network, and removes the least important.
+
+        Args:
+            number: Int, of the round.
+            state: A `PruningState`.
+            teacher: The `keras.Model` as it was.
+            stream: A `Stream`.
+            recovery: A `Recovery`, which says how both networks are fed.
+        """
+        graph = ChannelGraph(state.student)
+        found = scores_of(
+            graph,
+            self._criterion_of(number),
+            stream(self.first_batch(number)).take(self.ranking_batches),
+            self.seed_of(number),
+            teacher,
+            recovery.preprocessing,
+            recovery.temperature,
+        )
+        scores = smoothed = state.smoothed(found, self.momentum)
+        if self.eta:
+            saved = savings(graph, self.cost, step=self.multiple_of)
+            scores = with_cost(smoothed, saved, self.eta)
+        whole = self.cost(ChannelGraph(teacher))
+        limit = whole * self.share_left(number)
+        stays = select(
+            graph, scores, self.cost, limit, multiple_of=self.multiple_of
+        )
+        state.remove(stays, smoothed, self.cost(graph, stays) / whole)
+
+    def _criterion_of(self, number):
+        # Before anything is removed the gradient of first order is 0.
+        if self.criterion == "taylor" and number == 0:
+            return "fisher"
+        return self.criterion
