@@ -82,11 +82,11 @@ def check_classifier(model, fed):
     """Every BatchNormalization is seen, and the logits are the softmax's."""
     classifier = Classifier(model)
     with classifier.open():
-        logits, calls = classifier(fed)
-    seen = sorted(id(call.layer) for call in calls)
+        reading = classifier.read(fed)
+    seen = sorted(map(id, reading.batch_norms))
     there = sorted(map(id, batch_norms_of(model)))
     require(seen == there, f"{len(seen)} of {len(there)} BatchNorms seen")
-    logits = np.asarray(logits, "float64")
+    logits = np.asarray(reading.logits, "float64")
     if model.layers[-1].activation is keras.activations.softmax:
         e = np.exp(logits - logits.max(-1, keepdims=True))
         outputs = e / e.sum(-1, keepdims=True)
@@ -118,7 +118,6 @@ def invert(model, batch_norms, images, steps, seed):
             keras.optimizers.Lion(rate),
             loss,
             transforms=[],
-            feature_dropout=0.0,
         )
         logs = inversion.fit(labels, steps, steps_per_epoch=1, verbose=0)
         # Less the image prior, which falls without a teacher; and from the

@@ -116,13 +116,13 @@ class Run:
 
         @tf.function(autograph=False)
         def gradients(number):
-            draws = step._draws(tf.constant([0, 0]), number)
+            draws = step.draws(tf.constant([0, 0]), number)
 
             def replica():
                 return step.gradient(
                     tf.identity(step.images.value),
                     step._rows(labels),
-                    [step._rows(d) for d in draws],
+                    tf.nest.map_structure(step._rows, draws),
                 )[1]
 
             return strategy.run(replica)

@@ -27,7 +27,6 @@ def sgd_on_l2(rate=0.5):
         keras.optimizers.SGD(rate),
         [L2(1.0)],
         transforms=[],
-        feature_dropout=0.0,
         steps_per_execution=2,
     )
     return model
@@ -87,7 +86,6 @@ def test_terminate_on_nan_ends_in_place_of_the_error():
         keras.optimizers.SGD(float("nan")),
         [L2()],
         transforms=[],
-        feature_dropout=0.0,
     )
     with pytest.raises(FloatingPointError, match="step 0"):
         model.fit(LABELS, steps=30, verbose=0)
@@ -100,7 +98,6 @@ def test_terminate_on_nan_ends_in_place_of_the_error():
         keras.optimizers.SGD(0.1),
         [Infinite()],
         transforms=[],
-        feature_dropout=0.0,
     )
     history = model.fit(
         LABELS,

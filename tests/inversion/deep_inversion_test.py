@@ -42,6 +42,11 @@ def start(model, labels=LABELS):
     return z
 
 
+def first_draws(model):
+    """The random numbers of the first step."""
+    return model._step.draws(tf.constant([0, 0]), tf.constant(0))
+
+
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("with_student", [False, True])
 def test_loss_and_gradient_equal_a_plain_reading(jit, with_student):
@@ -51,7 +56,6 @@ def test_loss_and_gradient_equal_a_plain_reading(jit, with_student):
     model.compile(
         loss=TERMS + ([Competition(2.0)] if with_student else []),
         transforms=[],
-        feature_dropout=0.0,
         jit_compile=jit,
     )
     z = start(model)
@@ -59,7 +63,7 @@ def test_loss_and_gradient_equal_a_plain_reading(jit, with_student):
         if with_student:
             model._student.open().__enter__()
         values, gradient = tf.function(model._step.gradient)(
-            tf.constant(z), tf.constant(LABELS), []
+            tf.constant(z), tf.constant(LABELS), first_draws(model)
         )
     loss, expected = plain_loss_and_gradient(teacher, z, LABELS, student)
     np.testing.assert_allclose(tf.reduce_sum(values), loss, rtol=1e-5)
@@ -73,22 +77,24 @@ def test_feature_dropout_scales_what_feeds_the_head(jit):
     teacher = tiny_teacher()
     model = inversion(teacher)
     model.compile(
-        loss=[CrossEntropy()],
+        loss=[CrossEntropy(feature_dropout=0.25)],
         transforms=[],
-        feature_dropout=0.25,
         jit_compile=jit,
     )
     z = start(model)
-    masks = [
-        model._step._dropout_mask(tf.constant([0, 0]), tf.constant(step))
+    draws = [
+        model._step.draws(tf.constant([0, 0]), tf.constant(step))
         for step in range(200)
+    ]
+    masks = [
+        (drawn.terms[0].numpy() < 0.75) / np.float32(0.75) for drawn in draws
     ]
     assert set(np.unique(masks)) == {0.0, np.float32(1 / 0.75)}
     assert np.mean(masks) == pytest.approx(1.0, abs=0.05)
-    assert len({mask.numpy().tobytes() for mask in masks}) > 190
+    assert len({mask.tobytes() for mask in masks}) > 190
     with model._teacher.open():
         values, gradient = tf.function(model._step.gradient)(
-            tf.constant(z), tf.constant(LABELS), [masks[0]]
+            tf.constant(z), tf.constant(LABELS), draws[0]
         )
     body = keras.Model(teacher.inputs, teacher.layers[-1].input)
     kernel, bias = teacher.layers[-1].weights
@@ -110,20 +116,19 @@ def test_gradient_is_the_finite_difference_of_the_loss_in_float64():
     with in_float64():
         teacher = tiny_teacher(dtype="float64")
         model = inversion(teacher, dtype="float64")
-        model.compile(loss=TERMS, transforms=[Jitter(2)], feature_dropout=0.0)
+        model.compile(loss=TERMS, transforms=[Jitter(2)])
         z = start(model)
         assert z.dtype == np.float64
         shifts = tf.constant([[1, -2], [0, 1], [-1, 0], [2, 2]])
+        draws = first_draws(model)._replace(transforms=[shifts])
         labels = tf.constant(LABELS)
         with model._teacher.open():
 
             def loss(z):
-                values, _ = model._step.gradient(
-                    tf.constant(z), labels, [shifts]
-                )
+                values, _ = model._step.gradient(tf.constant(z), labels, draws)
                 return float(tf.reduce_sum(values))
 
-            _, gradient = model._step.gradient(tf.constant(z), labels, [shifts])
+            _, gradient = model._step.gradient(tf.constant(z), labels, draws)
             random = np.random.default_rng(0)
             for _ in range(5):
                 direction = random.normal(size=z.shape)
@@ -173,9 +178,7 @@ def test_teacher_is_restored_when_a_callback_raises():
 def test_sgd_on_l2_follows_the_closed_form():
     # d ||z|| / dz = z / ||z||: each step shortens z by the learning rate.
     model = inversion()
-    model.compile(
-        keras.optimizers.SGD(0.5), [L2(2.0)], transforms=[], feature_dropout=0.0
-    )
+    model.compile(keras.optimizers.SGD(0.5), [L2(2.0)], transforms=[])
     wide = Preprocessing(127.5, 2.0, "normalised")  # nothing is clipped
     model.preprocessing = wide
     history = model.fit(LABELS, steps=3, verbose=0, steps_per_epoch=1)
@@ -198,7 +201,6 @@ def test_images_stay_within_the_pixel_range():
         keras.optimizers.SGD(1e4),
         [CrossEntropy()],
         transforms=[],
-        feature_dropout=0.0,
     )
     model.fit(LABELS, steps=2, verbose=0)
     z = model.trainable_variables[0].numpy()
@@ -212,7 +214,7 @@ def test_two_replicas_give_the_gradients_of_one_device(jit):
     teacher = tiny_teacher()
     terms = [*TERMS[:3], L2(0.1, over="images")]
     one = inversion(teacher)
-    one.compile(loss=terms, transforms=[Jitter(1)], feature_dropout=0.0)
+    one.compile(loss=terms, transforms=[Jitter(1)])
     start(one)
     strategy = two_replicas()
     with strategy.scope():
@@ -220,34 +222,34 @@ def test_two_replicas_give_the_gradients_of_one_device(jit):
         two.compile(
             loss=terms,
             transforms=[Jitter(1)],
-            feature_dropout=0.0,
             jit_compile=jit,
         )
     start(two)
     labels = tf.constant(LABELS)
 
     @tf.function
-    def global_gradient(shifts):
-        def replica(shifts):
+    def global_gradient(draws):
+        def replica(draws):
             r = tf.distribute.get_replica_context().replica_id_in_sync_group
             rows = slice(2 * r, 2 * r + 2)
             return two._step.gradient(
-                two._step.images.value, labels[rows], [shifts[rows]]
+                two._step.images.value,
+                labels[rows],
+                tf.nest.map_structure(lambda x: x[rows], draws),
             )
 
-        values, gradients = strategy.run(replica, (shifts,))
+        values, gradients = strategy.run(replica, (draws,))
         local = strategy.experimental_local_results
         return local(values)[1], tf.concat(local(gradients), 0)
 
     with one._teacher.open(), two._teacher.open():
         for step in range(3):
             shifts = Jitter(1).draw(tf.constant([0, step]), 4)
+            draws = first_draws(one)._replace(transforms=[shifts])
             z = one._step.images.numpy()
             two._step.scatter(two._step.images, z)
-            values, gradient = one._step.gradient(
-                tf.constant(z), labels, [shifts]
-            )
-            values2, gradient2 = global_gradient(shifts)
+            values, gradient = one._step.gradient(tf.constant(z), labels, draws)
+            values2, gradient2 = global_gradient(draws)
             np.testing.assert_allclose(values2, values, rtol=1e-5)
             scale = np.abs(gradient).max()
             np.testing.assert_allclose(
@@ -598,7 +600,7 @@ def test_transforms_that_are_none_of_an_inversion_are_refused(
 ):
     model = inversion()
     with pytest.raises(ValueError, match=message):
-        model.compile(transforms=[transform], feature_dropout=0.0)
+        model.compile(transforms=[transform])
         model.fit(LABELS, steps=1, verbose=0)
 
 
@@ -641,9 +643,7 @@ def test_steps_in_blocks_equal_steps_one_by_one():
 def test_best_images_are_those_of_the_smallest_loss_and_no_alias():
     # Too large a learning rate: the loss goes down, then up and down.
     model = inversion()
-    model.compile(
-        keras.optimizers.SGD(40.0), TERMS, transforms=[], feature_dropout=0.0
-    )
+    model.compile(keras.optimizers.SGD(40.0), TERMS, transforms=[])
     z = []
     grab = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda b, logs: z.append(
@@ -654,7 +654,6 @@ def test_best_images_are_those_of_the_smallest_loss_and_no_alias():
         keras.optimizers.SGD(40.0),
         TERMS,
         transforms=[],
-        feature_dropout=0.0,
         steps_per_execution=1,
     )
     history = model.fit(
@@ -710,7 +709,6 @@ def test_images_come_to_fit_labels_and_statistics():
         keras.optimizers.Adam(0.1),
         [CrossEntropy(), FeatureStatistics()],
         transforms=[],
-        feature_dropout=0.0,
     )
     history = model.fit(
         balanced_labels(3, 12), steps=60, verbose=0, steps_per_epoch=1
@@ -874,7 +872,7 @@ def test_bad_networks():
     with pytest.raises(TypeError, match="list of terms.*loss=mse"):
         inversion().compile(loss="mse")
     with pytest.raises(ValueError, match="`feature_dropout` must lie"):
-        inversion().compile(feature_dropout=1.0)
+        CrossEntropy(feature_dropout=1.0)
     with pytest.raises(ValueError, match="`seed` must be.*seed=-1"):
         inversion(seed=-1)
     with pytest.raises(ValueError, match="`steps_per_epoch` must be"):
@@ -893,7 +891,6 @@ def test_without_batch_norms_an_image_prior_is_left():
     model.compile(
         loss=[CrossEntropy(), TotalVariation(1e-3)],
         transforms=[],
-        feature_dropout=0.0,
     )
     history = model.fit(LABELS, steps=60, verbose=0, steps_per_epoch=30)
     assert history.history["loss"][1] < history.history["loss"][0]
@@ -908,14 +905,10 @@ def test_divergence_stops_names_the_step_and_keeps_finite_images():
             return rate(step)
 
     model = inversion()
-    model.compile(
-        keras.optimizers.SGD(Rate()), TERMS, transforms=[], feature_dropout=0.0
-    )
+    model.compile(keras.optimizers.SGD(Rate()), TERMS, transforms=[])
     with pytest.raises(FloatingPointError, match="step 4 of stage 0"):
         model.fit(LABELS, steps=20, verbose=0)
     stopped = model.images
-    model.compile(
-        keras.optimizers.SGD(0.1), TERMS, transforms=[], feature_dropout=0.0
-    )
+    model.compile(keras.optimizers.SGD(0.1), TERMS, transforms=[])
     model.fit(LABELS, steps=4, verbose=0)
     np.testing.assert_array_equal(stopped, model.images)

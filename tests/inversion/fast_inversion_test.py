@@ -36,7 +36,6 @@ def still(model, **kwargs):
         keras.optimizers.SGD(kwargs.pop("rate", 0.01)),
         TERMS,
         transforms=[],
-        feature_dropout=0.0,
         **kwargs,
     )
 
@@ -95,9 +94,7 @@ def test_one_step_moves_weights_and_latents_by_their_gradients(
 
 def test_a_generator_learns_what_pixels_would():
     model = fast()
-    model.compile(
-        keras.optimizers.Adam(0.01), TERMS, transforms=[], feature_dropout=0.0
-    )
+    model.compile(keras.optimizers.Adam(0.01), TERMS, transforms=[])
     history = model.fit(LABELS, steps=60, verbose=0, steps_per_epoch=1)
     loss = history.history["loss"]
     assert loss[-1] < 0.75 * loss[0]
@@ -108,7 +105,7 @@ def test_a_loss_scale_changes_no_step():
     for scale in (None, 128.0):
         model = fast()
         optimizer = keras.optimizers.SGD(0.01, loss_scale_factor=scale)
-        model.compile(optimizer, TERMS, transforms=[], feature_dropout=0.0)
+        model.compile(optimizer, TERMS, transforms=[])
         model.fit(LABELS, steps=2, verbose=0)
         weights.append(model.generator.get_weights())
     for a, b in zip(*weights, strict=True):

@@ -8,6 +8,7 @@ from keras import layers
 
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.classifier import in_scope
+from tf_deepinversion.networks.ending import masked_logits
 
 SHAPE = (3, 3, 1)
 EPSILON = 1e-3
@@ -121,7 +122,7 @@ def test_a_final_softmax_is_taken_off_and_put_back(build, head):
     classifier = Classifier(model, SHAPE)
     assert classifier.classes == 3
     with classifier.open():
-        logits, _ = classifier(noise())
+        logits = classifier.read(noise()).logits
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     # It gives probabilities again, and keeps no trace.
     np.testing.assert_allclose(
@@ -142,7 +143,9 @@ def test_a_final_softmax_is_taken_off_and_put_back(build, head):
 def test_logits_in_a_graph(build, jit_compile):
     model = with_weights(build(*dense_then_softmax_layer()))
     classifier = Classifier(model, SHAPE)
-    call = tf.function(lambda x: classifier(x)[0], jit_compile=jit_compile)
+    call = tf.function(
+        lambda x: classifier.read(x).logits, jit_compile=jit_compile
+    )
     with classifier.open():
         logits = call(tf.constant(noise()))
     expected = numpy_logits(model, noise())
@@ -153,7 +156,7 @@ def test_a_model_that_gives_logits():
     model = with_weights(body(layers.Dense(3)))
     classifier = Classifier(model)
     with classifier.open():
-        logits, records = classifier(noise())
+        logits, records, _ = classifier.read(noise())
     expected = numpy_logits(model, noise())
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert [r.layer for r in records] == [model.layers[3]]
@@ -172,7 +175,7 @@ def test_a_softmax_within_is_left_alone(final):
     twin.set_weights(model.get_weights())
     classifier = Classifier(model)
     with classifier.open():
-        logits, _ = classifier(noise())
+        logits = classifier.read(noise()).logits
     assert inner.activation is keras.activations.softmax
     np.testing.assert_allclose(logits, twin(noise()), atol=1e-5)
 
@@ -182,7 +185,7 @@ def test_a_classifier_made_while_another_is_open():
     with Classifier(model).open():
         second = Classifier(model)
         with second.open():
-            logits, _ = second(noise())
+            logits = second.read(noise()).logits
     expected = numpy_logits(model, noise())
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
 
@@ -198,7 +201,8 @@ def test_a_mask_leaves_a_part_of_the_features(activation, last):
     assert classifier.features == 4
     mask = np.random.default_rng(2).uniform(size=(5, 4)).astype("float32")
     with classifier.open():
-        logits, records, masked = classifier.with_dropout(noise(), mask)
+        logits, records, call = classifier.read(noise())
+    masked = masked_logits(call, mask)
     expected = numpy_logits(model, noise())
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     kernel, bias = (np.float64(w) for w in head.get_weights())
@@ -223,7 +227,7 @@ def test_one_softmax_layer_at_the_end_and_within():
     twin.set_weights(model.get_weights())
     classifier = Classifier(model)
     with classifier.open():
-        logits, _ = classifier(noise())
+        logits = classifier.read(noise()).logits
     np.testing.assert_allclose(logits, twin(noise()), atol=1e-5)
 
 
@@ -246,7 +250,7 @@ def test_two_classifiers_of_one_model_may_be_open_at_once():
     with first.open():
         with second.open():
             pass
-        logits, records = first(noise())
+        logits, records, _ = first.read(noise())
     expected = numpy_logits(model, noise())
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert len(records) == 1
@@ -264,7 +268,7 @@ def test_classifiers_of_one_model_may_overlap(head):
     one.__enter__()
     two.__enter__()
     one.__exit__(None, None, None)
-    logits, _ = second(noise())
+    logits = second.read(noise()).logits
     two.__exit__(None, None, None)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(
@@ -279,7 +283,7 @@ def test_a_training_caller_does_not_move_the_statistics():
 
     class Caller(keras.Model):
         def call(self, x):
-            return classifier(x)[0]
+            return classifier.read(x).logits
 
     caller, other = Caller(), layers.BatchNormalization(momentum=0.5)
 
@@ -324,7 +328,7 @@ def test_logits_are_in_float32_at_least(dtype, expected):
     model = keras.Model(images, layers.Dense(3, dtype=dtype)(x))
     classifier = Classifier(model)
     with classifier.open():
-        logits, _ = classifier(tf.constant(noise()))
+        logits = classifier.read(tf.constant(noise())).logits
     assert logits.dtype == expected
 
 

@@ -8,12 +8,14 @@ from keras import layers
 from tiny import SHAPE
 from tiny import with_head
 
+from tf_deepinversion import CrossEntropy
 from tf_deepinversion import DeepInversion
 from tf_deepinversion import Distillation
 from tf_deepinversion import Preprocessing
 from tf_deepinversion.incremental import grow_head
 from tf_deepinversion.networks import reader
 from tf_deepinversion.networks.classifier import Classifier
+from tf_deepinversion.networks.ending import masked_logits
 from tf_deepinversion.pruning import ChannelGraph
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import quantize
@@ -130,17 +132,17 @@ def test_a_dense_head_is_found_behind_a_cast(dtype, last):
     finally:
         keras.config.set_dtype_policy("float32")
     inversion = DeepInversion(model, PIXELS)
-    inversion.compile(feature_dropout=0.5)
     inversion.fit([0, 1], 1, verbose=0)
-    assert inversion._step.feature_dropout == 0.5
+    assert inversion.terms[0].feature_dropout == 0.5  # of its recipe
     features = reader.penultimate_features(model, inversion.images, PIXELS)
     assert features.shape == (2, 4)
     classifier = Classifier(model)
     images = np.random.default_rng(0).normal(size=(3, *SHAPE)).astype("float32")
     with classifier.open():
-        whole, _, all_left = classifier.with_dropout(images, np.ones((3, 4)))
+        reading = classifier.read(images)
+    all_left = masked_logits(reading.head, np.ones((3, 4)))
     # A product in bfloat16 is rounded after its 8th bit.
-    np.testing.assert_allclose(all_left, whole, atol=0.03)
+    np.testing.assert_allclose(all_left, reading.logits, atol=0.03)
 
 
 @pytest.mark.parametrize(
@@ -155,9 +157,10 @@ def test_feature_dropout_without_a_dense_head_is_refused(model):
     # What follows the product with its kernel would be left out.
     inversion = DeepInversion(model(), PIXELS)
     assert Classifier(inversion.teacher).features is None
-    with pytest.raises(ValueError, match="dense head.*feature_dropout=0.5"):
-        inversion.compile(feature_dropout=0.5)
-    inversion.compile(feature_dropout=0.0)
+    with pytest.raises(ValueError, match="dense head.*'feature_dropout': 0.5"):
+        inversion.compile(loss=[CrossEntropy(feature_dropout=0.5)])
+    inversion.compile()  # the recipe's, and its cross-entropy drops nothing
+    assert inversion.terms[0].feature_dropout == 0
 
 
 class Insisting(layers.Layer):
@@ -235,7 +238,7 @@ def test_the_way_out_of_a_sigmoid_is_taken_everywhere():
         keras.ops.softmax(teacher(fed))[:, 1:], expected, rtol=1e-5
     )
     inversion = DeepInversion(teacher, PIXELS)
-    inversion.compile(feature_dropout=0.5)
+    inversion.compile(loss=[CrossEntropy(feature_dropout=0.5)])
     inversion.fit([0, 1], 1, verbose=0)
     Distillation(teacher, with_head(layers.Dense(2)), PIXELS)
     assert grow_head(teacher, 3).output_shape == (None, 3)

@@ -16,7 +16,7 @@ from tf_deepinversion.networks.compute_policy import reading
 
 def seen_dtypes(classifier):
     images = tf.zeros((2, *classifier.image_shape))
-    return {record.inputs.dtype.name for record in classifier(images)[1]}
+    return {record.inputs.dtype.name for record in classifier.read(images)[1]}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_replicas_read_a_copy_in_the_same_way(dtype_policy, dtype, tolerance):
     dtypes = []
 
     def replica(x):
-        logits, records = copy(x)
+        logits, records, _ = copy.read(x)
         dtypes.extend(record.inputs.dtype.name for record in records)
         return logits
 

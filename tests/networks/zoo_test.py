@@ -22,7 +22,8 @@ def ours(classifier, x):
     """The statistics, the loss and its gradient in x, as inversion does it."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
-        view = View(x, LABELS, *classifier(x))
+        reading = classifier.read(x)
+        view = View(x, LABELS, reading.logits, reading.batch_norm_calls)
         sums = [term.sums(view) for term in TERMS]
         loss = sum(weighted_values(TERMS, sums, classifier.batch_norms))
     return tf.nest.flatten(sums[1]), loss, tape.gradient(loss, x)
@@ -109,7 +110,7 @@ def test_a_kind_is_left_as_it_was_after_exceptions(kind):
         raise RuntimeError("on purpose")
     # And within a call: there is a channel too few.
     with pytest.raises(ValueError), classifier.open():
-        classifier(images[..., :1])
+        classifier.read(images[..., :1])
     assert state(model) == before
 
 
@@ -159,7 +160,7 @@ def test_bfloat16_is_computed_where_it_is_asked_for(build):
     twin.set_weights(model.get_weights())
     classifier = Classifier(model, images.shape[1:], "mixed_bfloat16")
     with classifier.open():
-        logits, records = classifier(tf.constant(images))
+        logits, records, _ = classifier.read(tf.constant(images))
     assert {r.inputs.dtype for r in records} == {tf.bfloat16}
     np.testing.assert_array_equal(logits, twin(images, training=False))
     statistics, loss, gradient = read(classifier, images)

@@ -17,6 +17,7 @@ from tf_deepinversion.objective.terms import FeatureStatistics
 from tf_deepinversion.objective.terms import Term
 from tf_deepinversion.objective.terms import TotalVariation
 from tf_deepinversion.objective.terms import View
+from tf_deepinversion.objective.terms import draw
 from tf_deepinversion.objective.terms import weighted_values
 
 # A teacher that NumPy can follow: it reads the image and its square by two
@@ -327,6 +328,8 @@ def test_bad_weights(make, weight):
         (lambda: TotalVariation(form="l3"), '"l1" or "l2".*form=\'l3\''),
         (lambda: L2(over="pixels"), "Received: over='pixels'"),
         (lambda: Competition(temperature=0), "positive.*temperature=0"),
+        (lambda: CrossEntropy(feature_dropout=1), "in .0, 1.*dropout=1"),
+        (lambda: CrossEntropy(feature_dropout=-0.1), "dropout=-0.1"),
         (lambda: CrossEntropy(temperature=-1), "positive.*temperature=-1"),
         (lambda: CrossEntropy(temperature=np.inf), "finite.*temperature=inf"),
         (lambda: Competition(temperature=np.nan), "temperature=nan"),
@@ -335,6 +338,41 @@ def test_bad_weights(make, weight):
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_terms_draw_rows_of_their_own_that_differ_by_step():
+    terms = [CrossEntropy(feature_dropout=0.5), L2()]
+    terms.append(CrossEntropy(feature_dropout=0.5))
+    seed = tf.constant([3, 0])
+    one, none, other = draw(terms, seed, tf.constant(7), 5, 6)
+    assert one.shape == other.shape == (5, 6) and none.shape == (5, 0)
+    assert (one.numpy() != other.numpy()).all()
+    again, *_ = draw(terms, seed, tf.constant(7), 5, 6)
+    np.testing.assert_array_equal(one, again)
+    later, *_ = draw(terms, seed, tf.constant(8), 5, 6)
+    assert (one.numpy() != later.numpy()).all()
+
+
+def test_a_dropped_feature_leaves_the_cross_entropy_of_the_others():
+    term, head = CrossEntropy(feature_dropout=0.25), layers.Dense(CLASSES)
+    features = np.random.default_rng(2).normal(size=(5, 3)).astype("float32")
+    head.build((None, 3))
+    numbers = np.random.default_rng(3).uniform(size=(5, 3))
+    seen = View(
+        tf.zeros((5, *SHAPE)),
+        tf.constant(LABELS),
+        None,
+        [],
+        head=Call(head, tf.constant(features)),
+        numbers=tf.constant(numbers, "float32"),
+    )
+    kept = np.where(numbers < 0.75, features / 0.75, 0)
+    logits = kept @ head.kernel.numpy()
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    expected = -np.mean([np.log(p[i, y]) for i, y in enumerate(LABELS)])
+    found = value_of(term, term.sums(seen))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert term.needs_features and not CrossEntropy().needs_features
 
 
 def test_a_term_of_the_user_s_own():

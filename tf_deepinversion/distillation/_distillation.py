@@ -28,7 +28,7 @@ from tf_deepinversion.transforms.shifts import Shift
 
 def _logits(classifier, preprocessing, pixels):
     with classifier.open():
-        return classifier(preprocessing.fed(pixels))[0]
+        return classifier.read(preprocessing.fed(pixels)).logits
 
 
 def _by_pieces(function, images, batch_size):
@@ -283,14 +283,13 @@ class Distillation(replicas.OneBatch):
             its dense head is fed `(n, features)`; where its head is not dense
             the logits are both.
         """
+
+        def logits_and_features(pixels):
+            reading = self._teacher.read(self.preprocessing.fed(pixels))
+            return reading.logits, reading.features
+
         with self._teacher.open():
-            return _by_pieces(
-                lambda x: self._teacher.with_features(
-                    self.preprocessing.fed(x)
-                ),
-                images,
-                batch_size,
-            )
+            return _by_pieces(logits_and_features, images, batch_size)
 
     def require_batch(self, batch_size):
         """Refuses batches that the answers to be reused have no room for.

@@ -137,7 +137,7 @@ class DeepInversion(keras.Model):
             )
         self.seed = int(seed)
         self.terms = self._transforms = self._given_optimizer = None
-        self._feature_dropout = self._micro_batch = None
+        self._micro_batch = None
         self._steps = {}  # the newest few, see `_enter`
         self._stage = self._step = None
         self._moments, self._snapshots = [], []
@@ -150,7 +150,6 @@ class DeepInversion(keras.Model):
         loss=None,
         *,
         transforms=None,
-        feature_dropout=None,
         micro_batch=None,
         jit_compile="auto",
         run_eagerly=False,
@@ -164,9 +163,6 @@ class DeepInversion(keras.Model):
             transforms: List of transforms, applied every step in that order,
                 to z. Those that blend images or that are for pixels are
                 refused.
-            feature_dropout: Float in [0, 1). Each step the cross-entropy sees
-                only the rest of the features that feed a dense head, so that
-                an image must show all that its class is known by (ours).
             micro_batch: Int, how many images a replica reads at once; None
                 for all of its share. The statistics stay those of the whole
                 batch, so memory no longer bounds its size; the networks are
@@ -180,7 +176,11 @@ class DeepInversion(keras.Model):
                 two looks of the callbacks.
         """
         if loss is None:
-            loss = recipes.make_loss(self.recipe, self._student is not None)
+            loss = recipes.make_loss(
+                self.recipe,
+                with_student=self._student is not None,
+                with_features=self._teacher.features is not None,
+            )
         if not isinstance(loss, (list, tuple)) or not (
             loss and all(isinstance(term, Term) for term in loss)
         ):
@@ -201,6 +201,13 @@ class DeepInversion(keras.Model):
                     f"The term {term.name!r} needs a student: "
                     "DeepInversion(teacher, student=student)."
                 )
+            if term.needs_features and not self._teacher.features:
+                raise ValueError(
+                    "The features that feed a dense head are dropped, and this "
+                    "teacher's logits are not those of a `Dense` layer: leave "
+                    "`feature_dropout` out. "
+                    f"Received: {term.get_config()} of {term.name!r}"
+                )
         require_whole(steps_per_execution=steps_per_execution)
         if transforms is not None:
             transforms = require_transforms(
@@ -208,18 +215,6 @@ class DeepInversion(keras.Model):
             )
         if optimizer is not None:
             optimizer = keras.optimizers.get(optimizer)
-        if feature_dropout is not None and not 0 <= feature_dropout < 1:
-            raise ValueError(
-                "`feature_dropout` must lie in [0, 1). "
-                f"Received: feature_dropout={feature_dropout}"
-            )
-        if feature_dropout and not self._teacher.features:
-            raise ValueError(
-                "The features that feed a dense head are dropped, and this "
-                "teacher's logits are not those of a `Dense` layer: leave "
-                "`feature_dropout` out. "
-                f"Received: feature_dropout={feature_dropout}"
-            )
         super().compile(
             optimizer=optimizer or "adam",
             jit_compile=jit_compile,
@@ -232,7 +227,6 @@ class DeepInversion(keras.Model):
         )
         self.terms, self._transforms = list(loss), transforms
         self._given_optimizer = optimizer
-        self._feature_dropout = feature_dropout
         self._micro_batch = micro_batch
         self._steps = {}
 
@@ -467,9 +461,6 @@ class DeepInversion(keras.Model):
         transforms = self._transforms
         if transforms is None:
             transforms = recipes.make_transforms(plan)
-        dropout = self._feature_dropout
-        if dropout is None:
-            dropout = plan.get("feature_dropout", 0.0)
         return self._make_step(
             teacher=self._teacher,
             student=self._student,
@@ -480,7 +471,6 @@ class DeepInversion(keras.Model):
             optimizer=optimizer,
             shape=(images, *self._shape_of(stage)),
             dtype=self.variable_dtype,
-            feature_dropout=dropout,
             micro_batch=self._micro_batch,
             keep_best=keep == "best",
             jit_compile=self.jit_compile,
@@ -586,7 +576,6 @@ class DeepInversion(keras.Model):
             "competes": self._student is not None,
             "terms": self.terms,
             "transforms": self._transforms,
-            "feature_dropout": self._feature_dropout,
             "optimizer": self._given_optimizer,
             "preprocessing": self.preprocessing.get_config(),
             "seed": self.seed,
@@ -616,7 +605,6 @@ class DeepInversion(keras.Model):
             self._given_optimizer,
             loss,
             transforms=self._transforms,
-            feature_dropout=self._feature_dropout,
             micro_batch=self._micro_batch,
         )
         return other
@@ -725,7 +713,7 @@ class DeepInversion(keras.Model):
         with teacher.open():
             for start in range(0, len(images), batch_size):
                 piece = tf.constant(images[start : start + batch_size])
-                logits, _ = teacher(self.preprocessing.fed(piece))
+                logits = teacher.read(self.preprocessing.fed(piece)).logits
                 found.append(keras.ops.convert_to_numpy(logits).argmax(-1))
         return np.concatenate(found).astype("int32")
 

@@ -59,18 +59,18 @@ class GeneratorStep(InversionStep):
             **{f"generator_{i}": variable for i, variable in weights},
         }
 
-    def _draws(self, seed, step):
+    def draws(self, seed, step):
         key = tf.random.experimental.stateless_fold_in(seed, -1 - step)
         key = tf.random.experimental.stateless_fold_in(key, 1)
         drawn = tf.random.stateless_normal(self.start_shape, key, alg="philox")
-        return [self.latent_noise * drawn, *super()._draws(seed, step)]
+        noise = self.latent_noise * drawn
+        return super().draws(seed, step)._replace(noise=noise)
 
     def _move(self, labels, draws):
-        noise, *draws = draws
         moved = [variable.value for variable in self.moved]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(moved)
-            images = self._generate(labels, noise)
+            images = self._generate(labels, draws.noise)
         values, gradient = self.gradient(images, labels, draws)
         gradient = self.optimizer.scale_loss(gradient)  # `apply` unscales it
         gradients = tape.gradient(images, moved, output_gradients=gradient)

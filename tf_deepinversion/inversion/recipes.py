@@ -18,7 +18,7 @@ A recipe is a dictionary of
   the teacher's resolution), `transforms` (pairs of a name in
   `TRANSFORMS` and its arguments), `optimizer` (`"Adam"` or `"PyramidAdam"` and
   its arguments), `learning_rate`, `warmup_steps` and `decay` (`"constant"` or
-  `"cosine"`); optionally `feature_dropout`, see `DeepInversion.compile`.
+  `"cosine"`).
 """
 
 import math
@@ -208,7 +208,7 @@ RECIPES = {
         "moves": "generator",
         "batch_size": 256,
         "loss": [
-            ("CrossEntropy", {"weight": 1.5}),
+            ("CrossEntropy", {"weight": 1.5, "feature_dropout": 0.5}),
             ("FeatureStatistics", {"weight": 1.0}),
         ],
         "competition": ("Competition", {"weight": 1.0}),
@@ -221,7 +221,6 @@ RECIPES = {
                     ("Shift", {"pixels": 2}),
                     ("HorizontalFlip", {}),
                 ],
-                "feature_dropout": 0.5,
                 "optimizer": ("Adam", {"beta_1": 0.5}),
                 "learning_rate": 3e-3,
                 "warmup_steps": 0,
@@ -272,7 +271,7 @@ RECIPES = {
         "source": "ours",
         "batch_size": 256,
         "loss": [
-            ("CrossEntropy", {"weight": 1.0}),
+            ("CrossEntropy", {"weight": 1.0, "feature_dropout": 0.5}),
             ("FeatureStatistics", {"weight": 2.5, "normalized": True}),
             ("TotalVariation", {"weight": 0.025, "form": "l1"}),
         ],
@@ -285,7 +284,6 @@ RECIPES = {
                     ("Shift", {"pixels": 2}),
                     ("HorizontalFlip", {}),
                 ],
-                "feature_dropout": 0.5,
                 "optimizer": ("PyramidAdam", {}),
                 "learning_rate": 0.2,
                 "warmup_steps": 0,
@@ -314,13 +312,23 @@ def find(recipe) -> dict:
     return RECIPES[recipe]
 
 
-def make_loss(recipe, with_student=False) -> list:
-    """The terms of a recipe, with the competition where there is a student."""
-    terms = [
-        getattr(objective, name)(**config) for name, config in recipe["loss"]
-    ]
+def make_loss(recipe, with_student=False, with_features=True) -> list:
+    """The terms of a recipe for a teacher and perhaps a student.
+
+    Args:
+        recipe: A recipe.
+        with_student: Bool, whether there is a student to compete with.
+        with_features: Bool, whether a dense head gives the teacher's logits;
+            of another head no features can be dropped.
+    """
+    pairs = list(recipe["loss"])
     if with_student:
-        name, config = recipe["competition"]
+        pairs.append(recipe["competition"])
+    terms = []
+    for name, config in pairs:
+        config = dict(config)
+        if not with_features:
+            config.pop("feature_dropout", None)
         terms.append(getattr(objective, name)(**config))
     return terms
 

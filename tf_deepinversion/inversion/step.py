@@ -1,14 +1,18 @@
 """One step of inversion as a graph, on one device or on several."""
 
+import typing
+
 import keras
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.objective import terms as objective
 from tf_deepinversion.objective.terms import View
 from tf_deepinversion.objective.terms import weighted_values
 from tf_deepinversion.optimizers.apart import keep_apart
 from tf_deepinversion.transforms.base import apply
 from tf_deepinversion.transforms.base import draw
+from tf_deepinversion.transforms.base import require_rows
 
 
 def _pieces(share, micro_batch):
@@ -37,6 +41,20 @@ def _gradient(tape, sums, images, cotangents):
     return gradient
 
 
+class Draws(typing.NamedTuple):
+    """All random numbers of a step, each tensor with a row for every image.
+
+    Attributes:
+        noise: Tensor, of what makes the images.
+        transforms: List of tensors, one a transform.
+        terms: List of tensors, one a term.
+    """
+
+    noise: object
+    transforms: list
+    terms: list
+
+
 class InversionStep:
     """The variables and the graph of one stage, for one shape of batch.
 
@@ -56,8 +74,6 @@ class InversionStep:
         optimizer: A `keras.optimizers.Optimizer`, not yet built.
         shape: Tuple `(n, height, width, channels)`.
         dtype: String, of the images.
-        feature_dropout: Float in [0, 1), the share of the features feeding
-            the head that each image is asked to do without, every step.
         micro_batch: Int, how many images a replica reads at once, or None for
             all of its share.
         keep_best: Bool, whether to keep the images of the smallest loss.
@@ -76,7 +92,6 @@ class InversionStep:
         *,
         shape,
         dtype="float32",
-        feature_dropout=0.0,
         micro_batch=None,
         keep_best=False,
         jit_compile=False,
@@ -88,7 +103,6 @@ class InversionStep:
         self.student_input = student_input
         self.terms, self.transforms = terms, transforms
         self.optimizer = optimizer
-        self.feature_dropout = feature_dropout if teacher.features else 0.0
         self.keep_best = keep_best
         self.jit_compile = jit_compile
         self.strategy = tf.distribute.get_strategy()
@@ -220,29 +234,31 @@ class InversionStep:
         )
 
     def _step(self, step, labels, seed):
-        draws = self._draws(seed, step)
+        draws = self.draws(seed, step)
         finite, values = self.strategy.run(self._replica_step, (labels, draws))
         local = self.strategy.experimental_local_results
         return local(finite)[0], local(values)[0]
 
-    def _draws(self, seed, step):
-        """All random numbers of a step, each with a row for every image."""
-        draws = draw(self.transforms, seed, step, self.shape[0])
-        if self.feature_dropout:
-            draws.append(self._dropout_mask(seed, step))
-        return draws
+    def draws(self, seed, step) -> Draws:
+        """All random numbers of a step.
 
-    def _dropout_mask(self, seed, step):
-        shape = (self.shape[0], self.teacher.features)
-        key = tf.random.experimental.stateless_fold_in(seed, -1 - step)
-        kept = 1 - self.feature_dropout
-        drawn = tf.random.stateless_uniform(shape, key, alg="philox")
-        return tf.cast(drawn < kept, self.images.dtype) / kept
+        Args:
+            seed: Int tensor `(2,)`.
+            step: Int scalar tensor.
+        """
+        count = self.shape[0]
+        of_terms = objective.draw(
+            self.terms, seed, step, count, self.teacher.features
+        )
+        for term, numbers in zip(self.terms, of_terms, strict=True):
+            require_rows(term, numbers, count)
+        of_transforms = draw(self.transforms, seed, step, count)
+        return Draws(tf.zeros((count, 0)), of_transforms, of_terms)
 
     def _replica_step(self, labels, draws):
         before = tf.identity(self.images.value)
         images, moved, values, finite = self._move(
-            self._rows(labels), [self._rows(d) for d in draws]
+            self._rows(labels), tf.nest.map_structure(self._rows, draws)
         )
         loss = tf.reduce_sum(values)
         finite &= tf.math.is_finite(loss)
@@ -340,21 +356,29 @@ class InversionStep:
 
     def _sums(self, images, labels, draws):
         """S_r: the sums of these rows, a list of tensors for each term."""
-        # Where there is a mask, it comes after the transforms' numbers.
-        images = apply(self.transforms, images, draws[: len(self.transforms)])
+        images = apply(self.transforms, images, draws.transforms)
         fed = self.preprocessing.teacher_input(images)
-        if self.feature_dropout:
-            logits, records, masked = self.teacher.with_dropout(fed, draws[-1])
-        else:
-            (logits, records), masked = self.teacher(fed), None
+        reading = self.teacher.read(fed)
         student_logits = None
         if self.student and self.student_input is None:
-            student_logits = self.student(fed)[0]
+            student_logits = self.student.read(fed).logits
         elif self.student:
-            student_logits = self.student(self.student_input(images))[0]
-            student_logits = tf.cast(student_logits, logits.dtype)
-        view = View(images, labels, logits, records, student_logits, masked)
-        return [term.sums(view) for term in self.terms]
+            student_logits = tf.cast(
+                self.student.read(self.student_input(images)).logits,
+                reading.logits.dtype,
+            )
+        view = View(
+            images,
+            labels,
+            reading.logits,
+            reading.batch_norm_calls,
+            student_logits,
+            reading.head,
+        )
+        return [
+            term.sums(view._replace(numbers=numbers))
+            for term, numbers in zip(self.terms, draws.terms, strict=True)
+        ]
 
     def _all_reduce(self, sums):
         if self.replicas == 1:

@@ -120,5 +120,5 @@ def _with_an_image(classifier, preprocessing, image, label):
 
 def _answer(classifier, preprocessing, image):
     with classifier.open():
-        logits, _ = classifier(preprocessing.fed(tf.constant(image)))
-    return keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0]
+        reading = classifier.read(preprocessing.fed(tf.constant(image)))
+    return keras.ops.convert_to_numpy(keras.ops.softmax(reading.logits))[0]

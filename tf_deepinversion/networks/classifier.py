@@ -1,7 +1,6 @@
 """A trained Keras model as inversion sees it: images to logits, left alone."""
 
 import contextlib
-import typing
 import weakref
 
 import keras
@@ -12,7 +11,6 @@ from tf_deepinversion.core.checks import not_finite
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks import ending
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
-from tf_deepinversion.networks.batch_norm_moments import channels_axis
 from tf_deepinversion.networks.batch_norm_moments import cut_off
 from tf_deepinversion.networks.batch_norm_moments import require_vectors
 from tf_deepinversion.networks.batch_norm_moments import tap
@@ -22,23 +20,8 @@ from tf_deepinversion.networks.call_hooks import watch
 from tf_deepinversion.networks.compute_policy import check_policy
 from tf_deepinversion.networks.compute_policy import reading
 from tf_deepinversion.networks.copies import copy_of
-
-
-class _Ends(typing.NamedTuple):
-    """How a network ends, as one call of it shows in a graph.
-
-    Attributes:
-        softmax: The layer whose softmax ends the network, or None.
-        head: The `Dense` that gives the logits, or None.
-        features: Int, how many features feed the head, or None.
-        unbounded: Bool, whether the logits are known to have no bounds.
-    """
-
-    softmax: object
-    head: object
-    features: int | None
-    unbounded: bool
-
+from tf_deepinversion.networks.image_shape import find_image_shape
+from tf_deepinversion.networks.image_shape import require_channels_last
 
 # Tracing a network takes seconds, and it is read by many functions in turn.
 _ENDS = weakref.WeakKeyDictionary()
@@ -76,23 +59,6 @@ def _of_any_size(model):
             network.input_spec = spec
 
 
-def _channels_first(layer):
-    axis = channels_axis(layer) if hasattr(layer, "moving_mean") else None
-    layout = getattr(layer, "data_format", None)
-    return axis == 1 or layout == "channels_first"
-
-
-def _check_layout():
-    """All pixels here are (height, width, channels)."""
-    layout = keras.config.image_data_format()
-    if layout != "channels_last":
-        raise ValueError(
-            "Images are channels last here: call "
-            'keras.config.set_image_data_format("channels_last") before the '
-            f"network is made. Received: {layout!r}"
-        )
-
-
 def _no_logits(values, shape):
     return ValueError(
         "Expected a logit for each of two or more classes, of which one is "
@@ -103,12 +69,6 @@ def _no_logits(values, shape):
         f"docs/teachers.md). Received: an output of shape {shape}, "
         f"from {values.min():.3g} to {values.max():.3g}"
     )
-
-
-def _at_least_float32(x):
-    if keras.backend.standardize_dtype(x.dtype) == "float64":
-        return x
-    return keras.ops.cast(x, "float32")
 
 
 class Classifier:
@@ -149,10 +109,10 @@ class Classifier:
                 "file, or rebuild the architecture and load the weights. "
                 f"Received: {type(model)}"
             )
-        _check_layout()
+        require_channels_last()
         self.model = model
         self._policy = check_policy(dtype_policy)
-        self.image_shape = self._find_image_shape(image_shape)
+        self.image_shape = find_image_shape(model, image_shape)
         if not model.built:
             # In its own precision, and before its layers are listed.
             model(self._noise(), training=False)
@@ -165,44 +125,6 @@ class Classifier:
         self._ends = self._known_ends()
         self.features = self._ends.features
         self.classes = self._probe()
-
-    def _find_image_shape(self, given):
-        try:
-            shape = self.model.input_shape
-        except AttributeError:  # subclassed, or never called
-            shape = None
-        if isinstance(shape, (list, dict)):
-            raise ValueError(
-                "Expected a model with one input, the image. "
-                f"Received: input_shape={shape}"
-            )
-        fixed = shape[1:] if shape else (None, None, None)
-        if len(fixed) != 3:
-            raise ValueError(
-                "Expected images of shape (height, width, channels). "
-                f"Received: a model with input_shape={shape}"
-            )
-        found = tuple(given) if given else tuple(fixed)
-        if len(found) != 3 or None in found:
-            raise ValueError(
-                "The size of the images is not known from the model: pass "
-                "image_shape=(height, width, channels). "
-                f"Received: input_shape={shape}, image_shape={given}"
-            )
-        if any(f not in (None, g) for f, g in zip(fixed, found, strict=True)):
-            raise ValueError(
-                f"The model takes images of shape {tuple(fixed)}. "
-                f"Received: image_shape={given}"
-            )
-        if found[0] in (1, 3) and any(
-            map(_channels_first, layers_of(self.model))
-        ):
-            raise ValueError(
-                "Expected images of shape (height, width, channels): let a "
-                "`keras.layers.Permute((3, 1, 2))` precede a model that takes "
-                f"its channels first. Received: {found}"
-            )
-        return found
 
     def _check_weights(self):
         weight = not_finite(self.model.weights)
@@ -219,7 +141,7 @@ class Classifier:
             np.random.default_rng(0).normal(size=shape), "float32"
         )
 
-    def _known_ends(self) -> _Ends:
+    def _known_ends(self) -> ending.Ends:
         """How the network ends, traced once for its layers as they are."""
         parts = [
             (x, original(x, "activation"), vars(x).get("call"))
@@ -236,7 +158,7 @@ class Classifier:
             known[key] = self._traced_ends(), parts
         return known[key][0]
 
-    def _traced_ends(self) -> _Ends:
+    def _traced_ends(self) -> ending.Ends:
         # In a graph the gradients of weights, which nobody asks for, are not
         # computed. Eagerly they are, and of some shapes of convolutions
         # TensorFlow 2.21's kernel writes past its memory. The graph is not run.
@@ -257,9 +179,9 @@ class Classifier:
         noise, unbounded = self._noise(), self._ends.unbounded
         with self.open():
             probes = [noise] if unbounded else [noise, 1e3 * noise]
-            reads = [self._read(x) for x in probes]
-        values = np.concatenate([logits for logits, _, _ in reads])
-        self.batch_norms = [call.layer for call in reads[0][1]]
+            found = [self.read(x) for x in probes]
+        values = np.concatenate([reading.logits for reading in found])
+        self.batch_norms = found[0].batch_norms
         if (values >= 0).all() and np.allclose(values.sum(-1), 1, atol=1e-2):
             raise ValueError(
                 "The model returns probabilities, and the layer that turns "
@@ -271,21 +193,20 @@ class Classifier:
             raise _no_logits(values, (len(noise), *values.shape[1:]))
         return values.shape[-1]
 
-    def _find_ends(self, noise) -> _Ends:
+    def _find_ends(self, noise) -> ending.Ends:
         """How the network ends, in a graph; the gradient must reach there."""
         # The tape must see the images only, not the weights.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(noise)
             result, calls = self._called(noise)
-            softmax, dense = self._last_layers(tf.identity(result), calls)
-            self._ends = _Ends(softmax, dense, None, False)
-            logits, records, head = self._parts(result, calls)
-            for record in records:
-                require_vectors(record)
-            seen = [logits, *(r.inputs for r in records)]
-            lost = cut_off(seen, noise, tape)
+            ends = ending.find(tf.identity(result), calls)
+            found = ending.reading_of(result, calls, ends)
+            for call in found.batch_norm_calls:
+                require_vectors(call)
+            seen = [call.inputs for call in found.batch_norm_calls]
+            lost = cut_off([found.logits, *seen], noise, tape)
         if lost:
-            names = [x.path for x in [self.model, *(r.layer for r in records)]]
+            names = [x.path for x in [self.model, *found.batch_norms]]
             raise ValueError(
                 "The gradient of what these layers see does not reach the "
                 "images: a function under `keras.remat`, `tf.recompute_grad` "
@@ -293,31 +214,11 @@ class Classifier:
                 "Rebuild the model without that and load its weights. "
                 f"Received: {', '.join(names[i] for i in lost)}"
             )
-        return _Ends(
-            softmax,
-            dense,
-            head and head.inputs.shape[-1],
-            ending.is_unbounded(logits, [r.outputs for r in records]),
+        outputs = [call.outputs for call in found.batch_norm_calls]
+        return ends._replace(
+            features=found.head and found.head.inputs.shape[-1],
+            unbounded=ending.is_unbounded(found.logits, outputs),
         )
-
-    def _last_layers(self, result, calls):
-        """Which layer's softmax ends the model, and which `Dense`, if any."""
-        softmax, dense, logits = None, None, result
-        for call in calls:
-            own = isinstance(call.layer, keras.layers.Softmax)
-            if own or call.name == "activation":
-                if ending.gives(call.outputs, result):
-                    softmax, logits = call.layer, call.inputs
-        for call in calls:
-            if call.layer in self._dense and call.name == "call":
-                # One that puts another function after its kernel is no head.
-                own = original(call.layer, "activation")
-                linear = own in (None, keras.activations.linear)
-                if (linear and ending.gives(call.outputs, logits)) or (
-                    call.layer is softmax
-                ):
-                    dense = call.layer
-        return softmax, dense
 
     def _check_state(self, graph):
         changed = ending.assigned(graph, self.model.weights)
@@ -332,7 +233,7 @@ class Classifier:
 
     @contextlib.contextmanager
     def open(self, sums=True):
-        """While open, the model can be read by calling this object.
+        """While open, the model can be read.
 
         Args:
             sums: Bool, whether the sums of what BatchNormalizations see are
@@ -351,61 +252,18 @@ class Classifier:
         ):
             yield self
 
-    def __call__(self, inputs, training=False):
+    def read(self, inputs, training=False) -> ending.Reading:
         """Calls the open model, in inference mode unless told otherwise.
 
         Args:
             inputs: Tensor `(batch, *image_shape)`, as the model is fed.
             training: Bool.
 
-        Returns:
-            A pair: logits `(batch, classes)` in float32 or float64, and the
-            list of the `Call` of every BatchNormalization.
-
         Raises:
-            ValueError: if the model's output is not one tensor of that shape.
+            ValueError: if the model's output is not one tensor of the shape
+                `(batch, classes)`.
         """
-        logits, records, _ = self._read(inputs, training)
-        return logits, records
-
-    def with_features(self, inputs):
-        """The logits, and what feeds the dense head.
-
-        Args:
-            inputs: Tensor `(batch, *image_shape)`, as the model is fed.
-
-        Returns:
-            A pair of tensors in float32 or float64: logits `(batch, classes)`
-            and features `(batch, features)`; where the head is not dense the
-            logits are both.
-        """
-        logits, _, head = self._read(inputs)
-        features = logits if head is None else _at_least_float32(head.inputs)
-        return logits, features
-
-    def with_dropout(self, inputs, mask):
-        """As a call, and the logits that are left of a part of the features.
-
-        Args:
-            inputs: Tensor `(batch, *image_shape)`, as the model is fed.
-            mask: Tensor `(batch, features)` by which the features are
-                multiplied that feed the dense head.
-
-        Returns:
-            A triple: logits, list of `Call`, and the logits of the masked
-            features.
-        """
-        logits, records, head = self._read(inputs)
-        features = _at_least_float32(head.inputs)
-        kernel = keras.ops.cast(head.layer.kernel, features.dtype)
-        masked = (features * keras.ops.cast(mask, features.dtype)) @ kernel
-        if head.layer.bias is not None:
-            masked = masked + keras.ops.cast(head.layer.bias, features.dtype)
-        return logits, records, masked
-
-    def _read(self, inputs, training=False):
-        """Logits, the calls of the BNs, and the call of the dense head."""
-        return self._parts(*self._called(inputs, training))
+        return ending.reading_of(*self._called(inputs, training), self._ends)
 
     def _called(self, inputs, training=False):
         """What the model gives, and the watched calls within."""
@@ -419,20 +277,6 @@ class Classifier:
             )
         return result, calls
 
-    def _parts(self, logits, calls):
-        records, head = [], None
-        for call in calls:
-            # The last calls of these are those at the end.
-            softmax = isinstance(call.layer, keras.layers.Softmax)
-            if softmax or call.name == "activation":
-                if call.layer is self._ends.softmax:
-                    logits = call.inputs
-            elif call.layer is self._ends.head:
-                head = call
-            elif hasattr(call.layer, "moving_mean"):
-                records.append(call)
-        return _at_least_float32(logits), records, head
-
     def require_size(self, image_shape):
         """From here on images of that shape can be read, too.
 
@@ -442,8 +286,8 @@ class Classifier:
         self._any_size = True
         try:
             with self.open():
-                _, records, _ = self._read(self._noise(image_shape))
-            if [call.layer for call in records] != self.batch_norms:
+                found = self.read(self._noise(image_shape))
+            if found.batch_norms != self.batch_norms:
                 raise ValueError("Other layers are called at that size.")
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             raise ValueError(

@@ -1,6 +1,129 @@
 """How a network ends, seen in the graph of one call of it."""
 
+import typing
+
+import keras
 import tensorflow as tf
+
+from tf_deepinversion.networks.call_hooks import original
+
+
+class Ends(typing.NamedTuple):
+    """How a network ends, as one call of it shows in a graph.
+
+    Attributes:
+        softmax: The layer whose softmax ends the network, or None.
+        head: The `Dense` that gives the logits, or None.
+        features: Int, how many features feed the head, or None.
+        unbounded: Bool, whether the logits are known to have no bounds.
+    """
+
+    softmax: object
+    head: object
+    features: int | None = None
+    unbounded: bool = False
+
+
+class Reading(typing.NamedTuple):
+    """What one call of a network shows.
+
+    Attributes:
+        logits: Tensor `(batch, classes)` in float32 or float64.
+        batch_norm_calls: List of the `Call` of every BatchNormalization, in
+            their order.
+        head: The `Call` of the `Dense` that gives the logits, or None where
+            another layer does.
+    """
+
+    logits: object
+    batch_norm_calls: list
+    head: object
+
+    @property
+    def batch_norms(self) -> list:
+        """The layers of `batch_norm_calls`."""
+        return [call.layer for call in self.batch_norm_calls]
+
+    @property
+    def features(self):
+        """What feeds the head, `(batch, features)`; without one, the logits."""
+        if self.head is None:
+            return self.logits
+        return at_least_float32(self.head.inputs)
+
+
+def at_least_float32(x):
+    """A float tensor in float32, or as it is in float64."""
+    if keras.backend.standardize_dtype(x.dtype) == "float64":
+        return x
+    return keras.ops.cast(x, "float32")
+
+
+def masked_logits(head, mask):
+    """The logits that a dense head gives of a part of the features.
+
+    Args:
+        head: The `Call` of the `Dense`.
+        mask: Float tensor `(batch, features)` by which the features are
+            multiplied.
+
+    Returns:
+        A tensor `(batch, classes)` in float32 or float64.
+    """
+    features = at_least_float32(head.inputs)
+    kernel = keras.ops.cast(head.layer.kernel, features.dtype)
+    logits = (features * keras.ops.cast(mask, features.dtype)) @ kernel
+    if head.layer.bias is not None:
+        logits = logits + keras.ops.cast(head.layer.bias, features.dtype)
+    return logits
+
+
+def reading_of(result, calls, ends) -> Reading:
+    """What a call of a network shows.
+
+    Args:
+        result: Tensor `(batch, classes)`, what the network gave.
+        calls: List of the `Call` of the watched layers within.
+        ends: `Ends` of the network.
+    """
+    logits, batch_norm_calls, head = result, [], None
+    for call in calls:
+        # The last calls of these are those at the end.
+        softmax = isinstance(call.layer, keras.layers.Softmax)
+        if softmax or call.name == "activation":
+            if call.layer is ends.softmax:
+                logits = call.inputs
+        elif call.layer is ends.head:
+            head = call
+        elif hasattr(call.layer, "moving_mean"):
+            batch_norm_calls.append(call)
+    return Reading(at_least_float32(logits), batch_norm_calls, head)
+
+
+def find(result, calls) -> Ends:
+    """Which layer's softmax ends a network, and which `Dense`, if any.
+
+    Args:
+        result: Tensor `(batch, classes)` of a graph, what the network gave.
+        calls: List of the `Call` of the watched layers within.
+    """
+    softmax, dense, logits = None, None, result
+    for call in calls:
+        own = isinstance(call.layer, keras.layers.Softmax)
+        if own or call.name == "activation":
+            if gives(call.outputs, result):
+                softmax, logits = call.layer, call.inputs
+    for call in calls:
+        if type(call.layer) is keras.layers.Dense and call.name == "call":
+            # One that puts another function after its kernel is no head.
+            own = original(call.layer, "activation")
+            linear = own in (None, keras.activations.linear)
+            if (linear and gives(call.outputs, logits)) or (
+                call.layer is softmax
+            ):
+                dense = call.layer
+    return Ends(softmax, dense)
+
 
 # What gives its values on, in the same order.
 KEEPING = {

@@ -34,12 +34,12 @@ def read(model, images, preprocessing=None, batch_size=250):
     with classifier.open():
         for start in range(0, len(images), batch_size):
             z = preprocessing.normalise(images[start : start + batch_size])
-            y, records = classifier(
+            reading = classifier.read(
                 preprocessing.teacher_input(ops.convert_to_tensor(z))
             )
-            logits.append(ops.convert_to_numpy(y))
-            piece = [batch_norm_moments.moments(r) for r in records]
-            layers = [r.layer for r in records]
+            logits.append(ops.convert_to_numpy(reading.logits))
+            calls = reading.batch_norm_calls
+            piece = [batch_norm_moments.moments(call) for call in calls]
             if sums is None:
                 sums = piece
             else:
@@ -49,7 +49,9 @@ def read(model, images, preprocessing=None, batch_size=250):
                     )
                     for s, p in zip(sums, piece, strict=True)
                 ]
-    return np.concatenate(logits), list(zip(layers, sums, strict=True))
+    return np.concatenate(logits), list(
+        zip(classifier.batch_norms, sums, strict=True)
+    )
 
 
 def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
@@ -68,8 +70,7 @@ def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
         for start in range(0, len(images), 250):
             z = preprocessing.normalise(images[start : start + 250])
             fed = preprocessing.teacher_input(ops.convert_to_tensor(z))
-            features = classifier.with_features(fed)[1]
-            found.append(ops.convert_to_numpy(features))
+            found.append(ops.convert_to_numpy(classifier.read(fed).features))
     return np.concatenate(found)
 
 

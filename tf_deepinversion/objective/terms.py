@@ -14,10 +14,12 @@ import typing
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.networks import batch_norm_moments
+from tf_deepinversion.networks.ending import masked_logits
 from tf_deepinversion.objective import losses
 from tf_deepinversion.objective import priors
 from tf_deepinversion.objective.distances import normalized_distance
@@ -35,8 +37,8 @@ class View(typing.NamedTuple):
         logits: The teacher's, `(batch, classes)`.
         batch_norm_calls: List of the `Call` of every BatchNormalization.
         student_logits: `(batch, classes)`, or None without a student.
-        masked_logits: `(batch, classes)`, the teacher's logits of the features
-            that dropout leaves, or None without dropout.
+        head: The `Call` of the `Dense` that gives the logits, or None.
+        numbers: What the term's own `draw` gave, a row for each image.
     """
 
     images: object
@@ -44,7 +46,8 @@ class View(typing.NamedTuple):
     logits: object
     batch_norm_calls: list
     student_logits: object = None
-    masked_logits: object = None
+    head: object = None
+    numbers: object = None
 
 
 class Term:
@@ -58,6 +61,7 @@ class Term:
     name = None
     needs_batch_norms = False
     needs_student = False
+    needs_features = False
 
     def __init__(self, weight=1.0):
         if not np.isfinite(weight) or weight < 0:
@@ -66,6 +70,19 @@ class Term:
                 f"Received: weight={weight} for {type(self).__name__}"
             )
         self.weight = float(weight)
+
+    def draw(self, key, count, features):
+        """Random numbers of a step, which `sums` finds in `view.numbers`.
+
+        Args:
+            key: Int tensor `(2,)`.
+            count: Int, the images of the whole batch.
+            features: Int, how many features feed the teacher's head, or None.
+
+        Returns:
+            A tensor with a row for each image; by default of no numbers.
+        """
+        return tf.zeros((count, 0))
 
     def sums(self, view):
         """What adds up over the pieces of a batch.
@@ -103,25 +120,45 @@ class Term:
 class CrossEntropy(Term):
     """Mean of CE(f_T(x) / t, y): the images belong to their labels.
 
-    With feature dropout, f_T is the head's reading of what dropout leaves.
-
     Args:
         weight: Float, not negative. Defaults to 1.
         temperature: Float t, positive: the higher, the surer the teacher has
             to be of an image before the term lets go of it. Defaults to 1.
+        feature_dropout: Float in [0, 1), the probability with which each
+            feature that feeds the teacher's dense head is left out of f_T, at
+            each step anew for each image, so that an image must show all that
+            its class is known by (ours). Defaults to 0.
     """
 
     name = "cross_entropy"
 
-    def __init__(self, weight=1.0, temperature=1.0):
+    def __init__(self, weight=1.0, temperature=1.0, feature_dropout=0.0):
         super().__init__(weight)
         require_positive(temperature=temperature)
+        if not 0 <= feature_dropout < 1:
+            raise ValueError(
+                "`feature_dropout` must lie in [0, 1). "
+                f"Received: feature_dropout={feature_dropout}"
+            )
         self.temperature = float(temperature)
+        self.feature_dropout = float(feature_dropout)
+
+    @property
+    def needs_features(self):
+        """Bool, whether the teacher's logits must be those of a `Dense`."""
+        return self.feature_dropout > 0
+
+    def draw(self, key, count, features):
+        if not self.feature_dropout:
+            return super().draw(key, count, features)
+        return tf.random.stateless_uniform((count, features), key, alg="philox")
 
     def sums(self, view):
         logits = view.logits
-        if view.masked_logits is not None:
-            logits = view.masked_logits
+        if self.feature_dropout:
+            kept = 1 - self.feature_dropout
+            mask = ops.cast(view.numbers < kept, view.images.dtype) / kept
+            logits = masked_logits(view.head, mask)
         return mean_sums(
             losses.cross_entropy(view.labels, logits / self.temperature)
         )
@@ -130,7 +167,11 @@ class CrossEntropy(Term):
         return mean_value(sums)
 
     def get_config(self):
-        return {**super().get_config(), "temperature": self.temperature}
+        return {
+            **super().get_config(),
+            "temperature": self.temperature,
+            "feature_dropout": self.feature_dropout,
+        }
 
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
@@ -329,6 +370,33 @@ class AgreedDivergence(Term):
 
     def value(self, sums, batch_norms):
         return -mean_value(sums)
+
+
+def draw(terms, seed, step, count, features) -> list:
+    """The random numbers of one step for a list of terms.
+
+    Args:
+        terms: List of `Term`.
+        seed: Int tensor `(2,)`.
+        step: Int scalar tensor.
+        count: Int, number of images of the whole batch.
+        features: Int, how many features feed the teacher's head, or None.
+
+    Returns:
+        A list of tensors, one a term, each with `count` rows.
+    """
+
+    def fold_in(key, number):
+        return tf.random.experimental.stateless_fold_in(
+            key, number, alg="philox"
+        )
+
+    # Numbers below 0: those of the steps are the transforms'.
+    key = fold_in(seed, -1 - step)
+    return [
+        term.draw(fold_in(key, 1 + i) if i else key, count, features)
+        for i, term in enumerate(terms)
+    ]
 
 
 def weighted_values(terms, sums, batch_norms):

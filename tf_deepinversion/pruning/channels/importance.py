@@ -197,7 +197,7 @@ class GateImportance:
 
     def _logits(self, classifier, images):
         with classifier.open():
-            return classifier(self._preprocessing.fed(images))[0]
+            return classifier.read(self._preprocessing.fed(images)).logits
 
     def _gate_gradients(self, images, loss):
         """g z of each image: a list of `(batch, channels)`, one a layer."""
