@@ -11,7 +11,7 @@ import tf_deepinversion
 
 ROOT = pathlib.Path(__file__).parent.parent
 INDEX = ROOT / "docs/index.md"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
 def blocks(page, language):

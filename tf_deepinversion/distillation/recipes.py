@@ -56,7 +56,7 @@ _FAST = {
 
 DISTILLATIONS = {
     # Ours, of the paper's images in fewer steps, all made first:
-    # docs/distillation_trials.md says how it was found.
+    # docs/results/distillation_trials.md says how it was found.
     "fashion_mnist": {
         "source": "ours, after arXiv:1912.08795",
         "dataset": "fashion_mnist",

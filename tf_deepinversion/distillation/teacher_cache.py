@@ -53,7 +53,7 @@ class AnsweredImages:
         classes: Int, number of logits.
         reuse: Int, steps for each batch that the teacher is asked about.
         size: Int, the most images that are kept. Fewer teach less:
-            docs/distillation_trials.md.
+            docs/results/distillation_trials.md.
         most_bytes: Int, the most that they and their answers take, a byte a
             value and four a logit: of larger images fewer are kept.
         seed: Int, of what is drawn.

@@ -229,7 +229,7 @@ RECIPES = {
         ],
     },
     # Ours, for students: images of all that lies between the classes, too.
-    # docs/distillation_trials.md says how its weights were found.
+    # docs/results/distillation_trials.md says how its weights were found.
     "distillation": _DISTILLATION,
     # The same where nobody competes: images that are to be of their classes.
     "replay": {
@@ -241,7 +241,7 @@ RECIPES = {
     },
     # The paper's objective for small images, by an optimizer that needs a
     # twentieth of the steps: less recognisable than `ours`, better to learn
-    # from. docs/distillation_trials.md compares.
+    # from. docs/results/distillation_trials.md compares.
     "distillation_pixels": {
         "source": "ours, after arXiv:1912.08795, CIFAR-10",
         **_CIFAR10,
