@@ -105,10 +105,9 @@ def given_images(method, classes, shape):
 
 def make_synthesizer(method, teacher, student, preprocessing, folder):
     from students import Given
-    from students import Timed
+    from students import TimedPixels
     from students import competing_generator
 
-    from tf_deepinversion import DeepInversion
     from tf_deepinversion.inversion.recipes import find
 
     if method in ("noise", "real"):
@@ -117,21 +116,21 @@ def make_synthesizer(method, teacher, student, preprocessing, folder):
         return Given(shape, classes, (images, labels), FLAGS.seed)
     if method == "fast":
         return competing_generator(
-            teacher, student, preprocessing, FLAGS.seed, FLAGS.dtype
+            teacher, student, preprocessing, FLAGS.seed, 1, FLAGS.dtype
         )
     recipe = find(FLAGS.recipe)
     if method == "prior":
         terms = [t for t in recipe["loss"] if t[0] != "FeatureStatistics"]
         recipe = {**recipe, "loss": terms}
-    inversion = DeepInversion(
+    return TimedPixels(
         teacher,
         preprocessing,
         recipe=recipe,
         student=student if method == "adi" else None,
         seed=FLAGS.seed,
         dtype=FLAGS.dtype,
+        folder=folder / "batches",
     )
-    return Timed(inversion, folder / "batches")
 
 
 def climb(method, rounds, steps, teacher, preprocessing, test):
@@ -139,6 +138,7 @@ def climb(method, rounds, steps, teacher, preprocessing, test):
     from students import learn
     from students import make_student
 
+    from tf_deepinversion import RefreshPool
     from tf_deepinversion.core.files import write_atomically
     from tf_deepinversion.metrics.recognition import accuracy
 
@@ -157,12 +157,12 @@ def climb(method, rounds, steps, teacher, preprocessing, test):
         rounds=rounds,
         steps_per_round=steps,
         batch_size=FLAGS.batch_size,
-        refresh={
-            "images": FLAGS.synthesis_batch,
-            "steps": FLAGS.fast_steps if fast else FLAGS.steps,
-            "first_steps": FLAGS.first_steps if fast else None,
-            "draws": 1 if fast else 0,
-        },
+        refresh=RefreshPool(
+            FLAGS.synthesis_batch,
+            FLAGS.fast_steps if fast else FLAGS.steps,
+            FLAGS.first_steps if fast else None,
+            "every_round",
+        ),
         capacity=FLAGS.images,
         folder=folder,
         seed=FLAGS.seed,

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_deepinversion import models
 from tf_deepinversion.distillation._distill import distill
+from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
 from tf_deepinversion.inversion.given_images import GivenImages
 
@@ -22,30 +23,30 @@ class EpochSeconds(keras.callbacks.Callback):
         logs["seconds"] = time.monotonic() - self._begin
 
 
-class Timed:
-    """A synthesizer that knows the seconds it took since it was last asked.
+class TimedPixels(DeepInversion):
+    """A `DeepInversion` that knows the seconds it took since it was asked.
 
     With a folder each batch has a checkpoint there and goes on from it; it
     says how far it is, and its seconds are those of its steps, before an
     interruption too. Without, they are all that `fit` takes.
 
     Args:
-        synthesizer: A `DeepInversion` or `FastInversion`.
+        *args: As for `DeepInversion`.
         folder: Path, or None.
+        **kwargs: As for `DeepInversion`.
     """
 
-    def __init__(self, synthesizer, folder=None):
-        self._synthesizer, self._folder = synthesizer, folder
-        self.seconds = self.draw_seconds = 0.0
+    seconds = draw_seconds = 0.0
 
-    def __getattr__(self, name):
-        return getattr(self._synthesizer, name)
+    def __init__(self, *args, folder=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._folder = folder
 
     def fit(self, labels, steps=None, *, batch_index=0, verbose=0):
         begin, checkpoint = time.monotonic(), None
         if self._folder:
             checkpoint = self._folder / f"batch_{batch_index}.npz"
-        history = self._synthesizer.fit(
+        history = super().fit(
             labels,
             steps,
             batch_index=batch_index,
@@ -58,25 +59,37 @@ class Timed:
             seconds = sum(history.history["seconds"])
         self.seconds += seconds
         print(f"batch {batch_index}: {seconds:.1f} s", file=sys.stderr)
+        return history
+
+
+class TimedGenerator(FastInversion):
+    """A `FastInversion` that knows its seconds of learning and drawing."""
+
+    seconds = draw_seconds = 0.0
+
+    def fit(self, *args, **kwargs):
+        begin = time.monotonic()
+        history = super().fit(*args, **kwargs)
+        self.seconds += time.monotonic() - begin
+        return history
 
     def draw(self, labels, batch_index=0):
         begin = time.monotonic()
-        images = self._synthesizer.draw(labels, batch_index)
+        images = super().draw(labels, batch_index)
         self.draw_seconds += time.monotonic() - begin
         return images
 
 
-def competing_generator(teacher, student, preprocessing, seed, dtype=None):
-    """A `Timed` generator that learns beside the student."""
-    return Timed(
-        FastInversion(
-            teacher,
-            preprocessing,
-            student=student,
-            recipe="distillation",
-            seed=seed,
-            dtype=dtype,
-        )
+def competing_generator(teacher, student, preprocessing, seed, draws, dtype):
+    """A `TimedGenerator` that learns beside the student."""
+    return TimedGenerator(
+        teacher,
+        preprocessing,
+        student=student,
+        recipe="distillation",
+        seed=seed,
+        draws=draws,
+        dtype=dtype,
     )
 
 
@@ -119,7 +132,7 @@ def learn(teacher, student, synthesizer, *, scored=None, **kwargs):
     Args:
         teacher: A `keras.Model` classifier.
         student: A `keras.Model` with the same classes.
-        synthesizer: A `Timed` or a `Given`.
+        synthesizer: A `TimedPixels`, a `TimedGenerator` or a `Given`.
         scored: A pair, images and labels: the history then has the student's
             `val_accuracy` on them after each round.
         **kwargs: Of `distill`.

@@ -102,12 +102,9 @@ def fill_pool(
     name, teacher, preprocessing, recipe, images, size, steps, dtype=None
 ):
     """So many images, made of pixels, and the seconds in which they were."""
-    from students import Timed
+    from students import TimedPixels
 
-    from tf_deepinversion import DeepInversion
     from tf_deepinversion import Pool
-    from tf_deepinversion import RefreshPool
-    from tf_deepinversion.inversion.synthesizer import images_of_a_batch
 
     batches, rest = divmod(images, size)
     if rest:
@@ -115,20 +112,20 @@ def fill_pool(
             "The images of a pool must be a multiple of its batch. "
             f"Received: {images} and {size}"
         )
-    synthesizer = Timed(
-        DeepInversion(
-            teacher, preprocessing, recipe=recipe, seed=FLAGS.seed, dtype=dtype
-        ),
-        pathlib.Path(FLAGS.output) / name / "batches",
+    synthesizer = TimedPixels(
+        teacher,
+        preprocessing,
+        recipe=recipe,
+        seed=FLAGS.seed,
+        dtype=dtype,
+        folder=pathlib.Path(FLAGS.output) / name / "batches",
     )
     pool = Pool(
-        images_of_a_batch(synthesizer, images),
+        images * synthesizer.images_per_label,
         synthesizer.image_shape,
         synthesizer.classes,
     )
-    RefreshPool(
-        pool, synthesizer, images=size, steps=steps, first=batches
-    ).on_epoch_begin(0)
+    pool.fill(synthesizer, batches=batches, images=size, steps=steps, verbose=0)
     return pool, synthesizer.seconds
 
 
@@ -172,6 +169,8 @@ def train_filled(name, pool, seconds, *args):
     """A student of a pool that is full before it begins; what it took."""
     from students import Given
 
+    from tf_deepinversion import RefreshPool
+
     given = Given(
         pool.image_shape,
         pool.classes,
@@ -183,7 +182,7 @@ def train_filled(name, pool, seconds, *args):
         name,
         *args,
         lambda _: given,
-        refresh={"images": len(pool)},
+        refresh=RefreshPool(len(pool), when="every_round"),
         capacity=len(pool),
     )
     history["synthesis_seconds"] = [seconds, *[0.0] * (FLAGS.rounds - 1)]
@@ -193,21 +192,25 @@ def train_filled(name, pool, seconds, *args):
 def train_beside(teacher, preprocessing, scored):
     from students import competing_generator
 
+    from tf_deepinversion import RefreshPool
+
     def make(student):
         return competing_generator(
-            teacher, student, preprocessing, FLAGS.seed, FLAGS.dtype
+            teacher,
+            student,
+            preprocessing,
+            FLAGS.seed,
+            FLAGS.draws,
+            FLAGS.dtype,
         )
 
-    refresh = {
-        "images": FLAGS.fast_batch or 128,
-        "steps": FLAGS.fast_steps or 10,
-        "first_steps": FLAGS.first_steps,
-        "draws": FLAGS.draws,
-    }
+    refresh = RefreshPool(
+        FLAGS.fast_batch or 128, FLAGS.fast_steps or 10, FLAGS.first_steps
+    )
     history = train(
         "generator", teacher, preprocessing, scored, make, refresh=refresh
     )
-    drawn = FLAGS.rounds * refresh["images"] * FLAGS.draws
+    drawn = FLAGS.rounds * refresh.images * FLAGS.draws
     return history, sum(history["draw_seconds"]) / drawn
 
 

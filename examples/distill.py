@@ -194,7 +194,9 @@ def make_synthesizer(method, teacher, student, preprocessing):
 
     recipe = DISTILLATIONS[FLAGS.recipe]
     if method in recipe["methods"]:
-        maker = di.FastInversion if method == "fast" else di.DeepInversion
+        maker, draws = di.DeepInversion, {}
+        if method == "fast":
+            maker, draws = di.FastInversion, {"draws": FLAGS.draws}
         return maker(
             teacher,
             preprocessing,
@@ -202,6 +204,7 @@ def make_synthesizer(method, teacher, student, preprocessing):
             recipe=FLAGS.synthesis_recipe or recipe["methods"][method],
             seed=FLAGS.seed,
             dtype=FLAGS.dtype,
+            **draws,
         )
     real = training_images() if method == "real" else None
     return GivenImages(
@@ -220,9 +223,8 @@ def make_portraits(teacher, output):
     drawn = recipe.get("moves") == "generator"
     return di.synthesize(
         teacher,
-        teacher.output_shape[-1],
-        output / "portraits",
-        FLAGS.seed,
+        folder=output / "portraits",
+        seed=FLAGS.seed,
         batches=FLAGS.portraits,
         images=FLAGS.portrait_images,
         first_steps=steps,
@@ -255,18 +257,17 @@ def run(
     each_round=False,
     method=None,
 ):
-    """Distils into a new student; see `distill` for what it returns.
+    """Distils into a new student: what `distill` returns, and its synthesis.
 
     What has nothing to do with the student is all made before it begins, or
     by `each_round` as the rest: a batch before each round. The method is that
     of the flags, unless it is given.
     """
     from tf_deepinversion import Preprocessing
-    from tf_deepinversion.distillation._distill import all_first
+    from tf_deepinversion import RefreshPool
     from tf_deepinversion.distillation._distill import distill
     from tf_deepinversion.distillation.recipes import DISTILLATIONS
     from tf_deepinversion.inversion.recipes import make_transforms
-    from tf_deepinversion.inversion.synthesizer import images_of_a_batch
     from tf_deepinversion.optimizers.schedules import OPTIMIZERS
     from tf_deepinversion.transforms.augmentations import augmentations
 
@@ -277,30 +278,24 @@ def run(
     strength = FLAGS.strength
     if strength is None and not isinstance(recipe["transforms"], list):
         strength = recipe["transforms"]
-    drawing = method == "fast"
     images = FLAGS.images_per_round
     if method in ("noise", "real"):
         images *= images_for_nothing()
-    competing = method in ("adi", "fast")
     synthesizer = make_synthesizer(method, teacher, student, preprocessing)
-    made = {}
-    if not (each_round or competing):
-        added = images_of_a_batch(synthesizer, images)
-        made = all_first(rounds, added, FLAGS.capacity)
-    return distill(
+    refresh = RefreshPool(
+        images,
+        FLAGS.synthesis_steps,
+        FLAGS.first_steps,
+        when="every_round" if each_round else None,
+    )
+    return *distill(
         teacher,
         student,
         synthesizer,
         rounds=rounds,
         steps_per_round=FLAGS.steps_per_round,
         batch_size=FLAGS.batch_size,
-        refresh={
-            "images": images,
-            "steps": FLAGS.synthesis_steps,
-            "first_steps": FLAGS.first_steps,
-            "draws": FLAGS.draws if drawing else 0,
-            **made,
-        },
+        refresh=refresh,
         capacity=FLAGS.capacity,
         portraits=portraits,
         share=FLAGS.share,
@@ -318,7 +313,7 @@ def run(
         transforms=make_transforms(recipe)
         if strength is None
         else augmentations(strength),
-    )
+    ), refresh.synthesis
 
 
 def rounds_for(minutes, teacher, portraits, folder, begin):
@@ -397,7 +392,9 @@ def main(_):
     if FLAGS.minutes:
         rounds = rounds_for(FLAGS.minutes, teacher, portraits, output, begin)
     watch = Stopwatch(output / "seconds.json", begin)
-    model, history, pool = run(teacher, portraits, rounds, output, [watch])
+    model, history, pool, synthesis = run(
+        teacher, portraits, rounds, output, [watch]
+    )
     student = model.student
     student.save(output / "student.keras")
     order = np.argsort(pool.labels[-100:], kind="stable")
@@ -435,6 +432,7 @@ def main(_):
         model,
         history,
         pool,
+        synthesis=synthesis,
         real=real,
         names=FASHION_MNIST_CLASSES if garments else None,
         figures=figures,

@@ -187,11 +187,7 @@ def recipe_of(case, kind):
 
 def make_synthesize(case):
     """The synthesizer of every task, and what tells it from others."""
-    import functools
-
     import numpy as np
-
-    from tf_deepinversion import synthesize
 
     kinds = [setting("synthesis")]
     if kinds == ["both"]:
@@ -199,20 +195,13 @@ def make_synthesize(case):
     plans = {kind: recipe_of(case, kind) for kind in kinds}
     run = json.dumps(list(plans.values()))
     if len(plans) == 1:
-        ((settings, recipe),) = plans.values()
-        return functools.partial(synthesize, recipe=recipe, **settings), run
+        (plan,) = plans.values()
+        return lambda *given: make_images(*given, *plan), run
 
     def synthesize_both(model, classes, folder, seed):
         pools = [
-            synthesize(
-                model,
-                classes,
-                folder and folder / kind,
-                seed,
-                recipe=recipe,
-                **settings,
-            )
-            for kind, (settings, recipe) in plans.items()
+            make_images(model, classes, folder and folder / kind, seed, *plan)
+            for kind, plan in plans.items()
         ]
         return tuple(
             np.concatenate([getattr(pool, name) for pool in pools])
@@ -220,6 +209,21 @@ def make_synthesize(case):
         )
 
     return synthesize_both, run
+
+
+def make_images(model, classes, folder, seed, settings, recipe):
+    """A pool of one kind of images."""
+    import tf_deepinversion as di
+
+    maker, draws = di.DeepInversion, {}
+    if recipe.get("moves") == "generator":
+        maker, draws = di.FastInversion, {"draws": settings["draws"]}
+    return di.synthesize(
+        maker(model, recipe=recipe, seed=seed, **draws),
+        classes,
+        folder=folder,
+        **{k: v for k, v in settings.items() if k != "draws"},
+    )
 
 
 def learn(case, first, folder):

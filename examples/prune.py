@@ -106,7 +106,6 @@ def make_images(teacher, output):
     import numpy as np
 
     import tf_deepinversion as di
-    from tf_deepinversion.core.run_state import fingerprint
     from tf_deepinversion.datasets.real_images import load_idx
 
     shape, classes = teacher.input_shape[1:], teacher.output_shape[-1]
@@ -119,32 +118,17 @@ def make_images(teacher, output):
         images = random.integers(0, 256, (FLAGS.images, *shape), "uint8")
         labels = np.arange(FLAGS.images) % classes
     else:
-        numbers = [FLAGS.images, FLAGS.synthesis_steps, FLAGS.first_steps]
-        run = fingerprint(
-            {
-                "numbers": numbers,
-                "seed": FLAGS.seed,
-                "preprocessing": feeding.preprocessing(),
-            },
-            teacher.get_weights(),
-        )
-        pool = di.Pool(
-            FLAGS.images, shape, classes, folder=output / "pool", run=run
-        )
         batch = min(256, FLAGS.images)
-        if len(pool) < FLAGS.images // batch * batch:
-            di.RefreshPool(
-                pool,
-                di.FastInversion(
-                    teacher, feeding.preprocessing(), seed=FLAGS.seed
-                ),
-                images=batch,
-                steps=FLAGS.synthesis_steps,
-                first=FLAGS.images // batch,
-                first_steps=FLAGS.first_steps,
-            ).on_epoch_begin(0)
-        pool.close()
-        return pool
+        return di.synthesize(
+            teacher,
+            folder=output,
+            seed=FLAGS.seed,
+            batches=FLAGS.images // batch,
+            images=batch,
+            steps=FLAGS.synthesis_steps,
+            first_steps=FLAGS.first_steps,
+            preprocessing=feeding.preprocessing(),
+        )
     pool = di.Pool(len(images), shape, classes)
     pool.add(images, labels)
     return pool

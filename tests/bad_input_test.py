@@ -204,7 +204,7 @@ def distilled(folder, teacher=None, student=None, **kwargs):
         "steps_per_round": 1,
         "batch_size": 2,
         "preprocessing": FED,
-        "refresh": {"images": 6, "steps": 1},
+        "refresh": di.RefreshPool(6, 1, when="every_round"),
         "verbose": 0,
         **kwargs,
     }
@@ -223,10 +223,18 @@ def distilled(folder, teacher=None, student=None, **kwargs):
         ({"capacity": 5}, ValueError, "hold the 6 images.*capacity=5"),
         ({"seed": -1}, ValueError, "`seed` must be.*seed=-1"),
         ({"rounds": 2.0}, ValueError, "`rounds` must be.*rounds=2.0"),
-        ({"refresh": {"images": 0}}, ValueError, "`images` must be"),
-        ({"refresh": {"steps": 0}}, ValueError, "`steps` must be"),
+        ({"refresh": {"images": 6}}, TypeError, "must be a `RefreshPool`"),
+        (
+            {"refresh": di.RefreshPool(6, [1, 2])},
+            ValueError,
+            r"has 1 stages.*steps=\[1, 2\]",
+        ),
+        (
+            {"refresh": di.RefreshPool(2)},
+            ValueError,
+            "1 batches of 2 images leave out some of the 3 classes",
+        ),
         ({"temperature": float("inf")}, ValueError, "`temperature` must"),
-        ({"refresh": {"draws": 2}}, ValueError, "can draw.*draws=2"),
         ({"portraits": some_pool((9, 8, 1))}, ValueError, r"images \(9, 8, 1"),
         (
             {"portraits": some_pool(SHAPE), "share": 0.9},
@@ -306,7 +314,7 @@ def test_a_teacher_of_any_size_is_told_its_images(tmp_path):
         rounds=1,
         steps_per_round=1,
         batch_size=2,
-        refresh={"images": 6, "steps": 1},
+        refresh=di.RefreshPool(images=6, steps=1),
         verbose=0,
         **arguments,
     )
@@ -339,7 +347,7 @@ def pool(tmp_path):
         }
         classes = arguments.pop("classes")
         return di.synthesize(
-            tiny_teacher(), classes, tmp_path / "pool", **arguments
+            tiny_teacher(), classes, folder=tmp_path / "pool", **arguments
         )
 
     return make

@@ -13,6 +13,7 @@ import pytest
 from absl.testing import flagsaver
 from tiny import with_head
 
+from tf_deepinversion import RefreshPool
 from tf_deepinversion import demo
 from tf_deepinversion import load_pretrained
 from tf_deepinversion.datasets.real_images import load_test_images
@@ -43,7 +44,7 @@ def last_line(printed):
 def small_steps(monkeypatch):
     """The demo's student, by fewer images and steps."""
     few = {
-        "refresh": {"images": 10, "steps": 1, "draws": 2},
+        "refresh": RefreshPool(images=10, steps=1),
         "batch_size": 4,
         "steps_per_round": 2,
     }

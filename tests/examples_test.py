@@ -94,8 +94,9 @@ def test_distill_makes_all_pixels_before_the_student_begins(tmp_path, script):
     assert (figures["images"], figures["portraits"]) == (2 * 20 * 3, 0)
     assert figures["student_steps"] == 4
     curves = json.loads((tmp_path / "curves.json").read_text())
-    lengths = len(curves["synthesis_loss"]), len(curves["loss"])
-    assert lengths == (1, figures["rounds"])
+    assert {len(v) for v in curves.values()} == {figures["rounds"]}
+    synthesis = json.loads((tmp_path / "synthesis.json").read_text())
+    assert list(synthesis) == ["0", "1"] and "loss" in synthesis["1"]
     assert_exported(tmp_path, figures)
 
 

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from tf_deepinversion.callbacks.image_grid import ImageGrid
+from tf_deepinversion.callbacks.refresh_pool import RefreshPool
 from tf_deepinversion.callbacks.verifier import Verifier
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.pictures import save_folders
@@ -184,6 +185,7 @@ def distil_and_export(
         student=student,
         recipe="distillation",
         seed=seed,
+        draws=10,
     )
     distill(
         teacher,
@@ -192,7 +194,7 @@ def distil_and_export(
         rounds=rounds,
         steps_per_round=80,
         batch_size=64,
-        refresh={"images": 128, "steps": 10, "first_steps": 100, "draws": 10},
+        refresh=RefreshPool(images=128, steps=10, first_steps=100),
         portraits=portraits,
         optimizer=sgd(80 * rounds),
         transforms=augmentations(1.0),

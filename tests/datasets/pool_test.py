@@ -15,6 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tf_deepinversion.datasets.pool import Pool
+from tf_deepinversion.inversion.synthesizer import Synthesizer
 
 SHAPE, CLASSES = (3, 2, 1), 7
 
@@ -575,3 +576,64 @@ def main(folder):
 
 if __name__ == "__main__":
     main(pathlib.Path(sys.argv[1]))
+
+
+class Numbered(Synthesizer):
+    """Two images a label, as bright as their batch's number and half of it."""
+
+    classes, image_shape, images_per_label = 10, (2, 2, 1), 2
+
+    def __init__(self):
+        self.asked = []
+
+    def make(self, labels, batch_index, steps=None, verbose=0):
+        self.asked.append((batch_index, list(labels), steps))
+        self.logs = {"loss": float(batch_index)}
+        shades = [batch_index] * len(labels) + [batch_index + 100] * len(labels)
+        images = np.tile(np.uint8(shades)[:, None, None, None], (2, 2, 1))
+        return images, np.tile(labels[::-1], 2)
+
+
+def test_filled_it_has_as_many_batches_as_were_asked_for(capsys):
+    pool, made = Pool(100, (2, 2, 1), 10), Numbered()
+    plan = {"images": 3, "steps": 5, "first_steps": 9, "classes": [7, 8, 9, 4]}
+    pool.fill(made, batches=1, verbose=0, **plan)
+    assert capsys.readouterr().out == ""
+    seen = []
+    pool.fill(made, batches=3, after_batch=seen.append, verbose=2, **plan)
+    assert made.asked == [
+        (0, [7, 8, 9], 9),
+        (1, [4, 7, 8], 5),
+        (2, [9, 4, 7], 5),
+    ]
+    assert seen == [1, 2]
+    assert capsys.readouterr().out.splitlines() == [
+        "Images: batch 1/2 - loss: 1",
+        "Images: batch 2/2 - loss: 2",
+    ]
+    assert pool.requested.tolist() == [7, 8, 9] * 2 + [4, 7, 8] * 2 + [
+        *[9, 4, 7] * 2
+    ]
+    assert pool.labels[:6].tolist() == [9, 8, 7] * 2
+    shades = pool.images[:, 0, 0, 0].tolist()
+    assert shades[6:12] == [1] * 3 + [101] * 3
+    pool.fill(made, batches=3, verbose=0, **plan)  # all are there
+    assert len(made.asked) == 3 and len(pool) == 18
+    # What has a state makes them once more, and they are not added again.
+    pool.fill(made, batches=4, made=2, verbose=0, **plan)
+    assert [number for number, _, _ in made.asked[3:]] == [2, 3]
+    assert len(pool) == 24 and pool.batches == 4
+
+
+def test_what_does_not_fit_a_pool_is_not_filled_into_it():
+    made = Numbered()
+    with pytest.raises(ValueError, match="hold the 12 images.*capacity=11"):
+        Pool(11, (2, 2, 1), 10).fill(made, batches=1, images=6)
+    with pytest.raises(ValueError, match="of 9 classes, as the pool has"):
+        Pool(99, (2, 2, 1), 9).fill(made, batches=1)
+    with pytest.raises(ValueError, match="`batches` must be.*batches=0"):
+        Pool(99, (2, 2, 1), 10).fill(made, batches=0, images=6)
+    assert not made.asked
+    made.images_per_label = 3
+    with pytest.raises(ValueError, match="Expected 18 images of 6 labels"):
+        Pool(99, (2, 2, 1), 10).fill(made, batches=1, images=6)

@@ -32,6 +32,7 @@ from tf_deepinversion.callbacks.training_state import TrainingState
 from tf_deepinversion.datasets.streams import batches_of
 from tf_deepinversion.distillation._distill import distill
 from tf_deepinversion.distillation._distillation import Distillation
+from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.models.generator import Generator
 from tf_deepinversion.objective.softened_kl import SoftenedKL
 from tf_deepinversion.optimizers import schedules
@@ -263,7 +264,7 @@ def run(folder, rounds=4, stop=None, seed=0, student=None, **kwargs):
         rounds=rounds,
         steps_per_round=3,
         batch_size=4,
-        refresh={"images": 6, "steps": 2, "first": 2, "first_steps": 3},
+        refresh=RefreshPool(images=6, steps=2, first_steps=3),
         capacity=24,
         folder=folder,
         seed=seed,
@@ -320,7 +321,7 @@ def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
     def start(callbacks):
         _, history, pool = run_by_pixels(
             rounds=2,
-            refresh={"images": 6, "steps": 2},
+            refresh=RefreshPool(images=6, steps=2),
             seed=3,
             folder=tmp_path,
             callbacks=callbacks,
@@ -346,14 +347,13 @@ def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
         made = images[18 * batch : 18 * batch + 18].reshape(3, 6, *SHAPE)
         np.testing.assert_array_equal(made[:2], pixels.snapshots)
         np.testing.assert_array_equal(made[2], pixels.images)
-    # In the first round alone there are terms of a synthesis.
-    assert history["synthesis_loss"] == terms["loss"][-1:]
-    assert len(history["loss"]) == 2
+    assert synthesis_of(tmp_path)["1"]["loss"] == terms["loss"][-1]
+    assert {len(values) for values in history.values()} == {2}
 
 
 def test_no_more_images_are_made_than_the_pool_holds():
     _, _, pool = run_by_pixels(
-        rounds=3, refresh={"images": 6, "steps": 1}, capacity=53
+        rounds=3, refresh=RefreshPool(images=6, steps=1), capacity=53
     )
     assert len(pool) == 36 and pool.batches == 2  # with two snapshots each
 
@@ -374,7 +374,7 @@ def test_training_that_a_callback_has_ended_stays_ended(tmp_path):
         _, history, _ = run_by_pixels(
             student,
             rounds=4,
-            refresh={"images": 6, "steps": 1},
+            refresh=RefreshPool(images=6, steps=1),
             folder=tmp_path,
             callbacks=[Early()],
         )
@@ -581,64 +581,91 @@ def test_changed_transforms_do_not_go_on_from_a_state(tmp_path):
         run(tmp_path, rounds=1, transforms=[HorizontalFlip()])
 
 
+class Shades(Synthesizer):
+    """Images as bright as their batch is late; it notes what it was asked."""
+
+    classes, image_shape = CLASSES, SHAPE
+
+    def __init__(self, state_variables=()):
+        self.state_variables, self.asked = list(state_variables), []
+
+    def make(self, labels, batch_index, steps=None, verbose=0):
+        self.asked.append((batch_index, steps, len(labels)))
+        self.logs = {"loss": batch_index / 10}
+        images = np.full((len(labels), *SHAPE), batch_index, "uint8")
+        return images, labels
+
+
+def begin(refresh, *epochs, of=4):
+    """What `fit` calls as epochs begin."""
+    refresh.set_params({"epochs": of, "steps": 1, "verbose": 0})
+    for epoch in epochs:
+        refresh.on_epoch_begin(epoch)
+
+
 def test_a_pool_is_refreshed_by_the_numbers_that_were_asked_for():
-    pool = Pool(100, SHAPE, CLASSES)
-    asked = []
-
-    class Maker:
-        classes, carried, snapshots = CLASSES, (), ()
-
-        def fit(self, labels, steps, batch_index, verbose):
-            asked.append((batch_index, steps, len(labels)))
-            self.labels, self.images = labels, PIXELS[: len(labels)]
-
+    pool, made = Pool(100, SHAPE, CLASSES), Shades()
     refresh = RefreshPool(
-        pool, Maker(), images=3, steps=7, batches=2, first=1, first_steps=9
+        3, 7, 9, "every_round", 2, pool=pool, synthesizer=made
     )
-    refresh.on_epoch_begin(0)
-    assert asked == [(0, 9, 3)] and len(pool) == 3
-    refresh.on_epoch_begin(1)
-    assert asked[1:] == [(1, 7, 3), (2, 7, 3)] and pool.batches == 3
-    np.testing.assert_array_equal(pool.labels, [0, 1, 2] * 3)
+    begin(refresh, 0)
+    assert made.asked == [(0, 9, 3), (1, 7, 3)] and len(pool) == 6
+    begin(refresh, 1)
+    assert made.asked[2:] == [(2, 7, 3), (3, 7, 3)] and pool.batches == 4
+    np.testing.assert_array_equal(pool.labels, [0, 1, 2] * 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "student", "sizes"),
+    [
+        ({}, None, [4, 4, 4]),
+        ({}, "one", [1, 2, 3]),
+        ({"when": "every_round"}, None, [1, 2, 3]),
+        ({"when": "start"}, "one", [4, 4, 4]),
+        ({"when": "start", "batches": 2}, None, [2, 2, 2]),
+        ({"images": 7}, None, [2, 2, 2]),  # more do not fit into the pool
+    ],
+)
+def test_images_come_first_unless_they_depend_on_the_student(
+    arguments, student, sizes
+):
+    pool, made = Pool(20, SHAPE, CLASSES), Shades()
+    made.student = student
+    refresh = RefreshPool(**{"images": 3, **arguments})
+    refresh.bind(pool, made)
+    found = []
+    for epoch in range(3):
+        begin(refresh, epoch)
+        found.append(pool.batches)
+    assert found == sizes
 
 
 def test_batches_of_fewer_images_than_classes_make_all_classes():
     made = DeepInversion(tiny_teacher(), NORMALISED)
     pool = Pool(100, SHAPE, CLASSES)
-    refresh = RefreshPool(pool, made, images=2, steps=1, first=2)
-    refresh.on_epoch_begin(0)
-    refresh.on_epoch_begin(1)
+    refresh = RefreshPool(2, 1, batches=3, pool=pool, synthesizer=made)
+    begin(refresh, 0, 1)
     np.testing.assert_array_equal(pool.requested, [0, 1, 2, 0, 1, 2])
 
 
 @pytest.mark.parametrize(
-    ("carried", "there", "asked"),
+    ("state_variables", "there", "asked"),
     [
         ((), 0, [0, 1, 2]),
         ((), 2, [2]),
-        ((), 3, [2]),  # made again, to know its terms
+        ((), 3, []),
         (["generator"], 2, [0, 1, 2]),
     ],
 )
-def test_batches_left_by_an_interrupted_run_are_kept(carried, there, asked):
-    pool, made = Pool(100, SHAPE, CLASSES), []
+def test_batches_left_by_an_interrupted_run_are_kept(
+    state_variables, there, asked
+):
+    pool, made = Pool(100, SHAPE, CLASSES), Shades(state_variables)
     for batch in range(there):
         pool.add(np.full((3, *SHAPE), batch, "uint8"), [0, 1, 2])
-
-    class Maker:
-        classes, snapshots = CLASSES, ()
-
-        def fit(self, labels, steps, batch_index, verbose):
-            made.append(batch_index)
-            self.labels = labels
-            self.images = np.full((len(labels), *SHAPE), batch_index, "uint8")
-            return keras.callbacks.History()
-
-    Maker.carried = carried
-    refresh = RefreshPool(pool, Maker(), images=3, first=3, batches=0)
-    refresh.on_epoch_begin(0)
-    refresh.on_epoch_begin(1)
-    assert made == asked and refresh.next_batch == 3
+    refresh = RefreshPool(3, batches=3, pool=pool, synthesizer=made)
+    begin(refresh, 0, 1)
+    assert [n for n, _, _ in made.asked] == asked and refresh.next_batch == 3
     shades = [image.flat[0] for image in pool.images]
     assert shades == [0] * 3 + [1] * 3 + [2] * 3
 
@@ -647,18 +674,9 @@ def test_a_pool_without_its_newest_batch_gets_those_that_follow():
     """A damaged shard may be taken out of the list: that is the advice."""
     pool = Pool(100, SHAPE, CLASSES)
     pool.add(np.zeros((3, *SHAPE), "uint8"), [0, 1, 2])  # batch 1 is gone
-
-    class Maker:
-        classes, carried, snapshots = CLASSES, (), ()
-
-        def fit(self, labels, steps, batch_index, verbose):
-            self.labels = labels
-            self.images = np.full((len(labels), *SHAPE), batch_index, "uint8")
-
-    refresh = RefreshPool(pool, Maker(), images=3)
-    refresh.next_batch = 2
-    refresh.on_epoch_begin(2)
-    refresh.on_epoch_begin(3)
+    refresh = RefreshPool(3, when="every_round")
+    refresh.bind(pool, Shades(), next_batch=2)
+    begin(refresh, 2, 3)
     assert pool.batches == 4
     assert [x.flat[0] for x in pool.images] == [0] * 3 + [2] * 3 + [3] * 3
 
@@ -667,7 +685,7 @@ def test_snapshots_of_a_batch_are_added_before_its_images():
     recipe = {**RECIPES["distillation_pixels"], "snapshots": [0.5, 0.75]}
     made = DeepInversion(tiny_teacher(), NORMALISED, recipe=recipe)
     pool = Pool(100, SHAPE, CLASSES)
-    RefreshPool(pool, made, images=4, steps=4).on_epoch_begin(0)
+    pool.fill(made, batches=1, images=4, steps=4, verbose=0)
     np.testing.assert_array_equal(
         pool.images[:8].reshape(2, 4, *SHAPE), made.snapshots
     )
@@ -679,47 +697,46 @@ def test_snapshots_of_a_batch_are_added_before_its_images():
     assert (pool.labels != pool.requested).any()
 
 
-def test_what_a_generator_draws_is_added_as_often_as_asked():
-    asked = []
-
-    class Maker:
-        classes, carried, images, labels = CLASSES, (), None, None
-
-        def fit(self, labels, steps, batch_index, verbose):
-            asked.append(("fit", batch_index))
-
-        def draw(self, labels, batch_index):
-            asked.append(("draw", batch_index))
-            return np.full((len(labels), *SHAPE), batch_index, "uint8")
-
-    pool = Pool(100, SHAPE, CLASSES)
-    refresh = RefreshPool(pool, Maker(), images=3, steps=7, draws=2)
-    refresh.on_epoch_begin(0)
-    refresh.on_epoch_begin(1)
-    calls = [("fit", 0), ("draw", 0), ("draw", 1)]
-    calls += [("fit", 1), ("draw", 2), ("draw", 3)]
-    assert asked == calls and pool.batches == 2
-    np.testing.assert_array_equal(pool.labels, [0, 1, 2] * 4)
-    drawn = [image.flat[0] for image in pool.images]
-    assert drawn == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+def test_a_callback_without_a_pool_says_what_it_needs():
+    with pytest.raises(ValueError, match="no synthesizer: pass `pool="):
+        begin(RefreshPool(), 0)
+    with pytest.raises(TypeError, match="Expected a synthesizer.*'str'"):
+        RefreshPool(pool=Pool(3, SHAPE, CLASSES), synthesizer="ours")
 
 
-def test_the_terms_of_the_synthesis_are_logged(tmp_path):
-    _, whole, _ = run(tmp_path / "whole", rounds=2)
-    terms = [name for name in whole if name.startswith("synthesis_")]
-    assert set(terms) == {
-        "synthesis_loss",
-        "synthesis_cross_entropy",
-        "synthesis_feature_statistics",
-        "synthesis_competition",
-    }
-    last = [whole[name][-1] for name in terms if name != "synthesis_loss"]
-    assert whole["synthesis_loss"][-1] == pytest.approx(sum(last), rel=1e-5)
-    assert all(len(whole[name]) == 2 for name in terms)
+def synthesis_of(folder):
+    return json.loads((folder / "synthesis.json").read_text())
+
+
+def test_the_terms_of_the_synthesis_are_kept_apart(tmp_path):
+    _, history, _ = run(tmp_path / "whole", rounds=2)
+    whole = synthesis_of(tmp_path / "whole")
+    assert list(whole) == ["0", "1"]
+    for terms in whole.values():
+        assert set(terms) == {
+            "loss",
+            "cross_entropy",
+            "feature_statistics",
+            "competition",
+        }
+        loss = terms["loss"]
+        rest = sum(terms.values()) - loss
+        assert loss == pytest.approx(rest, rel=1e-5)
+    assert {len(values) for values in history.values()} == {2}
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "part", rounds=2, stop=1)
-    _, part, _ = run(tmp_path / "part", rounds=2)
-    assert {k: part[k] for k in terms} == {k: whole[k] for k in terms}
+    run(tmp_path / "part", rounds=2)
+    assert synthesis_of(tmp_path / "part") == whole
+
+
+def test_the_terms_of_batches_are_lists_of_one_length():
+    refresh = RefreshPool(3)
+    refresh.bind(Pool(100, SHAPE, CLASSES), Shades())
+    begin(refresh, 0, 1)
+    assert refresh.synthesis == {
+        "batch": [0, 1, 2, 3],
+        "loss": [0.0, 0.1, 0.2, 0.3],
+    }
 
 
 def test_adaptive_deep_inversion_feeds_a_student():
@@ -732,7 +749,7 @@ def test_adaptive_deep_inversion_feeds_a_student():
         rounds=2,
         steps_per_round=2,
         batch_size=4,
-        refresh={"images": 6, "steps": 3},
+        refresh=RefreshPool(images=6, steps=3),
         verbose=0,
         preprocessing=NORMALISED,
         student_preprocessing=NORMALISED,
@@ -774,9 +791,11 @@ def test_bad_arguments(tmp_path):
             preprocessing=NORMALISED,
         )
     with pytest.raises(ValueError, match="`images` must be.*images=0"):
-        RefreshPool(None, None, images=0)
+        RefreshPool(images=0)
     with pytest.raises(ValueError, match="`batches` must be.*batches=-1"):
-        RefreshPool(None, None, batches=-1)
+        RefreshPool(batches=-1)
+    with pytest.raises(ValueError, match="`when` must be.*when='now'"):
+        RefreshPool(when="now")
     path = tmp_path / "state.npz"
     variable = keras.Variable(1.0)
     TrainingState(path, [variable], "run").on_epoch_end(0)

@@ -12,6 +12,7 @@ from tiny import SHAPE
 from tiny import learned_teacher
 
 from tf_deepinversion import load_pretrained
+from tf_deepinversion.callbacks.refresh_pool import RefreshPool
 from tf_deepinversion.distillation._distill import distill
 from tf_deepinversion.distillation._distillation import Distillation
 from tf_deepinversion.distillation.student_check import agrees_already
@@ -151,7 +152,7 @@ def distil(teacher, student, folder=None, stop=None):
                 rounds=2,
                 steps_per_round=1,
                 batch_size=4,
-                refresh={"images": 6, "steps": 1},
+                refresh=RefreshPool(6, when="every_round"),
                 folder=folder,
                 callbacks=[Stop()],
                 verbose=0,

@@ -12,22 +12,21 @@ def test_real_images_come_in_turn_with_their_labels():
     given = GivenImages((1, 1, 1), 20, real=(images, labels), seed=3)
     seen = []
     for batch in range(7):
-        given.fit([0] * 3, batch_index=batch)
-        np.testing.assert_array_equal(given.labels, 10 + given.images.ravel())
-        seen += given.images.ravel().tolist()
+        found, shown = given.make([0] * 3, batch)
+        np.testing.assert_array_equal(shown, 10 + found.ravel())
+        seen += found.ravel().tolist()
     # Thrice each, in an order of the seed that repeats.
     assert sorted(seen) == sorted([*range(7)] * 3)
     assert seen[:7] == seen[7:14] == seen[14:] != sorted(seen[:7])
-    given.fit([0] * 3, batch_index=2)
-    assert given.images.ravel().tolist() == seen[6:9]
+    assert given.make([0] * 3, 2)[0].ravel().tolist() == seen[6:9]
 
 
 def test_noise_is_a_function_of_seed_and_batch():
     def batch(seed, number):
         given = GivenImages((8, 8, 1), 3, seed=seed)
-        given.fit([2, 0, 1], batch_index=number)
-        assert given.labels == [2, 0, 1]
-        return given.images
+        images, labels = given.make([2, 0, 1], number)
+        assert labels.tolist() == [2, 0, 1]
+        return images
 
     np.testing.assert_array_equal(batch(0, 1), batch(0, 1))
     for other in (batch(0, 2), batch(1, 1)):

@@ -314,8 +314,12 @@ def test_latents_that_are_drawn_are_not_learnt():
 
 def test_learnt_latents_cannot_be_drawn_anew():
     model = fast()
-    with pytest.raises(ValueError, match="a FastInversion that cannot"):
+    with pytest.raises(ValueError, match="can draw images.*latent_scale=0.5"):
         model.draw(LABELS)
+    with pytest.raises(ValueError, match="can draw.*draws=2, latent_scale"):
+        fast(draws=2)
+    with pytest.raises(ValueError, match="`draws` must be.*draws=-1"):
+        live(draws=-1)
     with pytest.raises(ValueError, match="labels from 0 to 99"):
         live().draw([0, 99])
 
@@ -323,11 +327,11 @@ def test_learnt_latents_cannot_be_drawn_anew():
 def test_rates_are_the_recipe_s_unless_given():
     recipe = RECIPES["cifar10_fast"]
     made = FastInversion(tiny_teacher(), NORMALISED, recipe=recipe)
-    rates = made._identity()[0]
+    rates = made.settings()
     assert {k: rates[k] for k in recipe["latents"]} == recipe["latents"]
     given = FastInversion(
         tiny_teacher(), NORMALISED, recipe=recipe, latent_rate=3.0
     )
-    assert given._identity()[0]["latent_rate"] == 3.0
-    plain = FastInversion(tiny_teacher(), NORMALISED)._identity()[0]
+    assert given.settings()["latent_rate"] == 3.0
+    plain = FastInversion(tiny_teacher(), NORMALISED).settings()
     assert plain["latent_rate"] == plain["meta_rate"] == 1.0

@@ -12,6 +12,7 @@ from tiny import learned_teacher
 from tiny import tiny_teacher
 
 from tf_deepinversion import DeepInversion
+from tf_deepinversion import FastInversion
 from tf_deepinversion import Pool
 from tf_deepinversion import synthesize
 from tf_deepinversion.inversion.recipes import RECIPES
@@ -21,7 +22,7 @@ def synthesized(folder, batches=2, **kwargs):
     return synthesize(
         learned_teacher(),
         CLASSES,
-        folder,
+        folder=folder,
         **{"batches": batches, "images": 4, "first_steps": 2, "steps": 1},
         preprocessing=NORMALISED,
         recipe=RECIPES["generator"],
@@ -45,7 +46,12 @@ def test_synthesis_goes_on_to_the_same_pool(tmp_path):
     with pytest.raises(ValueError, match="holds 2 batches.*batches=1"):
         synthesized(tmp_path, batches=1)
     with pytest.raises(ValueError, match="take 3 images a batch.*images=2"):
-        synthesize(learned_teacher(), CLASSES, images=2, batches=1)
+        synthesize(
+            learned_teacher(),
+            images=2,
+            batches=1,
+            preprocessing=NORMALISED,
+        )
 
 
 def test_without_its_newest_shard_a_pool_goes_on(tmp_path):
@@ -61,10 +67,38 @@ def test_without_its_newest_shard_a_pool_goes_on(tmp_path):
     )
 
 
-def test_a_generator_of_learnt_latents_draws_nothing(tmp_path):
-    with pytest.raises(ValueError, match="can draw.*draws=2"):
-        synthesized(tmp_path / "folder", draws=2)
-    assert not list(tmp_path.iterdir())
+def test_a_synthesizer_may_be_given_in_place_of_a_network(tmp_path):
+    def of(folder, draws=2, batches=2):
+        made = FastInversion(
+            learned_teacher(),
+            NORMALISED,
+            recipe="distillation",
+            draws=draws,
+            seed=3,
+        )
+        return made, synthesize(
+            made,
+            folder=folder,
+            batches=batches,
+            images=4,
+            first_steps=2,
+            steps=1,
+        )
+
+    made, whole = of(None)
+    assert whole.requested.tolist() == [0, 1, 2, 0] * 4
+    # The second batch's are the third and the fourth that it draws.
+    for number in (2, 3):
+        np.testing.assert_array_equal(
+            whole.images[4 * number : 4 * number + 4],
+            made.draw([0, 1, 2, 0], number),
+        )
+    of(tmp_path, batches=1)
+    np.testing.assert_array_equal(of(tmp_path)[1].images, whole.images)
+    with pytest.raises(ValueError, match="differs in: draws"):
+        of(tmp_path, draws=3)
+    with pytest.raises(ValueError, match="Received: recipe, seed beside"):
+        synthesize(made, recipe="ours", seed=1)
 
 
 def test_some_of_the_classes_alone(tmp_path):
@@ -72,7 +106,7 @@ def test_some_of_the_classes_alone(tmp_path):
         return synthesize(
             learned_teacher(),
             classes,
-            tmp_path,
+            folder=tmp_path,
             batches=1,
             images=4,
             steps=2,
@@ -92,7 +126,13 @@ def test_some_of_the_classes_alone(tmp_path):
         with pytest.raises(ValueError, match="`classes` must .* at least one"):
             synthesize(learned_teacher(), none, preprocessing=NORMALISED)
     with pytest.raises(ValueError, match="2 classes: take 2 images"):
-        synthesize(learned_teacher(), [0, 1], images=1, batches=1)
+        synthesize(
+            learned_teacher(),
+            [0, 1],
+            images=1,
+            batches=1,
+            preprocessing=NORMALISED,
+        )
 
 
 @pytest.mark.parametrize("recipe", ["generator", "replay_pixels"])
@@ -101,7 +141,7 @@ def test_fewer_images_than_classes_go_on_with_the_next(tmp_path, recipe):
         return synthesize(
             learned_teacher(),
             [2, 0, 1],
-            folder,
+            folder=folder,
             batches=batches,
             images=2,
             first_steps=1,
@@ -131,8 +171,7 @@ def test_labels_are_what_the_network_says_of_the_images(tmp_path):
         teacher = tiny_teacher()
         pool = synthesize(
             teacher,
-            CLASSES,
-            folder,
+            folder=folder,
             batches=2,
             images=6,
             first_steps=1,
@@ -185,7 +224,7 @@ def test_pixels_are_those_of_deep_inversion(tmp_path):
         return synthesize(
             learned_teacher(),
             CLASSES,
-            folder,
+            folder=folder,
             **{"batches": 2, "images": 4, "steps": 3, "seed": 5, **kwargs},
             preprocessing=NORMALISED,
             recipe="distillation_pixels",
@@ -201,7 +240,5 @@ def test_pixels_are_those_of_deep_inversion(tmp_path):
         np.testing.assert_array_equal(mine[:2], model.snapshots)
         np.testing.assert_array_equal(mine[2], model.images)
     assert len(pool) == 24
-    with pytest.raises(ValueError, match="Only a generator draws"):
-        pixels(None, draws=2)
     with pytest.raises(ValueError, match="another run"):
         pixels(tmp_path, steps=4)

@@ -15,6 +15,7 @@ from tiny import with_head
 
 from tf_deepinversion import DeepInversion
 from tf_deepinversion import Preprocessing
+from tf_deepinversion import RefreshPool
 from tf_deepinversion import distill
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.models.pretrained import load_network
@@ -72,7 +73,7 @@ def test_a_published_network_goes_through_all(package, tmp_path):
         rounds=2,
         steps_per_round=10,
         batch_size=14,
-        refresh={"images": 14, "steps": 10},
+        refresh=RefreshPool(images=14, steps=10),
         preprocessing=preprocessing,
         verbose=0,
     )

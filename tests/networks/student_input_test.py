@@ -124,7 +124,7 @@ def test_fed_alike_nothing_is_computed_anew():
     )
     model.compile(loss=[CrossEntropy()])
     assert model._student_input() is None
-    assert "student_preprocessing" not in model.settings()[0]
+    assert "student_preprocessing" not in model.settings()
     assert not other.feeds_as(Preprocessing(80, 40, (0, 1)))
     assert not other.feeds_as(Preprocessing(80, 40, channel_order="bgr"))
 
@@ -137,7 +137,7 @@ def test_its_settings_and_its_twin_are_fed_alike():
         student_preprocessing=Preprocessing(110, 60, (0, 1)),
     )
     model.compile(loss=[CrossEntropy()])
-    found = model.settings()[0]["student_preprocessing"]
+    found = model.settings()["student_preprocessing"]
     assert found is model.student_preprocessing
     twin = model.twin([CrossEntropy()])
     assert twin.student_preprocessing is found

@@ -117,12 +117,17 @@ def write(path, **kwargs):
     history = {
         "loss": [3.0, 2.0],
         "agreement": [0.4, 0.5],
-        "synthesis_loss": [1.0, -1.0],
-        "synthesis_cross_entropy": [2.0, 1.0],
-        "synthesis_agreed_divergence": [0.0, -2.0],
+    }
+    synthesis = {
+        "batch": [0, 1],
+        "loss": [1.0, -1.0],
+        "cross_entropy": [2.0, 1.0],
+        "agreed_divergence": [0.0, -2.0],
     }
     model = some_distillation()
-    figures = report_student(path, model, history, pool, **kwargs)
+    figures = report_student(
+        path, model, history, pool, synthesis=synthesis, **kwargs
+    )
     return model, figures, path.read_text()
 
 

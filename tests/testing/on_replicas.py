@@ -19,6 +19,7 @@ from tf_deepinversion import CrossEntropy
 from tf_deepinversion import DeepInversion
 from tf_deepinversion import Distillation
 from tf_deepinversion import Preprocessing
+from tf_deepinversion import RefreshPool
 from tf_deepinversion import distill
 from tf_deepinversion.networks import replicas
 from tf_deepinversion.transforms import appearance
@@ -192,7 +193,7 @@ def check_distill(strategy):
             rounds=2,
             steps_per_round=2,
             batch_size=6,
-            refresh={"images": 8, "steps": 2},
+            refresh=RefreshPool(images=8, steps=2),
             optimizer=keras.optimizers.SGD(0.02),
             reuse=1,
             preprocessing=NORMALISED,

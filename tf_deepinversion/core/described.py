@@ -37,7 +37,12 @@ def described(value):
     [0, 1, 2]
     """
     if hasattr(value, "__array__"):
-        plain = np.asarray(value).tolist()
+        array = np.asarray(value)
+        if array.size > 100:  # as text it would be many times as large
+            digest = hashlib.sha256()
+            add_arrays(digest, [array])
+            return digest.hexdigest()
+        plain = array.tolist()
         return repr(value) if isinstance(plain, np.generic) else plain
     if isinstance(value, keras.Layer):
         digest = hashlib.sha256()

@@ -109,18 +109,19 @@ def fingerprint(description, arrays=()) -> str:
     return digest.hexdigest()
 
 
-def fingerprints(parts, arrays) -> str:
+def fingerprints(parts, arrays=None) -> str:
     """A `fingerprint` of each part, so that it can be said what differs.
 
     Args:
         parts: Dict from names to descriptions, as of `fingerprint`.
-        arrays: Dict from names to lists of arrays.
+        arrays: Dict from names to lists of arrays, or None.
 
     Returns:
         A string for `save`, `load` and `Pool`.
     """
     found = {name: fingerprint(part) for name, part in parts.items()}
-    found |= {name: fingerprint(None, part) for name, part in arrays.items()}
+    for name, part in (arrays or {}).items():
+        found[name] = fingerprint(None, part)
     return json.dumps({n: found[n][:16] for n in sorted(found)})
 
 

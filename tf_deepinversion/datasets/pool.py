@@ -1,9 +1,11 @@
 """A growing, bounded store of synthesised images, in memory or on disk."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.datasets.pool_folder import PoolFolder
 
@@ -158,6 +160,96 @@ class Pool:
         if self._folder:
             self._folder.publish(shards)
 
+    def fill(
+        self,
+        synthesizer,
+        *,
+        batches,
+        images=256,
+        steps=None,
+        first_steps=None,
+        classes=None,
+        made=None,
+        after_batch=None,
+        verbose="auto",
+    ):
+        """Adds what a synthesizer makes, until there were so many batches.
+
+        A batch that the pool has is not made again, so that the same call goes
+        on after an interruption. Labels are balanced; batches of fewer images
+        than there are classes go on with the class that the batch before
+        stopped at.
+
+        Args:
+            synthesizer: A `Synthesizer` of the pool's images and classes, such
+                as a `DeepInversion` or a `FastInversion`.
+            batches: Int, the number of batches in all, those that the pool has
+                among them.
+            images: Int, how many labels a batch has. The synthesizer gives
+                `images_per_label` images of each label.
+            steps: Int, or a list of one a stage, the synthesizer's steps for
+                each batch; None for what it takes by itself.
+            first_steps: The same for batch 0, in which a generator learns
+                most; None for `steps`.
+            classes: List of the classes to make; None for all.
+            made: Int, how many batches the synthesizer's `state_variables`
+                have seen. Batches from there on are made, and added where the
+                pool has none of that number. None: as many as the pool has.
+            after_batch: Function of a batch's number, called when the pool has
+                the batch; or None. `synthesizer.logs` are that batch's then.
+            verbose: `"auto"`, 0, 1 or 2. 0: nothing is printed; 2: a line a
+                batch; else a bar.
+
+        Raises:
+            ValueError: if an argument is out of range or does not fit.
+            TypeError: if the synthesizer's images are not uint8.
+            OSError: as for `add`.
+        """
+        require_whole(batches=batches, images=images)
+        self._check_synthesizer(synthesizer, images)
+        wanted = range(self.classes) if classes is None else classes
+        wanted = check_labels(list(wanted), self.classes)
+        first_steps = steps if first_steps is None else first_steps
+        numbers = range(self.batches if made is None else made, batches)
+        bar = _Bar(len(numbers), verbose)
+        for number in numbers:
+            labels = wanted[balanced_labels(len(wanted), images, number)]
+            found = synthesizer.make(
+                labels, number, first_steps if number == 0 else steps
+            )
+            self._add_made(synthesizer, labels, number, *found)
+            if after_batch is not None:
+                after_batch(number)
+            bar.advance(synthesizer.logs)
+
+    def _check_synthesizer(self, synthesizer, images):
+        found = tuple(synthesizer.image_shape), synthesizer.classes
+        if found != (self.image_shape, self.classes):
+            raise ValueError(
+                f"Expected a synthesizer of images {self.image_shape} of "
+                f"{self.classes} classes, as the pool has. Received: of images "
+                f"{found[0]} of {found[1]} classes"
+            )
+        added = images * synthesizer.images_per_label
+        if added > self.capacity:
+            raise ValueError(
+                f"`capacity` must hold the {added} images of a batch. "
+                f"Received: capacity={self.capacity}"
+            )
+
+    def _add_made(self, synthesizer, labels, number, images, shown):
+        """Adds a batch, unless the pool has it: it may be made once more."""
+        expected = len(labels) * synthesizer.images_per_label
+        if len(images) != expected:
+            raise ValueError(
+                f"Expected {expected} images of {len(labels)} labels, as "
+                "`images_per_label` of the synthesizer says. "
+                f"Received: {len(images)}"
+            )
+        if number >= self.batches:
+            requested = np.resize(labels, expected)
+            self.add(images, shown, number=number, requested=requested)
+
     def dataset(self, batch_size, seed=0, first_step=0) -> tf.data.Dataset:
         """An endless stream of random batches of what is in the pool.
 
@@ -248,3 +340,22 @@ class Pool:
                 f"{len(labels)} at once. Add fewer, or make a larger pool."
             )
         return batch
+
+
+class _Bar:
+    """Says how many of the batches are made: a bar, or a line a batch."""
+
+    def __init__(self, batches, verbose):
+        self._batches, self._done = batches, 0
+        self._verbose = verbose if batches else 0
+        if self._verbose not in (0, 2):
+            self._bar = keras.utils.Progbar(batches, unit_name="batch")
+
+    def advance(self, logs):
+        self._done += 1
+        if self._verbose == 2:
+            terms = "".join(f" - {n}: {v:.4g}" for n, v in logs.items())
+            print(f"Images: batch {self._done}/{self._batches}{terms}")
+        elif self._verbose:
+            self._bar.stateful_metrics = set(logs)  # no means of batches
+            self._bar.update(self._done, list(logs.items()))

@@ -11,14 +11,16 @@ from tf_deepinversion.callbacks.refresh_pool import RefreshPool
 from tf_deepinversion.core import run_state
 from tf_deepinversion.core.checks import require_integers
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.real_images import image_and_label
 from tf_deepinversion.datasets.streams import batches_of
 from tf_deepinversion.datasets.streams import fixed_count
 from tf_deepinversion.distillation._distillation import Distillation
 from tf_deepinversion.distillation.student_check import warn_if_trained
+from tf_deepinversion.inversion._synthesize import require_all
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
-from tf_deepinversion.inversion.synthesizer import images_of_a_batch
+from tf_deepinversion.inversion.synthesizer import require_synthesizer
 from tf_deepinversion.optimizers.schedules import muon
 from tf_deepinversion.transforms.augmentations import augmentations
 
@@ -46,24 +48,25 @@ def distill(
     """Trains a student on images that are synthesised for it.
 
     Each round trains the student for some steps on random images of a pool, by
-    the teacher's soft answers. By default all images are made before the first
-    round, for nothing in them depends on the student; those of a `synthesizer`
-    come a batch before each round, made against the student as it then is.
+    the teacher's soft answers. All images are made before the first round
+    where nothing in them depends on the student, as by default; those of a
+    synthesizer that competes with the student come a batch before each round,
+    made against the student as it then is.
 
     Args:
         teacher: A `keras.Model` classifier.
         student: A `keras.Model` with the same classes, of any architecture,
             as it was made: of one that agrees with its teacher already there
             is a `UserWarning`.
-        synthesizer: A `DeepInversion` or `FastInversion` of the teacher; None
-            for a `DeepInversion` by the recipe `distillation_pixels`.
+        synthesizer: A `Synthesizer` of the teacher, such as a `DeepInversion`
+            or a `FastInversion`; None for a `DeepInversion` by the recipe
+            `distillation_pixels`.
         rounds: Int, at least 1.
         steps_per_round: Int, of the student.
         batch_size: Int, of the student.
-        refresh: Dict of arguments of `RefreshPool`; None for its defaults: a
-            batch of 256 images by the recipe's steps before each round.
-            Without a `synthesizer` as many, or as many as the pool holds, but
-            all before the first round.
+        refresh: A `RefreshPool`, which says how many images there are and
+            when they are made; None for `RefreshPool()`: 256 for each round,
+            by the recipe's steps.
         capacity: Int, images in the pool, snapshots among them; the oldest
             leave.
         portraits: A `Pool` of images that are there from the first round on
@@ -88,7 +91,7 @@ def distill(
 
     Returns:
         A triple: the `Distillation`, the dict of the history of all rounds,
-        and the `Pool`.
+        and the `Pool`. `refresh.synthesis` has the terms of the synthesis.
 
     Raises:
         FloatingPointError: if the student comes to be not finite.
@@ -113,18 +116,17 @@ def distill(
             seed=seed,
             dtype=kwargs.get("dtype"),
         )
-        refresh = {"images": 256, **(refresh or {})}
-        added = images_of_a_batch(synthesizer, refresh["images"])
-        refresh = all_first(rounds, added, capacity) | refresh
+    require_synthesizer(synthesizer)
+    refresh = RefreshPool() if refresh is None else refresh
     kwargs = {"transforms": augmentations(), "reuse": 4, **kwargs}
     model = Distillation(teacher, student, seed=seed, **kwargs)
     model.require_trainable()
     model.require_batch(batch_size)
     _check_synthesizer(synthesizer, model)
     _check_portraits(portraits, share, batch_size, model)
-    # Its pool follows: nothing is written before all is known to fit.
-    refresher = RefreshPool(None, synthesizer, **(refresh or {}))
-    added = images_of_a_batch(synthesizer, refresher.images, refresher.draws)
+    # Nothing is written before all is known to fit.
+    _check_refresh(refresh, synthesizer, rounds, capacity)
+    added = refresh.images * synthesizer.images_per_label
     if added > capacity:
         raise ValueError(
             f"`capacity` must hold the {added} images of a batch. "
@@ -139,11 +141,11 @@ def distill(
     optimizer.build(student.trainable_variables)
     model.compile(optimizer=optimizer)
     model.require_replicas()
-    pool_folder = state_path = run = None
+    pool_folder = state_path = run = terms = None
     if folder is not None:
         pool_folder = pathlib.Path(folder) / "pool"
         state_path = pathlib.Path(folder) / "state.npz"
-        made, made_from = synthesizer.settings()
+        terms = pathlib.Path(folder) / "synthesis.json"
         run = run_state.fingerprints(
             {
                 "rounds": rounds,
@@ -151,19 +153,21 @@ def distill(
                 "batch_size": batch_size,
                 "capacity": capacity,
                 "seed": seed,
-                "refresh": refresh,
+                "refresh": refresh.settings(),
                 "share": share if portraits else None,
                 "optimizer": optimizer,
                 "teacher": teacher,
                 "student": student,
-                **{f"synthesizer: {name}": part for name, part in made.items()},
+                **{
+                    f"synthesizer: {name}": part
+                    for name, part in synthesizer.settings().items()
+                },
                 **{
                     f"distillation: {name}": part
                     for name, part in model.settings().items()
                 },
             },
             {
-                "synthesizer: weights": made_from,
                 "portraits": [portraits.images] if portraits else [],
             },
         )
@@ -175,10 +179,13 @@ def distill(
         folder=pool_folder,
         run=run,
     )
-    refresher.pool = pool
 
     def batches(step):
-        refresher.next_batch = refresher.batches_before(step // steps_per_round)
+        done = step // steps_per_round
+        made = 0
+        if done:
+            made = refresh.batches_by(done - 1, rounds, synthesizer, capacity)
+        refresh.bind(pool, synthesizer, made, terms)
         return batches_of(pool, portraits, share, batch_size, seed, step)
 
     try:
@@ -190,8 +197,8 @@ def distill(
             steps_per_epoch=steps_per_round,
             path=state_path,
             run=run,
-            others=[*model.carried, *synthesizer.carried],
-            callbacks=[refresher, *(callbacks or [])],
+            others=[*model.carried, *synthesizer.state_variables],
+            callbacks=[refresh, *(callbacks or [])],
             verbose=verbose,
             validation_data=validation_data,
         )
@@ -200,17 +207,19 @@ def distill(
     return model, history, pool
 
 
-def all_first(rounds, images, capacity):
-    """How `RefreshPool` makes a batch for each round before the first of them.
-
-    Args:
-        rounds: Int.
-        images: Int, how many a batch adds, snapshots among them.
-        capacity: Int, of the pool: no more batches are made than it holds.
-    """
-    require_whole(rounds=rounds, images=images, capacity=capacity)
-    fitting = max(1, capacity // images)
-    return {"first": min(rounds, fitting), "batches": 0}
+def _check_refresh(refresh, synthesizer, rounds, capacity):
+    """What synthesis would refuse later is refused before a folder is made."""
+    if not isinstance(refresh, RefreshPool):
+        raise TypeError(
+            "`refresh` must be a `RefreshPool`, such as "
+            f"RefreshPool(images=256). Received: {type(refresh)}"
+        )
+    require_whole(capacity=capacity)
+    batches = refresh.batches_by(rounds - 1, rounds, synthesizer, capacity)
+    require_all(range(synthesizer.classes), batches, refresh.images)
+    labels = balanced_labels(synthesizer.classes, refresh.images)
+    for steps in (refresh.steps, refresh.first_steps):
+        synthesizer.check(labels, steps)
 
 
 def _check_synthesizer(synthesizer, model):
@@ -222,13 +231,15 @@ def _check_synthesizer(synthesizer, model):
             "Expected a synthesizer of the teacher: of images and classes "
             f"{expected}. Received: one of {found}"
         )
-    seen = getattr(synthesizer, "teacher", model.teacher)
-    if seen is not model.teacher and not _same_weights(seen, model.teacher):
+    seen = synthesizer.teacher
+    if seen not in (None, model.teacher) and not _same_weights(
+        seen, model.teacher
+    ):
         raise ValueError(
             "Expected a synthesizer of the teacher. Received: one of another "
             f"network, {seen.name!r}"
         )
-    rival = getattr(synthesizer, "student", None)
+    rival = synthesizer.student
     if rival is not None and rival is not model.student:
         raise ValueError(
             "The synthesizer competes with another network than the student: "
@@ -243,7 +254,7 @@ def _check_synthesizer(synthesizer, model):
 
 def _check_fed(synthesizer, model, preprocessing, shape):
     """What makes images must feed a network as the distillation does."""
-    given = getattr(synthesizer, preprocessing, None)
+    given = getattr(synthesizer, preprocessing)
     if given is None:  # a synthesizer of the user's own
         return
     expected = getattr(model, preprocessing)

@@ -1,10 +1,10 @@
 """Whether a student was trained already, by its teacher's answers or like."""
 
-import warnings
-
 import keras
 import numpy as np
 import tensorflow as tf
+
+from tf_deepinversion.core.checks import warn_caller
 
 # What Keras starts these variables from, whatever the seed.
 INITIAL = {
@@ -127,13 +127,11 @@ def agrees_already(distillation) -> bool:
 def warn_if_trained(distillation):
     """Warns of a student that agrees with its teacher before it is trained."""
     if agrees_already(distillation):
-        warnings.warn(
+        warn_caller(
             "The student agrees with its teacher before its training begins, "
             "so it seems to have been trained already; it will be trained "
             "further. For a student of these images alone, make it anew. To "
             "go on with an interrupted run, make it anew too, with the same "
             "seed, and give the same `folder`. If training on is what you "
-            "want, nothing is wrong.",
-            UserWarning,
-            stacklevel=3,
+            "want, nothing is wrong."
         )

@@ -5,3 +5,4 @@ from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
 from tf_deepinversion.inversion.given_images import GivenImages
 from tf_deepinversion.inversion.recipes import RECIPES
+from tf_deepinversion.inversion.synthesizer import Synthesizer

@@ -1,7 +1,7 @@
 """A pool of what a network remembers, in one call."""
 
+import functools
 import pathlib
-import warnings
 
 import keras
 import numpy as np
@@ -9,63 +9,64 @@ import numpy as np
 from tf_deepinversion.core import run_state
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.checks import share_right
-from tf_deepinversion.core.labels import balanced_labels
+from tf_deepinversion.core.checks import warn_caller
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.inversion import recipes
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
-from tf_deepinversion.inversion.synthesizer import add_made
-from tf_deepinversion.inversion.synthesizer import images_of_a_batch
-from tf_deepinversion.inversion.synthesizer import require_drawing
+from tf_deepinversion.inversion.synthesizer import Synthesizer
 
 
 def synthesize(
-    model,
-    classes,
+    teacher,
+    classes=None,
+    *,
     folder=None,
     seed=0,
-    *,
     batches=10,
     images=256,
     first_steps=None,
     steps=None,
-    draws=0,
     preprocessing=None,
-    recipe="generator",
+    recipe=None,
     image_shape=None,
     dtype=None,
+    verbose="auto",
 ) -> Pool:
     """A pool of images of a network's classes, by a generator or pixels.
 
-    Its `labels` are what the network takes the images for, `requested` is
-    what they were made for.
+    The pool's `labels` are what the network takes the images for, `requested`
+    is what they were made for.
 
     Args:
-        model: A `keras.Model` classifier with BatchNormalization layers.
-        classes: Int, how many classes it has; or a list of some of them, to
-            have images of those alone.
-        folder: Path for the pool and the generator's state, or None. The same
-            call goes on from there, after any interruption, to the same pool.
+        teacher: A `keras.Model` classifier with BatchNormalization layers; or
+            a `Synthesizer`, such as `FastInversion(..., draws=4)`, which then
+            decides `seed`, `preprocessing`, `recipe`, `image_shape`, `dtype`.
+        classes: List of the classes to make; an int k for the first k; None
+            for all that the network has.
+        folder: Path for the pool and the synthesizer's state, or None. The
+            same call goes on from there, after any interruption, to the same
+            pool.
         seed: Int.
-        batches: Int, each of `images` images of balanced classes.
+        batches: Int, each of `images` labels of balanced classes.
         images: Int; those of all batches are at least one a class, and of
-            fewer than there are classes each batch goes on with those that the
-            one before stopped at. What a recipe of pixels keeps of them on the
-            way, its `snapshots`, comes with them.
+            fewer than there are classes each batch goes on with the class that
+            the one before stopped at. What a recipe of pixels keeps of them on
+            the way, its `snapshots`, comes with them.
         first_steps: Int, of the first batch, in which a generator learns
-            most; by default 300 of a generator, and of pixels `steps`.
+            most; by default 300 of a generator, and of others `steps`.
         steps: Int, of each other batch; by default 30 of a generator, and of
             pixels the recipe's. A list, where its stages are several.
-        draws: Int; where it is not 0, as many times `images` new ones are
-            drawn after each batch's steps, in place of those that the steps
-            were made on. The recipe must allow it: see `FastInversion.draw`.
         preprocessing: The network's `Preprocessing`; None if known by name.
         recipe: As for `FastInversion`; or one of pixels, as for
-            `DeepInversion`, whose batches know nothing of each other.
+            `DeepInversion`, whose batches know nothing of each other. None:
+            `"generator"`.
         image_shape: Tuple `(height, width, channels)`, needed where the
             network does not fix it.
         dtype: As for `DeepInversion`: a dtype policy to compute in.
+        verbose: `"auto"`, 0, 1 or 2: a bar of the batches, nothing, a bar, or
+            a line a batch.
 
     Warns:
         UserWarning: if the network takes most of the images for other classes
@@ -75,116 +76,150 @@ def synthesize(
         ValueError: if a number is out of range, or the folder holds another
             run or more batches.
     """
-    recipe = recipes.find(recipe)
-    maker = DeepInversion
-    if recipe.get("moves") == "generator":
-        maker, steps = FastInversion, 30 if steps is None else steps
+    require_whole(batches=batches, images=images)
+    synthesizer = _synthesizer_of(
+        teacher,
+        seed,
+        preprocessing=preprocessing,
+        recipe=recipe,
+        image_shape=image_shape,
+        dtype=dtype,
+    )
+    # All that may be refused is, before a folder is made.
+    wanted = _listed(synthesizer.classes if classes is None else classes)
+    wanted = check_labels(wanted, synthesizer.classes)
+    require_all(wanted, batches, images)
+    if isinstance(synthesizer, FastInversion):
+        steps = 30 if steps is None else steps
         first_steps = 300 if first_steps is None else first_steps
-    elif draws:
-        raise ValueError(
-            "Only a generator draws more images: leave `draws` out, or take a "
-            f"recipe of a generator. Received: draws={draws}"
-        )
     first_steps = steps if first_steps is None else first_steps
-    require_whole(batches=batches)
-    listed = np.ndim(classes) == 1
-    wanted = [int(c) for c in (classes if listed else range(classes))]
-    if not wanted:
+    for count in (first_steps, steps):
+        synthesizer.check(np.resize(wanted, images), count)
+    pool = _filled(
+        synthesizer,
+        folder,
+        verbose,
+        batches=batches,
+        images=images,
+        steps=steps,
+        first_steps=first_steps,
+        classes=wanted,
+    )
+    _warn_if_not_recognized(pool)
+    return pool
+
+
+def require_all(classes, batches, images):
+    """Refuses fewer images than classes: some would never be made.
+
+    Args:
+        classes: List of the classes.
+        batches: Int.
+        images: Int, of each batch.
+
+    Raises:
+        ValueError: as said.
+    """
+    if batches * images < len(classes):
+        raise ValueError(
+            f"{batches} batches of {images} images leave out some of the "
+            f"{len(classes)} classes: take {-(-len(classes) // batches)} "
+            f"images a batch, or more batches. Received: images={images}, "
+            f"batches={batches}"
+        )
+
+
+def _listed(classes):
+    listed = classes if np.ndim(classes) else range(classes)
+    if not len(listed):
         raise ValueError(
             "`classes` must be, or list, at least one. "
             f"Received: classes={classes}"
         )
-    require_whole(images=images)
-    require_whole(0, draws=draws)
-    if batches * images < len(wanted):
+    return [int(c) for c in listed]
+
+
+def _synthesizer_of(teacher, seed, **given):
+    if not isinstance(teacher, Synthesizer):
+        given["recipe"] = recipe = recipes.find(given["recipe"] or "generator")
+        drawn = recipe.get("moves") == "generator"
+        maker = FastInversion if drawn else DeepInversion
+        return maker(teacher, seed=seed, **given)
+    given["seed"] = seed or None
+    surplus = [name for name, value in given.items() if value is not None]
+    if surplus:
         raise ValueError(
-            f"{batches} batches of {images} images leave out some of the "
-            f"{len(wanted)} classes: take {-(-len(wanted) // batches)} images "
-            f"a batch, or more batches. Received: images={images}, "
-            f"batches={batches}"
+            "A synthesizer has its own: leave them out, or make the "
+            f"synthesizer with them. Received: {', '.join(surplus)} beside a "
+            f"{type(teacher).__name__}"
         )
-    synthesizer = maker(
-        model,
-        preprocessing,
-        recipe=recipe,
-        image_shape=image_shape,
-        seed=seed,
-        dtype=dtype,
-    )
-    require_drawing(synthesizer, draws)
-    # All that may be refused is, before a folder is made.
-    wanted = check_labels(wanted, synthesizer.classes)
-    for count in (first_steps, steps):
-        recipes.steps_of_stages(recipe, count)
+    return teacher
+
+
+def _filled(synthesizer, folder, verbose, *, batches, images, **plan):
+    """The pool, filled; in a folder with the synthesizer's state beside it."""
     run = run_state.fingerprints(
         {
+            **synthesizer.settings(),
             "images": images,
-            "steps": [first_steps, steps],
-            "draws": draws,
+            "classes": plan["classes"],
+            "steps": [plan["first_steps"], plan["steps"]],
             "image_shape": synthesizer.image_shape,
-            "recipe": synthesizer.recipe,
-            "seed": seed,
-            "dtype": dtype and str(dtype),
-            "classes": wanted,
-            "preprocessing": synthesizer.preprocessing,
-            "model": model,
-        },
-        {},
+            "teacher": synthesizer.teacher,
+        }
     )
     pool_folder = state = None
     if folder is not None:
         pool_folder = pathlib.Path(folder) / "pool"
         state = pathlib.Path(folder) / "generator.npz"
-    saved = None if state is None else run_state.load(state, run)
-    done = int(saved["batches"]) if saved else 0
-    if done > batches:
+    saved = state and run_state.load(state, run)
+    made = int(saved["batches"]) if saved else 0
+    if made > batches:
         raise ValueError(
-            f"{folder} holds {done} batches: ask for as many or more, or take "
+            f"{folder} holds {made} batches: ask for as many or more, or take "
             f"another folder. Received: batches={batches}"
         )
     pool = Pool(
-        batches * images_of_a_batch(synthesizer, images, draws),
+        batches * images * synthesizer.images_per_label,
         synthesizer.image_shape,
         synthesizer.classes,
         folder=pool_folder,
         run=run,
     )
+    variables = synthesizer.state_variables
+    for i, variable in enumerate(variables if saved else ()):
+        variable.assign(saved[f"variable_{i}"])
     try:
-        if saved:
-            for i, variable in enumerate(synthesizer.carried):
-                variable.assign(saved[f"variable_{i}"])
-        for batch_index in range(done, batches):
-            labels = wanted[balanced_labels(len(wanted), images, batch_index)]
-            synthesizer.fit(
-                labels,
-                first_steps if batch_index == 0 else steps,
-                batch_index=batch_index,
-                verbose=0,
-            )
-            add_made(pool, synthesizer, labels, batch_index, draws)
-            _save(state, synthesizer.carried, batch_index + 1, run)
+        pool.fill(
+            synthesizer,
+            batches=batches,
+            images=images,
+            made=made,
+            after_batch=functools.partial(_save, state, variables, run),
+            verbose=verbose,
+            **plan,
+        )
     finally:
         pool.close()  # its images stay; the folder is free
-    _warn_if_not_recognised(pool)
     return pool
 
 
-def _warn_if_not_recognised(pool):
-    share = share_right(pool.labels, pool.requested)
-    if share < 0.5:
-        warnings.warn(
-            f"The network takes {share:.0%} of the images for what they were "
-            "made for. Take more `first_steps`, or a recipe with more weight "
-            "on the cross-entropy.",
-            stacklevel=3,
-        )
-
-
-def _save(path, variables, batches, run):
+def _save(path, variables, run, number):
+    """Saves the state that batch `number` has left."""
     if path is not None:
         arrays = {
             f"variable_{i}": keras.ops.convert_to_numpy(variable)
             for i, variable in enumerate(variables)
         }
-        arrays["batches"] = np.array(batches)
+        arrays["batches"] = np.array(number + 1)
         run_state.save(path, arrays, run)
+
+
+def _warn_if_not_recognized(pool):
+    share = share_right(pool.labels, pool.requested)
+    if share < 0.5:
+        warn_caller(
+            f"The network takes {share:.0%} of the images for what they were "
+            "made for. Take more `first_steps`, or a recipe with more weight "
+            "on the cross-entropy."
+        )

@@ -14,6 +14,7 @@ from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.inversion import recipes
 from tf_deepinversion.inversion.step import InversionStep
+from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.networks import compiled
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.classifier import in_scope
@@ -26,7 +27,7 @@ from tf_deepinversion.objective.terms import Term
 from tf_deepinversion.transforms.base import require_transforms
 
 
-class DeepInversion(keras.Model):
+class DeepInversion(Synthesizer, keras.Model):
     """Synthesises images that a trained network remembers, without data.
 
     The images are the model's only trainable variables. `fit` moves them,
@@ -142,6 +143,7 @@ class DeepInversion(keras.Model):
         self._stage = self._step = None
         self._moments, self._snapshots = [], []
         self.labels = None
+        self._newest_terms = {}
         self.built = True  # `fit` makes the variables; there is no input
 
     def compile(
@@ -337,6 +339,45 @@ class DeepInversion(keras.Model):
                 epochs, past, batch_index, enter, save, callbacks, verbose
             )
 
+    def check(self, labels, steps=None):
+        """Refuses labels and steps that `fit` would refuse.
+
+        Args:
+            labels: As for `fit`.
+            steps: As for `fit`.
+
+        Raises:
+            TypeError: if the labels are not integers.
+            ValueError: if labels or steps do not fit.
+        """
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        check_labels(labels, self.classes, replicas)
+        recipes.steps_of_stages(self.recipe, steps)
+
+    def make(self, labels, batch_index, steps=None, verbose=0):
+        """Makes a batch by `fit`: its snapshots, and then its images.
+
+        Args:
+            labels: As for `fit`.
+            batch_index: As for `fit`.
+            steps: As for `fit`.
+            verbose: As for `fit`.
+
+        Returns:
+            A pair: uint8 images `(images_per_label n, height, width,
+            channels)`, and the classes that the teacher takes them for.
+        """
+        history = self.fit(
+            labels, steps, batch_index=batch_index, verbose=verbose
+        ).history
+        self._newest_terms = {name: v[-1] for name, v in history.items()}
+        images = self._made(batch_index)
+        return images, self.classes_of(images)
+
+    def _made(self, batch_index):
+        """The images that a batch gives once `fit` has worked on it."""
+        return np.concatenate([*self.snapshots, self.images])
+
     def _epochs(self, counts, steps_per_epoch):
         """Stage, first step and steps of each; a snapshot ends one as well."""
         epochs = []
@@ -437,7 +478,7 @@ class DeepInversion(keras.Model):
         """Makes the stage's step the present one.
 
         Those of two calls are kept, with their variables and graphs, and no
-        more: `RefreshPool` and `synthesize` ask for two numbers of steps.
+        more: `Pool.fill` asks for two numbers of steps.
         """
         schedule = steps if self._given_optimizer is None else None
         key = (stage, schedule, images, keep)
@@ -542,28 +583,27 @@ class DeepInversion(keras.Model):
             )
 
     def _fingerprint(self, labels, counts, batch_index, keep, steps_per_epoch):
-        description, arrays = self.settings()
         return run_state.fingerprint(
             {
-                **description,
+                **self.settings(),
                 "teacher": self.teacher,
                 "student": self.student,
                 "steps": [counts, steps_per_epoch],
                 "batch_index": batch_index,
                 "keep": keep,
             },
-            [labels, *arrays],
+            [labels],
         )
 
-    def settings(self) -> tuple[dict, list]:
+    def settings(self) -> dict:
         """What the images depend on, apart from the networks and `fit`.
 
         Returns:
-            A pair: a dict from names to descriptions, and a list of arrays.
+            A dict from names to parts; a generator's weights are arrays.
         """
         if not self.compiled:
             self.compile()
-        description, arrays = self._identity()
+        description = self._identity()
         if self._student is not None and not self._feeds_both_alike():
             description = {
                 **description,
@@ -579,8 +619,12 @@ class DeepInversion(keras.Model):
             "optimizer": self._given_optimizer,
             "preprocessing": self.preprocessing.get_config(),
             "seed": self.seed,
-            "dtype": self.variable_dtype,
-        }, arrays
+            "dtype": [self.variable_dtype, self._computing_dtype()],
+        }
+
+    def _computing_dtype(self):
+        given = self._given_dtype
+        return given and keras.dtype_policies.get(given).name
 
     def twin(self, loss):
         """The same inversion, by other terms; a generator is the recipe's.
@@ -617,8 +661,8 @@ class DeepInversion(keras.Model):
             )
 
     def _identity(self):
-        """What else a run depends on: a description and arrays."""
-        return {}, []
+        """What else the images depend on, by name."""
+        return {}
 
     @property
     def teacher(self) -> keras.Model:
@@ -646,7 +690,12 @@ class DeepInversion(keras.Model):
         return self._teacher.image_shape
 
     @property
-    def carried(self) -> list:
+    def logs(self) -> dict:
+        """The terms of the newest batch of `make`, at its last step."""
+        return dict(self._newest_terms)
+
+    @property
+    def state_variables(self) -> list:
         """The variables that one batch leaves to the next: here, none."""
         return []
 
@@ -716,8 +765,6 @@ class DeepInversion(keras.Model):
                 logits = teacher.read(self.preprocessing.fed(piece)).logits
                 found.append(keras.ops.convert_to_numpy(logits).argmax(-1))
         return np.concatenate(found).astype("int32")
-
-    can_draw = False  # see `FastInversion.draw`
 
     @property
     def images_per_label(self) -> int:

@@ -1,61 +1,108 @@
-"""What a batch of a synthesizer gives, and how a pool gets it."""
-
-import numpy as np
+"""What makes images for labels, a batch at a time."""
 
 
-def images_of_a_batch(synthesizer, images, draws=0) -> int:
-    """How many images `made` gives of a batch of so many."""
-    return images * (draws or synthesizer.images_per_label)
+class Synthesizer:
+    """Makes images for labels, one batch at a time.
 
+    `DeepInversion`, `FastInversion` and `GivenImages` are synthesizers. A
+    synthesizer of your own sets `classes` and `image_shape`, and has `make`
+    and `settings`; the rest may stay as it is here. `distill`, `RefreshPool`
+    and `Pool.fill` use nothing of a synthesizer but what this class has.
 
-def made(synthesizer, labels, batch_index, draws):
-    """What a batch gives to a pool: its images and snapshots, or new ones.
+    Attributes:
+        classes: Int, how many classes there are; labels lie in [0, classes).
+        image_shape: Tuple `(height, width, channels)` of the images.
+        state_variables: List of `keras.Variable`, what one batch leaves to the
+            next. Empty where batches know nothing of each other: then a batch
+            that is in a pool already is not made again.
+        images_per_label: Int, how many images of each label `make` gives.
+        logs: Dict from names to floats, the terms of the newest batch at its
+            last step. Empty where there are none.
+        teacher: The `keras.Model` that is inverted, or None.
+        student: The `keras.Model` that the images compete with, or None. With
+            a student the images of a batch depend on how far it has come.
+        preprocessing: The teacher's `Preprocessing`, or None.
+        student_preprocessing: The student's `Preprocessing`, or None.
+        student_shape: Tuple `(height, width, channels)` of what the student
+            is fed, or None.
 
-    Args:
-        synthesizer: A `DeepInversion` or `FastInversion`, after `fit`.
-        labels: Int array `(n,)`, those of the batch.
-        batch_index: Int, its number.
-        draws: Int, how many times n images are drawn; 0 for its own, where
-            there are snapshots of them those before.
+    Example:
 
-    Returns:
-        A pair, uint8 images and the labels that they were made for.
+    ```python
+    class Shades(Synthesizer):
+        classes, image_shape = 10, (28, 28, 1)
+
+        def make(self, labels, batch_index, steps=None, verbose=0):
+            shades = np.uint8(25 * np.array(labels))
+            return np.tile(shades[:, None, None, None], (28, 28, 1)), labels
+
+        def settings(self):
+            return {}
+    ```
     """
-    if not draws:
-        images = [*synthesizer.snapshots, synthesizer.images]
-        return np.concatenate(images), np.tile(synthesizer.labels, len(images))
-    numbers = range(batch_index * draws, (batch_index + 1) * draws)
-    drawn = [synthesizer.draw(labels, number) for number in numbers]
-    return np.concatenate(drawn), np.tile(labels, draws)
+
+    classes = None
+    image_shape = None
+    state_variables = ()
+    images_per_label = 1
+    teacher = None
+    student = None
+    preprocessing = None
+    student_preprocessing = None
+    student_shape = None
+    logs = {}
+
+    def check(self, labels, steps=None):
+        """Refuses what `make` would refuse, before anything is made.
+
+        Args:
+            labels: As for `make`.
+            steps: As for `make`.
+        """
+
+    def make(self, labels, batch_index, steps=None, verbose=0):
+        """Makes one batch of images.
+
+        Args:
+            labels: Int array `(n,)` in [0, classes), the classes to make.
+            batch_index: Int, the number of the batch: another one gives other
+                images of the same labels.
+            steps: Int, or a list of one a stage, how long the batch is worked
+                on; None for what the synthesizer takes by itself.
+            verbose: 0, 1, 2 or `"auto"`, as in Keras.
+
+        Returns:
+            A pair: uint8 images `(k n, height, width, channels)`, where k is
+            `images_per_label`, of which image i was made for `labels[i % n]`;
+            and an int array `(k n,)`, the classes that the images show.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must have `make`, see `Synthesizer.make`."
+        )
+
+    def settings(self) -> dict:
+        """What the images depend on, apart from the networks and `make`.
+
+        Returns:
+            A dict from names to parts, arrays among them: two synthesizers of
+            equal settings make equal images. A run with another synthesizer
+            than its folder was made by is refused by these names.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must have `settings`, see "
+            "`Synthesizer.settings`."
+        )
 
 
-def labels_of(synthesizer, images, requested) -> np.ndarray:
-    """The labels of images: what the synthesizer's teacher takes them for.
+def require_synthesizer(synthesizer):
+    """Refuses what is no `Synthesizer`.
 
-    A synthesizer without `classes_of`, such as one of real images, is
-    believed: its labels are `requested`.
+    Raises:
+        TypeError: as said.
     """
-    ask = getattr(synthesizer, "classes_of", None)
-    return requested if ask is None else ask(images)
-
-
-def add_made(pool, synthesizer, labels, batch_index, draws):
-    """Adds what is `made` of a batch to a pool, where it is not there yet.
-
-    Made again after an interruption, it may be.
-    """
-    if batch_index >= pool.batches:
-        images, requested = made(synthesizer, labels, batch_index, draws)
-        labels = labels_of(synthesizer, images, requested)
-        pool.add(images, labels, number=batch_index, requested=requested)
-
-
-def require_drawing(synthesizer, draws=1):
-    """Refuses to draw by what cannot, before a step is made for it."""
-    if draws and not getattr(synthesizer, "can_draw", True):
-        raise ValueError(
-            "Only a generator that learnt with new latents every step can "
-            'draw: FastInversion(..., recipe="distillation"). Leave `draws` '
-            f"out, or take one. Received: draws={draws} and a "
-            f"{type(synthesizer).__name__} that cannot"
+    if not isinstance(synthesizer, Synthesizer):
+        raise TypeError(
+            "Expected a synthesizer: a `DeepInversion`, a `FastInversion`, or "
+            "a class of your own of `tf_deepinversion.inversion.Synthesizer`. "
+            f"Received: {type(synthesizer)}"
         )

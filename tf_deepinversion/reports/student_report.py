@@ -28,7 +28,7 @@ SHARES = ("agreement", "accuracy")
 
 
 TERMS_CAPTION = (
-    "Each weighted term of the synthesis, at the last step of each round, "
+    "Each weighted term of the synthesis, at the last step of each batch, "
     "logarithmic; one that is negative is drawn with its sign changed."
 )
 
@@ -82,7 +82,15 @@ def measure_variety(distillation, images) -> dict:
 
 
 def report_student(
-    path, distillation, history, pool, *, real=None, names=None, figures=None
+    path,
+    distillation,
+    history,
+    pool,
+    *,
+    synthesis=None,
+    real=None,
+    names=None,
+    figures=None,
 ) -> dict:
     """Measures a student and writes the page about it, whole or not at all.
 
@@ -91,6 +99,8 @@ def report_student(
         distillation: A `Distillation`, after `fit`.
         history: Dict from names to lists, one number a round, as of `distill`.
         pool: The `Pool` that the student learnt from.
+        synthesis: Dict from names to lists, the terms of the synthesis, one
+            number a batch, as of `RefreshPool.synthesis`; or None.
         real: A pair, real images and labels, or None.
         names: List of the names of the classes, or None.
         figures: Dict of further figures for the page, or None.
@@ -121,7 +131,7 @@ on them.</p>
 {_table(rows)}
 {LEGEND}
 <h2>The rounds</h2>
-{_round_curves(history)}
+{_round_curves(history, synthesis or {})}
 <h2>The newest images of the pool</h2>
 {page.picture(grid(pool.images[-100:][order], 20, 2), "newest images")}
 <h2>The pool, from its oldest images to its newest</h2>
@@ -179,14 +189,14 @@ def _table(rows):
     return page.table([*heads, "classes", "spread", "diversity"], lines)
 
 
-def _round_curves(history):
+def _round_curves(history, synthesis):
     shares = {k: v for k, v in history.items() if k.endswith(SHARES)}
     losses = {k: v for k, v in history.items() if k in ("loss", "val_loss")}
     # Their sum may change its sign.
     terms = {
-        k.removeprefix("synthesis_"): v
-        for k, v in history.items()
-        if k.startswith("synthesis_") and k != "synthesis_loss" and len(v) > 1
+        k: v
+        for k, v in synthesis.items()
+        if k not in ("batch", "loss") and len(v) > 1
     }
     parts = [
         (shares, "Shares of images, by round.", False),
