@@ -149,7 +149,7 @@ MUTANTS = [
     ("distillation/teacher_cache.py", " | (self._written.value == 0)", "", "distillation/answered"),
     ("distillation/teacher_cache.py", "tf.minimum(self._written.value, self.size)", "self.size", "distillation/answered"),
     ("distillation/_distillation.py", "            images = tf.round(images)", "            pass", "distillation/answered"),
-    ("distillation/_distill.py", "[*model.carried, *synthesizer.carried]", "synthesizer.carried", "distillation/distillation"),
+    ("distillation/_distill.py", "[*model.carried, *synthesizer.state_variables]", "synthesizer.state_variables", "distillation/distillation"),
     ("optimizers/conv_muon.py", "or 1 in _sides(variable)", "or False", "optimizers/conv_muon"),
     ("optimizers/conv_muon.py", "max(_sides(x))", "min(_sides(x))", "optimizers/conv_muon"),
     ("optimizers/conv_muon.py", "return super()._should_use_adamw(matrix)", "return False", "optimizers/conv_muon"),
