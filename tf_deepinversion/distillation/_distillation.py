@@ -193,7 +193,7 @@ class Distillation(replicas.OneBatch):
             self.student_preprocessing,
         )
         with student.open():
-            return student(fed, training)[0]
+            return student.read(fed, training).logits
 
     def save(self, filepath, *args, **kwargs):
         """Saves the student, as `student.save` and so as a model of its own.
