@@ -104,14 +104,14 @@ class Run:
         history = self.model.fit(
             self.labels, steps, verbose=0, steps_per_epoch=1
         )
-        step = self.model._step
-        return history.history["loss"], step.gather(step.images)
+        step = self.model.step
+        return history.history["loss"], step.rows.gather(step.images)
 
     def gradient_function(self):
         """From z and a step's number to the gradient of all images."""
         import tensorflow as tf
 
-        step, strategy = self.model._step, self.strategy
+        step, strategy = self.model.step, self.strategy
         labels = tf.constant(self.labels)
 
         @tf.function(autograph=False)
@@ -121,17 +121,17 @@ class Run:
             def replica():
                 return step.gradient(
                     tf.identity(step.images.value),
-                    step._rows(labels),
-                    tf.nest.map_structure(step._rows, draws),
+                    step.rows.own(labels),
+                    tf.nest.map_structure(step.rows.own, draws),
                 )[1]
 
             return strategy.run(replica)
 
         def gradient(z, number):
-            step.scatter(step.images, z)
-            with self.model._teacher.open():
+            step.rows.scatter(step.images, z)
+            with self.model.open_networks():
                 rows = gradients(tf.constant(number))
-            if step.replicas == 1:
+            if step.rows.replicas == 1:
                 return rows.numpy()
             return strategy.gather(rows, axis=0).numpy()
 
@@ -191,7 +191,7 @@ def measure_case(replicas, workers):
         keras.config.set_floatx("float32")
         difference = 0.0
         ours, theirs = run.gradient_function(), one.gradient_function()
-        point = one.model._noise(0)
+        point = one.model.noise(0)
         for number in range(FLAGS.points):
             g, h = theirs(point, number), ours(point, number)
             difference = max(difference, np.abs(g - h).max() / np.abs(g).max())

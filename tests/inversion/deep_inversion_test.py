@@ -37,14 +37,14 @@ from tf_deepinversion import balanced_labels
 def start(model, labels=LABELS):
     """Makes the variables without moving the images; returns z."""
     model.fit(labels, steps=1, verbose=0)
-    z = model._noise(0)
-    model._step.reset(z)
+    z = model.noise(0)
+    model.step.reset(z)
     return z
 
 
 def first_draws(model):
     """The random numbers of the first step."""
-    return model._step.draws(tf.constant([0, 0]), tf.constant(0))
+    return model.step.draws(tf.constant([0, 0]), tf.constant(0))
 
 
 @pytest.mark.parametrize("jit", [False, True])
@@ -59,10 +59,8 @@ def test_loss_and_gradient_equal_a_plain_reading(jit, with_student):
         jit_compile=jit,
     )
     z = start(model)
-    with model._teacher.open():
-        if with_student:
-            model._student.open().__enter__()
-        values, gradient = tf.function(model._step.gradient)(
+    with model.open_networks():
+        values, gradient = tf.function(model.step.gradient)(
             tf.constant(z), tf.constant(LABELS), first_draws(model)
         )
     loss, expected = plain_loss_and_gradient(teacher, z, LABELS, student)
@@ -83,7 +81,7 @@ def test_feature_dropout_scales_what_feeds_the_head(jit):
     )
     z = start(model)
     draws = [
-        model._step.draws(tf.constant([0, 0]), tf.constant(step))
+        model.step.draws(tf.constant([0, 0]), tf.constant(step))
         for step in range(200)
     ]
     masks = [
@@ -92,8 +90,8 @@ def test_feature_dropout_scales_what_feeds_the_head(jit):
     assert set(np.unique(masks)) == {0.0, np.float32(1 / 0.75)}
     assert np.mean(masks) == pytest.approx(1.0, abs=0.05)
     assert len({mask.tobytes() for mask in masks}) > 190
-    with model._teacher.open():
-        values, gradient = tf.function(model._step.gradient)(
+    with model.open_networks():
+        values, gradient = tf.function(model.step.gradient)(
             tf.constant(z), tf.constant(LABELS), draws[0]
         )
     body = keras.Model(teacher.inputs, teacher.layers[-1].input)
@@ -122,13 +120,13 @@ def test_gradient_is_the_finite_difference_of_the_loss_in_float64():
         shifts = tf.constant([[1, -2], [0, 1], [-1, 0], [2, 2]])
         draws = first_draws(model)._replace(transforms=[shifts])
         labels = tf.constant(LABELS)
-        with model._teacher.open():
+        with model.open_networks():
 
             def loss(z):
-                values, _ = model._step.gradient(tf.constant(z), labels, draws)
+                values, _ = model.step.gradient(tf.constant(z), labels, draws)
                 return float(tf.reduce_sum(values))
 
-            _, gradient = model._step.gradient(tf.constant(z), labels, draws)
+            _, gradient = model.step.gradient(tf.constant(z), labels, draws)
             random = np.random.default_rng(0)
             for _ in range(5):
                 direction = random.normal(size=z.shape)
@@ -182,7 +180,7 @@ def test_sgd_on_l2_follows_the_closed_form():
     wide = Preprocessing(127.5, 2.0, "normalised")  # nothing is clipped
     model.preprocessing = wide
     history = model.fit(LABELS, steps=3, verbose=0, steps_per_epoch=1)
-    z = model._noise(0)
+    z = model.noise(0)
     length = np.linalg.norm(z)
     expected = z * (length - 3 * 2.0 * 0.5) / length
     np.testing.assert_allclose(
@@ -232,8 +230,8 @@ def test_two_replicas_give_the_gradients_of_one_device(jit):
         def replica(draws):
             r = tf.distribute.get_replica_context().replica_id_in_sync_group
             rows = slice(2 * r, 2 * r + 2)
-            return two._step.gradient(
-                two._step.images.value,
+            return two.step.gradient(
+                two.step.images.value,
                 labels[rows],
                 tf.nest.map_structure(lambda x: x[rows], draws),
             )
@@ -242,20 +240,20 @@ def test_two_replicas_give_the_gradients_of_one_device(jit):
         local = strategy.experimental_local_results
         return local(values)[1], tf.concat(local(gradients), 0)
 
-    with one._teacher.open(), two._teacher.open():
+    with one.open_networks(), two.open_networks():
         for step in range(3):
             shifts = Jitter(1).draw(tf.constant([0, step]), 4)
             draws = first_draws(one)._replace(transforms=[shifts])
-            z = one._step.images.numpy()
-            two._step.scatter(two._step.images, z)
-            values, gradient = one._step.gradient(tf.constant(z), labels, draws)
+            z = one.step.images.numpy()
+            two.step.rows.scatter(two.step.images, z)
+            values, gradient = one.step.gradient(tf.constant(z), labels, draws)
             values2, gradient2 = global_gradient(draws)
             np.testing.assert_allclose(values2, values, rtol=1e-5)
             scale = np.abs(gradient).max()
             np.testing.assert_allclose(
                 gradient2, gradient, rtol=0, atol=1e-5 * scale
             )
-            one._step.images.assign(z - 0.5 * gradient)
+            one.step.images.assign(z - 0.5 * gradient)
 
 
 def test_fit_under_two_replicas_gives_the_images_of_one_device():
@@ -286,8 +284,8 @@ def test_optimizers_with_a_state_move_every_replica_s_own_images(optimizer):
                 model.compile(None if optimizer == "ours" else optimizer, TERMS)
             model.fit(LABELS, steps=50, verbose=0, keep="best")
             return [
-                model._step.gather(variable)
-                for variable in (model._step.images, model._step.best_images)
+                model.step.rows.gather(variable)
+                for variable in (model.step.images, model.step.best_images)
             ]
 
         one, two = (
@@ -315,7 +313,7 @@ def test_a_run_under_two_replicas_goes_on_as_if_never_interrupted(tmp_path):
             checkpoint=tmp_path / name,
             callbacks=[Stop()],
         )
-        return model._step.state()
+        return model.step.state()
 
     whole = images("whole.npz")
     with pytest.raises(KeyboardInterrupt):
@@ -332,7 +330,7 @@ def test_saved_images_come_back_to_the_replicas_that_held_them():
     store, images = {}, model.images
     model.save_own_variables(store)
     assert store["images"].shape == (4, *SHAPE)
-    model._step.scatter(model._step.images, 0 * store["images"])
+    model.step.rows.scatter(model.step.images, 0 * store["images"])
     model.load_own_variables(store)
     np.testing.assert_array_equal(model.images, images)
 
@@ -369,8 +367,8 @@ def test_micro_batches_give_the_gradients_of_the_whole(jit, replicas):
                     micro_batch=micro_batch,
                 )
             loss = model.fit([0, 1, 2, 0, 1, 2, 0, 1], steps=5, verbose=0)
-            images = model._step.gather(model._step.images)
-            return images, loss.history["loss"], model._step.pieces
+            images = model.step.rows.gather(model.step.images)
+            return images, loss.history["loss"], model.step.pieces
 
         whole, loss, pieces = run(None)
         assert pieces == 1
@@ -391,7 +389,7 @@ def test_a_micro_batch_that_does_not_divide_the_images_is_refused():
         model.fit(LABELS, steps=1)
     model.compile(micro_batch=100)  # as many as there are
     model.fit(LABELS, steps=1, verbose=0)
-    assert model._step.pieces == 1
+    assert model.step.pieces == 1
 
 
 def test_labels_that_replicas_cannot_share_are_refused():
@@ -433,9 +431,9 @@ def test_labels_of_a_batch_of_fewer_than_all_classes_go_on(size, labels):
 def test_start_of_an_image_depends_on_its_index_alone():
     model = inversion()
     model.fit(LABELS, steps=1, verbose=0)
-    four = model._noise(0)
+    four = model.noise(0)
     model.fit([0, 1], steps=1, verbose=0)
-    np.testing.assert_array_equal(model._noise(0), four[:2])
+    np.testing.assert_array_equal(model.noise(0), four[:2])
     assert abs(four.std() - 1) < 0.1
 
 
@@ -446,7 +444,7 @@ def test_a_coarse_start_is_interpolated_and_has_variance_1():
     # Of the 8x8 pixels two by two are drawn, their middles at 1.5 and 5.5.
     share = np.clip((np.arange(8) - 1.5) / 4, 0, 1)
     weights = np.stack([1 - share, share], axis=1)
-    for index, found in enumerate(model._noise(7)):
+    for index, found in enumerate(model.noise(7)):
         drawn = np.random.default_rng((3, 7, index)).standard_normal(
             (2, 2, 1), "float32"
         )
@@ -524,11 +522,12 @@ def test_snapshots_are_of_the_last_stage():
 def test_second_fit_of_the_same_shape_traces_nothing():
     model = inversion()
     model.fit(LABELS, steps=5, verbose=0)
-    step, images = model._step, model.images
-    assert step.traces == 1
+    step, images = model.step, model.images
+    assert step.run.experimental_get_tracing_count() == 1
     model.fit([2, 2, 1, 0], steps=5, verbose=0)
     model.fit(LABELS, steps=5, verbose=0)
-    assert model._step is step and step.traces == 1
+    assert model.step is step
+    assert step.run.experimental_get_tracing_count() == 1
     np.testing.assert_array_equal(model.images, images)
 
 
@@ -537,8 +536,10 @@ def test_steps_of_two_calls_are_kept_and_no_more():
     first = []
     for steps in (2, 3, 2, 3):  # as a pool's first batch and the others
         model.fit(LABELS, steps=steps, verbose=0)
-        first.append(model._step)
-    assert first[:2] == first[2:] and [s.traces for s in first] == [1] * 4
+        first.append(model.step)
+    assert first[:2] == first[2:]
+    traces = [step.run.experimental_get_tracing_count() for step in first]
+    assert traces == [1] * 4
     images = weakref.ref(first[0].images)
     del first
     model.fit(LABELS, steps=4, verbose=0)
@@ -558,7 +559,7 @@ def test_a_loss_scale_changes_no_step(optimizer):
         model = inversion()
         model.compile(optimizer)
         model.fit(LABELS, steps=3, verbose=0)
-        return model._step.images.numpy()
+        return model.step.images.numpy()
 
     np.testing.assert_array_equal(
         images(optimizer()), images(keras.optimizers.SGD(0.1))
@@ -670,7 +671,7 @@ def test_best_images_are_those_of_the_smallest_loss_and_no_alias():
         model.images, NORMALISED.to_pixels(z[best - 1])
     )
     first = model.images
-    model._step.images.assign(z[0] * 0)
+    model.step.images.assign(z[0] * 0)
     np.testing.assert_array_equal(model.images, first)
 
 

@@ -33,8 +33,8 @@ slow = keras.callbacks.LambdaCallback(
 model.compile(steps_per_execution=1)
 model.fit(LABELS, steps=60, steps_per_epoch=3, verbose=0, keep="best",
           checkpoint=state, callbacks=[slow])
-np.save(result, model._step.images.numpy())
-np.save(result.replace("images", "best"), model._step.best_images.numpy())
+np.save(result, model.step.images.numpy())
+np.save(result.replace("images", "best"), model.step.best_images.numpy())
 """
 
 
@@ -184,7 +184,7 @@ def test_averages_that_are_swapped_in_go_on_to_the_same_images(tmp_path):
             checkpoint=checkpoint,
             callbacks=[swap, *callbacks],
         )
-        return model._step.images.numpy()
+        return model.step.images.numpy()
 
     state = tmp_path / "state.npz"
     with pytest.raises(KeyboardInterrupt):

@@ -13,6 +13,7 @@ from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.inversion import recipes
+from tf_deepinversion.inversion.image_sources import Pixels
 from tf_deepinversion.inversion.step import InversionStep
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.networks import compiled
@@ -321,8 +322,7 @@ class DeepInversion(Synthesizer, keras.Model):
         self.labels = labels
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.distribute_strategy.scope())
-            for network in filter(None, (self._teacher, self._student)):
-                stack.enter_context(network.open())
+            stack.enter_context(self.open_networks())
             past = [[], {}, False]
             if saved:
                 past = json.loads(str(saved["past"]))
@@ -334,7 +334,7 @@ class DeepInversion(Synthesizer, keras.Model):
                 self._step.restore(saved)
                 self._snapshots = list(saved["snapshots"])
             else:
-                self._step.reset(self._noise(batch_index))
+                self._step.reset(self.noise(batch_index))
             return self._train(
                 epochs, past, batch_index, enter, save, callbacks, verbose
             )
@@ -378,6 +378,23 @@ class DeepInversion(Synthesizer, keras.Model):
         """The images that a batch gives once `fit` has worked on it."""
         return np.concatenate([*self.snapshots, self.images])
 
+    @contextlib.contextmanager
+    def open_networks(self):
+        """While open, `step` can read the teacher and the student."""
+        with contextlib.ExitStack() as stack:
+            for network in filter(None, (self._teacher, self._student)):
+                stack.enter_context(network.open())
+            yield
+
+    @property
+    def step(self) -> InversionStep:
+        """The variables and the graph of the newest run, after `fit`.
+
+        What a test or a benchmark asks for the gradient of images.
+        """
+        self._require_step()
+        return self._step
+
     def _epochs(self, counts, steps_per_epoch):
         """Stage, first step and steps of each; a snapshot ends one as well."""
         epochs = []
@@ -397,7 +414,7 @@ class DeepInversion(Synthesizer, keras.Model):
         """Keeps the images, where this many steps are one of the moments."""
         if stage == len(self.recipe["stages"]) - 1:
             for _ in range(self._moments.count(step)):
-                z = self._step.gather(self._step.images)
+                z = self._step.rows.gather(self._step.images)
                 self._snapshots.append(self.preprocessing.to_pixels(z))
 
     def _train(
@@ -428,7 +445,7 @@ class DeepInversion(Synthesizer, keras.Model):
         for epoch in range(done, len(epochs)):
             stage, first, steps = epochs[epoch]
             if stage != self._stage:
-                images = self._step.gather(self._step.images)
+                images = self._step.rows.gather(self._step.images)
                 enter(stage)
                 self._step.reset(self._resized(images))
             callbacks.params["steps"] = steps
@@ -502,16 +519,15 @@ class DeepInversion(Synthesizer, keras.Model):
         transforms = self._transforms
         if transforms is None:
             transforms = recipes.make_transforms(plan)
-        return self._make_step(
-            teacher=self._teacher,
-            student=self._student,
-            preprocessing=self.preprocessing,
+        return InversionStep(
+            self._teacher,
+            self._student,
+            self.preprocessing,
+            self.terms,
+            transforms,
+            optimizer,
+            self._source((images, *self._shape_of(stage))),
             student_input=self._student_input(),
-            terms=self.terms,
-            transforms=transforms,
-            optimizer=optimizer,
-            shape=(images, *self._shape_of(stage)),
-            dtype=self.variable_dtype,
             micro_batch=self._micro_batch,
             keep_best=keep == "best",
             jit_compile=self.jit_compile,
@@ -530,8 +546,9 @@ class DeepInversion(Synthesizer, keras.Model):
         shape, fed = self.student_shape, self.student_preprocessing
         return lambda z: student_input(self.preprocessing.pixels(z), shape, fed)
 
-    def _make_step(self, **kwargs):
-        return InversionStep(**kwargs)
+    def _source(self, shape):
+        """What makes the images of this shape, and is moved for it."""
+        return Pixels(shape, self.variable_dtype)
 
     def _shape_of(self, stage):
         height, width, channels = self._teacher.image_shape
@@ -539,13 +556,15 @@ class DeepInversion(Synthesizer, keras.Model):
         sides = (max(1, round(side * scale)) for side in (height, width))
         return (*sides, channels)
 
-    def _noise(self, batch_index):
-        """N(0, 1), each image a function of (seed, batch_index, index) alone.
+    def noise(self, batch_index) -> np.ndarray:
+        """What `step` starts from: N(0, 1), an array of the source's shape.
+
+        Each image is a function of (seed, batch_index, index) alone.
 
         With `coarseness` of the recipe every so many pixels both ways are
         drawn, those between are interpolated, and the variance is 1 again.
         """
-        count, *shape = self._step.start_shape
+        count, *shape = self._step.source.noise_shape
         coarseness = self.recipe.get("coarseness", 1)
         if coarseness > 1:
             shape[:2] = (-(-size // coarseness) for size in shape[:2])
@@ -704,7 +723,7 @@ class DeepInversion(Synthesizer, keras.Model):
         """The images as pixels: a new uint8 array `(n, height, width, c)`."""
         self._require_step()
         best = self._step.best_images
-        z = self._step.gather(self._step.images if best is None else best)
+        z = self._step.rows.gather(self._step.images if best is None else best)
         return self.preprocessing.to_pixels(z)
 
     @property
@@ -777,7 +796,7 @@ class DeepInversion(Synthesizer, keras.Model):
 
     @property
     def trainable_variables(self):
-        return [] if self._step is None else self._step.moved
+        return [] if self._step is None else self._step.source.variables
 
     @property
     def trainable_weights(self):
@@ -793,11 +812,11 @@ class DeepInversion(Synthesizer, keras.Model):
 
     def save_own_variables(self, store):
         self._require_step()
-        store["images"] = self._step.gather(self._step.images)
+        store["images"] = self._step.rows.gather(self._step.images)
 
     def load_own_variables(self, store):
         self._require_step()
-        self._step.scatter(self._step.images, store["images"])
+        self._step.rows.scatter(self._step.images, store["images"])
 
 
 def _not_a_network(received):

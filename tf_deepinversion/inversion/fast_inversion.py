@@ -9,8 +9,9 @@ import tensorflow as tf
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.described import architecture
 from tf_deepinversion.core.labels import check_labels
+from tf_deepinversion.inversion import image_sources
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
-from tf_deepinversion.inversion.generator_step import GeneratorStep
+from tf_deepinversion.inversion.image_sources import Generated
 from tf_deepinversion.models.generator import Generator
 
 
@@ -178,15 +179,11 @@ class FastInversion(DeepInversion):
         drawn = tf.random.stateless_normal(
             (len(labels), latents), key, alg="philox"
         )
-        fed = tf.concat(
-            [
-                self._rates["latent_noise"] * drawn,
-                tf.one_hot(labels, self.classes),
-            ],
-            axis=-1,
-        )
+        latents = self._rates["latent_noise"] * drawn
         before = self.generator.get_weights()
-        images = self.generator(fed, training=True)
+        images = image_sources.draw(
+            self.generator, latents, labels, self.classes
+        )
         self.generator.set_weights(before)
         return np.round(255 * keras.ops.convert_to_numpy(images)).astype(
             "uint8"
@@ -235,8 +232,15 @@ class FastInversion(DeepInversion):
                 return before
         return found
 
-    def _make_step(self, **kwargs):
-        return GeneratorStep(generator=self.generator, **self._rates, **kwargs)
+    def _source(self, shape):
+        return Generated(
+            shape,
+            self.variable_dtype,
+            self.generator,
+            self.classes,
+            self.preprocessing.bounds(),
+            **self._rates,
+        )
 
     def _identity(self):
         return {

@@ -58,10 +58,10 @@ class Draws(typing.NamedTuple):
 class InversionStep:
     """The variables and the graph of one stage, for one shape of batch.
 
-    Replica r of R holds and moves rows r n/R to (r + 1) n/R of the images. It
-    makes the sums of its rows; the sums of all replicas, O(channels) numbers,
-    are all that crosses devices: they give the objective of the global batch
-    and, by the chain rule, the gradient of each row.
+    Each replica holds and moves some rows of the images, see `Rows`. It makes
+    the sums of its rows; the sums of all replicas, O(channels) numbers, are
+    all that crosses devices: they give the objective of the global batch and,
+    by the chain rule, the gradient of each row.
 
     Args:
         teacher: An open `Classifier`.
@@ -72,8 +72,7 @@ class InversionStep:
         terms: List of `Term`.
         transforms: List of transforms.
         optimizer: A `keras.optimizers.Optimizer`, not yet built.
-        shape: Tuple `(n, height, width, channels)`.
-        dtype: String, of the images.
+        source: An `ImageSource`, made in the strategy's scope.
         micro_batch: Int, how many images a replica reads at once, or None for
             all of its share.
         keep_best: Bool, whether to keep the images of the smallest loss.
@@ -89,9 +88,8 @@ class InversionStep:
         terms,
         transforms,
         optimizer,
+        source,
         *,
-        shape,
-        dtype="float32",
         micro_batch=None,
         keep_best=False,
         jit_compile=False,
@@ -103,26 +101,22 @@ class InversionStep:
         self.student_input = student_input
         self.terms, self.transforms = terms, transforms
         self.optimizer = optimizer
-        self.keep_best = keep_best
+        self.source, self.images = source, source.images
         self.jit_compile = jit_compile
-        self.strategy = tf.distribute.get_strategy()
-        self.replicas = self.strategy.num_replicas_in_sync
-        self.shape = tuple(shape)
-        self.share = shape[0] // self.replicas
+        self.rows, self.shape = source.rows, source.shape
+        self.share = self.images.shape[0]
         self.pieces = _pieces(self.share, micro_batch)
-        if self.replicas > 1:
-            keep_apart(optimizer, shape[1:], dtype)
-        # A mirrored variable by kind, but every replica has its own rows in
-        # it: nothing here ever copies one replica's to another.
-        rows = tf.zeros((self.share, *shape[1:]), dtype)
-        self.images = keras.Variable(rows, trainable=True, name="images")
-        self.moved = self._make_moved()
-        optimizer.build(self.moved)
+        dtype = self.images.dtype
+        if self.rows.replicas > 1:
+            keep_apart(optimizer, self.shape[1:], dtype)
+        optimizer.build(source.variables)
         self._fresh_optimizer = [v.numpy() for v in optimizer.variables]
         self.best_images = self.best_loss = None
         if keep_best:
             self.best_images = keras.Variable(
-                rows, trainable=False, name="best_images"
+                tf.zeros_like(self.images.value),
+                trainable=False,
+                name="best_images",
             )
             self.best_loss = keras.Variable(
                 float("inf"), trainable=False, dtype=dtype, name="best_loss"
@@ -137,73 +131,36 @@ class InversionStep:
         self.run = self._run
         if not run_eagerly:
             self.run = tf.function(self._run, autograph=False)
-        self.traces = 0
 
-    @property
-    def start_shape(self):
-        """Of the noise that a run starts from."""
-        return self.shape
-
-    def _make_moved(self):
-        """The variables that the optimizer moves."""
-        return [self.images]
-
-    def reset(self, start):
-        """Starts anew from an array of `start_shape`: here, from the images."""
+    def reset(self, noise):
+        """Starts anew from an array of the source's `noise_shape`."""
         for variable, value in zip(
             self.optimizer.variables, self._fresh_optimizer, strict=True
         ):
             variable.assign(value)
-        self._set_start(start)
-        if self.keep_best:
+        self.source.start(noise)
+        if self.best_loss is not None:
             self.best_images.assign(self.images)
             self.best_loss.assign(float("inf"))
-
-    def _set_start(self, images):
-        self.scatter(self.images, images)
 
     def state(self) -> dict:
         """All that a later run needs to go on from here, as arrays."""
         variables = self._variables()
-        return {name: self.gather(v) for name, v in variables.items()}
+        return {name: self.rows.gather(v) for name, v in variables.items()}
 
     def restore(self, state):
         """Goes on from what `state` gave."""
         for name, variable in self._variables().items():
-            self.scatter(variable, state[name])
+            self.rows.scatter(variable, state[name])
 
     def _variables(self):
         variables = {
             f"optimizer_{i}": v for i, v in enumerate(self.optimizer.variables)
         }
-        variables["images"] = self.images
-        if self.keep_best:
+        if self.best_loss is not None:
             variables["best_images"] = self.best_images
             variables["best_loss"] = self.best_loss
-        return variables
-
-    def gather(self, variable):
-        """The rows of a variable on all replicas, or a scalar, as an array."""
-        if self.replicas == 1 or not len(variable.shape):
-            return variable.numpy()
-        rows = self.strategy.run(lambda: tf.identity(variable.value))
-        return self.strategy.gather(rows, axis=0).numpy()
-
-    def scatter(self, variable, value):
-        """Gives each replica its rows of an array, or a scalar to all."""
-        if self.replicas == 1 or not len(variable.shape):
-            variable.assign(value)
-        else:
-            self.strategy.run(lambda: variable.assign(self._rows(value)))
-
-    def _rows(self, tensor):
-        """The part of a batch, or of a gathered variable, of this replica."""
-        if self.replicas == 1:
-            return tf.convert_to_tensor(tensor)
-        context = tf.distribute.get_replica_context()
-        count = tensor.shape[0] // self.replicas
-        start = context.replica_id_in_sync_group * count
-        return tensor[start : start + count]
+        return {**variables, **self.source.state()}
 
     def _run(self, first, count, labels, seed):
         """Does `count` steps in the graph; stops at one that is not finite.
@@ -218,7 +175,6 @@ class InversionStep:
             How many steps were done; whether all were finite; the weighted
             terms of the last one, shape `(terms,)`.
         """
-        self.traces += 1
         shape = (len(self.terms),)
         return tf.while_loop(
             lambda done, finite, values: (done < count) & finite,
@@ -235,8 +191,9 @@ class InversionStep:
 
     def _step(self, step, labels, seed):
         draws = self.draws(seed, step)
-        finite, values = self.strategy.run(self._replica_step, (labels, draws))
-        local = self.strategy.experimental_local_results
+        strategy = self.rows.strategy
+        finite, values = strategy.run(self._replica_step, (labels, draws))
+        local = strategy.experimental_local_results
         return local(finite)[0], local(values)[0]
 
     def draws(self, seed, step) -> Draws:
@@ -253,43 +210,39 @@ class InversionStep:
         for term, numbers in zip(self.terms, of_terms, strict=True):
             require_rows(term, numbers, count)
         of_transforms = draw(self.transforms, seed, step, count)
-        return Draws(tf.zeros((count, 0)), of_transforms, of_terms)
+        noise = self.source.noise(seed, step)
+        return Draws(noise, of_transforms, of_terms)
 
     def _replica_step(self, labels, draws):
+        labels = self.rows.own(labels)
+        draws = tf.nest.map_structure(self.rows.own, draws)
         before = tf.identity(self.images.value)
-        images, moved, values, finite = self._move(
-            self._rows(labels), tf.nest.map_structure(self._rows, draws)
-        )
+        images, pullback = self.source.make(labels, draws.noise)
+        values, gradient = self.gradient(images, labels, draws)
+        gradient = tf.ensure_shape(gradient, images.shape)
+        gradient = self.optimizer.scale_loss(gradient)  # `apply` unscales it
+        variables = self.source.variables
+        self.optimizer.apply(pullback(gradient), variables)
+        after = self.source.after_step(images)
         loss = tf.reduce_sum(values)
-        finite &= tf.math.is_finite(loss)
+        finite = tf.math.is_finite(loss)
+        for variable in variables:
+            finite &= tf.reduce_all(tf.math.is_finite(variable.value))
         finite = self._all_reduce(tf.cast(~finite, "float32")) == 0
-        self.images.assign(tf.where(finite, self._clip(moved), before))
-        if self.keep_best:
-            better = loss < self.best_loss.value
-            self.best_images.assign(
-                tf.where(better, images, self.best_images.value)
-            )
-            self.best_loss.assign(tf.where(better, loss, self.best_loss.value))
+        self.images.assign(tf.where(finite, self._clip(after), before))
+        if self.best_loss is not None:
+            self._keep_better(images, loss)
         return finite, values
 
-    def _move(self, labels, draws):
-        """Moves the variables down the gradient.
-
-        Returns:
-            The images whose gradient it was; those there are now; the weighted
-            terms of the former; whether all variables are finite.
-        """
-        images = tf.identity(self.images.value)
-        values, gradient = self.gradient(images, labels, draws)
-        gradient = tf.ensure_shape(gradient, self.images.shape)
-        gradient = self.optimizer.scale_loss(gradient)  # `apply` unscales it
-        self.optimizer.apply([gradient], self.moved)
-        moved = tf.convert_to_tensor(self.images.value)
-        return images, moved, values, tf.reduce_all(tf.math.is_finite(moved))
+    def _keep_better(self, images, loss):
+        better = loss < self.best_loss.value
+        best = tf.where(better, images, self.best_images.value)
+        self.best_images.assign(best)
+        self.best_loss.assign(tf.where(better, loss, self.best_loss.value))
 
     def gradient(self, images, labels, draws):
         """The weighted terms of the global batch and the rows' gradient."""
-        jit, alone = self.jit_compile, self.replicas == 1
+        jit, alone = self.jit_compile, self.rows.replicas == 1
         if self.pieces == 1 and not jit:
             return self._one_pass(images, labels, draws, self._all_reduce)
         if self.pieces == 1 and alone:
@@ -381,7 +334,7 @@ class InversionStep:
         ]
 
     def _all_reduce(self, sums):
-        if self.replicas == 1:
+        if self.rows.replicas == 1:
             return sums
         context = tf.distribute.get_replica_context()
         return tf.nest.pack_sequence_as(

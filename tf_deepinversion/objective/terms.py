@@ -18,6 +18,7 @@ import tensorflow as tf
 from keras import ops
 
 from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.core.random_keys import fold_in
 from tf_deepinversion.networks import batch_norm_moments
 from tf_deepinversion.networks.ending import masked_logits
 from tf_deepinversion.objective import losses
@@ -385,12 +386,6 @@ def draw(terms, seed, step, count, features) -> list:
     Returns:
         A list of tensors, one a term, each with `count` rows.
     """
-
-    def fold_in(key, number):
-        return tf.random.experimental.stateless_fold_in(
-            key, number, alg="philox"
-        )
-
     # Numbers below 0: those of the steps are the transforms'.
     key = fold_in(seed, -1 - step)
     return [

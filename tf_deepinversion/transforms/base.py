@@ -8,6 +8,7 @@ that neither replicas nor a resumed run nor XLA change them.
 
 import tensorflow as tf
 
+from tf_deepinversion.core.random_keys import fold_in
 from tf_deepinversion.networks import replicas
 
 
@@ -111,13 +112,6 @@ def draw(transforms, seed, step, count):
     Raises:
         ValueError: if a transform draws another number of rows.
     """
-
-    def fold_in(key, number):
-        # Under XLA the default is another algorithm.
-        return tf.random.experimental.stateless_fold_in(
-            key, number, alg="philox"
-        )
-
     key = fold_in(seed, step)
     drawn = [t.draw(fold_in(key, i), count) for i, t in enumerate(transforms)]
     for transform, numbers in zip(transforms, drawn, strict=True):
