@@ -155,7 +155,7 @@ def train_network(case, tasks, name, folder, source):
         run=fingerprint([source, tasks, FLAGS.width, FLAGS.joint_epochs]),
         seed=FLAGS.seed,
         verbose=2,
-    )
+    ).network
 
 
 def recipe_of(case, kind):
@@ -189,6 +189,8 @@ def make_synthesize(case):
     """The synthesizer of every task, and what tells it from others."""
     import numpy as np
 
+    from tf_deepinversion import Pool
+
     kinds = [setting("synthesis")]
     if kinds == ["both"]:
         kinds = ["generator", "pixels"]
@@ -203,9 +205,12 @@ def make_synthesize(case):
             make_images(model, classes, folder and folder / kind, seed, *plan)
             for kind, plan in plans.items()
         ]
-        return tuple(
-            np.concatenate([getattr(pool, name) for pool in pools])
-            for name in ("images", "labels")
+        return Pool.of(
+            *(
+                np.concatenate([getattr(pool, name) for pool in pools])
+                for name in ("images", "labels")
+            ),
+            pools[0].classes,
         )
 
     return synthesize_both, run
@@ -270,7 +275,7 @@ def write_files(network, case, found, figures, folder):
     expected = network(images.astype("float32"), training=False)
     difference = np.abs(Served(folder / "saved_model")(images) - expected)
     figures["saved_model_max_difference"] = float(difference.max())
-    rows = found["accuracies"]
+    rows = found.accuracies
     shown = {}
     if len(rows) == len(case.names):
         matrix = [row + [0.0] * (len(rows) - len(row)) for row in rows]
@@ -290,6 +295,7 @@ def write_files(network, case, found, figures, folder):
 def main(_):
     import numpy as np
 
+    from tf_deepinversion.incremental import LearnedTasks
     from tf_deepinversion.incremental.cases import load_case
     from tf_deepinversion.metrics.recognition import accuracy
 
@@ -309,10 +315,10 @@ def main(_):
     folder = base / method
     folder.mkdir(parents=True, exist_ok=True)
     if method == "joint":
-        network, found = joint, {"accuracies": [joint_row], "seconds": []}
+        found = LearnedTasks(joint, [], [], [], [joint_row])
     else:
-        network, found = learn(case, first, folder)
-    row = found["accuracies"][-1]
+        found = learn(case, first, folder)
+    row = found.accuracies[-1]
     figures = {
         "case": FLAGS.case,
         "method": method,
@@ -321,12 +327,10 @@ def main(_):
         "ratio_to_joint": float(np.mean(row) / np.mean(joint_row)),
         "accuracy_by_task": dict(zip(case.names, row, strict=True)),
         "joint_accuracy_by_task": dict(zip(case.names, joint_row, strict=True)),
-        "average_incremental_accuracy": found.get(
-            "average_incremental_accuracy"
-        ),
-        "forgetting": found.get("forgetting"),
-        "accuracies": found["accuracies"],
-        "seconds": sum(found["seconds"]),
+        "average_incremental_accuracy": found.average_incremental_accuracy,
+        "forgetting": found.forgetting,
+        "accuracies": found.accuracies,
+        "seconds": sum(found.seconds),
         "seconds_with_training": time.monotonic() - begin,
         "test_images": [len(labels) for _, labels in case.test],
         "seed": FLAGS.seed,
@@ -335,7 +339,7 @@ def main(_):
         "train_images": FLAGS.train_images,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    write_files(network, case, found, figures, folder)
+    write_files(found.network, case, found, figures, folder)
     print(json.dumps(figures))
 
 

@@ -464,7 +464,7 @@ def test_another_training_is_refused(tmp_path):
             LABELS,
             **{"epochs": 1, **kwargs},
             folder=tmp_path,
-        ).get_weights()
+        ).network.get_weights()
 
     first = trained()
     for kwargs, name in (
@@ -636,8 +636,8 @@ def test_tasks_may_be_any_iterable_but_not_empty():
     teacher, terms = tiny_teacher(), method("finetune")
     tasks = zip([IMAGES], [CLASSES + np.arange(9) % 2], strict=True)
     arguments = {"epochs": 1, "preprocessing": FED}
-    network, report = learn_tasks(teacher, tasks, terms, **arguments)
-    assert network.output_shape[-1] == 5 and len(report["history"]) == 1
+    learned = learn_tasks(teacher, tasks, terms, **arguments)
+    assert learned.network.output_shape[-1] == 5 and len(learned.history) == 1
     with pytest.raises(ValueError, match="nothing to learn"):
         learn_tasks(teacher, [], terms, **arguments)
 

@@ -9,6 +9,7 @@ from tiny import SHAPE
 from tiny import with_head
 
 from tf_deepinversion import Distillation
+from tf_deepinversion import Pool
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import augmentations
 from tf_deepinversion import incremental
@@ -48,7 +49,7 @@ def pruned(network):
 
 
 def learned(network):
-    old = (IMAGES, np.arange(8) % 4)
+    old = Pool.of(IMAGES, np.arange(8) % 4)
     return incremental.learn_tasks(
         network,
         [(IMAGES, np.arange(8) % 2 + 4)],

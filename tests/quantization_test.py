@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_deepinversion import Pool
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import quantize
@@ -96,6 +97,16 @@ def test_ranges_are_those_of_the_calibration_images(teacher, content):
     images = pixels(high=20)
     gap = np.abs(LiteRT(dark)(images) - logits_of(teacher, images)).max()
     assert gap < 4 * LiteRT(dark).output["quantization"][0]
+
+
+def test_a_pool_and_a_pair_of_arrays_calibrate(teacher, content):
+    labels = np.zeros(40, int)
+    expected = LiteRT(content)(pixels(seed=1))
+    for images in (Pool.of(pixels(), labels), (pixels(), labels)):
+        again = LiteRT(quantize(teacher, images, PIXELS))
+        np.testing.assert_array_equal(again(pixels(seed=1)), expected)
+    with pytest.raises(TypeError, match="an end, and not a function"):
+        quantize(teacher, lambda step: None, PIXELS)
 
 
 def test_a_dataset_of_images_and_labels_calibrates(teacher, content):

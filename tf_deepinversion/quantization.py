@@ -1,6 +1,6 @@
-"""Whole-number LiteRT models, calibrated by images: synthesised ones will do.
+"""Whole-number LiteRT models, calibrated by images: synthesized ones will do.
 
-Quantisation to int8 must know the range of every activation. The converter
+Quantization to int8 must know the range of every activation. The converter
 finds it by running the network on images like those that will come; where none
 are left, on images that the network remembers.
 """
@@ -16,6 +16,8 @@ import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import share_right
+from tf_deepinversion.core.pieces import pieces_of
+from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.real_images import image_and_label
 from tf_deepinversion.networks.compute_policy import reading
 from tf_deepinversion.networks.preprocessing import Preprocessing
@@ -74,23 +76,34 @@ def _input_shape(model, given):
     return found[0], *shape
 
 
-def _images(calibration, model):
+def _images(images, model):
     """Yields uint8 images that fit a network, all of one size, one at a time.
 
     Raises:
-        ValueError: if they are not of the network's shape, or there are none.
-        TypeError: if they are not uint8.
+        TypeError: if they are not uint8, or a function.
+        ValueError: if they are not of the network's shape, or there are none,
+            or no end.
     """
     count, shape = 0, None
-    endless = isinstance(calibration, tf.data.Dataset) and (
-        calibration.cardinality() == tf.data.INFINITE_CARDINALITY
+    if isinstance(images, Pool):
+        images = images.images
+    elif isinstance(images, (tuple, dict)):
+        images, _ = image_and_label(images)
+    elif callable(images):
+        raise TypeError(
+            "Expected images that have an end, and not a function of a step: "
+            "pass the `Pool` or the arrays that it draws from. "
+            f"Received: {type(images)}"
+        )
+    endless = isinstance(images, tf.data.Dataset) and (
+        images.cardinality() == tf.data.INFINITE_CARDINALITY
     )
     if endless:
         raise ValueError(
             "Expected an end of the calibration images: `take` some, or pass "
-            "the `images` of a `Pool`. Received: an endless dataset"
+            "a `Pool`. Received: an endless dataset"
         )
-    for element in calibration:
+    for element in images:
         image = np.asarray(image_and_label(element)[0])
         shape = shape or _fitting(model, image.shape)
         if image.shape != shape:
@@ -171,16 +184,17 @@ def to_litert(model, preprocessing=None, image_shape=None) -> bytes:
     return _converted(model, preprocessing, image_shape)
 
 
-def quantize(model, calibration, preprocessing=None) -> bytes:
+def quantize(model, images, preprocessing=None) -> bytes:
     """The network as a LiteRT model of whole numbers: uint8 in, int8 out.
 
     Args:
         model: A `keras.Model` from images to logits or probabilities, of any
             precision; where it leaves their size open, for the size that the
             calibration images have.
-        calibration: uint8 array `(n, height, width, channels)` of pixels, or a
-            `tf.data.Dataset` of images, of pairs (image, label) or of TFDS's
-            dictionaries. A hundred will do.
+        images: uint8 pixels to calibrate by, all of them; a hundred will do.
+            An array `(n, height, width, channels)`, a `Pool`, a pair of arrays
+            `(images, labels)`, or a `tf.data.Dataset` of single images, of
+            pairs (image, label) or of TFDS's dictionaries.
         preprocessing: Its `Preprocessing`; None if known by name.
 
     Returns:
@@ -193,20 +207,20 @@ def quantize(model, calibration, preprocessing=None) -> bytes:
             has an operation that cannot be done in int8.
     """
     preprocessing = Preprocessing.of(model, preprocessing)
-    images = list(_images(calibration, model))
+    calibration = list(_images(images, model))
 
     def prepare(converter, count):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: (
             [np.repeat(image[np.newaxis], count, 0).astype("float32")]
-            for image in images
+            for image in calibration
         )
         int8 = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
         converter.target_spec.supported_ops = [int8]
         converter.inference_input_type = tf.uint8
         converter.inference_output_type = tf.int8
 
-    return _converted(model, preprocessing, images[0].shape, prepare)
+    return _converted(model, preprocessing, calibration[0].shape, prepare)
 
 
 def _interpreter(content, threads):
@@ -276,10 +290,7 @@ class LiteRT:
                 f"The model takes images of the shape {shape}. "
                 f"Received: shape={images.shape}"
             )
-        logits = []
-        for start in range(0, len(images), self._batch_size):
-            batch = images[start : start + self._batch_size]
-            logits.append(self._read(batch))
+        logits = [self._read(b) for b in pieces_of(images, self._batch_size)]
         return self._dequantized(np.concatenate(logits))
 
     def _read(self, batch):

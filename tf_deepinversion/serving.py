@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import share_right
+from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
 
 SAVED_MODEL = {
@@ -101,14 +102,14 @@ class Served:
         self._loaded = tf.saved_model.load(str(folder))
         self.signature = self._loaded.signatures["serving_default"]
 
-    def __call__(self, images, batch_size=250) -> np.ndarray:
+    def __call__(self, images, batch_size=None) -> np.ndarray:
         """The logits `(n, classes)` of uint8 images."""
         images = check_pixels(images)
-        pieces = [
-            self.signature(tf.constant(images[i : i + batch_size]))["logits"]
-            for i in range(0, len(images), batch_size)
+        logits = [
+            self.signature(tf.constant(piece))["logits"]
+            for piece in pieces_of(images, batch_size)
         ]
-        return np.concatenate([np.asarray(piece) for piece in pieces])
+        return np.concatenate([np.asarray(piece) for piece in logits])
 
     def accuracy(self, images, labels) -> float:
         """The share of images that are taken for their labels."""

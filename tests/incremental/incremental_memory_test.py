@@ -12,13 +12,18 @@ from tf_deepinversion.incremental.replay_memory import balanced
 from tf_deepinversion.incremental.replay_memory import equally_many
 
 
+def remembered(memory, classes, seed=0):
+    pool = memory(None, classes, None, seed)
+    return pool.images, pool.labels
+
+
 def of_generation(number, per_class):
     """Images whose every pixel says when, and of which class, they are."""
 
     def synthesize(model, classes, folder, seed):
         labels = np.repeat(classes, per_class)
         pixels = np.uint8(100 * number + labels)[:, None, None, None]
-        return np.broadcast_to(pixels, (len(labels), 2, 2, 1)), labels
+        return Pool.of(np.broadcast_to(pixels, (len(labels), 2, 2, 1)), labels)
 
     return synthesize
 
@@ -26,9 +31,9 @@ def of_generation(number, per_class):
 def test_every_class_is_of_the_first_network_that_knew_it():
     generations = iter([of_generation(0, 5), of_generation(1, 3)])
     memory = Memory(lambda *args: next(generations)(*args))
-    images, labels = memory(None, [0, 1], None, 0)
+    images, labels = remembered(memory, [0, 1], 0)
     assert labels.tolist() == [0] * 5 + [1] * 5
-    images, labels = memory(None, [0, 1, 2, 3], None, 1)
+    images, labels = remembered(memory, [0, 1, 2, 3], 1)
     # As many of each class as there are of the rarest.
     assert labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     np.testing.assert_array_equal(
@@ -36,16 +41,14 @@ def test_every_class_is_of_the_first_network_that_knew_it():
     )
 
 
-def test_a_pool_is_remembered_and_a_function_is_passed_on():
+def test_a_pool_is_remembered_and_nothing_else():
     pool = Pool(4, (2, 2, 1), 2)
     pool.add(np.zeros((4, 2, 2, 1), "uint8"), np.array([1, 0, 1, 1]))
-    images, labels = Memory(lambda *_: pool)(None, [0, 1], None, 0)
+    images, labels = remembered(Memory(lambda *_: pool), [0, 1])
     assert images.shape == (2, 2, 2, 1) and labels.tolist() == [0, 1]
-
-    def batches(step):
-        raise NotImplementedError
-
-    assert Memory(lambda *_: batches)(None, [0, 1], None, 0) is batches
+    for made in ((pool.images, pool.labels), pool.dataset(2), lambda step: 0):
+        with pytest.raises(TypeError, match="give a `Pool`.*Received: <class"):
+            Memory(lambda *_, made=made: made)(None, [0, 1], None, 0)
 
 
 def test_the_labels_of_images_and_not_the_wish_say_what_they_are_of():
@@ -55,13 +58,13 @@ def test_the_labels_of_images_and_not_the_wish_say_what_they_are_of():
     def synthesize(model, classes, folder, seed):
         labels = np.array(next(generations))
         pixels = np.uint8(10 * (classes[0] + 1) + labels)
-        return np.broadcast_to(
-            pixels[:, None, None, None], (4, 2, 2, 1)
-        ), labels
+        return Pool.of(
+            np.broadcast_to(pixels[:, None, None, None], (4, 2, 2, 1)), labels
+        )
 
     memory = Memory(synthesize)
     memory(None, [0, 1], None, 0)
-    images, labels = memory(None, [0, 1, 2, 3], None, 1)
+    images, labels = remembered(memory, [0, 1, 2, 3], 1)
     assert labels.tolist() == [0, 1, 2, 3]
     # Those of 0 and 1 are of the first network, whatever the second makes.
     assert images[:, 0, 0, 0].tolist() == [10, 11, 32, 33]
@@ -98,9 +101,9 @@ def test_a_class_that_the_network_sees_in_no_image_is_asked_for_again():
 
     memory = Memory(synthesize)
     with pytest.warns(UserWarning, match=r"none.*classes \[1\].*not replayed"):
-        images, labels = memory(None, [0, 1], None, 0)
+        images, labels = remembered(memory, [0, 1], 0)
     assert labels.tolist() == [0, 0, 0]
-    images, labels = memory(None, [0, 1, 2], None, 1)
+    images, labels = remembered(memory, [0, 1, 2], 1)
     assert asked == [[0, 1], [1, 2]]
     assert labels.tolist() == [0, 1, 2]
     assert images[:, 0, 0, 0].tolist() == [1, 2, 2]
@@ -109,9 +112,9 @@ def test_a_class_that_the_network_sees_in_no_image_is_asked_for_again():
 def test_a_class_without_images_is_named():
     later = Memory(lambda *_: of_generation(0, 1)(None, [0, 1], None, 0))
     with pytest.raises(ValueError, match=r"4 images, without classes \[2\]"):
-        Memory(lambda *_: (np.zeros((4, 2, 2, 1), "uint8"), [0, 1, 0, 1]))(
-            None, [0, 1, 2], None, 0
-        )
+        Memory(
+            lambda *_: Pool.of(np.zeros((4, 2, 2, 1), "uint8"), [0, 1, 0, 1])
+        )(None, [0, 1, 2], None, 0)
     with pytest.raises(ValueError, match=r"without classes \[2, 3\]"):
         later(None, [0, 1, 2, 3], None, 0)
 
@@ -119,9 +122,8 @@ def test_a_class_without_images_is_named():
 def test_a_label_out_of_range_is_refused_and_not_dropped():
     pool = Pool(4, (2, 2, 1), 4)
     pool.add(np.zeros((4, 2, 2, 1), "uint8"), np.array([0, 1, 2, 3]))
-    for made in (pool, (pool.images, pool.labels)):
-        with pytest.raises(ValueError, match="labels.*3"):
-            Memory(lambda *_, made=made: made)(None, [0, 1, 2], None, 0)
+    with pytest.raises(ValueError, match="labels.*3"):
+        Memory(lambda *_: pool)(None, [0, 1, 2], None, 0)
 
 
 def test_what_was_measured_is_what_the_newest_classes_are_made_of():

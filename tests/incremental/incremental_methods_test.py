@@ -194,7 +194,7 @@ def test_what_nothing_teaches_is_refused_and_what_others_teach_is_named():
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="one of .*'abd'.*name='ewc'"):
         method("ewc")
-    with pytest.raises(ValueError, match="weights of 'abd' are .*new=1"):
+    with pytest.raises(TypeError, match="abd.*'new'"):
         method("abd", new=1.0)
     with pytest.raises(ValueError, match="not negative. Received: local=-1"):
         method("abd", local=-1.0)

@@ -6,13 +6,13 @@ from tf_deepinversion.models import ResNet14
 from tf_deepinversion.pruning import ChannelGraph
 from tf_deepinversion.pruning import channel_widths
 from tf_deepinversion.reports import widths_picture
-from tf_deepinversion.reports.widths_chart import LEFT
-from tf_deepinversion.reports.widths_chart import WHOLE
+from tf_deepinversion.reports.charts import KEPT
+from tf_deepinversion.reports.charts import WHOLE
 
 
 def test_bars_are_as_long_as_what_is_left():
     picture = widths_picture({"a": (8, 8), "layer_b": (8, 2), "c": (8, 0)})
-    blue = (picture == LEFT).all(-1).sum(1)
+    blue = (picture == KEPT).all(-1).sum(1)
     grey = (picture == WHOLE).all(-1).sum(1)
     rows = np.flatnonzero(blue + grey)
     whole = (blue + grey)[rows]

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 
+from tf_deepinversion.reports import charts
 from tf_deepinversion.reports import page
 
 
@@ -16,12 +17,12 @@ def points_of(svg):
 
 def test_curves_are_linear_or_logarithmic():
     lines = {"a": [0.0, 0.5, 1.0], "b": [1.0, 0.25, 0.0]}
-    rise, fall = points_of(page.curves(lines, "", logarithmic=False))
+    rise, fall = points_of(charts.curves(lines, "", logarithmic=False))
     np.testing.assert_allclose(rise[:, 0], [60, 320, 580])
     # 220 pixels high, from 10 at the top.
     np.testing.assert_allclose(rise[:, 1], [230, 120, 10])
     np.testing.assert_allclose(fall[:, 1], [10, 175, 230])
-    svg = page.curves({"a": [1.0, 10.0, 100.0], "b": [-100.0, -1.0]}, "")
+    svg = charts.curves({"a": [1.0, 10.0, 100.0], "b": [-100.0, -1.0]}, "")
     rise, fall = points_of(svg)
     np.testing.assert_allclose(rise[:, 1], [230, 120, 10])
     np.testing.assert_allclose(fall[:, 1], [10, 230])
@@ -29,13 +30,13 @@ def test_curves_are_linear_or_logarithmic():
 
 
 def test_a_curve_of_one_epoch_is_seen():
-    (line,) = points_of(page.curves({"a": [3.0]}, "caption <&>"))
+    (line,) = points_of(charts.curves({"a": [3.0]}, "caption <&>"))
     assert len(line) == 2 and np.isfinite(line).all()
-    assert "caption &lt;&amp;&gt;" in page.curves({"a": [3.0]}, "caption <&>")
+    assert "caption &lt;&amp;&gt;" in charts.curves({"a": [3.0]}, "caption <&>")
 
 
 def test_zero_does_not_stretch_the_logarithm():
-    (line,) = points_of(page.curves({"a": [0.0, 1.0, 100.0]}, ""))
+    (line,) = points_of(charts.curves({"a": [0.0, 1.0, 100.0]}, ""))
     # Five powers of ten below the largest are the bottom.
     np.testing.assert_allclose(line[:, 1], [230, 10 + 220 * 2 / 5, 10])
 
@@ -47,10 +48,10 @@ def test_the_darker_the_larger_its_share_of_the_row():
         r"rgb\((\d+), (\d+), (\d+)\); color: (\S+?)\">(\d+)", shown
     )
     assert [cell[-1] for cell in cells] == ["3", "1", "0", "0"]
-    colours = np.array([cell[:3] for cell in cells], float)
-    for colour, share in zip(colours, [0.75, 0.25, 0, 0], strict=True):
+    colors = np.array([cell[:3] for cell in cells], float)
+    for color, share in zip(colors, [0.75, 0.25, 0, 0], strict=True):
         expected = (1 - share) * 255 + share * np.array([27, 108, 168])
-        np.testing.assert_allclose(colour, expected, atol=0.5)
+        np.testing.assert_allclose(color, expected, atol=0.5)
     assert [cell[3] for cell in cells] == ["#fff", "#222", "#222", "#222"]
     assert "&lt;b&gt;" in shown and "<b>" not in shown
 

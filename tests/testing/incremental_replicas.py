@@ -92,7 +92,7 @@ def check_abd(strategy):
 def of_tasks(strategy):
     def synthesize(model, classes, folder, seed):
         wanted = np.isin(OLD_LABELS, classes)
-        return OLD[wanted], OLD_LABELS[wanted]
+        return Pool.of(OLD[wanted], OLD_LABELS[wanted])
 
     with strategy.scope():
         first = train(
@@ -101,9 +101,9 @@ def of_tasks(strategy):
             OLD_LABELS,
             epochs=2,
             batch_size=4,
-        )
+        ).network
         before = first.get_weights()
-        model, found = learn_tasks(
+        found = learn_tasks(
             first,
             [(NEW, LABELS)],
             method("replay"),
@@ -115,9 +115,9 @@ def of_tasks(strategy):
             preprocessing=FED,
         )
     return (
-        found["history"][0],
-        {"accuracies": np.concatenate(found["accuracies"])},
-        [*before, *model.get_weights()],
+        found.history[0],
+        {"accuracies": np.concatenate(found.accuracies)},
+        [*before, *found.network.get_weights()],
     )
 
 

@@ -89,6 +89,25 @@ class Pool:
             if self._shards:
                 self._extend(0, arrays)
 
+    @classmethod
+    def of(cls, images, labels, classes=None) -> "Pool":
+        """A full pool in memory, of images that are there.
+
+        Args:
+            images: uint8 array `(n, height, width, channels)`.
+            labels: Int array `(n,)`, what the images show.
+            classes: Int; None for one more than the largest label.
+
+        >>> Pool.of(np.zeros((3, 2, 2, 1), "uint8"), [0, 4, 1]).classes
+        5
+        """
+        images, labels = np.asarray(images), np.asarray(labels)
+        if classes is None:
+            classes = int(labels.max(initial=-1)) + 1
+        pool = cls(len(labels), images.shape[1:], classes)
+        pool.add(images, labels)
+        return pool
+
     def __len__(self):
         return len(self.labels)
 

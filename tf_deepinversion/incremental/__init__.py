@@ -1,7 +1,10 @@
 """New classes for a trained network, without the data of the old ones."""
 
 from tf_deepinversion.datasets.streams import epochs_of
+from tf_deepinversion.incremental import methods
+from tf_deepinversion.incremental._learn_task import Learned
 from tf_deepinversion.incremental._learn_task import learn_task
+from tf_deepinversion.incremental._learn_tasks import LearnedTasks
 from tf_deepinversion.incremental._learn_tasks import learn_tasks
 from tf_deepinversion.incremental._train import train
 from tf_deepinversion.incremental.evaluation import average_incremental_accuracy

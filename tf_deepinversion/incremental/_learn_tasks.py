@@ -2,21 +2,51 @@
 
 import pathlib
 import time
+from typing import NamedTuple
 
+import keras
 import numpy as np
 
 from tf_deepinversion.core import run_state
 from tf_deepinversion.incremental import evaluation
-from tf_deepinversion.incremental._learn_task import learn_task
+from tf_deepinversion.incremental._learn_task import replayed
 from tf_deepinversion.incremental.check_tasks import as_tasks
 from tf_deepinversion.incremental.check_tasks import check_tasks
+from tf_deepinversion.incremental.check_tasks import check_tests
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.methods import require_teaching
 from tf_deepinversion.incremental.replay_memory import Memory
 from tf_deepinversion.incremental.saved_task import load_task
 from tf_deepinversion.incremental.saved_task import save_task
+from tf_deepinversion.incremental.task_training import TaskTraining
 from tf_deepinversion.metrics import recognition
+from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.replace_statistics import check_restatable
+
+
+class LearnedTasks(NamedTuple):
+    """What `learn_tasks` gives; the last four are None without `tests`.
+
+    Attributes:
+        network: The last `keras.Model`.
+        history: List of dicts of lists, the logs of each task.
+        classes: List of ints, how many classes are known after each task.
+        seconds: List of floats, what each task took.
+        accuracies: List of rows, the first of the network as it was given: the
+            accuracies on each test set so far.
+        seen_accuracies: List of floats, the mean of each row.
+        average_incremental_accuracy: Float, see there.
+        forgetting: Float, see there.
+    """
+
+    network: keras.Model
+    history: list
+    classes: list
+    seconds: list
+    accuracies: list | None = None
+    seen_accuracies: list | None = None
+    average_incremental_accuracy: float | None = None
+    forgetting: float | None = None
 
 
 def learn_tasks(
@@ -27,17 +57,22 @@ def learn_tasks(
     synthesize=None,
     measure=True,
     tests=None,
+    epochs=20,
+    steps_per_epoch=None,
+    batch_size=64,
+    replay_batch_size=64,
+    learning_rate=0.05,
+    transforms=None,
+    preprocessing=None,
     folder=None,
     run="",
     seed=0,
-    preprocessing=None,
     callbacks=None,
-    verbose=0,
-    **kwargs,
-):
+    verbose="auto",
+) -> LearnedTasks:
     """Teaches a network new classes, task after task, without the old data.
 
-    Where a term needs images of old classes, each task has them synthesised
+    Where a term needs images of old classes, each task has them synthesized
     from the network as it then is, of the classes that were learnt last, by
     the statistics of their images, which are measured when they have been
     learnt: of those before, images are remembered (`Memory`). Then a copy with
@@ -49,28 +84,30 @@ def learn_tasks(
             numbers in [0, 255] and int labels `(n,)`, of classes that follow
             those known, no gaps; or of dictionaries of such `"image"` and
             `"label"`.
-        terms: List of `Term`, see `method`.
-        synthesize: As for `learn_task`.
-        measure: Bool; False to synthesise by the network's own moving
+        terms: List of `Term`, such as `methods.abd()`.
+        synthesize: As for `learn_task`; it is asked for the newest classes.
+        measure: Bool; False to synthesize by the network's own moving
             statistics, which are of new and of replayed images. Defaults to
             True.
         tests: List of such pairs, one for the classes of `model` and one for
             each task, to measure accuracies by; or None.
+        epochs: As for `learn_task`, and so are all that follow.
+        steps_per_epoch: Int.
+        batch_size: Int.
+        replay_batch_size: Int.
+        learning_rate: Float.
+        transforms: List of transforms.
+        preprocessing: The network's `Preprocessing`; None if known by name.
         folder: Path, or None. The same call goes on from there, after any
             interruption, to the same network.
         run: String that tells `synthesize` and the callbacks from others,
             where there is a folder.
         seed: Int.
-        preprocessing: The network's `Preprocessing`; None if known by name.
         callbacks: List of `keras.callbacks.Callback`, of every task.
         verbose: As in Keras.
-        **kwargs: Of `learn_task`.
 
     Returns:
-        A pair: the last network, and a dict: `classes`, how many after each
-        task; `seconds` and `history` of each task; with `tests` also
-        `accuracies` (a list of rows, the first of `model`),
-        `seen_accuracies`, `average_incremental_accuracy` and `forgetting`.
+        A `LearnedTasks`.
 
     Raises:
         FloatingPointError: as for `learn_task`.
@@ -78,131 +115,134 @@ def learn_tasks(
         ValueError: as for `learn_task`, and if statistics are to be measured,
             as for `restated`.
     """
+    tasks, tests, known = _checked(model, tasks, tests, terms)
+    training = TaskTraining(
+        terms,
+        epochs,
+        steps_per_epoch,
+        batch_size,
+        replay_batch_size,
+        learning_rate,
+        transforms,
+        Preprocessing.of(model, preprocessing),
+    )
+    training.require_replay(synthesize)
+    measure = training.replays and measure and len(tasks) > 1
+    if measure:
+        check_restatable(model)  # now, not after the first task
+    parts = {
+        "run, seed, measure": [run, seed, measure],
+        "model": model,
+        **training.settings(),
+    }
+    arrays = [part for pair in [*tasks, *(tests or [])] for part in pair]
+    sequence = _Sequence(
+        training,
+        Memory(synthesize) if training.replays else None,
+        tests,
+        folder and pathlib.Path(folder),
+        run_state.fingerprints(parts, {"tasks, tests": arrays}),
+        seed,
+    )
+    rows, reports = [sequence.accuracies(model, 1)], []
+    for number, task in enumerate(tasks, 1):
+        model, report = sequence.learn(number, model, task, callbacks, verbose)
+        if measure and number < len(tasks):
+            sequence.memory.measure(model, task[0], training.preprocessing)
+        rows.append(report["accuracies"])
+        reports.append(report)
+    return LearnedTasks(
+        model,
+        [report["history"] for report in reports],
+        known[1:],
+        [report["seconds"] for report in reports],
+        *([] if tests is None else _summary(rows)),
+    )
+
+
+def _checked(model, tasks, tests, terms) -> tuple:
+    """Tasks and tests as arrays, and how many classes are known after each."""
     tasks = as_tasks(tasks)
     if not tasks:
         raise ValueError("`tasks` is empty: there is nothing to learn.")
     tests = tests if tests is None else as_tasks(tests, "test set")
     shape, first = tuple(model.input_shape[1:]), Head(model).classes
-    classes = check_tasks(tasks, first, shape)
-    known = [first, *classes]
+    known = [first, *check_tasks(tasks, first, shape)]
     for count in np.diff(known):
         require_teaching(terms, int(count))
     if tests is not None:
-        _check_tests(tests, known, shape)
-    run = _identity(
-        model,
-        [*tasks, *(tests or [])],
-        terms,
-        [run, seed, measure],
-        preprocessing,
-        kwargs,
-    )
-    memory = None
-    if synthesize is not None and any(term.replays for term in terms):
-        memory = Memory(synthesize)
-    measure = memory is not None and measure and len(tasks) > 1
-    if measure:
-        check_restatable(model)  # now, not after the first task
-    measured = [_accuracies(model, tests, 1, preprocessing)]
-    reports = []
-    for number, task in enumerate(tasks, 1):
-        name, own = f"task_{number}", None
-        saved = None
-        if folder is not None:
-            own = pathlib.Path(folder) / name
-            saved = load_task(folder, name, run)
-        if saved is None:
-            begin = time.monotonic()
-            model, history = learn_task(
-                model,
-                *task,
-                terms,
-                synthesize=memory,
-                folder=own,
-                run=f"{run} {number}",
-                seed=seed + number,
-                preprocessing=preprocessing,
-                callbacks=callbacks,
-                verbose=verbose,
-                **kwargs,
-            )
-            report = {"history": history, "seconds": time.monotonic() - begin}
-            report["accuracies"] = _accuracies(
-                model, tests, number + 1, preprocessing
-            )
-            if folder is not None:
-                save_task(folder, name, model, report, run)
-        else:
-            if memory:  # they are there, and are read
-                old = list(range(known[number - 1]))
-                memory(model, old, own, seed + number)
-            model, report = saved
-        if measure and number < len(tasks):
-            memory.measure(model, task[0], preprocessing)
-        measured.append(report["accuracies"])
-        reports.append(report)
-    return model, {
-        "classes": classes,
-        "seconds": [report["seconds"] for report in reports],
-        "history": [report["history"] for report in reports],
-        **(_summary(measured) if tests is not None else {}),
-    }
+        check_tests(tests, known, shape)
+    return tasks, tests, known
 
 
-def _identity(model, data, terms, others, preprocessing, kwargs) -> str:
-    """`run`, one of the others, stands for `synthesize`."""
-    return run_state.fingerprints(
-        {
-            "terms": [term.identity() for term in terms],
-            "run, seed, measure": others,
-            "preprocessing": preprocessing,
-            "arguments": kwargs,
-            "model": model,
-        },
-        {"tasks, tests": [part for pair in data for part in pair]},
-    )
+class _Sequence(NamedTuple):
+    """What stays the same from task to task."""
 
+    training: TaskTraining
+    memory: Memory | None
+    tests: list | None
+    folder: pathlib.Path | None
+    run: str
+    seed: int
 
-def _accuracies(model, tests, count, preprocessing) -> list | None:
-    """Of the first `count` test sets, among all classes of the network."""
-    if tests is None:
-        return None
-    return [
-        recognition.accuracy(model, *t, preprocessing) for t in tests[:count]
-    ]
-
-
-def _check_tests(tests, classes, shape):
-    if len(tests) != len(classes):
-        raise ValueError(
-            f"`tests` must be a list of {len(classes)}: for the first network "
-            f"and for each task. Received: {len(tests)}"
+    def learn(self, number, model, task, callbacks, verbose) -> tuple:
+        """The network that has learnt a task, and a dict of figures."""
+        name, folder = f"task_{number}", self.folder
+        saved = folder and load_task(folder, name, self.run)
+        if saved:
+            if self.memory is not None:  # the images are there, and are read
+                self._remembered(number, model)
+            return saved
+        begin = time.monotonic()
+        model, history = self.training.teach(
+            model,
+            *task,
+            lambda model=model: self._replay(number, model),
+            folder=folder and folder / name,
+            run=f"{self.run} {number}",
+            seed=self.seed + number,
+            callbacks=callbacks,
+            verbose=verbose,
         )
-    begin = 0
-    for number, ((images, labels), end) in enumerate(
-        zip(tests, classes, strict=True)
-    ):
-        if (
-            images.shape[1:] != shape
-            or labels.min() < begin
-            or labels.max() >= end
-        ):
-            raise ValueError(
-                f"Test set {number} must have images {tuple(shape)} of classes "
-                f"{begin} to {end - 1}. Received: {images.shape[1:]}, labels "
-                f"{np.unique(labels).tolist()}"
-            )
-        begin = end
+        report = {"history": history, "seconds": time.monotonic() - begin}
+        report["accuracies"] = self.accuracies(model, number + 1)
+        if folder is not None:
+            save_task(folder, name, model, report, self.run)
+        return model, report
+
+    def accuracies(self, model, count) -> list | None:
+        """Of the first test sets, among all classes of the network."""
+        if self.tests is None:
+            return None
+        given = self.training.preprocessing
+        return [
+            recognition.accuracy(model, *test, given)
+            for test in self.tests[:count]
+        ]
+
+    def _remembered(self, number, model):
+        folder = self.folder and self.folder / f"task_{number}"
+        wanted = list(range(Head(model).classes))
+        return self.memory(model, wanted, folder, self.seed + number)
+
+    def _replay(self, number, model):
+        pool = self._remembered(number, model)
+        return replayed(
+            pool,
+            sorted(set(pool.labels.tolist())),
+            pool.classes,
+            self.training.replay_batch_size,
+            self.seed + number,
+        )
 
 
-def _summary(measured) -> dict:
-    size = len(measured)
-    matrix = [row + [0.0] * (size - len(row)) for row in measured]
-    return {
-        "accuracies": measured,
-        "seen_accuracies": evaluation.seen_accuracies(matrix).tolist(),
-        "average_incremental_accuracy": (
-            evaluation.average_incremental_accuracy(matrix)
-        ),
-        "forgetting": evaluation.forgetting(matrix),
-    }
+def _summary(rows) -> tuple:
+    """The last fields of a `LearnedTasks`."""
+    size = len(rows)
+    matrix = [row + [0.0] * (size - len(row)) for row in rows]
+    return (
+        rows,
+        evaluation.seen_accuracies(matrix).tolist(),
+        evaluation.average_incremental_accuracy(matrix),
+        evaluation.forgetting(matrix),
+    )

@@ -6,12 +6,15 @@ import keras
 
 from tf_deepinversion.callbacks.fit_resumable import fit_resumable
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.described import architecture
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.core.run_state import fingerprints
 from tf_deepinversion.datasets.streams import augmented
 from tf_deepinversion.datasets.streams import epochs_of
 from tf_deepinversion.datasets.streams import steps_of_epoch
+from tf_deepinversion.incremental._learn_task import Learned
 from tf_deepinversion.incremental.saved_task import load_task
 from tf_deepinversion.incremental.saved_task import save_task
 from tf_deepinversion.networks import replicas
@@ -33,8 +36,9 @@ def train(
     name="network",
     run="",
     seed=0,
-    verbose=0,
-):
+    callbacks=None,
+    verbose="auto",
+) -> Learned:
     """Trains a network of pixels to logits; saves it, and its state.
 
     Args:
@@ -49,12 +53,14 @@ def train(
         folder: Path, or None. The same call goes on from there, after any
             interruption, to the same network.
         name: String, of the files in the folder.
-        run: String that tells this run from others, beside all arguments.
+        run: String that tells this run, its callbacks among others, from
+            others, beside all arguments.
         seed: Int, of the order and the transforms.
+        callbacks: List of `keras.callbacks.Callback`.
         verbose: As in Keras.
 
     Returns:
-        The trained network: `model`, or where it was saved a copy of it.
+        A `Learned`, whose network is `model`, or where it was saved a copy.
 
     Raises:
         FloatingPointError: if the network comes to be not finite.
@@ -63,6 +69,54 @@ def train(
             replicas, a transform blends images, or the folder holds another
             run or a damaged file.
     """
+    require_whole(epochs=epochs, batch_size=batch_size)
+    images, labels = _checked(model, images, labels, batch_size)
+    transforms = [Shift(2)] if transforms is None else transforms
+    transforms = require_transforms(transforms, labelled=True)
+    require_positive(learning_rate=learning_rate)
+    path = None
+    if folder is not None:
+        path = pathlib.Path(folder) / f"{name}.training.npz"
+        parts = {
+            "run": run,
+            # Its first weights are in the state.
+            "model": architecture(model),
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "transforms": transforms,
+            "seed": seed,
+        }
+        run = fingerprints(parts, {"images": [images], "labels": [labels]})
+        saved = load_task(folder, name, run)
+        if saved is not None:
+            return Learned(saved[0], saved[1]["history"])
+    steps = steps_of_epoch(len(labels), batch_size)
+    _compile(model, epochs * steps, learning_rate)
+
+    def batches(step):
+        whole = epochs_of(images, labels, batch_size, seed, step)
+        return augmented(whole, transforms, seed, step)
+
+    history = fit_resumable(
+        model,
+        batches,
+        network=model,
+        epochs=epochs,
+        steps_per_epoch=steps,
+        path=path,
+        run=run,
+        callbacks=callbacks,
+        verbose=verbose,
+    )
+    model.compile()  # what is saved needs no optimizer
+    if folder is not None:
+        save_task(folder, name, model, {"history": history}, run)
+        path.unlink(missing_ok=True)
+    return Learned(model, history)
+
+
+def _checked(model, images, labels, batch_size) -> tuple:
     images = check_pixels(images)
     labels = check_labels(labels, model.output_shape[-1])
     if len(labels) != len(images):
@@ -70,64 +124,25 @@ def train(
             "Expected one label an image. Received: "
             f"{len(images)} images and {len(labels)} labels"
         )
-    transforms = [Shift(2)] if transforms is None else transforms
-    transforms = require_transforms(transforms, labelled=True)
-    if folder is not None:
-        run = fingerprints(
-            {
-                "run": run,
-                # Its first weights are in the state.
-                "model": architecture(model),
-                "epochs": epochs,
-                "batch_size": batch_size,
-                "learning_rate": learning_rate,
-                "transforms": transforms,
-                "seed": seed,
-            },
-            {"images": [images], "labels": [labels]},
-        )
-        saved = load_task(folder, name, run)
-        if saved is not None:
-            return saved[0]
-    strategy = model.distribute_strategy
-    replicas.require_network(model, strategy)
+    replicas.require_network(model, model.distribute_strategy)
+    count = model.distribute_strategy.num_replicas_in_sync
     size = min(batch_size, len(labels))
-    if size % strategy.num_replicas_in_sync:
+    if size % count:
         raise ValueError(
             "Batches must be a multiple of the replicas. Received: batches of "
-            f"{size} on {strategy.num_replicas_in_sync} replicas"
+            f"{size} on {count} replicas"
         )
-    steps = steps_of_epoch(len(labels), batch_size)
+    return images, labels
+
+
+def _compile(model, steps, learning_rate):
     model.compile(
         sgd(
-            epochs * steps,
+            steps,
             learning_rate,
             weight_decay=5e-3,
-            warmup=max(1, epochs * steps // 20),
+            warmup=max(1, steps // 20),
         ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    path = None
-    if folder is not None:
-        path = pathlib.Path(folder) / f"{name}.training.npz"
-    history = fit_resumable(
-        model,
-        lambda step: augmented(
-            epochs_of(images, labels, batch_size, seed, step),
-            transforms,
-            seed,
-            step,
-        ),
-        network=model,
-        epochs=epochs,
-        steps_per_epoch=steps,
-        path=path,
-        run=run,
-        verbose=verbose,
-    )
-    model.compile()  # what is saved needs no optimizer
-    if folder is not None:
-        save_task(folder, name, model, {"history": history}, run)
-        path.unlink(missing_ok=True)
-    return model

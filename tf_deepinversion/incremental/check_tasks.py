@@ -110,3 +110,37 @@ def check_tasks(tasks, classes, image_shape) -> list:
         classes += len(found)
         known.append(classes)
     return known
+
+
+def check_tests(tests, classes, shape):
+    """Refuses test sets that are not of the classes of each task.
+
+    Args:
+        tests: List of pairs, as of `as_task`.
+        classes: List of ints, how many classes are known before the first
+            task and after each.
+        shape: Tuple `(height, width, channels)`.
+
+    Raises:
+        ValueError: as said.
+    """
+    if len(tests) != len(classes):
+        raise ValueError(
+            f"`tests` must be a list of {len(classes)}: for the first network "
+            f"and for each task. Received: {len(tests)}"
+        )
+    begin = 0
+    for number, ((images, labels), end) in enumerate(
+        zip(tests, classes, strict=True)
+    ):
+        if (
+            images.shape[1:] != shape
+            or labels.min() < begin
+            or labels.max() >= end
+        ):
+            raise ValueError(
+                f"Test set {number} must have images {tuple(shape)} of classes "
+                f"{begin} to {end - 1}. Received: {images.shape[1:]}, labels "
+                f"{np.unique(labels).tolist()}"
+            )
+        begin = end

@@ -7,7 +7,10 @@ import tensorflow as tf
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import require_integers
 from tf_deepinversion.datasets.pool import Pool
+from tf_deepinversion.datasets.real_images import image_and_label
 from tf_deepinversion.datasets.real_images import of_pixels
+from tf_deepinversion.datasets.streams import Stream
+from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.methods import Step
 from tf_deepinversion.incremental.methods import View
@@ -34,10 +37,9 @@ class IncrementalLearner(replicas.OneBatch):
         old: A `keras.Model`, the network that knows the old classes.
         model: A `keras.Model`, the same after `grow_head`.
         terms: List of `Term`, see `method`.
-        replay: A `Pool` of images of old classes, or a function from a step
-            to a `tf.data.Dataset` of batches of `(image, label)` that starts
-            at that step; None for methods that need none.
-        batch_size: Int, of what is drawn from a `Pool`. Defaults to 64.
+        replay: Images of old classes of any kind, see `datasets.as_stream`;
+            None for methods that need none.
+        batch_size: Int, of the images of old classes. Defaults to 64.
         preprocessing: The `Preprocessing` of both; None if known by name.
         transforms: List of transforms that all images go through, drawn anew
             every step; by default `Shift(2)`.
@@ -67,14 +69,16 @@ class IncrementalLearner(replicas.OneBatch):
         self._heads = Head(old), Head(model)
         self.old_classes, self.classes = (head.classes for head in self._heads)
         _check_pair(old, model, self.old_classes, self.classes)
-        self.terms, self._replay = list(terms), replay
-        _check_replay(self.terms, replay, self.old_classes)
+        self.terms = list(terms)
+        self._replay = _stream(
+            self.terms, replay, self.old_classes, batch_size, seed
+        )
         self.network = model
         self._bodies = [head.features_model() for head in self._heads]
         self.preprocessing = Preprocessing.of(model, preprocessing)
         transforms = [Shift(2)] if transforms is None else transforms
         self._transforms = require_transforms(transforms, labelled=True)
-        self._batch_size, self._seed = int(batch_size), int(seed)
+        self._seed = int(seed)
         names = ["loss", *(term.name for term in self.terms)]
         self._means = [keras.metrics.Mean(name=name) for name in names]
         self._accuracy = keras.metrics.SparseCategoricalAccuracy(
@@ -236,10 +240,7 @@ class IncrementalLearner(replicas.OneBatch):
         step = 0
         if self.optimizer is not None:
             step = int(keras.ops.convert_to_numpy(self.optimizer.iterations))
-        if isinstance(self._replay, Pool):
-            drawn = self._replay.dataset(self._batch_size, self._seed, step)
-        else:
-            drawn = self._checked(self._replay(step))
+        drawn = self._checked(self._replay(step))
         return drawn.map(lambda images, labels, *_: (images, labels))
 
     def _checked(self, dataset):
@@ -342,19 +343,34 @@ def _check_pair(old, model, old_classes, classes):
         )
 
 
-def _check_replay(terms, replay, old_classes):
+def _stream(terms, replay, old_classes, batch_size, seed) -> Stream | None:
+    """The images of old classes as a stream, if a term needs any."""
     needing = [term.name for term in terms if term.replays]
-    if needing and not (isinstance(replay, Pool) or callable(replay)):
+    if not needing:
+        return None
+    if replay is None:
         raise ValueError(
             f"The terms {needing} need images of old classes: pass `replay`, "
-            "a `Pool` or a function from a step to a `tf.data.Dataset`. "
-            f"Received: replay={replay!r}"
+            "a `Pool`, a pair of arrays, or a function from a step to a "
+            f"`tf.data.Dataset`. Received: replay={replay!r}"
         )
-    if needing and isinstance(replay, Pool):
-        missing = sorted(set(range(old_classes)) - set(replay.labels.tolist()))
-        if missing or replay.labels.max() >= old_classes:
-            raise ValueError(
-                f"The pool must have images of each of the {old_classes} old "
-                "classes, and no others. Received: a pool of "
-                f"{len(replay)} images, without classes {missing}"
-            )
+    if isinstance(replay, (Pool, tuple, list, dict)):
+        _check_classes(replay, old_classes)
+    return as_stream(replay, batch_size, seed)
+
+
+def _check_classes(replay, old_classes):
+    """Refuses images that are not of all old classes, and of no others."""
+    labels = (
+        replay.labels
+        if isinstance(replay, Pool)
+        else np.asarray(image_and_label(replay)[1])
+    )
+    missing = sorted(set(range(old_classes)) - set(labels.tolist()))
+    largest = labels.max(initial=-1)
+    if missing or largest >= old_classes:
+        raise ValueError(
+            f"There must be images of each of the {old_classes} old classes, "
+            f"and of no others. Received: {len(labels)} images, without "
+            f"classes {missing}, the largest label being {largest}"
+        )

@@ -1,8 +1,7 @@
 """Methods of learning new classes: small lists of weighted terms."""
 
-import inspect
+import dataclasses
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Any
 from typing import NamedTuple
 
@@ -57,25 +56,36 @@ class Step(NamedTuple):
         return self.new.logits.shape[-1]
 
 
-class Term(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Term:
     """A weighted term of a method.
 
     Attributes:
         name: String, under which the bar shows it.
-        weight: Float.
+        weight: Float, finite, 0 or more.
         equation: Function from a `Step`, and `settings`, to a float scalar.
         replays: Bool, whether it needs images of old classes.
         settings: Dict of further arguments of the equation.
         teaches: Int, from how many new classes on the term teaches them; 0 if
             it never does. 2 of what tells them from each other alone.
+
+    Raises:
+        ValueError: if the weight is out of range.
     """
 
     name: str
     weight: float
     equation: Callable
     replays: bool = False
-    settings: dict = MappingProxyType({})
+    settings: dict = dataclasses.field(default_factory=dict)
     teaches: int = 1
+
+    def __post_init__(self):
+        if not 0 <= self.weight < float("inf"):
+            raise ValueError(
+                "The weight of a term must be finite and not negative. "
+                f"Received: {self.name}={self.weight}"
+            )
 
     def __call__(self, step):
         """The term of a `Step`, before its weight."""
@@ -248,14 +258,17 @@ def require_teaching(terms, new_classes):
 
 
 def method(name, **weights) -> list:
-    """The terms of a method, known by name.
+    """The terms of a method whose name was given in words, as by a flag.
+
+    In Python `methods.abd(distillation=0.2)` says the same.
 
     Args:
         name: String, one of `METHODS`.
-        **weights: Floats by the names of the function's arguments.
+        **weights: The arguments of that function.
 
     Raises:
-        ValueError: if the name, or that of a weight, is not known.
+        TypeError: if the function has no such argument.
+        ValueError: if the name is not known, or a weight is out of range.
 
     >>> [(term.name, term.weight) for term in method("replay", new=0.5)]
     [('replayed', 1.0), ('new', 0.5), ('distillation', 1.0)]
@@ -264,11 +277,4 @@ def method(name, **weights) -> list:
         raise ValueError(
             f"`name` must be one of {sorted(METHODS)}. Received: name={name!r}"
         )
-    known = list(inspect.signature(METHODS[name]).parameters)
-    for weight, value in weights.items():
-        if weight not in known or not 0 <= value < float("inf"):
-            raise ValueError(
-                f"The weights of {name!r} are {known}, finite and not "
-                f"negative. Received: {weight}={value}"
-            )
     return METHODS[name](**weights)

@@ -7,14 +7,29 @@ from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.networks.replace_statistics import restated
 
 
-def pooled(made, classes):
-    """A `Pool` of what `synthesize` made; a function of steps as it is."""
-    if isinstance(made, Pool) or callable(made):
-        return made
-    images, labels = made
-    pool = Pool(len(labels), images.shape[1:], len(classes))
-    pool.add(images, labels)
-    return pool
+def require_pool(made, classes) -> Pool:
+    """What `synthesize` gave, if it can be replayed.
+
+    Args:
+        made: A `Pool`.
+        classes: Int, how many classes the network knows.
+
+    Raises:
+        TypeError: if it is no `Pool`.
+        ValueError: if a label is out of range.
+    """
+    if not isinstance(made, Pool):
+        raise TypeError(
+            "`synthesize` must give a `Pool`, as `di.synthesize` does; "
+            "`Pool.of(images, labels)` makes one of arrays. Received: "
+            f"{type(made)}"
+        )
+    if len(made) and made.labels.max() >= classes:
+        raise ValueError(
+            "The labels that `synthesize` gives must lie in "
+            f"[0, {classes}). Received: {sorted(set(made.labels.tolist()))}"
+        )
+    return made
 
 
 def equally_many(images, labels, classes) -> tuple:
@@ -98,8 +113,9 @@ def balanced(pool, classes) -> Pool:
     counts = [np.sum(pool.labels == label) for label in classes]
     if np.ptp(counts) <= 1 and sum(counts) == len(pool):
         return pool
-    made = equally_many(pool.images, pool.labels, classes)
-    return pooled(made, range(pool.classes))
+    return Pool.of(
+        *equally_many(pool.images, pool.labels, classes), pool.classes
+    )
 
 
 class Memory:
@@ -118,8 +134,7 @@ class Memory:
         synthesize: As for `learn_task`; it is asked for the newest classes
             alone, and images with labels of others are left out. A class that
             no image is of is not replayed, with a warning, and asked for again
-            at the next task. Where it returns a function of steps, there is
-            nothing to keep, and that is what is returned.
+            at the next task.
     """
 
     def __init__(self, synthesize):
@@ -141,10 +156,8 @@ class Memory:
         """
         self._measured = model, restated(model, images, preprocessing)
 
-    def __call__(self, model, classes, folder, seed):
-        """Images and labels of all classes, equally many of each.
-
-        See `equally_many`.
+    def __call__(self, model, classes, folder, seed) -> Pool:
+        """Images of all classes, equally many of each; see `equally_many`.
 
         Args:
             model: A `keras.Model`, the network as it is.
@@ -156,27 +169,20 @@ class Memory:
             UserWarning: if no image is of a class that was asked for.
 
         Raises:
+            TypeError: if `synthesize` gives no `Pool`.
             ValueError: if a new class was not even asked for, or a label is
                 out of range.
         """
         newest = [c for c in classes if c not in self._kept]
         if self._measured is not None and self._measured[0] is model:
             model = self._measured[1]
-        made = pooled(self._synthesize(model, newest, folder, seed), classes)
-        if not isinstance(made, Pool):
-            return made
-        images, labels = made.images, made.labels
-        if len(labels) and labels.max() >= len(classes):
-            raise ValueError(
-                "The labels that `synthesize` gives must lie in "
-                f"[0, {len(classes)}). Received: {sorted(set(labels.tolist()))}"
-            )
+        made = require_pool(
+            self._synthesize(model, newest, folder, seed), len(classes)
+        )
         for label in shown(made, newest):
-            self._kept[label] = images[labels == label]
+            self._kept[label] = made.images[made.labels == label]
         present = [label for label in classes if label in self._kept]
         kept = [self._kept[label] for label in present]
-        return equally_many(
-            np.concatenate(kept),
-            np.repeat(present, [len(images) for images in kept]),
-            present,
-        )
+        labels = np.repeat(present, list(map(len, kept)))
+        chosen = equally_many(np.concatenate(kept), labels, present)
+        return Pool.of(*chosen, len(classes))

@@ -31,7 +31,6 @@ def verification_table(sets, networks, preprocessing=None) -> dict:
                 network,
                 resized(images, network),
                 preprocessing.get(verifier),
-                batch_size=50,
             )
             right[verifier] = are_right(logits.argmax(-1), labels)
         row = {k: float(v.mean()) for k, v in right.items()}

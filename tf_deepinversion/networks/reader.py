@@ -4,20 +4,23 @@ import numpy as np
 from keras import ops
 
 from tf_deepinversion.core.checks import check_pixels
-from tf_deepinversion.networks import batch_norm_moments
+from tf_deepinversion.core.pieces import pieces_of
+from tf_deepinversion.networks.batch_norm_moments import Moments
+from tf_deepinversion.networks.batch_norm_moments import moments
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.preprocessing import Preprocessing
 
 
-def read(model, images, preprocessing=None, batch_size=250):
+def read(model, images, preprocessing=None, batch_size=None):
     """What a network makes of images: its logits, and what its BNs see.
 
     Args:
         model: A `keras.Model` classifier.
         images: uint8 array `(n, height, width, channels)`.
         preprocessing: The network's `Preprocessing`; None if known by name.
-        batch_size: Int, how many images are read at once. What is returned
-            does not depend on it.
+        batch_size: Int, how many images are read at once; None: see
+            `pieces_of`. What is returned does not depend on it, but for
+            rounding.
 
     Returns:
         A pair: logits, an array `(n, classes)`, and a list of pairs (layer,
@@ -32,26 +35,24 @@ def read(model, images, preprocessing=None, batch_size=250):
     classifier = Classifier(model, images.shape[1:])
     logits, sums = [], None
     with classifier.open():
-        for start in range(0, len(images), batch_size):
-            z = preprocessing.normalise(images[start : start + batch_size])
-            reading = classifier.read(
-                preprocessing.teacher_input(ops.convert_to_tensor(z))
-            )
+        for pixels in pieces_of(images, batch_size):
+            reading = classifier.read(preprocessing.fed(pixels))
             logits.append(ops.convert_to_numpy(reading.logits))
-            calls = reading.batch_norm_calls
-            piece = [batch_norm_moments.moments(call) for call in calls]
-            if sums is None:
-                sums = piece
-            else:
-                sums = [
-                    batch_norm_moments.Moments(
-                        *(a + b for a, b in zip(s, p, strict=True))
-                    )
-                    for s, p in zip(sums, piece, strict=True)
-                ]
+            piece = [moments(call) for call in reading.batch_norm_calls]
+            sums = _added(sums, piece)
     return np.concatenate(logits), list(
         zip(classifier.batch_norms, sums, strict=True)
     )
+
+
+def _added(sums, piece) -> list:
+    """Moments of some images, and of more, as those of all."""
+    if sums is None:
+        return piece
+    return [
+        Moments(*(a + b for a, b in zip(s, p, strict=True)))
+        for s, p in zip(sums, piece, strict=True)
+    ]
 
 
 def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
@@ -67,10 +68,9 @@ def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
     preprocessing = Preprocessing.of(model, preprocessing)
     classifier, found = Classifier(model, images.shape[1:]), []
     with classifier.open():
-        for start in range(0, len(images), 250):
-            z = preprocessing.normalise(images[start : start + 250])
-            fed = preprocessing.teacher_input(ops.convert_to_tensor(z))
-            found.append(ops.convert_to_numpy(classifier.read(fed).features))
+        for pixels in pieces_of(images):
+            features = classifier.read(preprocessing.fed(pixels)).features
+            found.append(ops.convert_to_numpy(features))
     return np.concatenate(found)
 
 

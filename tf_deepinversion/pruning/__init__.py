@@ -1,6 +1,8 @@
 """Pruning of Keras 3 models: masks of weights, and networks made smaller."""
 
+from tf_deepinversion.pruning._prune import Pruned
 from tf_deepinversion.pruning._prune import prune
+from tf_deepinversion.pruning._sparsify import Sparsified
 from tf_deepinversion.pruning._sparsify import sparsify
 from tf_deepinversion.pruning.channels._shrink import dead_channels
 from tf_deepinversion.pruning.channels._shrink import mask_channels

@@ -1,9 +1,9 @@
 """Pages and charts about what was made."""
 
-from tf_deepinversion.reports.accuracy_chart import accuracy_picture
+from tf_deepinversion.reports.charts import accuracy_picture
+from tf_deepinversion.reports.charts import widths_picture
 from tf_deepinversion.reports.inversion_report import measure
 from tf_deepinversion.reports.inversion_report import write_report
 from tf_deepinversion.reports.student_report import measure_student
 from tf_deepinversion.reports.student_report import measure_variety
 from tf_deepinversion.reports.student_report import report_student
-from tf_deepinversion.reports.widths_chart import widths_picture

@@ -8,6 +8,7 @@ from tf_deepinversion.core.pictures import grid
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.networks import reader
+from tf_deepinversion.reports import charts
 from tf_deepinversion.reports import page
 
 CAPTION = (
@@ -79,7 +80,7 @@ relative to real images; copies of one picture would have 0.</p>
 <h2>What the network remembers, class by class</h2>
 {_classes(sets, labels, names)}
 <h2>The terms of the objective</h2>
-{page.curves(history, CAPTION)}
+{charts.curves(history, CAPTION)}
 <h2>Figures</h2>
 {page.listed(figures)}
 <h2>What to do next</h2>

@@ -28,9 +28,6 @@ code { background: #f3f3f3; padding: .1rem .3rem; }
 """
 
 
-COLOURS = ("#1b6ca8", "#c2571a", "#2e7d32", "#7b1fa2", "#555555", "#b71c1c")
-
-
 SHADE = np.array([27, 108, 168])  # of a cell of a matrix that holds its row
 
 
@@ -124,55 +121,3 @@ def _shade(share):
     red, green, blue = np.rint(255 + (SHADE - 255) * share).astype(int)
     ink = "#fff" if share > 0.6 else "#222"
     return f"background: rgb({red}, {green}, {blue}); color: {ink}"
-
-
-def curves(lines, caption, *, logarithmic=True, width=800, height=260) -> str:
-    """Lines against epochs, as an SVG.
-
-    Args:
-        lines: Dict from names to lists of numbers, one an epoch.
-        caption: String.
-        logarithmic: Bool, of the vertical axis. A line that is nowhere
-            positive is then drawn, and named, with its sign changed; what is
-            below 1e-5 of the largest number is drawn there.
-        width: Int, of the drawing.
-        height: Int.
-    """
-    lines = {name: np.asarray(v, "float64") for name, v in lines.items()}
-    if logarithmic:
-        lines = dict(_turned_up(*line) for line in lines.items())
-        floor = max(1e-30, 1e-5 * max(v.max() for v in lines.values()))
-        shown = [np.log10(np.maximum(v, floor)) for v in lines.values()]
-    else:
-        shown = list(lines.values())
-    bottom = min(v.min() for v in shown)
-    top = max(v.max() for v in shown)
-    span, marks = max(top - bottom, 1e-3), []
-    height = max(height, 20 * len(shown) + 30)
-    for i, (name, values) in enumerate(zip(lines, shown, strict=True)):
-        colour = COLOURS[i % len(COLOURS)]
-        values = np.repeat(values, 2) if len(values) == 1 else values
-        x = np.linspace(60, width - 220, len(values))
-        y = 10 + (top - values) / span * (height - 40)
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-        marks.append(
-            f'<polyline fill="none" stroke="{colour}" stroke-width="2" '
-            f'points="{points}"/>'
-            f'<text x="{width - 210}" y="{30 + 20 * i}" '
-            f'fill="{colour}">{html.escape(name)} {lines[name][-1]:.3g}</text>'
-        )
-    for value, y in ((top, 16), (bottom, height - 26)):
-        value = 10**value if logarithmic else value
-        marks.append(f'<text x="0" y="{y}">{value:.2g}</text>')
-    return (
-        f'<figure><svg viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{html.escape(caption)}" font-size="14">'
-        f"{''.join(marks)}</svg><figcaption>{html.escape(caption)}"
-        "</figcaption></figure>"
-    )
-
-
-def _turned_up(name, values):
-    """A line that is nowhere positive, with its sign and name changed."""
-    negative = values.min() < 0 >= values.max()
-    return (f"-{name}", -values) if negative else (name, values)

@@ -6,6 +6,7 @@ from tf_deepinversion.core.checks import share_right
 from tf_deepinversion.core.pictures import grid
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
+from tf_deepinversion.reports import charts
 from tf_deepinversion.reports import page
 
 LEGEND = """<p><b>Agreement</b>: the share of images that both take for
@@ -204,7 +205,7 @@ def _round_curves(history, synthesis):
         (terms, TERMS_CAPTION, True),
     ]
     return "".join(
-        page.curves(lines, caption, logarithmic=logarithmic)
+        charts.curves(lines, caption, logarithmic=logarithmic)
         for lines, caption, logarithmic in parts
         if lines
     )
@@ -228,7 +229,7 @@ def _age_curves(ages, rows):
     for name in ("real images", "uniform noise"):
         if name in rows and rows[name]["spread"]:
             lines[name] = [rows[name]["spread"]] * len(ages)
-    return page.curves(lines, AGE_CAPTION, logarithmic=False)
+    return charts.curves(lines, AGE_CAPTION, logarithmic=False)
 
 
 def _confusions(rows, real, names, most=20, drawn=200):

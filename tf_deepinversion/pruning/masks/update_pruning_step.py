@@ -4,6 +4,7 @@ import warnings
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tf_deepinversion.core.keras_internals import averages_of
 from tf_deepinversion.pruning.masks.magnitude import required_masks
@@ -42,7 +43,7 @@ class UpdatePruningStep(keras.callbacks.Callback):
     def __init__(self, model=None, log_dir=None):
         super().__init__()
         self._pruned, self.log_dir = model, log_dir
-        self._masks, self._last = [], {}
+        self._masks, self._last, self._writer = [], {}, None
         self._calls, self._in_last_epoch = 0, False
         self._masked_at, self._checked, self._warned = None, False, False
 
@@ -107,6 +108,9 @@ class UpdatePruningStep(keras.callbacks.Callback):
         self._apply()
 
     def on_train_end(self, logs=None):
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
         self._make_final()
         self._hold()
         self._warn_of_long_schedules(self._step())
@@ -247,8 +251,9 @@ class UpdatePruningStep(keras.callbacks.Callback):
                 )
 
     def _add_to_tensorboard(self, figures, step):
-        import tensorflow as tf
-
-        with tf.summary.create_file_writer(str(self.log_dir)).as_default():
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self.log_dir))
+        with self._writer.as_default():
             for name, value in figures.items():
                 tf.summary.scalar(name, value, step)
+        self._writer.flush()

@@ -1,0 +1,28 @@
+"""Many images in pieces, of which one fits into memory beside a network."""
+
+MOST = 250
+PIXELS = 2**20  # of 250 images of 64 pixels a side; of 20 of 224
+
+
+def pieces_of(images, most=None):
+    """Yields an array of images piece by piece.
+
+    While a network is read it holds what all its BatchNormalizations see, some
+    hundred times as much as the images: of large ones a piece has fewer.
+
+    Args:
+        images: Array `(n, height, width, ...)`.
+        most: Int, how many images a piece has; None: at most 250, fewer where
+            they would have more than `PIXELS` pixels.
+
+    >>> large = np.zeros((45, 224, 224, 3), "uint8")
+    >>> [len(piece) for piece in pieces_of(large)]
+    [20, 20, 5]
+    >>> [len(piece) for piece in pieces_of(np.zeros((3, 2, 2, 1)), most=2)]
+    [2, 1]
+    """
+    height, width = images.shape[1:3]
+    fitting = max(1, PIXELS // (height * width))
+    size = most or min(MOST, fitting)
+    for start in range(0, len(images), size):
+        yield images[start : start + size]

@@ -1,0 +1,180 @@
+"""How a network is trained on one task: settings, and the training by them."""
+
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion.callbacks.fit_resumable import fit_resumable
+from tf_deepinversion.core import run_state
+from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.checks import warn_caller
+from tf_deepinversion.datasets.streams import epochs_of
+from tf_deepinversion.datasets.streams import steps_of_epoch
+from tf_deepinversion.incremental.head import Head
+from tf_deepinversion.incremental.head import grow_head
+from tf_deepinversion.incremental.learner import IncrementalLearner
+from tf_deepinversion.incremental.methods import require_teaching
+from tf_deepinversion.metrics.recognition import accuracy
+from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.optimizers.schedules import sgd
+from tf_deepinversion.transforms.base import require_transforms
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskTraining:
+    """What every task is learnt by; fields as of `learn_task`.
+
+    Raises:
+        TypeError: if a transform is none.
+        ValueError: if a field is out of range.
+    """
+
+    terms: list
+    epochs: int
+    steps_per_epoch: int | None
+    batch_size: int
+    replay_batch_size: int
+    learning_rate: float
+    transforms: list | None
+    preprocessing: Preprocessing | None
+
+    def __post_init__(self):
+        require_whole(
+            epochs=self.epochs,
+            steps_per_epoch=self.steps_per_epoch or 1,
+            batch_size=self.batch_size,
+            replay_batch_size=self.replay_batch_size,
+        )
+        require_positive(learning_rate=self.learning_rate)
+        if self.transforms is not None:
+            require_transforms(self.transforms, labelled=True)
+
+    @property
+    def replays(self) -> bool:
+        """Whether a term needs images of old classes."""
+        return any(term.replays for term in self.terms)
+
+    def require_replay(self, synthesize):
+        """Refuses a method that needs images of old classes, and has none.
+
+        Raises:
+            ValueError: as said.
+        """
+        needing = [term.name for term in self.terms if term.replays]
+        if needing and synthesize is None:
+            raise ValueError(
+                f"The terms {needing} need images of old classes: pass "
+                "`synthesize`. Received: synthesize=None"
+            )
+
+    def settings(self) -> dict:
+        """What tells one training from others, for `fingerprints`."""
+        terms = [term.identity() for term in self.terms]
+        return {**vars(self), "terms": terms}
+
+    def teach(
+        self,
+        model,
+        images,
+        labels,
+        replay,
+        *,
+        folder=None,
+        run="",
+        seed=0,
+        callbacks=None,
+        verbose="auto",
+    ) -> tuple:
+        """Teaches a copy of a network the classes of one task.
+
+        Args:
+            model: A `keras.Model`, the network as it is.
+            images: uint8 array `(n, height, width, channels)`.
+            labels: Int array `(n,)`, of classes that follow those known.
+            replay: Function without arguments that gives the images of old
+                classes, as `IncrementalLearner` takes them; or None. It is
+                called once all else is known to fit.
+            folder: Path of the state, or None.
+            run: String that tells this run from others.
+            seed: Int.
+            callbacks: List of `keras.callbacks.Callback`, or None.
+            verbose: As in Keras.
+
+        Returns:
+            A pair: the new network, and the dict of the history.
+        """
+        new = len(set(labels.tolist()))
+        require_teaching(self.terms, new)
+        network = _grown(model, Head(model).classes + new, seed)
+        path = None
+        steps = self.steps_per_epoch or steps_of_epoch(
+            len(labels), self.batch_size
+        )
+        if folder is not None:
+            path = pathlib.Path(folder) / "training.npz"
+            parts = {"run": run, "old": model, "seed": seed, **self.settings()}
+            arrays = {"images": [images], "labels": [labels]}
+            run = run_state.fingerprints(parts, arrays)
+            run_state.load(path, run)  # refuses another run's
+        learner = self._learner(model, network, replay, steps, seed)
+        history = fit_resumable(
+            learner,
+            lambda step: epochs_of(images, labels, self.batch_size, seed, step),
+            network=network,
+            epochs=self.epochs,
+            steps_per_epoch=steps,
+            path=path,
+            run=run,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+        _warn_if_not_learnt(network, images, labels, self.preprocessing)
+        return network, history
+
+    def _learner(self, model, network, replay, steps, seed):
+        learner = IncrementalLearner(
+            model,
+            network,
+            self.terms,
+            replay=replay() if self.replays else None,
+            batch_size=self.replay_batch_size,
+            preprocessing=self.preprocessing,
+            transforms=self.transforms,
+            seed=seed,
+        )
+        learner.compile(sgd(self.epochs * steps, self.learning_rate))
+        return learner
+
+
+def _grown(model, classes, seed) -> keras.Model:
+    """A copy with a larger head, that can be trained here."""
+    network = grow_head(model, classes, seed=seed)
+    if not Head(network).layer.trainable_variables:
+        raise ValueError(
+            "The head of the network is frozen, so no class could be learnt: "
+            "set `trainable = True`. The network stays as it is: a copy is "
+            f"trained. Received: {network.name!r}"
+        )
+    replicas.require_network(network, tf.distribute.get_strategy())
+    return network
+
+
+def _warn_if_not_learnt(network, images, labels, preprocessing, most=1000):
+    """Warns if few images of new classes are taken for their classes."""
+    places = np.linspace(0, len(labels) - 1, min(most, len(labels)))
+    some = places.astype(int)
+    share = accuracy(network, images[some], labels[some], preprocessing)
+    if share < 0.5:
+        warn_caller(
+            f"After its training the network takes {share:.0%} of the images "
+            "of new classes for their classes: they are not learnt. Train for "
+            "longer, or with more weight on the terms that teach them. "
+            "`lwf_mc` teaches each class by itself: an old class that the old "
+            "network sees in the new images stays ahead. `abd` and `replay` "
+            "compare classes."
+        )
