@@ -54,7 +54,17 @@ def small_steps(monkeypatch):
     )
 
 
-def test_demo_saves_measures_and_reports(tmp_path, capsys, small_steps):
+@pytest.fixture
+def few_real_images(monkeypatch):
+    """300 of the test images that ship, in place of 2,000."""
+    images, labels = (array[:300] for array in load_test_images())
+    monkeypatch.setattr(demo, "load_test_images", lambda: (images, labels))
+    return images, labels
+
+
+def test_demo_saves_measures_and_reports(
+    tmp_path, capsys, small_steps, few_real_images
+):
     demo.main(
         ["--images=20", "--steps=3", "--rounds=1", f"--output={tmp_path}"]
     )
@@ -81,7 +91,7 @@ def test_demo_saves_measures_and_reports(tmp_path, capsys, small_steps):
     saved = np.asarray(saved).astype("uint8")
     assert sorted(labels.numpy()) == sorted(list(range(10)) * 2)
     student = keras.models.load_model(tmp_path / "student" / "student.keras")
-    images, real_labels = load_test_images()
+    images, real_labels = few_real_images
     said = np.argmax(student.predict(images, verbose=0), -1)
     right = (said == real_labels).mean()
     assert figures["student_test_accuracy"] == pytest.approx(right, abs=1e-3)
@@ -94,7 +104,7 @@ def test_demo_saves_measures_and_reports(tmp_path, capsys, small_steps):
     for name, network in (("teacher", teacher), ("verifier", verifier)):
         accuracy = recognition.accuracy(network, saved, labels)
         assert figures[f"{name}_accuracy"] == pytest.approx(accuracy)
-    real = diversity.alike(*load_test_images(), labels.numpy())
+    real = diversity.alike(*few_real_images, labels.numpy())
     assert figures["feature_distance_to_real"] == pytest.approx(
         recognition.feature_distance(teacher, saved)
         / recognition.feature_distance(teacher, real),
@@ -125,8 +135,14 @@ def invert(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "size", "arguments"),
     [
-        ("MobileNetV2", 96, {"input_shape": (96, 96, 3), "alpha": 0.35}),
-        ("MobileNetV3Small", 224, {}),  # which Keras makes for any size
+        pytest.param(
+            "MobileNetV2",
+            96,
+            {"input_shape": (96, 96, 3), "alpha": 0.35},
+            marks=pytest.mark.slow,
+        ),
+        # Which Keras makes for any size.
+        pytest.param("MobileNetV3Small", 224, {}, marks=pytest.mark.slow),
     ],
 )
 def test_example_inverts_a_network_of_keras_applications(

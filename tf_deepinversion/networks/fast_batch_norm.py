@@ -8,6 +8,7 @@ On other devices Keras's own layer is called: nobody has run this code there.
 """
 
 import math
+import weakref
 
 import keras
 import tensorflow as tf
@@ -105,11 +106,22 @@ def _train(layer, x):
     return found.y
 
 
+_checked = weakref.WeakKeyDictionary()  # by graph
+
+
 def _numerics_are_checked() -> bool:
     """Whether `tf.debugging.enable_check_numerics` is on.
 
-    XLA has no kernel for the operations that it adds to all others.
+    XLA has no kernel for the operations that it adds to all others. To see
+    them a graph is traced, once for each graph that is being made.
     """
+    graph = tf.compat.v1.get_default_graph()
+    if graph not in _checked:
+        _checked[graph] = _adds_operations()
+    return _checked[graph]
+
+
+def _adds_operations() -> bool:
     one = tf.function(lambda: tf.constant(0.0) + 1.0, autograph=False)
     operations = one.get_concrete_function().graph.get_operations()
     return any(x.type.startswith("Debug") for x in operations)
