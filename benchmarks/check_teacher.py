@@ -70,7 +70,7 @@ def check_preprocessing(model, preprocess_input, pixels):
     """Returns what the model is fed for these uint8 pixels."""
     preprocessing = di.Preprocessing.of(model)
     fed = np.asarray(
-        preprocessing.teacher_input(preprocessing.normalise(pixels))
+        preprocessing.teacher_input(preprocessing.normalize(pixels))
     )
     expected = np.asarray(preprocess_input(pixels.copy()), "float64")
     gap = np.abs(fed - expected).max() / np.ptp(expected)

@@ -87,7 +87,7 @@ class Run:
         teacher = make_teacher(dtype)
         known = None
         if FLAGS.network == "tiny":
-            known = di.Preprocessing(127.5, 50.0, "normalised")
+            known = di.Preprocessing(127.5, 50.0, "normalized")
         self.labels = di.balanced_labels(10, FLAGS.images)
         self.strategy = strategy
         with strategy.scope():

@@ -54,7 +54,7 @@ HEAD = (
 FED = {
     "[0.0, 255.0]": "0 to 255",
     "[-1.0, 1.0]": "-1 to 1",
-    "normalised": "normalised",
+    "normalized": "normalized",
 }
 
 

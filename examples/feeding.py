@@ -14,7 +14,7 @@ def define_flags():
     flags.DEFINE_list(
         "pixel_range",
         "0,255",
-        "What the teacher is fed for black and white, or: normalised.",
+        "What the teacher is fed for black and white, or: normalized.",
     )
     flags.DEFINE_enum("channel_order", "rgb", ["rgb", "bgr"], "As it is fed.")
 
@@ -31,6 +31,6 @@ def preprocessing():
     return Preprocessing(
         [float(v) for v in FLAGS.mean],
         [float(v) for v in FLAGS.std],
-        pair[0] if pair == ["normalised"] else [float(v) for v in pair],
+        pair[0] if pair == ["normalized"] else [float(v) for v in pair],
         FLAGS.channel_order,
     )

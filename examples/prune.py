@@ -234,7 +234,7 @@ def main(_):
         export(network, output / folder, preprocessing)
         served.append(Served(output / folder))
     sample = pool.images[:100]
-    z = preprocessing.normalise(sample)
+    z = preprocessing.normalize(sample)
     expected = student(preprocessing.teacher_input(z), training=False)
     batch = tf.constant(pool.images[: FLAGS.latency_batch])
     seconds = compare(

@@ -22,7 +22,7 @@ from tf_deepinversion.pruning import prune
 from tf_deepinversion.pruning import recover
 from tf_deepinversion.pruning import sparsify
 
-FED = di.Preprocessing(127.5, 50, "normalised")
+FED = di.Preprocessing(127.5, 50, "normalized")
 OTHERWISE = di.Preprocessing(127.5, 64, (0, 1))
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (9, *SHAPE), "uint8")
@@ -103,7 +103,7 @@ def test_a_colour_student_of_a_grey_teacher_needs_a_mean_of_colours():
     student = with_head(keras.layers.Dense(CLASSES), shape=(8, 8, 3))
     with pytest.raises(ValueError, match="have 3 channels: of grey ones"):
         di.Distillation(teacher, student, FED)
-    colours = di.Preprocessing([100, 110, 120], 50, "normalised")
+    colours = di.Preprocessing([100, 110, 120], 50, "normalized")
     model = di.Distillation(teacher, student, FED, colours)
     fed = (IMAGES - np.array([100, 110, 120], "float32")) / 50
     np.testing.assert_allclose(

@@ -191,7 +191,7 @@ def test_example_inverts_a_network_of_any_size(tmp_path, invert, capsys):
 def test_example_inverts_a_file_of_the_users(tmp_path, invert, capsys):
     network = load_pretrained("fashion_mnist_vgg11")
     inside = keras.Model(
-        network.get_layer("normalise").output, network.output, name="mine"
+        network.get_layer("normalize").output, network.output, name="mine"
     )
     path = tmp_path / "mine.keras"
     inside.save(path)
@@ -199,7 +199,7 @@ def test_example_inverts_a_file_of_the_users(tmp_path, invert, capsys):
         f"--teacher={path}",
         "--mean=72.94",
         "--std=90.02",
-        "--pixel_range=normalised",
+        "--pixel_range=normalized",
         "--labels=9,9,1",
         "--steps=2",
         f"--output={tmp_path}",

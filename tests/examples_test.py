@@ -208,7 +208,7 @@ def test_a_network_of_ones_own_is_not_scored_on_garments(tmp_path, script):
     code, _ = script(
         "quantize.py",
         *fed,
-        "--pixel_range=normalised",
+        "--pixel_range=normalized",
         "--nobaselines",
         f"--pool={tmp_path / 'd' / 'pool'}",
         "--images=30",

@@ -19,7 +19,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, *SHAPE), "uint8")
     [
         ((0, 255), lambda x: x),
         ((-1, 1), lambda x: x / 127.5 - 1),
-        ("normalised", lambda x: (x - 100) / 50),
+        ("normalized", lambda x: (x - 100) / 50),
     ],
 )
 def test_it_takes_pixels_and_gives_the_logits(tmp_path, pixel_range, fed):
@@ -74,7 +74,7 @@ def test_a_subclassed_model_needs_to_be_told_its_images(tmp_path):
         def call(self, x, training=None):
             return self.inner(x, training=training)
 
-    preprocessing = Preprocessing(100, 50, "normalised")
+    preprocessing = Preprocessing(100, 50, "normalized")
     with pytest.raises(ValueError, match="pass image_shape="):
         export(Mine(), tmp_path / "served", preprocessing)
     export(Mine(), tmp_path / "served", preprocessing, SHAPE)

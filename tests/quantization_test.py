@@ -12,7 +12,7 @@ from tf_deepinversion.quantization import quantize
 from tf_deepinversion.quantization import takes_pixels
 from tf_deepinversion.quantization import to_litert
 
-PIXELS = Preprocessing(mean=127.5, std=50.0, pixel_range="normalised")
+PIXELS = Preprocessing(mean=127.5, std=50.0, pixel_range="normalized")
 
 
 def pixels(n=40, high=256, seed=0):
@@ -128,7 +128,7 @@ def test_networks_of_all_conventions_are_fed_pixels(convention):
     images = np.random.default_rng(0).integers(0, 256, (3, 2, 2, 3), "uint8")
     np.testing.assert_allclose(
         takes_pixels(model, p)(images.astype("float32")),
-        model(p.teacher_input(tf.constant(p.normalise(images)))),
+        model(p.teacher_input(tf.constant(p.normalize(images)))),
         rtol=1e-4,
         atol=1e-4,
     )

@@ -21,7 +21,7 @@ from tf_deepinversion.pruning import ChannelGraph
 from tf_deepinversion.pruning.channels.importance import GateImportance
 from tf_deepinversion.quantization import quantize
 
-FED = di.Preprocessing(127.5, 50, "normalised")
+FED = di.Preprocessing(127.5, 50, "normalized")
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, *SHAPE), "uint8")
 LABELS = np.arange(9) % CLASSES
 

@@ -90,13 +90,13 @@ def test_a_student_learns_from_what_was_answered(jit):
     model = Distillation(
         teacher, student, NORMALISED, temperature=2.0, transforms=[], reuse=2
     )
-    t = teacher(NORMALISED.normalise(same), training=False).numpy()
-    s = tiny_teacher(1)(NORMALISED.normalise(same), training=True).numpy()
+    t = teacher(NORMALISED.normalize(same), training=False).numpy()
+    s = tiny_teacher(1)(NORMALISED.normalize(same), training=True).numpy()
     model.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=jit)
     found = model.train_on_batch(same, return_dict=True)
     assert found["loss"] == pytest.approx(kl(t, s, 2.0).mean(), rel=1e-4)
     # The second step is on the same image, whatever it is given.
-    s = student(NORMALISED.normalise(same), training=True).numpy()
+    s = student(NORMALISED.normalize(same), training=True).numpy()
     model.reset_metrics()
     found = model.train_on_batch(PIXELS[1:5], return_dict=True)
     assert found["loss"] == pytest.approx(kl(t, s, 2.0).mean(), rel=1e-3)
@@ -104,7 +104,7 @@ def test_a_student_learns_from_what_was_answered(jit):
     images, logits, written = (v.numpy() for v in model.carried)
     assert written == 8
     np.testing.assert_array_equal(images[:8], [*same, *PIXELS[1:5]])
-    t = teacher(NORMALISED.normalise(images[:8]), training=False)
+    t = teacher(NORMALISED.normalize(images[:8]), training=False)
     np.testing.assert_allclose(logits[:8], t, rtol=1e-4, atol=1e-5)
 
 
@@ -117,7 +117,7 @@ def test_what_is_kept_is_what_the_teacher_saw():
     model.train_on_batch(PIXELS)
     images, logits = (v.numpy()[:6] for v in model.carried[:2])
     np.testing.assert_array_equal(images, np.rint(PIXELS / 2))
-    t = teacher(NORMALISED.normalise(images), training=False)
+    t = teacher(NORMALISED.normalize(images), training=False)
     np.testing.assert_allclose(logits, t, rtol=1e-4, atol=1e-5)
 
 

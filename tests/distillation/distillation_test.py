@@ -78,7 +78,7 @@ def test_training_in_bfloat16_leaves_a_student_in_float32():
         assert all(w.dtype == "float32" for w in after)
         steps[dtype] = loss, [a - b for a, b in zip(after, before, strict=True)]
         # In inference it is float32 in any case.
-        plain = NORMALISED.normalise(PIXELS)
+        plain = NORMALISED.normalize(PIXELS)
         np.testing.assert_allclose(
             exact[0], teacher(plain, training=False), rtol=1e-5, atol=1e-5
         )
@@ -98,7 +98,7 @@ def test_training_in_bfloat16_leaves_a_student_in_float32():
 def test_it_is_the_loss_that_keras_s_own_distiller_needs():
     """Whose default, given by name, takes the KL of raw logits."""
     teacher, student = tiny_teacher(0), tiny_teacher(1)
-    x = NORMALISED.normalise(PIXELS)
+    x = NORMALISED.normalize(PIXELS)
     t, s = (net(x, training=False).numpy() for net in (teacher, student))
 
     def loss_of(loss):
@@ -140,9 +140,9 @@ def test_one_step_follows_the_gradient_of_the_divergence(ending):
     model = Distillation(
         teacher, student, NORMALISED, temperature=3.0, transforms=[]
     )
-    logits = tiny_teacher(0)(NORMALISED.normalise(PIXELS), training=False)
+    logits = tiny_teacher(0)(NORMALISED.normalize(PIXELS), training=False)
     with tf.GradientTape() as tape:
-        s = twin(NORMALISED.normalise(PIXELS), training=True)
+        s = twin(NORMALISED.normalize(PIXELS), training=True)
         p = tf.nn.softmax(logits / 3.0)
         q = tf.nn.softmax(s / 3.0)
         loss = 9 * tf.reduce_mean(
@@ -197,7 +197,7 @@ def test_evaluation_on_labelled_images():
     found = model.evaluate(
         PIXELS, LABELS, batch_size=4, verbose=0, return_dict=True
     )
-    x = NORMALISED.normalise(PIXELS)
+    x = NORMALISED.normalize(PIXELS)
     t, s = (net(x, training=False).numpy() for net in (teacher, student))
     assert found["loss"] == pytest.approx(kl(t, s, 4.0).mean(), rel=1e-5)
     t, s = t.argmax(-1), s.argmax(-1)
@@ -691,7 +691,7 @@ def test_snapshots_of_a_batch_are_added_before_its_images():
     )
     np.testing.assert_array_equal(pool.images[8:], made.images)
     np.testing.assert_array_equal(pool.requested, [0, 1, 2, 0] * 3)
-    z = NORMALISED.normalise(pool.images)
+    z = NORMALISED.normalize(pool.images)
     said = tiny_teacher()(z, training=False).numpy().argmax(-1)
     np.testing.assert_array_equal(pool.labels, said)
     assert (pool.labels != pool.requested).any()
@@ -831,7 +831,7 @@ def test_what_a_distillation_saves_as_a_model_is_its_student(tmp_path):
     path = str(tmp_path / "{epoch}.keras")
     save = keras.callbacks.ModelCheckpoint(path)
     model.fit(PIXELS, LABELS, epochs=2, verbose=0, callbacks=[save])
-    z = NORMALISED.normalise(PIXELS)
+    z = NORMALISED.normalize(PIXELS)
     loaded = keras.models.load_model(tmp_path / "2.keras")
     np.testing.assert_array_equal(loaded(z), student(z))
     assert type(loaded) is type(student)

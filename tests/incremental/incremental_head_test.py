@@ -191,7 +191,7 @@ REFUSED = {
         ValueError,
         "3 outputs become",
     ),
-    "normalised": (
+    "normalized": (
         lambda: chain(pool(), layers.BatchNormalization()),
         ValueError,
         "another kind of layer",

@@ -177,7 +177,7 @@ def test_sgd_on_l2_follows_the_closed_form():
     # d ||z|| / dz = z / ||z||: each step shortens z by the learning rate.
     model = inversion()
     model.compile(keras.optimizers.SGD(0.5), [L2(2.0)], transforms=[])
-    wide = Preprocessing(127.5, 2.0, "normalised")  # nothing is clipped
+    wide = Preprocessing(127.5, 2.0, "normalized")  # nothing is clipped
     model.preprocessing = wide
     history = model.fit(LABELS, steps=3, verbose=0, steps_per_epoch=1)
     z = model.noise(0)
@@ -678,7 +678,7 @@ def test_best_images_are_those_of_the_smallest_loss_and_no_alias():
 def test_one_network_under_three_conventions_gives_the_same_pictures():
     mean, std = 127.5, 50.0
     teachers = {
-        "normalised": tiny_teacher(),
+        "normalized": tiny_teacher(),
         (0, 255): tiny_teacher(pixel_scale=(1 / std, -mean / std)),
         (-1, 1): tiny_teacher(pixel_scale=(127.5 / std, 0.0)),
     }
@@ -727,7 +727,7 @@ def test_competition_makes_images_on_which_the_student_differs():
             loss=[CrossEntropy(0.1), Competition(weight)], transforms=[]
         )
         model.fit(LABELS, steps=40, verbose=0)
-        z = NORMALISED.normalise(model.images)
+        z = NORMALISED.normalize(model.images)
         p, q = (
             tf.nn.softmax(net(z, training=False) / 3).numpy()
             for net in (teacher, student)

@@ -26,7 +26,7 @@ def test_verification_table_counts_each_and_all():
     networks = {name: linear_network() for name in "ab"}
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (20, 8, 8, 1), "uint8")
-    z = NORMALISED.normalise(images)
+    z = NORMALISED.normalize(images)
     guesses = {k: n(z).numpy().argmax(-1) for k, n in networks.items()}
     labels = np.where(np.arange(20) < 12, guesses["a"], guesses["b"])
     table = verification.verification_table(

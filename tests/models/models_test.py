@@ -1,4 +1,4 @@
-"""The networks: sizes by hand, normalisation, and plain Keras files."""
+"""The networks: sizes by hand, normalization, and plain Keras files."""
 
 import hashlib
 
@@ -224,9 +224,9 @@ def test_resnet_20_by_numpy():
 @pytest.mark.parametrize(
     "mean,std", [(127.5, 64.0), ([120, 110, 90.5], [60.0, 55.5, 70])], ids=str
 )
-def test_the_first_layer_normalises_pixels(build, mean, std):
+def test_the_first_layer_normalizes_pixels(build, mean, std):
     model = build((4, 4, 3), width=2, mean=mean, std=std)
-    first = keras.Model(model.input, model.get_layer("normalise").output)
+    first = keras.Model(model.input, model.get_layer("normalize").output)
     pixels = noise((2, 4, 4, 3))
     np.testing.assert_allclose(
         first(pixels), (pixels - mean) / np.array(std), atol=1e-5

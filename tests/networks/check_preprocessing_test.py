@@ -128,7 +128,7 @@ def test_conventions_that_contradict_each_other(told, remembered, expected):
     assert contradict(*pair) == expected
 
 
-@pytest.mark.parametrize("pixel_range", [(0, 1), (-1, 1), "normalised"])
+@pytest.mark.parametrize("pixel_range", [(0, 1), (-1, 1), "normalized"])
 def test_wrong_preprocessing_is_warned_of(pixel_range):
     teacher = load_pretrained(NAMES[0])
     wrong = Preprocessing(72.94, 90.02, pixel_range)

@@ -35,14 +35,14 @@ def make_bn(mean, variance, **kwargs):
     return bn
 
 
-def numpy_distance(x, bn, normalised=False):
+def numpy_distance(x, bn, normalized=False):
     """R_feature of one call, by NumPy's own mean and biased variance."""
     x = np.moveaxis(np.asarray(x, "float64"), bn.axis, -1)
     axes = tuple(range(x.ndim - 1))
     m = bn.moving_mean.numpy().astype("float64")
     v = bn.moving_variance.numpy().astype("float64")
     mean_gap, variance_gap = x.mean(axes) - m, x.var(axes) - v
-    if normalised:
+    if normalized:
         mean_gap = mean_gap / np.sqrt(v + bn.epsilon)
         variance_gap = variance_gap / (v + bn.epsilon)
         return np.sqrt(np.mean(mean_gap**2)) + np.sqrt(np.mean(variance_gap**2))
@@ -62,9 +62,9 @@ def gradient_of(function, x):
 
 
 each_distance = pytest.mark.parametrize(
-    "function,normalised",
+    "function,normalized",
     [(plain_distance, False), (normalized_distance, True)],
-    ids=["plain", "normalised"],
+    ids=["plain", "normalized"],
 )
 
 
@@ -72,11 +72,11 @@ each_distance = pytest.mark.parametrize(
 @pytest.mark.parametrize(
     "shape,axis", [((4, 3, 2, 5), -1), ((4, 5, 3, 2), 1), ((7, 5), -1)]
 )
-def test_distance(function, normalised, shape, axis):
+def test_distance(function, normalized, shape, axis):
     # Moving variances as wide apart as EfficientNet-Lite's: 0 to 600.
     bn = make_bn(rng(1).normal(size=5), [0, 1e-6, 1, 20, 600], axis=axis)
     x = rng().normal(size=shape) * 2 + 1
-    expected = numpy_distance(x, bn, normalised)
+    expected = numpy_distance(x, bn, normalized)
     ours = distance_of(function, bn)
     np.testing.assert_allclose(ours(tf.constant(x)), expected, rtol=1e-10)
     np.testing.assert_allclose(
@@ -85,7 +85,7 @@ def test_distance(function, normalised, shape, axis):
 
 
 @each_distance
-def test_gradient_is_that_of_finite_differences(function, normalised):
+def test_gradient_is_that_of_finite_differences(function, normalized):
     bn = make_bn([0.3, -1.0], [0.5, 4.0], dtype="float64")
     x, h = rng(2).normal(size=(2, 3, 2, 2)), 1e-6
     expected = np.zeros_like(x)
@@ -93,8 +93,8 @@ def test_gradient_is_that_of_finite_differences(function, normalised):
         step = np.zeros_like(x)
         step[index] = h
         expected[index] = (
-            numpy_distance(x + step, bn, normalised)
-            - numpy_distance(x - step, bn, normalised)
+            numpy_distance(x + step, bn, normalized)
+            - numpy_distance(x - step, bn, normalized)
         ) / (2 * h)
     np.testing.assert_allclose(
         gradient_of(distance_of(function, bn), x), expected, atol=1e-8
@@ -103,7 +103,7 @@ def test_gradient_is_that_of_finite_differences(function, normalised):
 
 @each_distance
 def test_gradient_is_zero_where_the_statistics_fit_exactly(
-    function, normalised
+    function, normalized
 ):
     bn = make_bn([0.0, 5.0], [1.0, 4.0])
     x = np.array([[-1, 3], [1, 7], [-1, 7], [1, 3]], "float32")
@@ -148,13 +148,13 @@ def test_variance_far_from_zero_in_float32():
 
 @each_distance
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_is_promoted(function, normalised, dtype):
+def test_half_precision_is_promoted(function, normalized, dtype):
     # In float16 the squares alone would overflow at 65,504.
     bn = make_bn([0.0, 10.0], [1.0, 400.0])
     x = tf.cast(rng(6).normal(size=(4, 3, 3, 2)) * 500, dtype)
     distance = distance_of(function, bn)(x)
     assert distance.dtype == "float32"
-    exact = numpy_distance(tf.cast(x, "float64").numpy(), bn, normalised)
+    exact = numpy_distance(tf.cast(x, "float64").numpy(), bn, normalized)
     np.testing.assert_allclose(distance, exact, rtol=1e-4)
 
 
@@ -182,7 +182,7 @@ def untouched(*bns):
     return all("call" not in bn.__dict__ for bn in bns)
 
 
-def test_other_normalisations_are_not_batch_norms():
+def test_other_normalizations_are_not_batch_norms():
     model = keras.Sequential(
         [
             keras.Input((4, 4, 2)),

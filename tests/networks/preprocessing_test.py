@@ -35,7 +35,7 @@ def named(name, *body):
 def test_every_grey_level_comes_back():
     levels = np.arange(256).repeat(3).reshape(1, 16, 16, 3)
     p = Preprocessing(MEAN, STD)
-    z = p.normalise(levels)
+    z = p.normalize(levels)
     assert z.dtype == np.float32
     np.testing.assert_allclose(z, (levels - MEAN) / STD, rtol=1e-5, atol=1e-6)
     pixels = p.to_pixels(z)
@@ -90,9 +90,9 @@ def test_teacher_input(pixel_range, black, white, channel_order, dtype):
 
 def test_teacher_input_of_a_teacher_that_is_fed_z():
     z = np.random.default_rng(1).normal(size=(2, 3, 3, 3))
-    fed = Preprocessing(MEAN, STD, "normalised").teacher_input(z)
+    fed = Preprocessing(MEAN, STD, "normalized").teacher_input(z)
     np.testing.assert_allclose(fed, z, atol=1e-12)
-    fed = Preprocessing(MEAN, STD, "normalised", "bgr").teacher_input(z)
+    fed = Preprocessing(MEAN, STD, "normalized", "bgr").teacher_input(z)
     np.testing.assert_allclose(fed, z[..., ::-1], atol=1e-12)
 
 
@@ -214,13 +214,13 @@ def with_first(*first, shape=(8, 8, 3)):
     return keras.Sequential([keras.Input(shape), *network], name="mine")
 
 
-def normalise(scale=1 / 60, offset=-2.0):
-    return layers.Rescaling(scale, offset, name="normalise")
+def normalize(scale=1 / 60, offset=-2.0):
+    return layers.Rescaling(scale, offset, name="normalize")
 
 
-def test_a_normalisation_behind_layers_that_leave_pixels_is_known():
+def test_a_normalization_behind_layers_that_leave_pixels_is_known():
     augmented = keras.Sequential([layers.RandomFlip(), layers.RandomZoom(0.1)])
-    network = with_first(augmented, layers.Resizing(4, 4), normalise())
+    network = with_first(augmented, layers.Resizing(4, 4), normalize())
     p = Preprocessing.of(network)
     assert (p.mean.item(), p.std.item()) == pytest.approx((120, 60))
 
@@ -228,20 +228,20 @@ def test_a_normalisation_behind_layers_that_leave_pixels_is_known():
 @pytest.mark.parametrize(
     "first",
     [
-        [normalise(1 / 255, 0.0)],  # no pixels have no mean and deviate by 255
-        [normalise(2.0, -1.0)],  # of pixels in [0, 1]
-        [normalise(0.5, 0.5)],  # of pixels in [-1, 1]
-        [normalise(-1 / 60, 2.0)],
-        [normalise([1 / 60, 0.0, 1 / 60], -2.0)],
-        [normalise(1 / 60, [-2.0, 1.0, -2.0])],
-        [layers.Rescaling(255.0), normalise()],
-        [layers.Normalization(mean=0.0, variance=0.01), normalise()],
-        [layers.Conv2D(3, 3), normalise()],
+        [normalize(1 / 255, 0.0)],  # no pixels have no mean and deviate by 255
+        [normalize(2.0, -1.0)],  # of pixels in [0, 1]
+        [normalize(0.5, 0.5)],  # of pixels in [-1, 1]
+        [normalize(-1 / 60, 2.0)],
+        [normalize([1 / 60, 0.0, 1 / 60], -2.0)],
+        [normalize(1 / 60, [-2.0, 1.0, -2.0])],
+        [layers.Rescaling(255.0), normalize()],
+        [layers.Normalization(mean=0.0, variance=0.01), normalize()],
+        [layers.Conv2D(3, 3), normalize()],
     ],
 )
 def test_a_layer_is_not_trusted_for_its_name(first):
     network = with_first(*first)
-    with pytest.raises(ValueError, match="'normalise' is not.*Received: a Res"):
+    with pytest.raises(ValueError, match="'normalize' is not.*Received: a Res"):
         Preprocessing.of(network)
     own = Preprocessing(100, 50)
     assert Preprocessing.of(network, own) is own
@@ -251,14 +251,14 @@ def test_a_layer_of_that_name_in_no_graph_is_not_trusted():
     class Subclassed(keras.Model):
         def __init__(self):
             super().__init__()
-            self.normalise = normalise()
+            self.normalize = normalize()
 
         def call(self, x):
-            return self.normalise(255 * x)
+            return self.normalize(255 * x)
 
     network = Subclassed()
     network(np.zeros((1, 8, 8, 3)))
-    with pytest.raises(ValueError, match="'normalise' is not"):
+    with pytest.raises(ValueError, match="'normalize' is not"):
         Preprocessing.of(network)
 
 
@@ -324,7 +324,7 @@ def test_names_that_keras_gave_or_gives(name, body):
     [
         (MEAN, STD, (-1, 1), "bgr"),
         (72.9, 90.0),
-        (MEAN, STD, "normalised"),
+        (MEAN, STD, "normalized"),
         (MEAN, STD, ((-9, 0, 2), np.array([9, 1, 4]))),
     ],
 )
@@ -335,7 +335,7 @@ def test_config_round_trip(args):
     assert type(again) is Preprocessing
     assert again.get_config() == p.get_config()
     z = np.random.default_rng(2).normal(size=(1, 2, 2, 3))
-    np.testing.assert_array_equal(again.normalise(z), p.normalise(z))
+    np.testing.assert_array_equal(again.normalize(z), p.normalize(z))
     np.testing.assert_array_equal(again.teacher_input(z), p.teacher_input(z))
 
 
@@ -355,7 +355,7 @@ BAD = [
     ({"pixel_range": (0, 1, 2)}, r"pair \(black, white\)\. Received: .*2"),
     ({"pixel_range": ([0, 0], [1, 1]), "mean": MEAN}, "for each channel, or"),
     ({"pixel_range": ([0, 0, 0], [1, 1])}, "for each channel, or one"),
-    ({"pixel_range": "tf"}, "\"normalised\"\\. Received: pixel_range='tf'"),
+    ({"pixel_range": "tf"}, "\"normalized\"\\. Received: pixel_range='tf'"),
     ({"channel_order": "gbr"}, "Received: channel_order='gbr'"),
 ]
 

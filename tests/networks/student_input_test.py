@@ -88,7 +88,7 @@ def test_fed_as_its_teacher_it_is_another_network():
 
 def test_a_student_known_by_name_is_fed_by_its_own():
     inputs = keras.Input(SHAPE)
-    x = layers.Rescaling(1 / 50, -2, name="normalise")(inputs)
+    x = layers.Rescaling(1 / 50, -2, name="normalize")(inputs)
     x = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
     known = keras.Model(inputs, x)
     told = Preprocessing(110, 60, (0, 1))
@@ -106,7 +106,7 @@ def test_grey_images_become_those_of_a_student_of_colours():
     )
     model.compile(loss=[CrossEntropy(), Competition(1.0)], transforms=[])
     model.fit([0, 1], steps=1, verbose=0)
-    z = tf.constant(grey.normalise(model.images))
+    z = tf.constant(grey.normalize(model.images))
     fed = model._student_input()(z)
     np.testing.assert_allclose(
         fed, np.repeat(model.images, 3, -1), rtol=1e-4, atol=1e-3

@@ -95,7 +95,7 @@ def numpy_features(x, first_weight=1.0):
     return total
 
 
-def numpy_normalised_features(x, first_weight=1.0):
+def numpy_normalized_features(x, first_weight=1.0):
     distances = []
     for seen, bn in zip((x, x * x), BATCH_NORMS, strict=True):
         v = bn.moving_variance.numpy() + bn.epsilon
@@ -128,13 +128,13 @@ TERMS = {
         FeatureStatistics(0.1, first_weight=10.0),
         lambda x: numpy_features(x, 10.0),
     ),
-    "normalised": (
+    "normalized": (
         FeatureStatistics(0.2, normalized=True),
-        numpy_normalised_features,
+        numpy_normalized_features,
     ),
-    "normalised first": (
+    "normalized first": (
         FeatureStatistics(0.2, normalized=True, first_weight=3.0),
-        lambda x: numpy_normalised_features(x, 3.0),
+        lambda x: numpy_normalized_features(x, 3.0),
     ),
     "total variation": (
         TotalVariation(0.3),

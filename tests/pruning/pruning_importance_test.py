@@ -28,7 +28,7 @@ from tf_deepinversion.pruning.channels import selection
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (5, 8, 8, 1), "uint8")
-NORMALISED = Preprocessing(127.5, 64.0, "normalised")
+NORMALISED = Preprocessing(127.5, 64.0, "normalized")
 BATCHES = [(PIXELS[:2], None), (PIXELS[2:4], None)]
 
 
@@ -64,7 +64,7 @@ def double(model):
 
 
 def divergence(teacher, student, images, temperature):
-    z = tf.constant(NORMALISED.normalise(images), "float64")
+    z = tf.constant(NORMALISED.normalize(images), "float64")
     p, q = (softmax(np.asarray(m(z)) / temperature) for m in (teacher, student))
     return temperature**2 * np.sum(p * np.log(p / q), -1).mean()
 

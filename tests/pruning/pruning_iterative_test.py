@@ -152,7 +152,7 @@ def test_without_recovery_it_is_the_shrunken_teacher():
     teacher = learned_teacher()
     student, history, keep, costs = run(teacher, rounds=1, final_steps=0)
     twin = shrink(teacher, keep)
-    z = NORMALISED.normalise(POOL.images)
+    z = NORMALISED.normalize(POOL.images)
     np.testing.assert_array_equal(student(z), twin(z))
     assert history == {}
 

@@ -153,10 +153,10 @@ def branches():
 
 def shared():
     inputs = keras.Input((8, 8, 2))
-    twice, normalise = conv(6), layers.BatchNormalization()
+    twice, normalize = conv(6), layers.BatchNormalization()
     x = conv(6)(inputs)
-    x = normalise(twice(x))
-    x = normalise(twice(layers.ReLU()(x)))
+    x = normalize(twice(x))
+    x = normalize(twice(layers.ReLU()(x)))
     return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
 
 

@@ -48,7 +48,7 @@ def test_the_target_is_reached_in_any_number_of_steps(steps, frequency):
 
 def test_training_helps():
     teacher = learned_teacher()
-    z = NORMALISED.normalise(POOL.images)
+    z = NORMALISED.normalize(POOL.images)
     gaps = [
         np.abs(np.asarray(run(teacher, steps=n)[0](z) - teacher(z))).mean()
         for n in (0, 60)

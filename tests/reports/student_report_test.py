@@ -37,7 +37,7 @@ def some_distillation(all_classes=True):
 
 
 def logits_of(network, images):
-    return network(NORMALISED.normalise(images), training=False).numpy()
+    return network(NORMALISED.normalize(images), training=False).numpy()
 
 
 def softmax(x):

@@ -14,7 +14,7 @@ from tf_deepinversion import FeatureStatistics
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import TotalVariation
 
-NORMALISED = Preprocessing(127.5, 50.0, "normalised")
+NORMALISED = Preprocessing(127.5, 50.0, "normalized")
 
 
 LABELS = [0, 1, 2, 0]

@@ -27,7 +27,7 @@ from tf_deepinversion.transforms import base
 from tf_deepinversion.transforms import resampling
 from tf_deepinversion.transforms import shifts
 
-NORMALISED = Preprocessing(127.5, 50.0, "normalised")
+NORMALISED = Preprocessing(127.5, 50.0, "normalized")
 DRAWN = [
     resampling.Affine(),
     resampling.ResizedCrop(),

@@ -19,7 +19,7 @@ def plain(weight):
     return tf.cast(weight.value, "float32")
 
 
-def normalised(x, bn):
+def normalized(x, bn):
     scale = plain(bn.gamma) if bn.scale else 1.0
     offset = plain(bn.beta) if bn.center else 0.0
     deviation = tf.sqrt(plain(bn.moving_variance) + bn.epsilon)
@@ -36,10 +36,10 @@ class Parts:
     Args:
         blocks: List of pairs of a convolution and a BatchNormalization; by
             default two, made with `dtype` and `**bn`.
-        normalised: The function that the BatchNormalizations compute.
+        normalized: The function that the BatchNormalizations compute.
     """
 
-    def __init__(self, blocks=None, normalised=normalised, dtype=None, **bn):
+    def __init__(self, blocks=None, normalized=normalized, dtype=None, **bn):
         self.blocks = blocks or [
             (
                 layers.Conv2D(
@@ -49,7 +49,7 @@ class Parts:
             )
             for filters, s in ((4, 1), (6, 2))
         ]
-        self.normalised, self.dtype = normalised, dtype
+        self.normalized, self.dtype = normalized, dtype
         self.head = layers.Dense(CLASSES, dtype=dtype)
 
     def softplus(self):
@@ -69,7 +69,7 @@ class Parts:
             x = tf.nn.conv2d(x, plain(conv.kernel), conv.strides, "SAME")
             x += plain(conv.bias)
             seen.append((bn, x))
-            x = tf.nn.softplus(self.normalised(x, bn))
+            x = tf.nn.softplus(self.normalized(x, bn))
         return dense(tf.reduce_mean(x, (1, 2)), self.head), seen
 
 
@@ -217,13 +217,13 @@ class OfOthers(layers.Layer):
 def frozen_of_others():
     """Neither an axis nor an epsilon can be asked for."""
 
-    def normalised(x, bn):
+    def normalized(x, bn):
         deviation = tf.sqrt(plain(bn.moving_variance) + 1e-5)
         x = (x - plain(bn.moving_mean)) / deviation
         return x * plain(bn.gamma) + plain(bn.beta)
 
     blocks = [(layers.Conv2D(4, 3, padding="same"), OfOthers())]
-    parts = Parts(blocks, normalised)
+    parts = Parts(blocks, normalized)
     return model_of(parts.chain()), parts.read
 
 
@@ -301,8 +301,8 @@ def dense_features():
 
     def read(x):
         a = dense(tf.reshape(x, (len(x), -1)), first)
-        b = dense(tf.nn.softplus(normalised(a, bns[0])), second)
-        return dense(normalised(b, bns[1]), head), [(bns[0], a), (bns[1], b)]
+        b = dense(tf.nn.softplus(normalized(a, bns[0])), second)
+        return dense(normalized(b, bns[1]), head), [(bns[0], a), (bns[1], b)]
 
     return model_of(chain), read
 
@@ -331,7 +331,7 @@ def assorted_layers(dtype=None):
         x = 2 * (2 * x + 1 - 0.5)
         a = tf.nn.depthwise_conv2d(x, plain(depthwise.kernel), [1] * 4, "SAME")
         a += plain(depthwise.bias)
-        b = tf.nn.avg_pool2d(normalised(a, bns[0]), 2, 2, "VALID")
+        b = tf.nn.avg_pool2d(normalized(a, bns[0]), 2, 2, "VALID")
         b = tf.nn.separable_conv2d(
             b,
             plain(separable.depthwise_kernel),
@@ -340,7 +340,7 @@ def assorted_layers(dtype=None):
             "SAME",
         )
         b += plain(separable.bias)
-        pooled = tf.reduce_mean(normalised(b, bns[1]), (1, 2))
+        pooled = tf.reduce_mean(normalized(b, bns[1]), (1, 2))
         return dense(pooled, head), [(bns[0], a), (bns[1], b)]
 
     return model_of(chain), read
@@ -360,7 +360,7 @@ def application():
         for layer in body.layers[1:]:
             if isinstance(layer, layers.BatchNormalization):
                 seen.append((layer, x))
-                x = normalised(x, layer)
+                x = normalized(x, layer)
             else:
                 x = layer(x)
         return dense(tf.reduce_mean(x, (1, 2)), head), seen

@@ -1,4 +1,4 @@
-"""What every network here shares: pixels in, normalised; logits out."""
+"""What every network here shares: pixels in, normalized; logits out."""
 
 import keras
 import numpy as np
@@ -6,11 +6,11 @@ from keras import layers
 
 
 def build_classifier(features, *, input_shape, classes, mean, std, name):
-    """Puts `features` between a normalisation of pixels and a dense head.
+    """Puts `features` between a normalization of pixels and a dense head.
 
     Args:
         features: Function from a symbolic tensor `(batch, *input_shape)` of
-            normalised images to one of `(batch, features)`.
+            normalized images to one of `(batch, features)`.
         input_shape: Tuple `(height, width, channels)`.
         classes: Int, number of logits, at least 2.
         mean: Float or list of `channels` floats, in grey levels.
@@ -50,7 +50,7 @@ def build_classifier(features, *, input_shape, classes, mean, std, name):
     mean, std = (np.broadcast_to(v, (channels,)) for v in (mean, std))
     pixels = keras.Input(input_shape, name="pixels")
     x = layers.Rescaling(
-        (1 / std).tolist(), (-mean / std).tolist(), name="normalise"
+        (1 / std).tolist(), (-mean / std).tolist(), name="normalize"
     )(pixels)
     logits = layers.Dense(classes, name="logits")(features(x))
     return keras.Model(pixels, logits, name=name)

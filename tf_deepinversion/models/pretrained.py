@@ -18,13 +18,13 @@ KINDS = (".keras", ".h5", ".hdf5")
 # 10,000 test images of Fashion-MNIST, read once, after training.
 PRETRAINED = {
     "fashion_mnist_resnet20": {
-        "sha256": "38d2cab895581a97c0ccc2c0d4b617ec"
-        "080b13fa9c5b9b1e2888eaf0ff94dd0d",
+        "sha256": "adeb2de54d96d58b74b029bcd7a6b81b"
+        "94998822024345da1819256d2c885890",
         "test_accuracy": 0.9460,
     },
     "fashion_mnist_vgg11": {
-        "sha256": "0f2d55dc263114cdb26300d091565e0b"
-        "c94db9261ebe77b694f0baee5569b730",
+        "sha256": "e7c06d4cbd4a33f8bd15536630682cf1"
+        "288580bc4bbe4711879319cb5ca8fc1e",
         "test_accuracy": 0.9354,
     },
 }

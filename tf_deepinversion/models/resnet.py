@@ -34,7 +34,7 @@ def basic_block(x, filters, strides, name):
 
 
 def resnet_features(blocks, width):
-    """A function from a normalised image to the pooled features."""
+    """A function from a normalized image to the pooled features."""
 
     def features(x):
         x = conv_bn(x, width, 3, 1, "stem")

@@ -1,4 +1,4 @@
-"""VGG-11 with batch normalisation, in the form used for small images."""
+"""VGG-11 with batch normalization, in the form used for small images."""
 
 import keras
 from keras import layers
@@ -18,7 +18,7 @@ def VGG11BN(
     std=64.0,
     name="vgg11_bn",
 ) -> keras.Model:
-    """VGG-11 with batch normalisation and one dense layer: pixels to logits.
+    """VGG-11 with batch normalization and one dense layer: pixels to logits.
 
     Args:
         input_shape: Tuple `(height, width, channels)`. Defaults to

@@ -18,7 +18,7 @@ _CONVENTIONS = {
     "(0, 255)": (0, 255),
     "(0, 1)": (0, 1),
     "(-1, 1)": (-1, 1),
-    '"normalised"': "normalised",
+    '"normalized"': "normalized",
 }
 
 

@@ -34,7 +34,7 @@ def read(layer, function, inputs, *args, **kwargs) -> Call:
         y, sums = tf.cast(_train(layer, x), inputs.dtype), None
     else:
         wide = keras.backend.result_type(inputs.dtype, "float32")
-        y, *sums = _normalise_and_sum(inputs, *_affine_of(layer, wide))
+        y, *sums = _normalize_and_sum(inputs, *_affine_of(layer, wide))
     return Call(layer, inputs, y, sums=sums)
 
 
@@ -82,7 +82,7 @@ def _affine_of(layer, dtype):
 
 
 def _train(layer, x):
-    """Normalises by the batch, and moves the moving statistics as Keras."""
+    """Normalizes by the batch, and moves the moving statistics as Keras."""
     mean = tf.cast(layer.moving_mean.value, "float32")
     gamma, beta = _parameters(layer, mean, "float32")
     found = tf.raw_ops.FusedBatchNormV3(
@@ -187,7 +187,7 @@ def _affine_of_lines(x, scale, shift):
 
 
 @tf.custom_gradient
-def _normalise_and_sum(x, mean, scale, offset):
+def _normalize_and_sum(x, mean, scale, offset):
     """a (x - m) + b, and the sums of x - m and of its square, by channel.
 
     There is no gradient for the moving mean.

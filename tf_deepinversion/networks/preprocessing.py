@@ -79,7 +79,7 @@ class Preprocessing:
         pixel_range: The values by which the teacher is told black and white:
             `(0, 255)`, the default, for pixels as they are, also where the
             network rescales them itself; `(0, 1)`; `(-1, 1)`; or a pair of
-            per-channel lists (red first); or `"normalised"`, for a teacher
+            per-channel lists (red first); or `"normalized"`, for a teacher
             that is fed z itself.
         channel_order: `"rgb"` (also for one channel) or `"bgr"`.
 
@@ -94,10 +94,10 @@ class Preprocessing:
     """
 
     def __init__(self, mean, std, pixel_range=(0, 255), channel_order="rgb"):
-        if isinstance(pixel_range, str) and pixel_range != "normalised":
+        if isinstance(pixel_range, str) and pixel_range != "normalized":
             raise ValueError(
                 "`pixel_range` must be a pair (black, white) or "
-                f'"normalised". Received: pixel_range={pixel_range!r}'
+                f'"normalized". Received: pixel_range={pixel_range!r}'
             )
         if channel_order not in ("rgb", "bgr"):
             raise ValueError(
@@ -192,7 +192,7 @@ class Preprocessing:
         """z of a black and of a white pixel, one value a channel each."""
         return (0 - self.mean) / self.std, (255 - self.mean) / self.std
 
-    def normalise(self, pixels) -> np.ndarray:
+    def normalize(self, pixels) -> np.ndarray:
         """Pixels in [0, 255] to z, float32, of the same shape."""
         return ((np.asarray(pixels) - self.mean) / self.std).astype("float32")
 
@@ -280,7 +280,7 @@ class Preprocessing:
         """The preprocessing of a network: what is given, or known by its name.
 
         Known are the networks of `tf_deepinversion.models` (and every model
-        whose first layer, `normalise`, is such a normalisation of pixels) and
+        whose first layer, `normalize`, is such a normalization of pixels) and
         those of `keras.applications`.
 
         Args:
@@ -316,7 +316,7 @@ class Preprocessing:
     @classmethod
     def _known(cls, model) -> "Preprocessing":
         try:
-            layer = model.get_layer("normalise")
+            layer = model.get_layer("normalize")
         except (ValueError, AttributeError):
             layer = None
         if isinstance(layer, keras.layers.Rescaling):
@@ -353,7 +353,7 @@ class Preprocessing:
                 return cls(mean, std)
         raise ValueError(
             f"The layer {layer.name!r} is not what such a layer is here, the "
-            "first of the model, which normalises pixels in [0, 255] by their "
+            "first of the model, which normalizes pixels in [0, 255] by their "
             "mean and deviation, (pixel - mean) / std: pass preprocessing="
             "Preprocessing(mean, std, pixel_range), or give the layer another "
             f"name. Received: a Rescaling with scale={layer.scale} and "
@@ -365,13 +365,13 @@ class Preprocessing:
         """The preprocessing of ImageNet networks under a named convention.
 
         Args:
-            convention: `"torch"` (pixels normalised by ImageNet's mean and
+            convention: `"torch"` (pixels normalized by ImageNet's mean and
                 deviation), `"tf"` ([-1, 1]), `"caffe"` (BGR less the mean) or
                 `"pixels"` (0 to 255; the network rescales them itself).
         """
         caffe = np.asarray(CAFFE_MEAN)
         ranges = {
-            "torch": "normalised",
+            "torch": "normalized",
             "tf": (-1, 1),
             "caffe": ((0 - caffe).tolist(), (255 - caffe).tolist()),
             "pixels": (0, 255),

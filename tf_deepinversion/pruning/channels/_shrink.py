@@ -206,7 +206,7 @@ def _zeros(call, inputs):
     if kind == "reshape":
         return np.resize(inputs[0], n)
     if isinstance(layer, layers.BatchNormalization):
-        return _normalised_zeros(layer, inputs[0])
+        return _normalized_zeros(layer, inputs[0])
     return inputs[0] & _keeps_zero(call)
 
 
@@ -226,7 +226,7 @@ def _merged_zeros(call, inputs, n):
     return stacked.any(0) if product else stacked.all(0)
 
 
-def _normalised_zeros(layer, zero):
+def _normalized_zeros(layer, zero):
     """gamma (x - mean) / sqrt(variance + epsilon) + beta = 0 for all x."""
     mean = keras.ops.convert_to_numpy(layer.moving_mean)
     scaled_away = zero & (mean == 0)

@@ -90,13 +90,13 @@ def gates(graph) -> list:
     These are the BatchNormalizations; where a channel has none, the layers
     that make it.
     """
-    normalised = {
+    normalized = {
         axis.layer: axis.channels
         for axis in graph.axes
         if axis.name == "moving_mean"
     }
     covered = np.zeros(graph.count + 1, bool)
-    for channels in normalised.values():
+    for channels in normalized.values():
         covered[channels] = True
     covered[-1] = True
     bare = {
@@ -104,7 +104,7 @@ def gates(graph) -> list:
         for layer, channels in graph.outputs.items()
         if layer_rules.makes(layer) and not covered[channels].all()
     }
-    return [*normalised.items(), *bare.items()]
+    return [*normalized.items(), *bare.items()]
 
 
 def fisher_vector(logits, signs):

@@ -126,7 +126,7 @@ def check(layer, kind, rank):
     elif getattr(layer, "lora_enabled", False):
         reason = "it has LoRA weights: merge them first"
     elif isinstance(layer, layers.BatchNormalization) and layer.renorm:
-        reason = "its statistics are renormalised"
+        reason = "its statistics are renormalized"
     elif isinstance(layer, layers.BatchNormalization) and (
         layer.axis not in (-1, rank - 1)
     ):
