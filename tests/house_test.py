@@ -34,6 +34,8 @@ FLOORS = (
 
 # The only file that may name what is private of Keras or TensorFlow.
 INTERNALS = f"{PACKAGE}/core/keras_internals.py"
+# Public in spite of the underscore: the methods of a NamedTuple.
+NAMED_TUPLE = {"_asdict", "_fields", "_make", "_replace"}
 READERS = {"getattr", "hasattr", "setattr", "original", "replace"}
 
 # A path that only one machine has, but not the middle of a longer path.
@@ -208,7 +210,7 @@ def private_names(tree, own) -> list[str]:
             case _:
                 continue
         private = isinstance(name, str) and re.match("_[^_]", name)
-        if private and name not in own:
+        if private and name not in own | NAMED_TUPLE:
             found.append(f"{name} in line {node.lineno}")
     return found
 
