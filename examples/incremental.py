@@ -11,7 +11,7 @@ Cases: `fashion_plus_digits` (its digits are scikit-learn's: extra `digits`);
 Methods: `abd`; `replay`, the paper's three terms; `lwf`, `lwf_mc` and
 `finetune`, which synthesise nothing; `joint`, all data at once: the ceiling.
 What a case is learnt with, where no flag says it, the method too, is in
-`SETTINGS`.
+`incremental_cases.py`.
 
 The first task's network and the joint one are trained here, by the recipe of
 `incremental.train`, and kept in OUTPUT/CASE_seedN for all methods; a method's
@@ -31,36 +31,12 @@ import pathlib
 import platform
 import time
 
+import incremental_cases as cases
 from absl import app
 from absl import flags
 
-_BOTH = {"method": "abd", "synthesis": "both", "draws": 1}
-_MANY = {**_BOTH, "epochs": 10, "class_weight": 10.0}
-# Of the garments chosen by training images that no network saw
-# (docs/incremental.md). A network that has learnt from several tasks needs more
-# weight on its classes, or its statistics outweigh them. Where old and new
-# classes look nothing like each other, plain replay keeps more.
-SETTINGS = {
-    "fashion_plus_digits": {
-        **_BOTH,
-        "method": "replay",
-        "epochs": 15,
-        "class_weight": 1.0,
-    },
-    "fashion_5_5": {
-        "method": "abd",
-        "synthesis": "generator",
-        "draws": 4,
-        "epochs": 10,
-        "class_weight": 1.0,
-    },
-    "fashion_2x5": {**_MANY, "epochs": 6},
-    "cifar100_5": _MANY,
-    "cifar100_10": _MANY,
-}
-
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("case", "fashion_plus_digits", list(SETTINGS), "")
+flags.DEFINE_enum("case", "fashion_plus_digits", list(cases.SETTINGS), "")
 flags.DEFINE_enum(
     "method",
     None,
@@ -99,30 +75,7 @@ flags.DEFINE_string("output", "output/incremental", "Folder.")
 def setting(name):
     """A flag, or what the case has in its place."""
     given = getattr(FLAGS, name)
-    return SETTINGS[FLAGS.case][name] if given is None else given
-
-
-def transforms_of(case, shape):
-    from tf_deepinversion import HorizontalFlip
-    from tf_deepinversion import Shift
-
-    shift = Shift(2 if shape[0] < 32 else 4)
-    return [shift, HorizontalFlip()] if case.mirrored else [shift]
-
-
-def augmentations_of(case):
-    """For new and replayed images alike: of the latter there are few kinds."""
-    from tf_deepinversion import HorizontalFlip
-    from tf_deepinversion import MixUp
-    from tf_deepinversion import augmentations
-
-    # A blend has no label, and the mirror image of a digit is none.
-    left_out = (MixUp,) if case.mirrored else (MixUp, HorizontalFlip)
-    return [
-        transform
-        for transform in augmentations(FLAGS.strength)
-        if not isinstance(transform, left_out)
-    ]
+    return cases.SETTINGS[FLAGS.case][name] if given is None else given
 
 
 def train_network(case, tasks, name, folder, source):
@@ -131,10 +84,9 @@ def train_network(case, tasks, name, folder, source):
 
     from tf_deepinversion.core.run_state import fingerprint
     from tf_deepinversion.incremental import train
-    from tf_deepinversion.incremental.cases import joined
     from tf_deepinversion.models import ResNet20
 
-    images, labels = joined(case.train[:tasks])
+    images, labels = cases.joined(case.train[:tasks])
     keras.utils.set_random_seed(FLAGS.seed)
     network = ResNet20(
         images.shape[1:],
@@ -149,7 +101,7 @@ def train_network(case, tasks, name, folder, source):
         images,
         labels,
         epochs=FLAGS.joint_epochs,
-        transforms=transforms_of(case, images.shape[1:]),
+        transforms=cases.transforms_of(case),
         folder=folder,
         name=name,
         run=fingerprint([source, tasks, FLAGS.width, FLAGS.joint_epochs]),
@@ -251,7 +203,7 @@ def learn(case, first, folder):
         batch_size=FLAGS.batch_size,
         replay_batch_size=FLAGS.batch_size,
         learning_rate=FLAGS.learning_rate,
-        transforms=augmentations_of(case),
+        transforms=cases.augmentations_of(case, FLAGS.strength),
         folder=folder,
         run=run,
         seed=FLAGS.seed,
@@ -259,48 +211,15 @@ def learn(case, first, folder):
     )
 
 
-def write_files(network, case, found, figures, folder):
-    """The SavedModel, the picture and the report; adds to the figures."""
-    import numpy as np
-
-    from tf_deepinversion.core import pictures
-    from tf_deepinversion.reports import accuracy_picture
-    from tf_deepinversion.reports.tasks_report import write_report
-    from tf_deepinversion.serving import Served
-    from tf_deepinversion.serving import export
-
-    network.save(folder / "network.keras")
-    export(network, folder / "saved_model")
-    images = case.test[-1][0][:100]
-    expected = network(images.astype("float32"), training=False)
-    difference = np.abs(Served(folder / "saved_model")(images) - expected)
-    figures["saved_model_max_difference"] = float(difference.max())
-    rows = found.accuracies
-    shown = {}
-    if len(rows) == len(case.names):
-        matrix = [row + [0.0] * (len(rows) - len(row)) for row in rows]
-        shown["Accuracy after each task"] = accuracy_picture(matrix, case.names)
-        pictures.save_png(folder / "accuracy.png", *shown.values())
-        write_report(
-            folder / "report.html",
-            title=f"{FLAGS.case} by {figures['method']}",
-            names=case.names,
-            accuracies=rows,
-            figures=figures,
-            pictures=shown,
-        )
-    (folder / "figures.json").write_text(json.dumps(figures))
-
-
 def main(_):
     import numpy as np
 
     from tf_deepinversion.incremental import LearnedTasks
-    from tf_deepinversion.incremental.cases import load_case
-    from tf_deepinversion.metrics.recognition import accuracy
+    from tf_deepinversion.metrics import accuracy
+    from tf_deepinversion.reports import report_tasks
 
     begin = time.monotonic()
-    case = load_case(
+    case = cases.load_case(
         FLAGS.case,
         idx_dir=FLAGS.idx_dir,
         tfds_dir=FLAGS.tfds_dir,
@@ -339,7 +258,10 @@ def main(_):
         "train_images": FLAGS.train_images,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    write_files(found.network, case, found, figures, folder)
+    title = f"{FLAGS.case} by {method}"
+    figures |= report_tasks(
+        folder, found, case.names, case.test, figures, title
+    )
     print(json.dumps(figures))
 
 

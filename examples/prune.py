@@ -90,29 +90,19 @@ def recovery(output) -> dict:
     }
 
 
-def load_pool_folder(folder):
-    """The images and labels of a pool, read as anybody can."""
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder_from_directory(str(folder))
-    images, labels = tfds.as_numpy(
-        builder.as_dataset("train", batch_size=-1, as_supervised=True)
-    )
-    return images, labels.astype("int32")
-
-
 def make_images(teacher, output):
     """A pool of the images on which channels are ranked and all is trained."""
     import numpy as np
 
     import tf_deepinversion as di
-    from tf_deepinversion.datasets.real_images import load_idx
+    from tf_deepinversion.datasets import load_idx
+    from tf_deepinversion.datasets import load_images
 
     shape, classes = teacher.input_shape[1:], teacher.output_shape[-1]
     if FLAGS.data == "real":
         images, labels = load_idx(FLAGS.idx_dir, "train")
     elif FLAGS.pool:
-        images, labels = load_pool_folder(FLAGS.pool)
+        images, labels = load_images(FLAGS.pool, shape[-1])
     elif FLAGS.data == "noise":
         random = np.random.default_rng(FLAGS.seed)
         images = random.integers(0, 256, (FLAGS.images, *shape), "uint8")
@@ -129,9 +119,7 @@ def make_images(teacher, output):
             first_steps=FLAGS.first_steps,
             preprocessing=feeding.preprocessing(),
         )
-    pool = di.Pool(len(images), shape, classes)
-    pool.add(images, labels)
-    return pool
+    return di.Pool.of(images, labels, classes)
 
 
 def prune_channels(teacher, images, output):
@@ -182,30 +170,7 @@ def prune_weights(teacher, images, output):
     return result.student, result.kept
 
 
-def kernels(model):
-    """All numbers of the model's kernels."""
-    import numpy as np
-
-    found = [w for w in model.weights if w.name.endswith("kernel")]
-    return np.concatenate([np.ravel(w) for w in found])
-
-
-def main(_):
-    import numpy as np
-    import tensorflow as tf
-
-    import tf_deepinversion as di
-    from tf_deepinversion.core.pictures import save_png
-    from tf_deepinversion.core.run_state import fingerprint
-    from tf_deepinversion.datasets.real_images import load_test_data
-    from tf_deepinversion.models import PRETRAINED
-    from tf_deepinversion.models.pretrained import load_network
-    from tf_deepinversion.pruning import count_flops
-    from tf_deepinversion.pruning.channels.latency import compare
-    from tf_deepinversion.reports import widths_picture
-    from tf_deepinversion.serving import Served
-    from tf_deepinversion.serving import export
-
+def check_flags():
     if FLAGS.data == "real" and not FLAGS.idx_dir:
         raise app.UsageError("--data=real needs --idx_dir.")
     if FLAGS.pool and FLAGS.data in ("noise", "real"):
@@ -215,6 +180,18 @@ def main(_):
             "--images are made 256 at a time: expected a multiple of 256, or "
             f"fewer. Received: {FLAGS.images}"
         )
+
+
+def main(_):
+    from tf_deepinversion.core.pictures import save_png
+    from tf_deepinversion.core.run_state import fingerprint
+    from tf_deepinversion.datasets import load_test_data
+    from tf_deepinversion.models import PRETRAINED
+    from tf_deepinversion.models.pretrained import load_network
+    from tf_deepinversion.reports import measure_pruned
+    from tf_deepinversion.reports import widths_picture
+
+    check_flags()
     begin = time.monotonic()
     teacher = load_network(FLAGS.teacher)
     output = pathlib.Path(FLAGS.output or f"output/prune_{FLAGS.data}")
@@ -225,36 +202,24 @@ def main(_):
     student, left = pruned(teacher, pool, output)
     student.save(output / "pruned.keras")
     save_png(output / "widths.png", widths_picture(left))
-    preprocessing = di.Preprocessing.of(teacher, feeding.preprocessing())
-    served = []
-    for network, folder in (
-        (teacher, "teacher_saved_model"),
-        (student, "saved_model"),
-    ):
-        export(network, output / folder, preprocessing)
-        served.append(Served(output / folder))
-    sample = pool.images[:100]
-    z = preprocessing.normalize(sample)
-    expected = student(preprocessing.teacher_input(z), training=False)
-    batch = tf.constant(pool.images[: FLAGS.latency_batch])
-    seconds = compare(
-        [lambda n=n: n.signature(batch)["logits"].numpy() for n in served]
+    figures = measure_pruned(
+        teacher,
+        student,
+        pool.images,
+        output,
+        preprocessing=feeding.preprocessing(),
+        test_data=load_test_data(
+            teacher.input_shape[1:],
+            FLAGS.test_data,
+            FLAGS.idx_dir,
+            shipped=FLAGS.teacher in PRETRAINED,
+        ),
+        latency_batch=FLAGS.latency_batch,
     )
-    flops = [count_flops(network.signature) for network in served]
-    figures = {
+    figures |= {
         "data": FLAGS.data,
         "criterion": FLAGS.criterion,
         "target": FLAGS.target,
-        "flops_ratio": flops[1] / flops[0],
-        "parameters_ratio": student.count_params() / teacher.count_params(),
-        "sparsity": 1
-        - np.count_nonzero(kernels(student)) / kernels(teacher).size,
-        "latency_ms": [1000 * s for s in seconds],
-        "latency_batch": FLAGS.latency_batch,
-        "latency_ratio": seconds[1] / seconds[0],
-        "saved_model_max_difference": float(
-            np.abs(served[1](sample) - expected).max()
-        ),
         "widths": left,
         "images": len(pool),
         "minutes_images": (made - begin) / 60,
@@ -263,16 +228,6 @@ def main(_):
         "teacher_sha256": fingerprint({}, teacher.get_weights()),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-    test = load_test_data(
-        teacher.input_shape[1:],
-        FLAGS.test_data,
-        FLAGS.idx_dir,
-        shipped=FLAGS.teacher in PRETRAINED,
-    )
-    if test is not None:
-        figures["baseline_test_accuracy"] = served[0].accuracy(*test)
-        figures["test_accuracy"] = served[1].accuracy(*test)
-        figures["test_images"] = len(test[0])
     print(json.dumps(figures))
 
 

@@ -44,31 +44,13 @@ flags.DEFINE_bool("baselines", True, "Noise and real images, and the scores.")
 flags.DEFINE_string("output", None, "Folder; by default output/quantize.")
 
 
-def read_pool(folder, channels):
-    """The images of a pool, or of all PNG files in a folder's folders."""
-    import numpy as np
-    import tensorflow_datasets as tfds
-    from PIL import Image
-
-    folder = pathlib.Path(folder)
-    if (folder / "dataset_info.json").exists():
-        builder = tfds.builder_from_directory(str(folder))
-        elements = tfds.as_numpy(builder.as_dataset(split="train"))
-        return np.stack([element["image"] for element in elements])
-    paths = sorted(folder.glob("*/*.png"))
-    if not paths:
-        raise app.UsageError(f"--pool={folder} holds neither PNG nor a pool.")
-    mode = "L" if channels == 1 else "RGB"
-    images = [np.asarray(Image.open(path).convert(mode)) for path in paths]
-    return np.stack(images).reshape(len(paths), *images[0].shape[:2], channels)
-
-
 def synthesised(teacher, count):
     """Those of the pool, or new ones."""
     import tf_deepinversion as di
+    from tf_deepinversion.datasets import load_images
 
     if FLAGS.pool:
-        return read_pool(FLAGS.pool, teacher.input_shape[-1])
+        return load_images(FLAGS.pool, teacher.input_shape[-1])[0]
     model = di.FastInversion(teacher, feeding.preprocessing(), seed=FLAGS.seed)
     labels = di.balanced_labels(model.classes, count)
     model.fit(labels, FLAGS.steps, verbose=2)

@@ -196,7 +196,8 @@ def scalars(folder):
 def test_tensorboard_gets_the_terms_and_the_pictures(tmp_path):
     inversion().fit(
         LABELS,
-        steps=2,
+        steps=3,
+        steps_per_epoch=1,
         verbose=0,
         callbacks=[
             keras.callbacks.TensorBoard(tmp_path / "board"),
@@ -205,6 +206,7 @@ def test_tensorboard_gets_the_terms_and_the_pictures(tmp_path):
     )
     assert "epoch_feature_statistics" in scalars(tmp_path / "board")
     assert "images" in scalars(tmp_path / "pictures")
+    assert len(list((tmp_path / "pictures").iterdir())) == 1  # of all epochs
 
 
 def test_image_grid_writes_the_images_pixel_by_pixel(tmp_path):

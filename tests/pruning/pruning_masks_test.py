@@ -343,11 +343,11 @@ def test_the_pattern_is_chosen_by_arguments():
 
 def test_sparsity_goes_to_tensorboard(tmp_path):
     model = prune_low_magnitude(small_model(), ConstantSparsity(0.5))
-    compiled(model).fit(
-        X, Y, verbose=0, callbacks=[UpdatePruningStep(log_dir=tmp_path)]
-    )
-    found = {}
-    for path in tmp_path.iterdir():
+    update = UpdatePruningStep(log_dir=tmp_path)
+    compiled(model).fit(X, Y, epochs=3, verbose=0, callbacks=[update])
+    found, paths = {}, list(tmp_path.iterdir())
+    assert len(paths) == 1  # of all epochs
+    for path in paths:
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
                 found[value.tag] = float(tf.make_ndarray(value.tensor))

@@ -4,6 +4,7 @@ import pathlib
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tf_deepinversion.callbacks.require_images import require_images
 from tf_deepinversion.core.checks import require_whole
@@ -42,7 +43,7 @@ class ImageGrid(keras.callbacks.Callback):
         self.every = every
         self.columns = columns
         self.scale = scale
-        self.log_dir = log_dir
+        self.log_dir, self._writer = log_dir, None
 
     def on_train_begin(self, logs=None):
         require_images(self)
@@ -56,7 +57,13 @@ class ImageGrid(keras.callbacks.Callback):
             self._add_to_tensorboard(picture, epoch + 1)
 
     def _add_to_tensorboard(self, picture, step):
-        import tensorflow as tf
-
-        with tf.summary.create_file_writer(str(self.log_dir)).as_default():
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self.log_dir))
+        with self._writer.as_default():
             tf.summary.image("images", picture[np.newaxis], step)
+        self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

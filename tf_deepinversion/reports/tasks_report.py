@@ -1,8 +1,16 @@
 """A page about one run of tasks: figures, the matrix, images of old classes."""
 
 import html
+import json
+import pathlib
 
+import numpy as np
+
+from tf_deepinversion.core.pictures import save_png
 from tf_deepinversion.reports import page
+from tf_deepinversion.reports.charts import accuracy_picture
+from tf_deepinversion.serving import Served
+from tf_deepinversion.serving import export
 
 
 def write_report(path, *, title, names, accuracies, figures, pictures):
@@ -34,3 +42,44 @@ read.</p>
 {"".join(shown)}
 <h2>Figures</h2>{page.listed(figures)}"""
     page.write_page(path, title, body)
+
+
+def report_tasks(folder, learned, names, tests, figures, title) -> dict:
+    """Writes all that is left of a run of tasks.
+
+    Args:
+        folder: Path; gets `network.keras`; `saved_model/`, whose serving
+            signature takes uint8 pixels; `figures.json`; and, if there are
+            accuracies after each task, `accuracy.png` and `report.html`.
+        learned: A `LearnedTasks`, whose network is fed pixels.
+        names: List of the names of the tasks.
+        tests: List of pairs of uint8 images and labels, one a task.
+        figures: Dict of further figures.
+        title: String, of the page.
+
+    Returns:
+        A dict of `saved_model_max_difference`: how far the logits of the
+        SavedModel are from those in Keras.
+    """
+    folder, network = pathlib.Path(folder), learned.network
+    network.save(folder / "network.keras")
+    export(network, folder / "saved_model")
+    images = tests[-1][0][:100]
+    expected = network(images.astype("float32"), training=False)
+    difference = np.abs(Served(folder / "saved_model")(images) - expected)
+    found = {"saved_model_max_difference": float(difference.max())}
+    figures, rows = {**figures, **found}, learned.accuracies
+    if len(rows) == len(names):
+        matrix = [row + [0.0] * (len(rows) - len(row)) for row in rows]
+        picture = accuracy_picture(matrix, names)
+        save_png(folder / "accuracy.png", picture)
+        write_report(
+            folder / "report.html",
+            title=title,
+            names=names,
+            accuracies=rows,
+            figures=figures,
+            pictures={"Accuracy after each task": picture},
+        )
+    (folder / "figures.json").write_text(json.dumps(figures))
+    return found

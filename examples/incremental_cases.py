@@ -4,8 +4,34 @@ from typing import NamedTuple
 
 import numpy as np
 
+import tf_deepinversion as di
 from tf_deepinversion.datasets.real_images import load_digits
 from tf_deepinversion.datasets.real_images import load_split
+
+_BOTH = {"method": "abd", "synthesis": "both", "draws": 1}
+_MANY = {**_BOTH, "epochs": 10, "class_weight": 10.0}
+# Of the garments chosen by training images that no network saw
+# (docs/incremental.md). A network that has learnt from several tasks needs more
+# weight on its classes, or its statistics outweigh them. Where old and new
+# classes look nothing like each other, plain replay keeps more.
+SETTINGS = {
+    "fashion_plus_digits": {
+        **_BOTH,
+        "method": "replay",
+        "epochs": 15,
+        "class_weight": 1.0,
+    },
+    "fashion_5_5": {
+        "method": "abd",
+        "synthesis": "generator",
+        "draws": 4,
+        "epochs": 10,
+        "class_weight": 1.0,
+    },
+    "fashion_2x5": {**_MANY, "epochs": 6},
+    "cifar100_5": _MANY,
+    "cifar100_10": _MANY,
+}
 
 
 class Case(NamedTuple):
@@ -100,3 +126,24 @@ def _first(pair, n):
 def joined(pairs):
     """The images and labels of several tasks as one pair of arrays."""
     return tuple(np.concatenate(parts) for parts in zip(*pairs, strict=True))
+
+
+def transforms_of(case) -> list:
+    """What real images go through where a network is trained from scratch."""
+    size = case.train[0][0].shape[1]
+    shift = di.Shift(2 if size < 32 else 4)
+    return [shift, di.HorizontalFlip()] if case.mirrored else [shift]
+
+
+def augmentations_of(case, strength) -> list:
+    """For new and replayed images alike: of the latter there are few kinds.
+
+    Args:
+        case: A `Case`.
+        strength: Float, see `augmentations`.
+    """
+    # A blend has no label, and the mirror image of a digit is none.
+    left_out = di.MixUp if case.mirrored else (di.MixUp, di.HorizontalFlip)
+    return [
+        x for x in di.augmentations(strength) if not isinstance(x, left_out)
+    ]

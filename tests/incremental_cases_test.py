@@ -6,11 +6,11 @@ import types
 import numpy as np
 import pytest
 from idx_files import write_split
+from incremental_cases import joined
+from incremental_cases import load_case
+from incremental_cases import split_classes
 
 from tf_deepinversion.datasets.real_images import load_digits
-from tf_deepinversion.incremental.cases import joined
-from tf_deepinversion.incremental.cases import load_case
-from tf_deepinversion.incremental.cases import split_classes
 
 RANDOM = np.random.default_rng(0)
 LABELS = np.arange(40) % 10
