@@ -129,7 +129,7 @@ class Run:
 
         def gradient(z, number):
             step.rows.scatter(step.images, z)
-            with self.model.open_networks():
+            with self.model.networks.open():
                 rows = gradients(tf.constant(number))
             if step.rows.replicas == 1:
                 return rows.numpy()

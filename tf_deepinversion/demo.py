@@ -116,7 +116,15 @@ def invert_and_report(
 
 
 def _prior_alone(model, labels, steps):
-    twin = model.twin([t for t in model.terms if not t.needs_batch_norms])
+    """Images of the same inversion without the teacher's statistics."""
+    twin = type(model)(
+        model.teacher,
+        model.preprocessing,
+        recipe=model.recipe,
+        image_shape=model.image_shape,
+        seed=model.seed,
+    )
+    twin.compile(loss=[t for t in model.terms if not t.needs_batch_norms])
     twin.fit(labels, steps, verbose=0)
     return twin.images
 

@@ -59,7 +59,7 @@ def test_loss_and_gradient_equal_a_plain_reading(jit, with_student):
         jit_compile=jit,
     )
     z = start(model)
-    with model.open_networks():
+    with model.networks.open():
         values, gradient = tf.function(model.step.gradient)(
             tf.constant(z), tf.constant(LABELS), first_draws(model)
         )
@@ -90,7 +90,7 @@ def test_feature_dropout_scales_what_feeds_the_head(jit):
     assert set(np.unique(masks)) == {0.0, np.float32(1 / 0.75)}
     assert np.mean(masks) == pytest.approx(1.0, abs=0.05)
     assert len({mask.tobytes() for mask in masks}) > 190
-    with model.open_networks():
+    with model.networks.open():
         values, gradient = tf.function(model.step.gradient)(
             tf.constant(z), tf.constant(LABELS), draws[0]
         )
@@ -120,7 +120,7 @@ def test_gradient_is_the_finite_difference_of_the_loss_in_float64():
         shifts = tf.constant([[1, -2], [0, 1], [-1, 0], [2, 2]])
         draws = first_draws(model)._replace(transforms=[shifts])
         labels = tf.constant(LABELS)
-        with model.open_networks():
+        with model.networks.open():
 
             def loss(z):
                 values, _ = model.step.gradient(tf.constant(z), labels, draws)
@@ -240,7 +240,7 @@ def test_two_replicas_give_the_gradients_of_one_device(jit):
         local = strategy.experimental_local_results
         return local(values)[1], tf.concat(local(gradients), 0)
 
-    with one.open_networks(), two.open_networks():
+    with one.networks.open(), two.networks.open():
         for step in range(3):
             shifts = Jitter(1).draw(tf.constant([0, step]), 4)
             draws = first_draws(one)._replace(transforms=[shifts])
@@ -544,7 +544,7 @@ def test_steps_of_two_calls_are_kept_and_no_more():
     del first
     model.fit(LABELS, steps=4, verbose=0)
     gc.collect()
-    assert len(model._steps) == 2 and images() is None
+    assert len(model.stage_steps) == 2 and images() is None
 
 
 @pytest.mark.parametrize(
@@ -639,6 +639,29 @@ def test_steps_in_blocks_equal_steps_one_by_one():
     np.testing.assert_array_equal(images(steps_per_execution=3), expected)
     eager = images(run_eagerly=True, steps_per_execution=2).astype(int)
     assert np.abs(eager - expected).max() <= 1
+
+
+def test_averages_of_an_optimizer_are_the_images_in_the_end():
+    """As `keras.Model.fit` does, with no callback to put them in place."""
+    model, seen = inversion(), []
+    model.compile(
+        keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.75),
+        [L2()],
+        transforms=[],
+        steps_per_execution=1,
+    )
+    each = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(
+            model.step.images.numpy()
+        )
+    )
+    model.fit(LABELS, steps=4, verbose=0, callbacks=[each])
+    average = seen[0]
+    for z in seen[1:]:
+        average = 0.75 * average + 0.25 * z
+    found = model.step.images.numpy()
+    np.testing.assert_allclose(found, average, rtol=1e-5, atol=1e-6)
+    assert np.abs(found - seen[-1]).max() > 1e-3
 
 
 def test_best_images_are_those_of_the_smallest_loss_and_no_alias():

@@ -153,7 +153,7 @@ def test_noise_is_added_to_the_latents_anew_every_step():
     still(model, rate=0.0)
     model.fit(LABELS, steps=1, verbose=0)
     draws = [
-        model.step._draws(tf.constant([seed, 0]), tf.constant(step))[0]
+        model.step.draws(tf.constant([seed, 0]), tf.constant(step)).noise
         for seed, step in [(0, 0), (0, 1), (1, 0), *((2, i) for i in range(99))]
     ]
     assert len({d.numpy().tobytes() for d in draws}) == len(draws)

@@ -107,7 +107,7 @@ def test_grey_images_become_those_of_a_student_of_colours():
     model.compile(loss=[CrossEntropy(), Competition(1.0)], transforms=[])
     model.fit([0, 1], steps=1, verbose=0)
     z = tf.constant(grey.normalize(model.images))
-    fed = model._student_input()(z)
+    fed = model.networks.student_input(z)
     np.testing.assert_allclose(
         fed, np.repeat(model.images, 3, -1), rtol=1e-4, atol=1e-3
     )
@@ -123,13 +123,13 @@ def test_fed_alike_nothing_is_computed_anew():
         of_pixels(), PIXELS, student=student, student_preprocessing=other
     )
     model.compile(loss=[CrossEntropy()])
-    assert model._student_input() is None
+    assert model.networks.feeds_alike
     assert "student_preprocessing" not in model.settings()
     assert not other.feeds_as(Preprocessing(80, 40, (0, 1)))
     assert not other.feeds_as(Preprocessing(80, 40, channel_order="bgr"))
 
 
-def test_its_settings_and_its_twin_are_fed_alike():
+def test_its_settings_say_how_it_is_fed():
     model = DeepInversion(
         of_pixels(),
         PIXELS,
@@ -139,8 +139,7 @@ def test_its_settings_and_its_twin_are_fed_alike():
     model.compile(loss=[CrossEntropy()])
     found = model.settings()["student_preprocessing"]
     assert found is model.student_preprocessing
-    twin = model.twin([CrossEntropy()])
-    assert twin.student_preprocessing is found
+    assert not model.networks.feeds_alike
 
 
 def test_distill_and_its_synthesizer_must_feed_alike():

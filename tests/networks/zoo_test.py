@@ -11,8 +11,8 @@ from tf_deepinversion import CrossEntropy
 from tf_deepinversion import FeatureStatistics
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.classifier import Classifier
-from tf_deepinversion.objective.terms import View
 from tf_deepinversion.objective.terms import weighted_values
+from tf_deepinversion.objective.view import View
 
 LABELS = tf.constant([0, 1, 2, 0, 1])
 TERMS = [CrossEntropy(), FeatureStatistics(0.7)]

@@ -16,9 +16,9 @@ from tf_deepinversion.objective.terms import CrossEntropy
 from tf_deepinversion.objective.terms import FeatureStatistics
 from tf_deepinversion.objective.terms import Term
 from tf_deepinversion.objective.terms import TotalVariation
-from tf_deepinversion.objective.terms import View
 from tf_deepinversion.objective.terms import draw
 from tf_deepinversion.objective.terms import weighted_values
+from tf_deepinversion.objective.view import View
 
 # A teacher that NumPy can follow: it reads the image and its square by two
 # BatchNormalizations, and its logits are linear in the pixels.

@@ -8,6 +8,15 @@ import keras
 import numpy as np
 
 
+def require_seed(seed):
+    """Refuses a seed that is no whole number in [0, 2**31)."""
+    if int(seed) != seed or not 0 <= seed < 2**31:
+        raise ValueError(
+            "`seed` must be a whole number in [0, 2**31). "
+            f"Received: seed={seed}"
+        )
+
+
 def require_whole(least=1, **values):
     """Refuses what is no whole number, or below `least`.
 

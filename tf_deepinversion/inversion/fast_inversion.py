@@ -118,7 +118,7 @@ class FastInversion(DeepInversion):
         require_whole(0, draws=draws)
         if draws and latent_scale:
             raise _cannot_draw(f"draws={draws}", latent_scale)
-        shape = self._teacher.image_shape
+        shape = self.networks.teacher.image_shape
         if generator is None:
             size = self.recipe.get("generator", {})
             generator = Generator(shape, self.classes, seed=seed, **size)

@@ -338,6 +338,18 @@ def make_transforms(stage) -> list:
     return [TRANSFORMS[name](**config) for name, config in stage["transforms"]]
 
 
+def shape_of(stage, image_shape) -> tuple:
+    """The shape of the images of a stage.
+
+    Args:
+        stage: A stage of a recipe.
+        image_shape: Tuple `(height, width, channels)`, the teacher's.
+    """
+    height, width, channels = image_shape
+    sides = (max(1, round(side * stage["scale"])) for side in (height, width))
+    return (*sides, channels)
+
+
 def make_optimizer(stage, steps) -> keras.optimizers.Optimizer:
     """The stage's optimizer, its schedule fitted to a number of steps."""
     peak, warmup = stage["learning_rate"], min(stage["warmup_steps"], steps)

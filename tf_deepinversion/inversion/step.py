@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.objective import terms as objective
-from tf_deepinversion.objective.terms import View
 from tf_deepinversion.objective.terms import weighted_values
+from tf_deepinversion.objective.view import View
 from tf_deepinversion.optimizers.apart import keep_apart
 from tf_deepinversion.transforms.base import apply
 from tf_deepinversion.transforms.base import draw
@@ -64,11 +64,7 @@ class InversionStep:
     by the chain rule, the gradient of each row.
 
     Args:
-        teacher: An open `Classifier`.
-        student: An open `Classifier`, or None.
-        preprocessing: `Preprocessing` of the teacher.
-        student_input: Function from images to what the student is fed; None:
-            it is fed as the teacher is.
+        networks: `Networks`, open whenever images are read.
         terms: List of `Term`.
         transforms: List of transforms.
         optimizer: A `keras.optimizers.Optimizer`, not yet built.
@@ -82,9 +78,7 @@ class InversionStep:
 
     def __init__(
         self,
-        teacher,
-        student,
-        preprocessing,
+        networks,
         terms,
         transforms,
         optimizer,
@@ -94,11 +88,8 @@ class InversionStep:
         keep_best=False,
         jit_compile=False,
         run_eagerly=False,
-        student_input=None,
     ):
-        self.teacher, self.student = teacher, student
-        self.preprocessing = preprocessing
-        self.student_input = student_input
+        self.networks = networks
         self.terms, self.transforms = terms, transforms
         self.optimizer = optimizer
         self.source, self.images = source, source.images
@@ -142,6 +133,11 @@ class InversionStep:
         if self.best_loss is not None:
             self.best_images.assign(self.images)
             self.best_loss.assign(float("inf"))
+
+    def result(self):
+        """The images in the end, or the best where these are kept: an array."""
+        best = self.best_images
+        return self.rows.gather(self.images if best is None else best)
 
     def state(self) -> dict:
         """All that a later run needs to go on from here, as arrays."""
@@ -205,7 +201,7 @@ class InversionStep:
         """
         count = self.shape[0]
         of_terms = objective.draw(
-            self.terms, seed, step, count, self.teacher.features
+            self.terms, seed, step, count, self.networks.teacher.features
         )
         for term, numbers in zip(self.terms, of_terms, strict=True):
             require_rows(term, numbers, count)
@@ -310,16 +306,7 @@ class InversionStep:
     def _sums(self, images, labels, draws):
         """S_r: the sums of these rows, a list of tensors for each term."""
         images = apply(self.transforms, images, draws.transforms)
-        fed = self.preprocessing.teacher_input(images)
-        reading = self.teacher.read(fed)
-        student_logits = None
-        if self.student and self.student_input is None:
-            student_logits = self.student.read(fed).logits
-        elif self.student:
-            student_logits = tf.cast(
-                self.student.read(self.student_input(images)).logits,
-                reading.logits.dtype,
-            )
+        reading, student_logits = self.networks.read(images)
         view = View(
             images,
             labels,
@@ -352,7 +339,7 @@ class InversionStep:
                 [
                     tf.cast(v, self.images.dtype)
                     for v in weighted_values(
-                        self.terms, sums, self.teacher.batch_norms
+                        self.terms, sums, self.networks.teacher.batch_norms
                     )
                 ]
             )
@@ -363,7 +350,7 @@ class InversionStep:
         return values, cotangents
 
     def _clip(self, images):
-        black, white = self.preprocessing.bounds()
+        black, white = self.networks.preprocessing.bounds()
         return tf.clip_by_value(
             images,
             tf.constant(black, images.dtype),

@@ -8,4 +8,4 @@ from tf_deepinversion.objective.terms import CrossEntropy
 from tf_deepinversion.objective.terms import FeatureStatistics
 from tf_deepinversion.objective.terms import Term
 from tf_deepinversion.objective.terms import TotalVariation
-from tf_deepinversion.objective.terms import View
+from tf_deepinversion.objective.view import View

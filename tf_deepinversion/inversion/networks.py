@@ -1,0 +1,215 @@
+"""The networks that an inversion reads: a teacher, and perhaps a student."""
+
+import contextlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.networks.classifier import Classifier
+from tf_deepinversion.networks.classifier import in_scope
+from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.networks.student_input import check_channels
+from tf_deepinversion.networks.student_input import preprocessing_of_student
+from tf_deepinversion.networks.student_input import shape_of_student
+from tf_deepinversion.networks.student_input import student_input
+from tf_deepinversion.objective.terms import Term
+
+
+class Networks:
+    """A teacher and a student, and how each of them is fed z.
+
+    No Keras object, so Keras does not track what it holds: the networks are no
+    part of the weights of a model that has it.
+
+    Args:
+        teacher: A `keras.Model`.
+        preprocessing: A `Preprocessing`, or None if known by name.
+        student: A `keras.Model`, or None.
+        student_preprocessing: A `Preprocessing`, or None.
+        image_shape: Tuple `(height, width, channels)`, or None if the teacher
+            fixes it.
+        dtype: A dtype policy to compute in, or None.
+
+    Attributes:
+        teacher: A `Classifier`.
+        student: A `Classifier`, or None.
+        preprocessing: The teacher's `Preprocessing`.
+        student_preprocessing: The student's `Preprocessing`, or None.
+        feeds_alike: Bool, whether the student, if any, is fed what the teacher
+            is.
+
+    Raises:
+        TypeError: if a network is not a `keras.Model`.
+        ValueError: if a network cannot be inverted, or the two do not fit.
+    """
+
+    def __init__(
+        self,
+        teacher,
+        preprocessing=None,
+        student=None,
+        student_preprocessing=None,
+        image_shape=None,
+        dtype=None,
+    ):
+        strategy = tf.distribute.get_strategy()
+        self._dtype = dtype
+        self.teacher = Classifier(
+            in_scope(teacher, strategy), image_shape, dtype
+        )
+        self.student = self.student_preprocessing = None
+        if student is not None:
+            self.student = self._fitting(in_scope(student, strategy))
+        self.preprocessing = Preprocessing.of(teacher, preprocessing)
+        self.preprocessing.require_channels(self.teacher.image_shape[-1])
+        if student is not None:
+            self.student_preprocessing = preprocessing_of_student(
+                student, student_preprocessing, self.preprocessing
+            )
+            check_channels(
+                self.teacher.image_shape,
+                self.student.image_shape,
+                self.student_preprocessing,
+            )
+        self.feeds_alike = student is None or (
+            self.student.image_shape == self.teacher.image_shape
+            and self.student_preprocessing.feeds_as(self.preprocessing)
+        )
+
+    def _fitting(self, student):
+        shape = shape_of_student(student, self.teacher.image_shape)
+        found = Classifier(student, shape, self._dtype)
+        if found.classes != self.teacher.classes:
+            raise ValueError(
+                "Teacher and student must have the same classes. "
+                f"Received: {self.teacher.classes} and {found.classes}"
+            )
+        return found
+
+    @property
+    def dtype(self):
+        """The name of the dtype policy that was asked for, or None."""
+        given = self._dtype
+        return given and keras.dtype_policies.get(given).name
+
+    @property
+    def student_shape(self):
+        """(height, width, channels) of what the student is fed, or None."""
+        return self.student and self.student.image_shape
+
+    @property
+    def classifiers(self) -> list:
+        """The teacher, and the student if there is one."""
+        return [x for x in (self.teacher, self.student) if x is not None]
+
+    @contextlib.contextmanager
+    def open(self):
+        """While open, `read` can be called."""
+        with contextlib.ExitStack() as stack:
+            for network in self.classifiers:
+                stack.enter_context(network.open())
+            yield self
+
+    def read(self, images):
+        """What the open networks make of images.
+
+        Args:
+            images: z, float tensor `(batch, height, width, channels)`.
+
+        Returns:
+            A pair: the teacher's `Reading`, and the student's logits `(batch,
+            classes)`, or None without one.
+        """
+        fed = self.preprocessing.teacher_input(images)
+        reading = self.teacher.read(fed)
+        if self.student is None:
+            return reading, None
+        if not self.feeds_alike:
+            fed = self.student_input(images)
+        logits = self.student.read(fed).logits
+        if not self.feeds_alike:
+            logits = tf.cast(logits, reading.logits.dtype)
+        return reading, logits
+
+    def student_input(self, images):
+        """From z to what a student is fed that is fed otherwise."""
+        pixels = self.preprocessing.pixels(images)
+        shape = self.student.image_shape
+        return student_input(pixels, shape, self.student_preprocessing)
+
+    def require_sizes(self, shapes):
+        """From here on images of these shapes can be read, too.
+
+        Args:
+            shapes: Iterable of tuples `(height, width, channels)`.
+
+        Raises:
+            ValueError: if a network cannot read them.
+        """
+        for shape in set(shapes):
+            for network in self.classifiers:
+                if network.image_shape != self.teacher.image_shape:
+                    continue  # it is fed images of its own size
+                if shape != network.image_shape:
+                    network.require_size(shape)
+
+    def require_terms(self, loss):
+        """Refuses what is no list of terms, or needs what is not here.
+
+        Raises:
+            TypeError: if it is not a list of terms with names.
+            ValueError: if a term needs layers or a student that are missing.
+        """
+        if not isinstance(loss, (list, tuple)) or not (
+            loss and all(isinstance(term, Term) for term in loss)
+        ):
+            raise TypeError(
+                "`loss` must be a list of terms, such as [CrossEntropy(), "
+                f"FeatureStatistics(10.0)]. Received: loss={loss}"
+            )
+        for term in loss:
+            self._require_term(term)
+
+    def _require_term(self, term):
+        if not isinstance(term.name, str):
+            raise TypeError(
+                f"A term needs a name, by which it is logged. Received: "
+                f"{type(term).__name__} with name={term.name!r}"
+            )
+        if term.needs_batch_norms:
+            self.teacher.require_batch_norms()
+        if term.needs_student and self.student is None:
+            raise ValueError(
+                f"The term {term.name!r} needs a student: "
+                "DeepInversion(teacher, student=student)."
+            )
+        if term.needs_features and not self.teacher.features:
+            raise ValueError(
+                "The features that feed a dense head are dropped, and this "
+                "teacher's logits are not those of a `Dense` layer: leave "
+                "`feature_dropout` out. "
+                f"Received: {term.get_config()} of {term.name!r}"
+            )
+
+    def classes_of(self, images, batch_size=50) -> np.ndarray:
+        """The classes that the teacher takes images for, in its own precision.
+
+        Args:
+            images: uint8 array `(n, height, width, channels)`.
+            batch_size: Int, how many are read at once.
+
+        Returns:
+            An int32 array `(n,)`: the class of the largest logit of each.
+        """
+        images, teacher = check_pixels(images), self.teacher
+        if self._dtype is not None:
+            teacher = Classifier(teacher.model, teacher.image_shape)
+        found = []
+        with teacher.open():
+            for start in range(0, len(images), batch_size):
+                piece = tf.constant(images[start : start + batch_size])
+                logits = teacher.read(self.preprocessing.fed(piece)).logits
+                found.append(keras.ops.convert_to_numpy(logits).argmax(-1))
+        return np.concatenate(found).astype("int32")
