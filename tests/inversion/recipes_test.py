@@ -99,3 +99,24 @@ def test_what_is_no_recipe():
         recipes.find({"source": "mine", "batch_size": 3})
     with pytest.raises(ValueError, match="one of .*Received: recipe='best'"):
         recipes.find("best")
+
+
+STAGE = {**recipes.RECIPES["ours"]["stages"][0], "decay": "linear"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"snapshot": [0.5]}, r"no other fields.*Received: \['snapshot'\]"),
+        ({"latents": {"latent_sacle": 0}}, r"`latents`.*\['latent_sacle'\]"),
+        ({"stages": [{**STAGE, "feature_dropout": 0.5}]}, "feature_dropout"),
+        ({"stages": [{"steps": 3}]}, r"A stage is.*without \['decay', 'l"),
+        ({"stages": [STAGE]}, "`decay`.*Received: decay='linear'"),
+    ],
+)
+def test_a_field_that_nobody_reads_is_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        recipes.find({**recipes.RECIPES["ours"], **changed})
+    with pytest.raises(ValueError, match=r"student.*without \['competition'\]"):
+        lone = {"batch_size": 1, "loss": [], "stages": []}
+        recipes.make_loss(lone, with_student=True)
