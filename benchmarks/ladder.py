@@ -150,7 +150,7 @@ def climb(method, rounds, steps, teacher, preprocessing, test):
         preprocessing,
         FLAGS.seed,
     )
-    model, history, pool = learn(
+    seen, (_, history, pool, _) = learn(
         teacher,
         student,
         make_synthesizer(method, teacher, student, preprocessing, folder),
@@ -171,10 +171,10 @@ def climb(method, rounds, steps, teacher, preprocessing, test):
     )
     student.save(folder / "student.keras")
     figures = {
-        "accuracy": accuracy(student, *test, model.student_preprocessing),
+        "accuracy": accuracy(student, *test, seen.model.student_preprocessing),
         "seconds": sum(history["synthesis_seconds"]),
         "images": len(pool),
-        "student_steps": int(model.optimizer.iterations),
+        "student_steps": int(seen.model.optimizer.iterations),
     }
     content = json.dumps(figures).encode()
     write_atomically(folder / "figures.json", lambda f: f.write(content))

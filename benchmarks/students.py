@@ -138,15 +138,17 @@ def learn(teacher, student, synthesizer, *, scored=None, **kwargs):
         **kwargs: Of `distill`.
 
     Returns:
-        As `distill`.
+        A pair: a callback whose `model` is the `Distillation`, and what
+        `distill` gives.
     """
     if scored is not None:
         scored = tf.data.Dataset.from_tensor_slices(scored).batch(500)
-    return distill(
+    seconds = RoundSeconds(synthesizer)
+    return seconds, distill(
         teacher,
         student,
         synthesizer,
-        callbacks=[RoundSeconds(synthesizer)],
+        callbacks=[seconds],
         validation_data=scored,
         verbose=2,
         **kwargs,

@@ -145,7 +145,7 @@ def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
         preprocessing,
         FLAGS.seed,
     )
-    _, history, _ = learn(
+    _, (_, history, *_) = learn(
         teacher,
         student,
         make_synthesizer(student),

@@ -6,13 +6,11 @@ import pathlib
 import runpy
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.app import UsageError
 from absl.testing import flagsaver
 from idx_files import write_split
 from tiny import with_head
@@ -91,7 +89,7 @@ def test_distill_makes_all_pixels_before_the_student_begins(tmp_path, script):
     figures = json.loads(printed.out.splitlines()[-1])
     assert not code and figures["method"] == "deepinversion"
     # With two snapshots of each image.
-    assert (figures["images"], figures["portraits"]) == (2 * 20 * 3, 0)
+    assert (figures["images"], figures["fixed_images"]) == (2 * 20 * 3, 0)
     assert figures["student_steps"] == 4
     curves = json.loads((tmp_path / "curves.json").read_text())
     assert {len(v) for v in curves.values()} == {figures["rounds"]}
@@ -101,47 +99,22 @@ def test_distill_makes_all_pixels_before_the_student_begins(tmp_path, script):
 
 
 @pytest.mark.slow
-def test_distill_by_a_generator_beside_portraits(tmp_path):
+def test_distill_by_a_generator_beside_fixed_images(tmp_path):
     figures = example(
         "distill.py",
         "--recipe=fashion_mnist_generator",
         *TINY_DISTILLATION,
         "--draws=3",
-        "--portraits=1",
-        "--portrait_images=20",
-        "--portrait_steps=3",
+        "--fixed_batches=1",
+        "--fixed_images=20",
+        "--fixed_steps=3",
         f"--output={tmp_path}",
     )
     assert figures["method"] == "fast" and figures["images"] == 120
-    assert figures["portraits"] == 20
+    assert figures["fixed_images"] == 20
     # A term of several rounds has a curve.
     assert ">feature_statistics " in (tmp_path / "report.html").read_text()
     assert_exported(tmp_path, figures)
-
-
-def test_as_many_rounds_as_fit_into_the_minutes(tmp_path, monkeypatch):
-    script = runpy.run_path(str(ROOT / "examples/distill.py"))
-    rounds_for = script["rounds_for"]
-    now = [100.0]
-
-    def trial(teacher, portraits, rounds, folder, callbacks, *, each_round):
-        assert (rounds, folder, each_round) == (3, None, True)
-        for epoch, seconds in enumerate((50, 20, 30)):
-            now[0] += seconds
-            callbacks[0].on_epoch_end(epoch)
-
-    clock = SimpleNamespace(monotonic=lambda: now[0])
-    monkeypatch.setitem(rounds_for.__globals__, "time", clock)
-    monkeypatch.setitem(rounds_for.__globals__, "run", trial)
-    # Of 600 seconds the trial is over after 110, and the first round's graphs
-    # are traced again in as long as it took: 440 for rounds of 25.
-    assert rounds_for(10, None, None, tmp_path, begin=90.0) == 17
-    # What was decided stays, however late it is when the run goes on.
-    now[0] = 1e6
-    monkeypatch.setitem(rounds_for.__globals__, "run", None)
-    assert rounds_for(10, None, None, tmp_path, begin=90.0) == 17
-    with pytest.raises(UsageError, match="planned for --minutes=10"):
-        rounds_for(45, None, None, tmp_path, begin=90.0)
 
 
 @pytest.mark.parametrize(

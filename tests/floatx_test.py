@@ -28,7 +28,11 @@ def batches(step=0):
 def distilled(network):
     student = with_head(layers.Dense(4))
     model = Distillation(
-        network, student, PIXELS, transforms=augmentations(), reuse=2
+        network,
+        student,
+        PIXELS,
+        transforms=augmentations(),
+        steps_per_teacher_call=2,
     )
     model.compile(schedules.muon(10))
     model.fit(batches().repeat(2), verbose=0)

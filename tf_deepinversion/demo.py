@@ -157,7 +157,7 @@ def _figures(rows):
 
 
 def distil_and_export(
-    teacher, output, *, rounds, real, portraits=None, seed=0
+    teacher, output, *, rounds, real, fixed_images=None, seed=0
 ) -> dict:
     """Trains a student without data, exports it, and scores what was exported.
 
@@ -167,7 +167,7 @@ def distil_and_export(
             state, from which the same call goes on.
         rounds: Int, see `distill`.
         real: A pair, real images and labels, to score by.
-        portraits: See `distill`.
+        fixed_images: See `distill`.
         seed: Int.
 
     Returns:
@@ -203,10 +203,10 @@ def distil_and_export(
         steps_per_round=80,
         batch_size=64,
         refresh=RefreshPool(images=128, steps=10, first_steps=100),
-        portraits=portraits,
+        fixed_images=fixed_images,
         optimizer=sgd(80 * rounds),
         transforms=augmentations(1.0),
-        reuse=1,
+        steps_per_teacher_call=1,
         folder=output,
         seed=seed,
         verbose=2,
@@ -247,16 +247,16 @@ def main(argv=None):
         names=FASHION_MNIST_CLASSES,
     )
     output = pathlib.Path(args.output).resolve()
-    portraits = Pool(len(model.images), model.image_shape, model.classes)
+    fixed_images = Pool(len(model.images), model.image_shape, model.classes)
     shown = model.classes_of(model.images)
-    portraits.add(model.images, shown, requested=model.labels)
+    fixed_images.add(model.images, shown, requested=model.labels)
     print("A student, from these and more such images alone:")
     figures |= distil_and_export(
         model.teacher,
         output / "student",
         rounds=args.rounds,
         real=load_test_images(),
-        portraits=portraits,
+        fixed_images=fixed_images,
         seed=args.seed,
     )
     print(f"The images: {output / 'grid.png'}")

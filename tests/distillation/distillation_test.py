@@ -1,6 +1,7 @@
 """A student learns from a pool that grows; interrupted, the same student."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -29,9 +30,9 @@ from tf_deepinversion import Tone
 from tf_deepinversion import balanced_labels
 from tf_deepinversion.callbacks.fit_resumable import fit_resumable
 from tf_deepinversion.callbacks.training_state import TrainingState
-from tf_deepinversion.datasets.streams import batches_of
 from tf_deepinversion.distillation._distill import distill
 from tf_deepinversion.distillation._distillation import Distillation
+from tf_deepinversion.distillation.training_images import batches_of
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.models.generator import Generator
 from tf_deepinversion.objective.softened_kl import SoftenedKL
@@ -257,7 +258,7 @@ def run(folder, rounds=4, stop=None, seed=0, student=None, **kwargs):
         student=student,
         seed=seed,
     )
-    _, history, pool = distill(
+    _, history, pool, _ = distill(
         teacher,
         student,
         synthesizer,
@@ -286,9 +287,13 @@ def shades(shade, n=5):
     return pool
 
 
-@pytest.mark.parametrize(("portraits", "reuse"), [(shades(9), 1), (None, 2)])
-def test_interrupted_it_goes_on_to_the_same_student(tmp_path, portraits, reuse):
-    options = {"portraits": portraits, "share": 0.5, "reuse": reuse}
+@pytest.mark.parametrize(("fixed", "steps"), [(shades(9), 1), (None, 2)])
+def test_interrupted_it_goes_on_to_the_same_student(tmp_path, fixed, steps):
+    options = {
+        "fixed_images": fixed,
+        "fixed_share": 0.5,
+        "steps_per_teacher_call": steps,
+    }
     weights, history, images = run(tmp_path / "whole", **options)
     assert len(history["loss"]) == 4 and len(images) == 24
     # Interrupted after the pool has grown, before the state is saved.
@@ -319,14 +324,14 @@ def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
     sizes = []
 
     def start(callbacks):
-        _, history, pool = run_by_pixels(
+        _, history, pool, synthesis = run_by_pixels(
             rounds=2,
             refresh=RefreshPool(images=6, steps=2),
             seed=3,
             folder=tmp_path,
             callbacks=callbacks,
         )
-        return history, pool.images
+        return history, pool.images, synthesis
 
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -337,7 +342,7 @@ def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         start([Stop()])
     assert sizes == [2, 2]
-    history, images = start([])
+    history, images, synthesis = start([])
     pixels = DeepInversion(
         learned_teacher(), NORMALISED, recipe="distillation_pixels", seed=3
     )
@@ -347,14 +352,15 @@ def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
         made = images[18 * batch : 18 * batch + 18].reshape(3, 6, *SHAPE)
         np.testing.assert_array_equal(made[:2], pixels.snapshots)
         np.testing.assert_array_equal(made[2], pixels.images)
-    assert synthesis_of(tmp_path)["1"]["loss"] == terms["loss"][-1]
+    assert synthesis["batch"] == [0, 1]
+    assert synthesis["loss"][1] == terms["loss"][-1]
     assert {len(values) for values in history.values()} == {2}
 
 
 def test_no_more_images_are_made_than_the_pool_holds():
-    _, _, pool = run_by_pixels(
+    pool = run_by_pixels(
         rounds=3, refresh=RefreshPool(images=6, steps=1), capacity=53
-    )
+    ).pool
     assert len(pool) == 36 and pool.batches == 2  # with two snapshots each
 
 
@@ -371,7 +377,7 @@ def test_training_that_a_callback_has_ended_stays_ended(tmp_path):
 
     def start():
         student = tiny_teacher(1)
-        _, history, _ = run_by_pixels(
+        _, history, *_ = run_by_pixels(
             student,
             rounds=4,
             refresh=RefreshPool(images=6, steps=1),
@@ -462,12 +468,13 @@ def test_the_folder_of_another_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="another run"):
         run(tmp_path, rounds=2)
     with pytest.raises(ValueError, match="another run"):
-        run(tmp_path, rounds=1, portraits=shades(9))
+        run(tmp_path, rounds=1, fixed_images=shades(9))
 
 
-def test_a_share_of_every_batch_is_of_portraits():
-    pool, portraits = shades(1), shades(2)
-    stream = iter(batches_of(pool, portraits, 0.25, 8, seed=0, first_step=0))
+def test_a_share_of_every_batch_is_of_fixed_images():
+    pool = shades(1)
+    begin = batches_of(pool, shades(2), 0.25, 8, seed=0)
+    stream = iter(begin(0))
     for shade in (1, 1, 3):
         if shade == 3:  # what is added after a step is drawn at the next
             for _ in range(9):
@@ -476,8 +483,64 @@ def test_a_share_of_every_batch_is_of_portraits():
         found = images.numpy()[:, 0, 0, 0].tolist()
         assert found.count(2) == 2 and labels.shape == (8,)
         assert (shade != 3) == (3 not in found)
-    again = batches_of(pool, portraits, 0.25, 8, seed=0, first_step=2)
-    np.testing.assert_array_equal(next(iter(again))[0], images)
+    np.testing.assert_array_equal(next(iter(begin(2)))[0], images)
+
+
+def by_given(images, folder=None, **kwargs):
+    """A student of images that are there; no synthesizer, no pool of ours."""
+    student = tiny_teacher(1)
+    found = distill(
+        learned_teacher(),
+        student,
+        images,
+        rounds=2,
+        steps_per_round=2,
+        batch_size=4,
+        preprocessing=NORMALISED,
+        student_preprocessing=NORMALISED,
+        folder=folder,
+        verbose=0,
+        **kwargs,
+    )
+    assert found.student is student and found.synthesis == {}
+    return found, student.get_weights()
+
+
+def test_images_that_are_there_need_no_synthesizer(tmp_path):
+    pool = Pool(50, SHAPE, CLASSES)
+    pool.add(PIXELS, LABELS)
+    of_pool, weights = by_given(pool, tmp_path)
+    assert of_pool.pool is pool and len(of_pool.history["loss"]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
+    # The same batches, by the function that gives them.
+    of_steps, same = by_given(lambda step: pool.dataset(4, 0, step))
+    assert of_steps.pool is None and of_steps.history == of_pool.history
+    for a, b in zip(weights, same, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for given in (
+        (PIXELS, LABELS),
+        tf.data.Dataset.from_tensor_slices((PIXELS, LABELS)),
+    ):
+        _, others = by_given(given)
+        assert (others[0] != weights[0]).any()
+    pool.add(PIXELS[:1], LABELS[:1])
+    with pytest.raises(ValueError, match="differs in: images"):
+        by_given(pool, tmp_path)
+    with pytest.raises(ValueError, match="pass `run`, a name"):
+        by_given(lambda step: pool.dataset(4, 0, step), tmp_path / "other")
+    with pytest.raises(ValueError, match="`refresh` says when a synthesizer"):
+        by_given(pool, refresh=RefreshPool())
+    with pytest.raises(ValueError, match=r"`images` must be images \(8, 8, 1"):
+        by_given((np.zeros((3, 9, 8, 1), "uint8"), [0, 1, 2]))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_state_whose_images_are_gone_is_told_in_words(tmp_path):
+    run(tmp_path, rounds=1)
+    shutil.rmtree(tmp_path / "pool")
+    with pytest.raises(ValueError, match="whose images in .*pool are gone"):
+        run(tmp_path, rounds=1)
+    assert not (tmp_path / "pool").exists()
 
 
 def start(folder, synthesis=None, compiled=None, student=None, **kwargs):
@@ -562,7 +625,7 @@ def test_what_has_the_same_shapes_or_config_is_not_the_same_run(
         ("synthesizer: optimizer", {"compiled": {"optimizer": "sgd"}}),
         ("distillation: temperature", {"temperature": 5.0}),
         ("distillation: transforms", {"transforms": [HorizontalFlip()]}),
-        ("distillation: reuse", {"reuse": 7}),
+        ("distillation: steps_per_teacher_call", {"steps_per_teacher_call": 7}),
         ("capacity", {"capacity": 700}),
     ],
 )
@@ -742,10 +805,12 @@ def test_the_terms_of_batches_are_lists_of_one_length():
 def test_adaptive_deep_inversion_feeds_a_student():
     teacher, student = learned_teacher(), tiny_teacher(1)
     synthesizer = DeepInversion(teacher, NORMALISED, student=student)
-    model, history, pool = distill(
+    seen = keras.callbacks.Callback()
+    trained, history, pool, synthesis = distill(
         teacher,
         student,
         synthesizer,
+        callbacks=[seen],
         rounds=2,
         steps_per_round=2,
         batch_size=4,
@@ -754,8 +819,10 @@ def test_adaptive_deep_inversion_feeds_a_student():
         preprocessing=NORMALISED,
         student_preprocessing=NORMALISED,
     )
-    assert type(model.optimizer) is ConvMuon
-    assert float(model.optimizer.learning_rate) < 1e-6  # all steps are done
+    optimizer = seen.model.optimizer
+    assert type(optimizer) is ConvMuon
+    assert float(optimizer.learning_rate) < 1e-6  # all steps are done
+    assert trained is student and synthesis["batch"] == [0, 1]
     assert len(pool) == 12 and len(history["agreement"]) == 2
     assert (pool.images[:6] != pool.images[6:]).mean() > 0.5
 
@@ -779,15 +846,17 @@ def test_bad_arguments(tmp_path):
         Distillation(teacher, other, NORMALISED)
     with pytest.raises(ValueError, match="`rounds` must be.*rounds=0"):
         distill(teacher, tiny_teacher(1), rounds=0)
-    with pytest.raises(ValueError, match="`share` must lie.*share=1"):
-        distill(teacher, tiny_teacher(1), rounds=1, share=1)
+    with pytest.raises(
+        ValueError, match="`fixed_share` must lie.*fixed_share=1"
+    ):
+        run_by_pixels(rounds=1, fixed_share=1)
     empty = Pool(3, SHAPE, CLASSES)
-    with pytest.raises(ValueError, match="`portraits` must be.*empty"):
+    with pytest.raises(ValueError, match="`fixed_images` must be.*empty"):
         distill(
             teacher,
             tiny_teacher(1),
             rounds=1,
-            portraits=empty,
+            fixed_images=empty,
             preprocessing=NORMALISED,
         )
     with pytest.raises(ValueError, match="`images` must be.*images=0"):
@@ -843,15 +912,15 @@ def test_what_a_distillation_saves_as_a_model_is_its_student(tmp_path):
     assert not (tmp_path / "folder").exists()
 
 
-@pytest.mark.parametrize("reuse", [1, 2])
-def test_xla_trains_by_the_same_random_numbers(reuse):
+@pytest.mark.parametrize("steps", [1, 2])
+def test_xla_trains_by_the_same_random_numbers(steps):
     def loss(jit):
         model = Distillation(
             learned_teacher(),
             learned_teacher(1),
             NORMALISED,
             transforms=augmentations(1.0),
-            reuse=reuse,
+            steps_per_teacher_call=steps,
         )
         model.compile(keras.optimizers.SGD(0.0), jit_compile=jit)
         found = model.train_on_batch(PIXELS, return_dict=True)
@@ -873,15 +942,37 @@ def test_images_are_read_one_batch_at_a_time(monkeypatch):
 
     order = []
     monkeypatch.setattr(tf, "cast", noted)
-    read = type(model).call
+    read = type(model)._student_logits
 
-    def call(self, pixels, training=False):
+    def logits(self, pixels, training=False):
         order.append(len(sizes))
         return read(self, pixels, training)
 
-    monkeypatch.setattr(type(model), "call", call)
+    monkeypatch.setattr(type(model), "_student_logits", logits)
     pieces = model.answers(PIXELS, 4), model.teacher_features(PIXELS, 4)
     assert order == [1, 2]  # the second is cast when the first has been read
     for a, b in zip(whole, pieces, strict=True):
         for x, y in zip(a, b, strict=True):
             np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
+
+
+def test_a_call_and_predict_refuse_floats_as_fit_does():
+    student = tiny_teacher(1)
+    model = Distillation(tiny_teacher(), student, NORMALISED)
+    model.compile()
+    expected = student(NORMALISED.normalise(PIXELS), training=False)
+    np.testing.assert_allclose(model(PIXELS), expected, rtol=1e-5, atol=1e-5)
+    found = model.predict(PIXELS, verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    floats = PIXELS.astype("float32") / 255
+    for ask in (model, lambda x: model.predict(x, verbose=0)):
+        with pytest.raises(TypeError, match="Expected uint8 pixels"):
+            ask(floats)
+
+
+def test_whether_xla_compiles_counts_where_it_is_given_by_position():
+    model = Distillation(tiny_teacher(), tiny_teacher(1), NORMALISED)
+    model.compile("sgd", None, None, None, None, False, 1, True)
+    assert model.jit_compile is True
+    model.compile("sgd", jit_compile=False)
+    assert model.jit_compile is False

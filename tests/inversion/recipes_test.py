@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from distillation_recipes import DISTILLATIONS
 
-from tf_deepinversion.distillation.recipes import DISTILLATIONS
 from tf_deepinversion.inversion import recipes
 from tf_deepinversion.transforms.augmentations import augmentations
 
@@ -75,7 +75,7 @@ def test_a_distillation_is_plain_and_fits_its_recipes(name):
         recipes.make_transforms(plan)
     else:
         augmentations(plan["transforms"])
-    recipes.find(plan["portrait_recipe"])
+    recipes.find(plan["fixed_recipe"])
 
 
 def test_the_papers_distillation():

@@ -67,7 +67,7 @@ def test_a_published_network_goes_through_all(package, tmp_path):
     )
 
     student = with_head(keras.layers.Dense(classes), shape=shape)
-    _, history, pool = distill(
+    _, history, pool, _ = distill(
         network,
         student,
         rounds=2,

@@ -116,7 +116,7 @@ def test_distill_refuses_before_it_writes(tmp_path):
                 learned_teacher(),
                 tiny_teacher(1),
                 rounds=1,
-                reuse=1,
+                steps_per_teacher_call=1,
                 preprocessing=NORMALISED,
                 folder=tmp_path / "run",
             )

@@ -186,7 +186,7 @@ def check_distill(strategy):
         teacher, network = learned_teacher(), student()
         synthesizer = DeepInversion(teacher, NORMALISED, student=network)
         synthesizer.compile(loss=[CrossEntropy(), Competition(1.0)])
-        _, history, pool = distill(
+        _, history, pool, _ = distill(
             teacher,
             network,
             synthesizer,
@@ -195,7 +195,7 @@ def check_distill(strategy):
             batch_size=6,
             refresh=RefreshPool(images=8, steps=2),
             optimizer=keras.optimizers.SGD(0.02),
-            reuse=1,
+            steps_per_teacher_call=1,
             preprocessing=NORMALISED,
             verbose=0,
         )

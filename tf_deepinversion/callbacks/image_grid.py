@@ -2,17 +2,16 @@
 
 import pathlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_deepinversion.callbacks.require_images import require_images
+from tf_deepinversion.callbacks.watches_images import WatchesImages
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.pictures import grid
 from tf_deepinversion.core.pictures import save_png
 
 
-class ImageGrid(keras.callbacks.Callback):
+class ImageGrid(WatchesImages):
     """Writes the images as one PNG, at the end of every few epochs.
 
     Args:
@@ -44,9 +43,6 @@ class ImageGrid(keras.callbacks.Callback):
         self.columns = columns
         self.scale = scale
         self.log_dir, self._writer = log_dir, None
-
-    def on_train_begin(self, logs=None):
-        require_images(self)
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every:

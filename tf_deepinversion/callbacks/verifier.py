@@ -1,15 +1,13 @@
 """What other networks say of an inversion on the way."""
 
-import keras
-
-from tf_deepinversion.callbacks.require_images import require_images
+from tf_deepinversion.callbacks.watches_images import WatchesImages
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.reader import resized
 
 
-class Verifier(keras.callbacks.Callback):
+class Verifier(WatchesImages):
     """Adds to `logs` how many images other networks take for their labels.
 
     Images that only their teacher recognises are adversarial noise; those
@@ -36,9 +34,6 @@ class Verifier(keras.callbacks.Callback):
             for name, network in self.networks.items()
         }
         self.every = every
-
-    def on_train_begin(self, logs=None):
-        require_images(self)
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every:

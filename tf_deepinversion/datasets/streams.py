@@ -214,23 +214,3 @@ def augmented(dataset, transforms, seed, first_step=0):
     steps = tf.data.Dataset.counter(first_step)
     zipped = tf.data.Dataset.zip((steps, dataset))
     return zipped.map(transform_all)
-
-
-def fixed_count(share, batch_size):
-    """How many images of a batch are of portraits."""
-    return max(1, round(share * batch_size))
-
-
-def batches_of(pool, portraits, share, batch_size, seed, first_step):
-    """Random batches of a pool, and a share of each of portraits, if any."""
-    if portraits is None:
-        return pool.dataset(batch_size, seed, first_step)
-    lasting = fixed_count(share, batch_size)
-    return tf.data.Dataset.zip(
-        pool.dataset(batch_size - lasting, seed, first_step),
-        portraits.dataset(lasting, seed, first_step),
-    ).map(
-        lambda new, old: tuple(
-            tf.concat(pair, 0) for pair in zip(new, old, strict=True)
-        )
-    )

@@ -1,51 +1,76 @@
 """A student without data, in one call: images, distillation, and its state."""
 
 import pathlib
+import typing
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from tf_deepinversion.callbacks.fit_resumable import fit_resumable
-from tf_deepinversion.callbacks.refresh_pool import RefreshPool
 from tf_deepinversion.core import run_state
-from tf_deepinversion.core.checks import require_integers
 from tf_deepinversion.core.checks import require_whole
-from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.datasets.pool import Pool
-from tf_deepinversion.datasets.real_images import image_and_label
-from tf_deepinversion.datasets.streams import batches_of
-from tf_deepinversion.datasets.streams import fixed_count
 from tf_deepinversion.distillation._distillation import Distillation
+from tf_deepinversion.distillation.fit_together import check_callbacks
+from tf_deepinversion.distillation.fit_together import check_fixed_images
+from tf_deepinversion.distillation.fit_together import check_images
+from tf_deepinversion.distillation.fit_together import check_synthesizer
+from tf_deepinversion.distillation.fit_together import check_validation
 from tf_deepinversion.distillation.student_check import warn_if_trained
-from tf_deepinversion.inversion._synthesize import require_all
+from tf_deepinversion.distillation.training_images import GivenStream
+from tf_deepinversion.distillation.training_images import SynthesizedImages
+from tf_deepinversion.distillation.training_images import batches_of
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
-from tf_deepinversion.inversion.synthesizer import require_synthesizer
+from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.optimizers.schedules import muon
 from tf_deepinversion.transforms.augmentations import augmentations
+
+
+class Distilled(typing.NamedTuple):
+    """What `distill` gives.
+
+    Attributes:
+        student: The `keras.Model` that was trained.
+        history: Dict from names to lists, one number a round.
+        pool: The `Pool` of images; None where the images were given otherwise.
+        synthesis: Dict from names to lists, one number a batch of images: its
+            number, `batch`, and the terms of its synthesis at its last step.
+            Empty where nothing was synthesized.
+    """
+
+    student: keras.Model
+    history: dict
+    pool: Pool | None
+    synthesis: dict
 
 
 def distill(
     teacher,
     student,
-    synthesizer=None,
+    images=None,
     *,
     rounds,
     steps_per_round=480,
     batch_size=128,
     refresh=None,
-    capacity=50_000,
-    portraits=None,
-    share=0.3,
+    fixed_images=None,
+    fixed_share=0.3,
+    temperature=4.0,
+    transforms=None,
+    steps_per_teacher_call=4,
     optimizer=None,
+    preprocessing=None,
+    student_preprocessing=None,
+    image_shape=None,
+    dtype=None,
+    capacity=50_000,
     folder=None,
+    run="",
     seed=0,
     callbacks=None,
     verbose="auto",
     validation_data=None,
-    **kwargs,
-):
-    """Trains a student on images that are synthesised for it.
+) -> Distilled:
+    """Trains a student on images that are synthesized for it.
 
     Each round trains the student for some steps on random images of a pool, by
     the teacher's soft answers. All images are made before the first round
@@ -58,40 +83,52 @@ def distill(
         student: A `keras.Model` with the same classes, of any architecture,
             as it was made: of one that agrees with its teacher already there
             is a `UserWarning`.
-        synthesizer: A `Synthesizer` of the teacher, such as a `DeepInversion`
-            or a `FastInversion`; None for a `DeepInversion` by the recipe
-            `distillation_pixels`.
+        images: None for a `DeepInversion` of the teacher by the recipe
+            `distillation_pixels`; another `Synthesizer`; or images that are
+            there, as for `as_stream`: a `Pool`, a pair of arrays, a
+            `tf.data.Dataset`, or a function from a step to one of batches.
         rounds: Int, at least 1.
         steps_per_round: Int, of the student.
         batch_size: Int, of the student.
         refresh: A `RefreshPool`, which says how many images there are and
             when they are made; None for `RefreshPool()`: 256 for each round,
             by the recipe's steps.
-        capacity: Int, images in the pool, snapshots among them; the oldest
-            leave.
-        portraits: A `Pool` of images that are there from the first round on
+        fixed_images: A `Pool` of images that are there from the first round on
             and stay, or None. A synthesizer that competes with the student
             looks for what it gets wrong, these show what it will be asked.
             See `synthesize`.
-        share: Float in (0, 1), the part of each of the student's batches
-            that is of `portraits`.
+        fixed_share: Float in (0, 1), the part of each of the student's batches
+            that is of `fixed_images`.
+        temperature: Float, see `SoftenedKL`.
+        transforms: List of transforms that both networks see images through;
+            None for `augmentations()`.
+        steps_per_teacher_call: Int, see `Distillation`.
         optimizer: A `keras.optimizers.Optimizer` or its name; one that has
             served before is made anew. None for `optimizers.muon`, over all
             steps.
+        preprocessing: The teacher's `Preprocessing`; None if known by name.
+        student_preprocessing: The student's; None: if known by name its own,
+            or else the teacher's.
+        image_shape: Tuple `(height, width, channels)`, needed where the
+            teacher does not fix it.
+        dtype: A dtype policy in which the networks compute, see
+            `Distillation`.
+        capacity: Int, images in the pool, snapshots among them; the oldest
+            leave.
         folder: Path for the pool and the state. The same call goes on from
             there, after any interruption, to the same student; another one is
             refused, by the names of what differs.
+        run: String, a name of `images`. Needed with a folder where they are a
+            `tf.data.Dataset` or a function.
         seed: Int.
         callbacks: List of `keras.callbacks.Callback`. What they count, as the
             patience of `EarlyStopping`, begins anew after an interruption.
-        verbose: As in Keras.
+        verbose: As in Keras, and for the making of images too.
         validation_data: As in Keras; labelled images, only looked at.
-        **kwargs: Of `Distillation`; its `transforms` are by default
-            `augmentations()`, its `reuse` 4.
 
     Returns:
-        A triple: the `Distillation`, the dict of the history of all rounds,
-        and the `Pool`. `refresh.synthesis` has the terms of the synthesis.
+        A `Distilled`: the student, the history of all rounds, the pool, and
+        the terms of the synthesis.
 
     Raises:
         FloatingPointError: if the student comes to be not finite.
@@ -102,91 +139,41 @@ def distill(
     require_whole(
         rounds=rounds, steps_per_round=steps_per_round, batch_size=batch_size
     )
-    if not 0 < share < 1:
-        raise ValueError(
-            f"`share` must lie between 0 and 1. Received: share={share}"
-        )
-    _check_validation(validation_data)
-    if synthesizer is None:
-        synthesizer = DeepInversion(
-            teacher,
-            kwargs.get("preprocessing"),
-            recipe="distillation_pixels",
-            image_shape=kwargs.get("image_shape"),
-            seed=seed,
-            dtype=kwargs.get("dtype"),
-        )
-    require_synthesizer(synthesizer)
-    refresh = RefreshPool() if refresh is None else refresh
-    kwargs = {"transforms": augmentations(), "reuse": 4, **kwargs}
-    model = Distillation(teacher, student, seed=seed, **kwargs)
-    model.require_trainable()
-    model.require_batch(batch_size)
-    _check_synthesizer(synthesizer, model)
-    _check_portraits(portraits, share, batch_size, model)
-    # Nothing is written before all is known to fit.
-    _check_refresh(refresh, synthesizer, rounds, capacity)
-    added = refresh.images * synthesizer.images_per_label
-    if added > capacity:
-        raise ValueError(
-            f"`capacity` must hold the {added} images of a batch. "
-            f"Received: capacity={capacity}"
-        )
-    warn_if_trained(model)  # before a state is loaded into it
-    if optimizer is None:
-        optimizer = muon(rounds * steps_per_round)
-    optimizer = keras.optimizers.get(optimizer)
-    if optimizer.built:  # for another student
-        optimizer = optimizer.from_config(optimizer.get_config())
-    optimizer.build(student.trainable_variables)
-    model.compile(optimizer=optimizer)
-    model.require_replicas()
-    pool_folder = state_path = run = terms = None
-    if folder is not None:
-        pool_folder = pathlib.Path(folder) / "pool"
-        state_path = pathlib.Path(folder) / "state.npz"
-        terms = pathlib.Path(folder) / "synthesis.json"
-        run = run_state.fingerprints(
-            {
-                "rounds": rounds,
-                "steps_per_round": steps_per_round,
-                "batch_size": batch_size,
-                "capacity": capacity,
-                "seed": seed,
-                "refresh": refresh.settings(),
-                "share": share if portraits else None,
-                "optimizer": optimizer,
-                "teacher": teacher,
-                "student": student,
-                **{
-                    f"synthesizer: {name}": part
-                    for name, part in synthesizer.settings().items()
-                },
-                **{
-                    f"distillation: {name}": part
-                    for name, part in model.settings().items()
-                },
-            },
-            {
-                "portraits": [portraits.images] if portraits else [],
-            },
-        )
-        run_state.load(state_path, run)  # refuses another run's
-    pool = Pool(
-        capacity,
-        synthesizer.image_shape,
-        synthesizer.classes,
-        folder=pool_folder,
-        run=run,
+    check_validation(validation_data)
+    check_callbacks(callbacks)
+    model = Distillation(
+        teacher,
+        student,
+        preprocessing,
+        student_preprocessing,
+        temperature=temperature,
+        transforms=augmentations() if transforms is None else transforms,
+        steps_per_teacher_call=steps_per_teacher_call,
+        image_shape=image_shape,
+        dtype=dtype,
+        seed=seed,
     )
+    if images is None:
+        images = _default_synthesizer(model, seed, dtype)
+    source = _source_of(images, model, refresh, rounds, capacity, run)
+    check_fixed_images(fixed_images, fixed_share, batch_size, model)
+    _make_ready(model, batch_size, optimizer, rounds * steps_per_round)
+    parts = {
+        "rounds": rounds,
+        "steps_per_round": steps_per_round,
+        "batch_size": batch_size,
+        "seed": seed,
+        "fixed_share": fixed_share if fixed_images else None,
+        "fixed_images": fixed_images.images if fixed_images else None,
+    }
+    # Nothing is written before here, where all is known to fit.
+    state, identity, begun = _claim(folder, model, source, parts)
+    pool = source.open(folder, identity, begun)
+    stream = batches_of(pool, fixed_images, fixed_share, batch_size, seed)
 
     def batches(step):
-        done = step // steps_per_round
-        made = 0
-        if done:
-            made = refresh.batches_by(done - 1, rounds, synthesizer, capacity)
-        refresh.bind(pool, synthesizer, made, terms)
-        return batches_of(pool, portraits, share, batch_size, seed, step)
+        source.begin(step // steps_per_round)
+        return stream(step)
 
     try:
         history = fit_resumable(
@@ -195,112 +182,74 @@ def distill(
             network=student,
             epochs=rounds,
             steps_per_epoch=steps_per_round,
-            path=state_path,
-            run=run,
-            others=[*model.carried, *synthesizer.state_variables],
-            callbacks=[refresh, *(callbacks or [])],
+            path=state,
+            run=identity,
+            others=[*model.state_variables, *source.state_variables],
+            callbacks=[*source.callbacks, *(callbacks or [])],
             verbose=verbose,
             validation_data=validation_data,
         )
     finally:
-        pool.close()  # its images stay; the folder is free
-    return model, history, pool
+        source.close()
+    return Distilled(student, history, source.pool, source.synthesis)
 
 
-def _check_refresh(refresh, synthesizer, rounds, capacity):
-    """What synthesis would refuse later is refused before a folder is made."""
-    if not isinstance(refresh, RefreshPool):
-        raise TypeError(
-            "`refresh` must be a `RefreshPool`, such as "
-            f"RefreshPool(images=256). Received: {type(refresh)}"
-        )
-    require_whole(capacity=capacity)
-    batches = refresh.batches_by(rounds - 1, rounds, synthesizer, capacity)
-    require_all(range(synthesizer.classes), batches, refresh.images)
-    labels = balanced_labels(synthesizer.classes, refresh.images)
-    for steps in (refresh.steps, refresh.first_steps):
-        synthesizer.check(labels, steps)
-
-
-def _check_synthesizer(synthesizer, model):
-    """Its images must be those that the teacher sees and the student needs."""
-    found = tuple(synthesizer.image_shape), synthesizer.classes
-    expected = model.image_shape, model.classes
-    if found != expected:
-        raise ValueError(
-            "Expected a synthesizer of the teacher: of images and classes "
-            f"{expected}. Received: one of {found}"
-        )
-    seen = synthesizer.teacher
-    if seen not in (None, model.teacher) and not _same_weights(
-        seen, model.teacher
-    ):
-        raise ValueError(
-            "Expected a synthesizer of the teacher. Received: one of another "
-            f"network, {seen.name!r}"
-        )
-    rival = synthesizer.student
-    if rival is not None and rival is not model.student:
-        raise ValueError(
-            "The synthesizer competes with another network than the student: "
-            "make it with `student=` the one that is given here; under a "
-            "strategy of several replicas, make the student in its scope. "
-            f"Received: {rival.name!r}"
-        )
-    _check_fed(synthesizer, model, "preprocessing", "image_shape")
-    if rival is not None:
-        _check_fed(synthesizer, model, "student_preprocessing", "student_shape")
-
-
-def _check_fed(synthesizer, model, preprocessing, shape):
-    """What makes images must feed a network as the distillation does."""
-    given = getattr(synthesizer, preprocessing)
-    if given is None:  # a synthesizer of the user's own
-        return
-    expected = getattr(model, preprocessing)
-    shapes = getattr(synthesizer, shape), getattr(model, shape)
-    if shapes[0] != shapes[1] or not given.feeds_as(expected):
-        raise ValueError(
-            f"The synthesizer and the distillation feed a network otherwise: "
-            f"give both the same `{preprocessing}` and `{shape}`. Received: "
-            f"{given.get_config()} of {shapes[0]}, and "
-            f"{expected.get_config()} of {shapes[1]}"
-        )
-
-
-def _same_weights(a, b):
-    pairs = a.get_weights(), b.get_weights()
-    return len(pairs[0]) == len(pairs[1]) and all(
-        np.array_equal(*pair) for pair in zip(*pairs, strict=True)
+def _default_synthesizer(model, seed, dtype):
+    return DeepInversion(
+        model.teacher,
+        model.preprocessing,
+        recipe="distillation_pixels",
+        image_shape=model.image_shape,
+        seed=seed,
+        dtype=dtype,
     )
 
 
-def _check_portraits(portraits, share, batch_size, model):
-    if portraits is None:
-        return
-    if not len(portraits):
+def _source_of(images, model, refresh, rounds, capacity, run):
+    if isinstance(images, Synthesizer):
+        check_synthesizer(images, model)
+        return SynthesizedImages(images, refresh, rounds, capacity)
+    if refresh is not None:
         raise ValueError(
-            "`portraits` must be a `Pool` with images in it: `add` some, or "
-            "leave it out. Received: an empty one"
+            "`refresh` says when a synthesizer makes images, and these are "
+            f"there: leave it out. Received: images of {type(images)}"
         )
-    found = portraits.image_shape, portraits.soft_targets is not None
-    if found != (model.image_shape, False):
-        raise ValueError(
-            f"`portraits` must be a `Pool` of images {model.image_shape}, "
-            "without soft targets. Received: one of images "
-            f"{portraits.image_shape}, " + ("with" if found[1] else "without")
-        )
-    if fixed_count(share, batch_size) >= batch_size:
-        raise ValueError(
-            "No image of a batch would be new: take a larger `batch_size` or "
-            f"a smaller `share`. Received: {batch_size} and {share}"
-        )
+    check_images("images", images, model)
+    return GivenStream(images, run)
 
 
-def _check_validation(data):
-    """Floats would be refused after the first round alone."""
-    if isinstance(data, tf.data.Dataset):
-        images, _ = image_and_label(data.element_spec)
-        require_integers(images.dtype.as_numpy_dtype)
-    elif isinstance(data, (tuple, list)):
-        require_integers(np.asarray(data[0]).dtype)
+def _make_ready(model, batch_size, optimizer, steps):
+    """Compiles, by an optimizer as new: it may be another student's."""
+    model.require_trainable()
+    model.require_batch(batch_size)
+    warn_if_trained(model)  # before a state is loaded into it
+    optimizer = muon(steps) if optimizer is None else optimizer
+    optimizer = keras.optimizers.get(optimizer)
+    if optimizer.built:
+        optimizer = optimizer.from_config(optimizer.get_config())
+    optimizer.build(model.student.trainable_variables)
+    model.compile(optimizer=optimizer)
+    model.require_replicas()
+
+
+def _claim(folder, model, source, parts):
+    """The path of a folder's state, whose run it is, and whether it is there.
+
+    Raises:
+        ValueError: if the state is of another run.
+    """
+    if folder is None:
+        return None, None, False
+    found = model.settings()
+    identity = run_state.fingerprints(
+        {
+            **parts,
+            **source.settings(),
+            "optimizer": model.optimizer,
+            "teacher": model.teacher,
+            "student": model.student,
+            **{f"distillation: {name}": part for name, part in found.items()},
+        }
+    )
+    path = pathlib.Path(folder) / "state.npz"
+    return path, identity, run_state.load(path, identity) is not None

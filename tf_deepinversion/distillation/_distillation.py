@@ -8,7 +8,7 @@ from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import require_integers
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.datasets.real_images import image_and_label
-from tf_deepinversion.distillation.teacher_cache import AnsweredImages
+from tf_deepinversion.distillation.teacher_cache import TeacherCache
 from tf_deepinversion.distillation.teacher_cache import require_one_replica
 from tf_deepinversion.networks import compiled
 from tf_deepinversion.networks import replicas
@@ -71,13 +71,15 @@ class Distillation(replicas.OneBatch):
         temperature: Float, see `SoftenedKL`.
         transforms: List of transforms that both see, drawn anew every step;
             by default `Shift(2)` and `HorizontalFlip()`.
-        reuse: Int. Above 1 the teacher is asked every so many steps alone,
-            and each step is on random ones of the newest 10,240 images that
-            it has seen, changed as they were then, in whole numbers: see
-            `AnsweredImages`. One device alone does that. Defaults to 1.
-        reuse_bytes: Int, the most that those images and the answers take, a
-            byte a value and four a logit: of larger ones fewer are kept.
-            Defaults to 80 million, 10,240 of 32x32x3 with 1,000 classes.
+        steps_per_teacher_call: Int, how many steps of the student share one
+            call of the teacher. With 4 the teacher answers for a new batch
+            every fourth step, and every step is on images drawn at random
+            from the newest 10,240 that it answered for, which are kept as they
+            were seen, in whole numbers: see `TeacherCache`. Above 1 needs one
+            device. Defaults to 1.
+        teacher_cache_bytes: Int, the most that those images and the answers
+            take, a byte a value and four a logit: of larger images fewer are
+            kept. Defaults to 80 million, 10,240 of 32x32x3 with 1,000 classes.
         image_shape: Tuple `(height, width, channels)`, needed where the
             teacher does not fix it.
         student_shape: The same for the student.
@@ -108,8 +110,8 @@ class Distillation(replicas.OneBatch):
         *,
         temperature=4.0,
         transforms=None,
-        reuse=1,
-        reuse_bytes=80_000_000,
+        steps_per_teacher_call=1,
+        teacher_cache_bytes=80_000_000,
         image_shape=None,
         student_shape=None,
         dtype=None,
@@ -143,16 +145,19 @@ class Distillation(replicas.OneBatch):
         if transforms is None:
             transforms = [Shift(2), HorizontalFlip()]
         self._transforms = require_transforms(transforms)
-        require_whole(reuse=reuse, reuse_bytes=reuse_bytes)
+        require_whole(
+            steps_per_teacher_call=steps_per_teacher_call,
+            teacher_cache_bytes=teacher_cache_bytes,
+        )
         require_whole(0, seed=seed)
         self._seed = int(seed)
         self._answered = self._held = None
-        if reuse > 1:
-            self._answered = AnsweredImages(
+        if steps_per_teacher_call > 1:
+            self._answered = TeacherCache(
                 self.image_shape,
                 self.classes,
-                reuse,
-                most_bytes=reuse_bytes,
+                steps_per_teacher_call,
+                most_bytes=teacher_cache_bytes,
                 seed=self._seed,
             )
         self._loss = keras.metrics.Mean(name="loss")
@@ -185,7 +190,20 @@ class Distillation(replicas.OneBatch):
         return [self._loss, self._agreement, self._accuracy]
 
     def call(self, pixels, training=False):
-        """The student's logits of pixels in [0, 255]."""
+        """The student's logits.
+
+        Args:
+            pixels: Int array `(n, height, width, channels)` in [0, 255].
+            training: Bool, whether the student is called as in training.
+
+        Raises:
+            TypeError: if the pixels are no integers.
+        """
+        require_integers(keras.backend.standardize_dtype(pixels.dtype))
+        return self._student_logits(pixels, training)
+
+    def _student_logits(self, pixels, training=False):
+        """Of pixels that may be floats, as transforms leave them."""
         student = self._in_training[1] if training else self._student
         fed = student_input(
             tf.cast(pixels, "float32"),
@@ -241,18 +259,18 @@ class Distillation(replicas.OneBatch):
             "student_shape": self.student_shape,
             "temperature": self._kl.temperature,
             "transforms": self._transforms,
-            "reuse": self._reuse_setting(),
+            "steps_per_teacher_call": self._cache_setting(),
             "preprocessing": self.preprocessing,
             "student_preprocessing": self.student_preprocessing,
             "dtype": self._training_dtype,
             "seed": self._seed,
         }
 
-    def _reuse_setting(self):
+    def _cache_setting(self):
         if self._answered is None:
             return 1
-        reuse, size = self._answered.reuse, self._answered.size
-        return reuse if size == 10_240 else [reuse, size]
+        steps, size = self._answered.steps_per_call, self._answered.size
+        return steps if size == 10_240 else [steps, size]
 
     def answers(self, images, batch_size=250):
         """What both networks say of images, in inference mode.
@@ -266,7 +284,10 @@ class Distillation(replicas.OneBatch):
             student's.
         """
         return _by_pieces(
-            lambda x: (_logits(self._teacher, self.preprocessing, x), self(x)),
+            lambda x: (
+                _logits(self._teacher, self.preprocessing, x),
+                self._student_logits(x),
+            ),
             images,
             batch_size,
         )
@@ -301,7 +322,7 @@ class Distillation(replicas.OneBatch):
             self._answered.require_batch(batch_size)
 
     @property
-    def carried(self) -> list:
+    def state_variables(self) -> list:
         """What training changes, apart from the student's variables."""
         return self._answered.variables if self._answered else []
 
@@ -332,8 +353,30 @@ class Distillation(replicas.OneBatch):
                 f"`keras.models.clone_model`. Received: {shared[:3]}"
             )
 
-    def compile(self, *args, jit_compile="auto", **kwargs):
-        super().compile(*args, jit_compile=jit_compile, **kwargs)
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        run_eagerly=False,
+        steps_per_execution=1,
+        jit_compile="auto",
+        auto_scale_loss=True,
+    ):
+        """As in Keras; the loss is the divergence, whatever `loss` is."""
+        super().compile(
+            optimizer,
+            loss,
+            loss_weights,
+            metrics,
+            weighted_metrics,
+            run_eagerly,
+            steps_per_execution,
+            jit_compile,
+            auto_scale_loss,
+        )
         networks = self._teacher, self._student
         compiled.settle(
             self, jit_compile, [(x.model, x.image_shape) for x in networks]
@@ -364,8 +407,8 @@ class Distillation(replicas.OneBatch):
                 reused.
         """
         if self._answered:
-            reuse = self._answered.reuse
-            require_one_replica(self.distribute_strategy, reuse)
+            steps = self._answered.steps_per_call
+            require_one_replica(self.distribute_strategy, steps)
         super().require_replicas()
 
     @property
@@ -397,7 +440,7 @@ class Distillation(replicas.OneBatch):
         else:
             images, target = self._ask(images, step)
         with tf.GradientTape() as tape:
-            logits = self(images, training=True)
+            logits = self._student_logits(images, training=True)
             loss = self._own_loss(target, logits)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.student.trainable_variables
@@ -420,7 +463,7 @@ class Distillation(replicas.OneBatch):
         images, labels = _images_and_labels(data)
         images = tf.cast(images, "float32")
         target = _logits(self._teacher, self.preprocessing, images)
-        logits = self(images)
+        logits = self._student_logits(images)
         loss = replicas.total(self._own_loss(target, logits))
         size = tf.cast(replicas.total(tf.shape(images)[0]), "float32")
         replicas.add_to(self._loss, loss, size)  # the last may be smaller

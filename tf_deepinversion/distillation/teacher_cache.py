@@ -9,7 +9,7 @@ import tensorflow as tf
 from tf_deepinversion.core.checks import require_whole
 
 
-def require_one_replica(strategy, reuse):
+def require_one_replica(strategy, steps_per_call):
     """Refuses several replicas: each would need a store of its own.
 
     Raises:
@@ -19,7 +19,8 @@ def require_one_replica(strategy, reuse):
     if replicas > 1:
         raise ValueError(
             "The teacher's answers cannot be reused on several replicas: "
-            f"pass `reuse=1`. Received: reuse={reuse} on {replicas}"
+            f"pass `steps_per_teacher_call=1`. Received: "
+            f"steps_per_teacher_call={steps_per_call} on {replicas}"
         )
 
 
@@ -40,18 +41,20 @@ class _Rows:
         self._variable.assign(np.concatenate([rows, rest]))
 
 
-class AnsweredImages:
+class TeacherCache:
     """The newest images that a teacher saw, and its logits of them.
 
     To ask the teacher is a large part of what a step of a smaller student
-    costs, and what it said of an image stays true. So every `reuse` steps a
-    new batch takes the place of the oldest, and each step is on random ones of
-    the store, where an image is drawn `reuse` times on average.
+    costs, and what it said of an image stays true. So every `steps_per_call`
+    steps a new batch takes the place of the oldest, and each step is on random
+    images of the store, where an image is drawn `steps_per_call` times on
+    average.
 
     Args:
         image_shape: Tuple `(height, width, channels)`.
         classes: Int, number of logits.
-        reuse: Int, steps for each batch that the teacher is asked about.
+        steps_per_call: Int, steps for each batch that the teacher is asked
+            about.
         size: Int, the most images that are kept. Fewer teach less:
             docs/results/distillation_trials.md.
         most_bytes: Int, the most that they and their answers take, a byte a
@@ -71,21 +74,24 @@ class AnsweredImages:
         self,
         image_shape,
         classes,
-        reuse,
+        steps_per_call,
         size=10_240,
         most_bytes=80_000_000,
         seed=0,
     ):
-        require_whole(reuse=reuse, size=size, most_bytes=most_bytes)
-        require_one_replica(tf.distribute.get_strategy(), reuse)
+        require_whole(
+            steps_per_call=steps_per_call, size=size, most_bytes=most_bytes
+        )
+        require_one_replica(tf.distribute.get_strategy(), steps_per_call)
         size = min(size, most_bytes // (math.prod(image_shape) + 4 * classes))
         if not size:
             raise ValueError(
-                "Not one image and its answer can be kept: pass `reuse=1`, or "
-                f"a larger `reuse_bytes`. Received: {most_bytes} bytes, images "
+                "Not one image and its answer can be kept: pass "
+                "`steps_per_teacher_call=1`, or a larger "
+                f"`teacher_cache_bytes`. Received: {most_bytes} bytes, images "
                 f"{tuple(image_shape)} and {classes} classes"
             )
-        self.reuse, self.size, self.seed = reuse, size, seed
+        self.steps_per_call, self.size, self.seed = steps_per_call, size, seed
         images = np.zeros((size, *image_shape), "uint8")
         self._images = keras.Variable(images, trainable=False)
         logits = np.zeros((size, classes), "float32")
@@ -106,8 +112,9 @@ class AnsweredImages:
         if batch_size is not None and batch_size > self.size:
             raise ValueError(
                 f"Expected batches of at most {self.size} images, as many as "
-                "are kept with their answers: take a larger `reuse_bytes`, or "
-                f"`reuse=1`. Received: one of {batch_size}"
+                "are kept with their answers: take a larger "
+                "`teacher_cache_bytes`, or `steps_per_teacher_call=1`. "
+                f"Received: one of {batch_size}"
             )
 
     def batch(self, ask, step, count):
@@ -124,7 +131,7 @@ class AnsweredImages:
             channels)` and logits `(count, classes)`.
         """
         # Empty it is also where the optimizer has steps of another run.
-        due = (step % self.reuse == 0) | (self._written.value == 0)
+        due = (step % self.steps_per_call == 0) | (self._written.value == 0)
         tf.cond(due, lambda: self._add(*ask()), lambda: False)
         rows = tf.random.stateless_uniform(
             (count,),

@@ -14,7 +14,7 @@ from tiny import tiny_teacher
 from tf_deepinversion import HorizontalFlip
 from tf_deepinversion.callbacks.training_state import TrainingState
 from tf_deepinversion.distillation._distillation import Distillation
-from tf_deepinversion.distillation.teacher_cache import AnsweredImages
+from tf_deepinversion.distillation.teacher_cache import TeacherCache
 
 
 def draws(store, steps, count=64, size=2):
@@ -50,18 +50,20 @@ def answers(numbers):
 
 
 def test_the_oldest_make_room_every_few_steps():
-    store = AnsweredImages(SHAPE, CLASSES, reuse=3, size=4)
+    store = TeacherCache(SHAPE, CLASSES, steps_per_call=3, size=4)
     asked, given = draws(store, range(8))
     assert asked == [0, 3, 6]
     kept = [{0, 1}] * 3 + [{0, 1, 6, 7}] * 3 + [{6, 7, 12, 13}] * 2
     assert [set(numbers) for numbers in given] == kept
-    again = draws(AnsweredImages(SHAPE, CLASSES, reuse=3, size=4), range(8))[1]
+    again = draws(
+        TeacherCache(SHAPE, CLASSES, steps_per_call=3, size=4), range(8)
+    )[1]
     np.testing.assert_array_equal(again, given)
     assert (given[3] != given[4]).any()
 
 
 def test_each_image_is_drawn_as_often_as_said():
-    store = AnsweredImages(SHAPE, CLASSES, reuse=5, size=8)
+    store = TeacherCache(SHAPE, CLASSES, steps_per_call=5, size=8)
     _, given = draws(store, range(1000), count=2)
     drawn = np.bincount(np.concatenate(given))
     # All but the first and the last images; Poisson's law has variance 5.
@@ -71,12 +73,14 @@ def test_each_image_is_drawn_as_often_as_said():
 
 
 def test_an_empty_store_asks_whatever_the_step():
-    asked, given = draws(AnsweredImages(SHAPE, CLASSES, reuse=3), [7, 8, 9])
+    asked, given = draws(
+        TeacherCache(SHAPE, CLASSES, steps_per_call=3), [7, 8, 9]
+    )
     assert asked == [7, 9] and set(given[0]) == {14, 15}
 
 
 def test_batches_that_do_not_divide_the_store():
-    store = AnsweredImages(SHAPE, CLASSES, reuse=1, size=5)
+    store = TeacherCache(SHAPE, CLASSES, steps_per_call=1, size=5)
     _, given = draws(store, range(0, 6, 2), size=3)
     kept = [{0, 1, 2}, {1, 2, 4, 5, 6}, {5, 6, 8, 9, 10}]
     assert [set(numbers) for numbers in given] == kept
@@ -88,7 +92,12 @@ def test_a_student_learns_from_what_was_answered(jit):
     teacher, student = tiny_teacher(0), tiny_teacher(1)
     same = np.repeat(PIXELS[:1], 4, 0)
     model = Distillation(
-        teacher, student, NORMALISED, temperature=2.0, transforms=[], reuse=2
+        teacher,
+        student,
+        NORMALISED,
+        temperature=2.0,
+        transforms=[],
+        steps_per_teacher_call=2,
     )
     t = teacher(NORMALISED.normalize(same), training=False).numpy()
     s = tiny_teacher(1)(NORMALISED.normalize(same), training=True).numpy()
@@ -101,7 +110,7 @@ def test_a_student_learns_from_what_was_answered(jit):
     found = model.train_on_batch(PIXELS[1:5], return_dict=True)
     assert found["loss"] == pytest.approx(kl(t, s, 2.0).mean(), rel=1e-3)
     model.train_on_batch(PIXELS[1:5])
-    images, logits, written = (v.numpy() for v in model.carried)
+    images, logits, written = (v.numpy() for v in model.state_variables)
     assert written == 8
     np.testing.assert_array_equal(images[:8], [*same, *PIXELS[1:5]])
     t = teacher(NORMALISED.normalize(images[:8]), training=False)
@@ -111,11 +120,15 @@ def test_a_student_learns_from_what_was_answered(jit):
 def test_what_is_kept_is_what_the_teacher_saw():
     teacher = tiny_teacher(0)
     model = Distillation(
-        teacher, tiny_teacher(1), NORMALISED, transforms=[Halve()], reuse=2
+        teacher,
+        tiny_teacher(1),
+        NORMALISED,
+        transforms=[Halve()],
+        steps_per_teacher_call=2,
     )
     model.compile(optimizer="sgd")
     model.train_on_batch(PIXELS)
-    images, logits = (v.numpy()[:6] for v in model.carried[:2])
+    images, logits = (v.numpy()[:6] for v in model.state_variables[:2])
     np.testing.assert_array_equal(images, np.rint(PIXELS / 2))
     t = teacher(NORMALISED.normalize(images), training=False)
     np.testing.assert_allclose(logits, t, rtol=1e-4, atol=1e-5)
@@ -128,7 +141,7 @@ class Halve(HorizontalFlip):
 
 def test_of_larger_images_fewer_are_kept():
     sizes = {
-        shape: AnsweredImages(shape, classes, reuse=2).size
+        shape: TeacherCache(shape, classes, steps_per_call=2).size
         for shape, classes in (
             ((28, 28, 1), 10),
             ((32, 32, 3), 1000),
@@ -137,23 +150,25 @@ def test_of_larger_images_fewer_are_kept():
     }
     kept = 80_000_000 // (224 * 224 * 3 + 4 * 1000)
     assert list(sizes.values()) == [10_240, 10_240, kept]
-    with pytest.raises(ValueError, match="Not one image.*`reuse_bytes`"):
-        AnsweredImages(SHAPE, CLASSES, reuse=2, most_bytes=70)
+    with pytest.raises(
+        ValueError, match="Not one image.*`teacher_cache_bytes`"
+    ):
+        TeacherCache(SHAPE, CLASSES, steps_per_call=2, most_bytes=70)
     small = 2 * (8 * 8 + 4 * CLASSES)
     model = Distillation(
         tiny_teacher(0),
         tiny_teacher(1),
         NORMALISED,
-        reuse=2,
-        reuse_bytes=small,
+        steps_per_teacher_call=2,
+        teacher_cache_bytes=small,
     )
-    assert model.settings()["reuse"] == [2, 2]
+    assert model.settings()["steps_per_teacher_call"] == [2, 2]
     with pytest.raises(ValueError, match="at most 2 images.*one of 3"):
         model.require_batch(3)
 
 
 def test_a_state_holds_the_rows_that_were_written(tmp_path):
-    store = AnsweredImages(SHAPE, CLASSES, reuse=1, size=6)
+    store = TeacherCache(SHAPE, CLASSES, steps_per_call=1, size=6)
     draws(store, [0, 1])
     path = tmp_path / "state.npz"
     state = TrainingState(path, store.variables, "run")
@@ -162,7 +177,7 @@ def test_a_state_holds_the_rows_that_were_written(tmp_path):
     with np.load(path) as saved:
         assert saved["variable_0"].shape == (4, *SHAPE)
         assert saved["variable_1"].shape == (4, CLASSES)
-    again = AnsweredImages(SHAPE, CLASSES, reuse=1, size=6)
+    again = TeacherCache(SHAPE, CLASSES, steps_per_call=1, size=6)
     draws(again, [5, 6, 7])  # what is there before gives way
     TrainingState(path, again.variables, "run")
     found, expected = draws(again, [2, 3]), draws(store, [2, 3])
@@ -172,14 +187,29 @@ def test_a_state_holds_the_rows_that_were_written(tmp_path):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="`reuse` must be.*reuse=0"):
-        Distillation(tiny_teacher(0), tiny_teacher(1), NORMALISED, reuse=0)
-    store = AnsweredImages(SHAPE, CLASSES, reuse=2, size=1)
+    with pytest.raises(
+        ValueError,
+        match="`steps_per_teacher_call` must be.*steps_per_teacher_call=0",
+    ):
+        Distillation(
+            tiny_teacher(0),
+            tiny_teacher(1),
+            NORMALISED,
+            steps_per_teacher_call=0,
+        )
+    store = TeacherCache(SHAPE, CLASSES, steps_per_call=2, size=1)
     with pytest.raises(
         ValueError, match="at most 1 images.*Received: one of 2"
     ):
         draws(store, [0])
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
-        with pytest.raises(ValueError, match="replicas.*reuse=2 on 2"):
-            Distillation(tiny_teacher(0), tiny_teacher(1), NORMALISED, reuse=2)
+        with pytest.raises(
+            ValueError, match="replicas.*steps_per_teacher_call=2 on 2"
+        ):
+            Distillation(
+                tiny_teacher(0),
+                tiny_teacher(1),
+                NORMALISED,
+                steps_per_teacher_call=2,
+            )

@@ -1,30 +1,31 @@
-"""Whole distillations as plain data, for `examples/distill.py`.
+"""Whole distillations as plain data, for `distill.py`.
 
 Each is a dictionary of
 
 - `source`: where its numbers come from;
 - `dataset`: the name in TFDS of the data that such teachers were trained on;
 - `teacher`: one that ships, or None;
-- `methods`: the recipe in `recipes.RECIPES` by method, the default one first;
+- `methods`: the recipe in `tf_deepinversion.RECIPES` by method, the default
+  method first;
 - `student_width`, `rounds`, `steps_per_round`, `batch_size`, `optimizer` (in
   `optimizers.OPTIMIZERS`), `learning_rate` and `temperature`, of the student;
-- `transforms` of what the student sees, as in `recipes`; or a number, the
-  strength of `augmentations`; `reuse` of the teacher's answers, see
-  `Distillation`;
-- `images_per_round`, `synthesis_steps`, `first_steps`, `draws` and `capacity`,
-  see `RefreshPool` and `Pool`;
-- `portraits`: how many batches of images are made beforehand and stay, for the
-  method `fast`: `portrait_images` each, in `portrait_steps` (of a generator
-  those of its first batch; a third of them of the others) by the recipe
-  `portrait_recipe`; `share` of each of the student's batches is of them.
+- `transforms` of what the student sees, as in `RECIPES`; or a number, the
+  strength of `augmentations`;
+- `steps_per_teacher_call`, see `Distillation`;
+- `images_per_round`, `synthesis_steps` and `first_steps`, see `RefreshPool`;
+  `draws`, see `FastInversion`; and `capacity`, see `Pool`;
+- `fixed_batches`: how many batches of images are made beforehand and stay, for
+  the method `fast`: `fixed_images` each, in `fixed_steps` (of a generator the
+  steps of its first batch; a third of them of the others) by the recipe
+  `fixed_recipe`; `fixed_share` of each of the student's batches is of them.
 """
 
-_NO_PORTRAITS = {
-    "portraits": 0,
-    "portrait_recipe": "generator",
-    "portrait_images": 250,
-    "portrait_steps": 300,
-    "share": 0.3,
+_NO_FIXED_IMAGES = {
+    "fixed_batches": 0,
+    "fixed_recipe": "generator",
+    "fixed_images": 250,
+    "fixed_steps": 300,
+    "fixed_share": 0.3,
 }
 
 
@@ -44,13 +45,13 @@ _FAST = {
     "learning_rate": 0.2,
     "temperature": 20.0,
     "transforms": _CROPS,
-    "reuse": 1,
+    "steps_per_teacher_call": 1,
     "images_per_round": 256,
     "synthesis_steps": 10,
     "first_steps": 200,
     "draws": 0,
     "capacity": 51_200,
-    **_NO_PORTRAITS,
+    **_NO_FIXED_IMAGES,
 }
 
 
@@ -73,13 +74,13 @@ DISTILLATIONS = {
         "learning_rate": 0.03,
         "temperature": 4.0,
         "transforms": 0.25,
-        "reuse": 4,
+        "steps_per_teacher_call": 4,
         "images_per_round": 256,
         "synthesis_steps": 100,
         "first_steps": 100,
         "draws": 0,
         "capacity": 50_000,
-        **_NO_PORTRAITS,
+        **_NO_FIXED_IMAGES,
     },
     # Ours: a generator that competes with the student, beside pixels.
     "fashion_mnist_generator": {
@@ -95,17 +96,17 @@ DISTILLATIONS = {
         "learning_rate": 0.1,
         "temperature": 4.0,
         "transforms": 1.0,
-        "reuse": 1,
+        "steps_per_teacher_call": 1,
         "images_per_round": 128,
         "synthesis_steps": 10,
         "first_steps": 100,
         "draws": 10,
         "capacity": 50_000,
-        "portraits": 24,
-        "portrait_recipe": "replay_pixels",
-        "portrait_images": 256,
-        "portrait_steps": 100,
-        "share": 0.5,
+        "fixed_batches": 24,
+        "fixed_recipe": "replay_pixels",
+        "fixed_images": 256,
+        "fixed_steps": 100,
+        "fixed_share": 0.5,
     },
     # The paper's images, temperature, and 50 steps for each batch of them. The
     # student's batch, rate and transforms are ours.
@@ -122,13 +123,13 @@ DISTILLATIONS = {
         "learning_rate": 0.1,
         "temperature": 3.0,
         "transforms": _CROPS,
-        "reuse": 1,
+        "steps_per_teacher_call": 1,
         "images_per_round": 256,
         "synthesis_steps": 2000,
         "first_steps": 2000,
         "draws": 0,
         "capacity": 256_000,
-        **_NO_PORTRAITS,
+        **_NO_FIXED_IMAGES,
     },
     "cifar10_fast": {
         **_FAST,

@@ -1,0 +1,122 @@
+"""Whether what `distill` was given fits together."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion.callbacks.watches_images import WatchesImages
+from tf_deepinversion.core.checks import require_integers
+from tf_deepinversion.datasets.real_images import image_and_label
+from tf_deepinversion.datasets.streams import as_stream
+from tf_deepinversion.distillation.training_images import fixed_count
+
+
+def check_synthesizer(synthesizer, model):
+    """Its images must be those that the teacher sees and the student needs."""
+    found = tuple(synthesizer.image_shape), synthesizer.classes
+    expected = model.image_shape, model.classes
+    if found != expected:
+        raise ValueError(
+            "Expected a synthesizer of the teacher: of images and classes "
+            f"{expected}. Received: one of {found}"
+        )
+    seen = synthesizer.teacher
+    if seen not in (None, model.teacher) and not _same_weights(
+        seen, model.teacher
+    ):
+        raise ValueError(
+            "Expected a synthesizer of the teacher. Received: one of another "
+            f"network, {seen.name!r}"
+        )
+    rival = synthesizer.student
+    if rival is not None and rival is not model.student:
+        raise ValueError(
+            "The synthesizer competes with another network than the student: "
+            "make it with `student=` the one that is given here; under a "
+            "strategy of several replicas, make the student in its scope. "
+            f"Received: {rival.name!r}"
+        )
+    _check_fed(
+        "preprocessing",
+        (synthesizer.preprocessing, synthesizer.image_shape),
+        (model.preprocessing, model.image_shape),
+    )
+    if rival is not None:
+        _check_fed(
+            "student_preprocessing",
+            (synthesizer.student_preprocessing, synthesizer.student_shape),
+            (model.student_preprocessing, model.student_shape),
+        )
+
+
+def _check_fed(name, given, expected):
+    """What makes images must feed a network as the distillation does."""
+    if given[0] is None:  # a synthesizer of the user's own
+        return
+    if given[1] != expected[1] or not given[0].feeds_as(expected[0]):
+        raise ValueError(
+            "The synthesizer and the distillation feed a network otherwise: "
+            f"give both the same `{name}` and size of images. Received: "
+            f"{given[0].get_config()} of {given[1]}, and "
+            f"{expected[0].get_config()} of {expected[1]}"
+        )
+
+
+def _same_weights(a, b):
+    pairs = a.get_weights(), b.get_weights()
+    return len(pairs[0]) == len(pairs[1]) and all(
+        np.array_equal(*pair) for pair in zip(*pairs, strict=True)
+    )
+
+
+def check_images(name, images, model):
+    """Images that are given must be as the teacher sees them."""
+    found = as_stream(images, 1)(0).element_spec[0].shape[1:]
+    if not found.is_compatible_with(model.image_shape):
+        raise ValueError(
+            f"`{name}` must be images {model.image_shape}, as the teacher's. "
+            f"Received: images {tuple(found)}"
+        )
+
+
+def check_fixed_images(images, share, batch_size, model):
+    """Fixed images must be there, and leave room for others in a batch."""
+    if not 0 < share < 1:
+        raise ValueError(
+            "`fixed_share` must lie between 0 and 1. "
+            f"Received: fixed_share={share}"
+        )
+    if images is None:
+        return
+    if not len(images):
+        raise ValueError(
+            "`fixed_images` must be a `Pool` with images in it: `add` some, or "
+            "leave it out. Received: an empty one"
+        )
+    check_images("fixed_images", images, model)
+    if fixed_count(share, batch_size) >= batch_size:
+        raise ValueError(
+            "No image of a batch would be new: take a larger `batch_size` or "
+            f"a smaller `fixed_share`. Received: {batch_size} and {share}"
+        )
+
+
+def check_validation(data):
+    """Floats would be refused after the first round alone."""
+    if isinstance(data, tf.data.Dataset):
+        images, _ = image_and_label(data.element_spec)
+        require_integers(images.dtype.as_numpy_dtype)
+    elif isinstance(data, (tuple, list)):
+        require_integers(np.asarray(data[0]).dtype)
+
+
+def check_callbacks(callbacks):
+    """What watches an inversion would be refused when `fit` begins."""
+    for callback in callbacks or []:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(
+                "Expected a list of `keras.callbacks.Callback`. "
+                f"Received: {callback!r}"
+            )
+        if isinstance(callback, WatchesImages):
+            raise callback.misplaced("distill")
