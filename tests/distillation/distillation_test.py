@@ -960,7 +960,7 @@ def test_a_call_and_predict_refuse_floats_as_fit_does():
     student = tiny_teacher(1)
     model = Distillation(tiny_teacher(), student, NORMALISED)
     model.compile()
-    expected = student(NORMALISED.normalise(PIXELS), training=False)
+    expected = student(NORMALISED.normalize(PIXELS), training=False)
     np.testing.assert_allclose(model(PIXELS), expected, rtol=1e-5, atol=1e-5)
     found = model.predict(PIXELS, verbose=0)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
