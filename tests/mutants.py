@@ -217,7 +217,7 @@ MUTANTS = [
     ("callbacks/refresh_pool.py", "min(epochs, max(1, capacity // added))", "epochs", "distillation/distillation"),
     ("callbacks/refresh_pool.py", "competes = synthesizer.student is not None", "competes = True", "distillation/distillation"),
     ("callbacks/stopwatch.py", "self._begin = begin - self.total", "self._begin = begin", "callbacks/callbacks"),
-    ("inversion/fast_inversion.py", "latents.get(\"latent_rate\", 1.0)", "1.0", "inversion/fast_inversion"),
+    ("inversion/fast_inversion.py", "        **recipe.get(\"latents\", {}),\n", "", "inversion/fast_inversion"),
     ("distillation/student_check.py", "trace * np.sqrt(teacher.shape[1] - 1) / size", "trace * np.sqrt(teacher.shape[1]) / size", "distillation/trained"),
     ("distillation/student_check.py", "return logits - logits.mean(axis=1, keepdims=True)", "return logits", "distillation/trained"),
     ("distillation/student_check.py", "(teacher @ teacher.T) * (student @ student.T)", "(teacher @ student.T) * (student @ student.T)", "distillation/trained"),

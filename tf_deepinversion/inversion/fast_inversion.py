@@ -91,51 +91,25 @@ class FastInversion(DeepInversion):
                 f"Received: {self.distribute_strategy.num_replicas_in_sync} "
                 "replicas"
             )
-        latents = self.recipe.get("latents", {})
-        if latent_scale is None:
-            latent_scale = latents.get("latent_scale", 0.5)
-        if latent_noise is None:
-            latent_noise = latents.get("latent_noise", 0.3)
-        if latent_rate is None:
-            latent_rate = latents.get("latent_rate", 1.0)
-        if meta_rate is None:
-            meta_rate = latents.get("meta_rate", 1.0)
-        if not 0 <= latent_scale < float("inf"):
-            raise ValueError(
-                "`latent_scale` must be 0 or more. "
-                f"Received: latent_scale={latent_scale}"
-            )
-        for name, value, most in (
-            ("latent_noise", latent_noise, float("inf")),
-            ("latent_rate", latent_rate, float("inf")),
-            ("meta_rate", meta_rate, 1),
-        ):
-            if not 0 < value <= most:
-                raise ValueError(
-                    f"`{name}` must be positive and at most {most}. "
-                    f"Received: {name}={value}"
-                )
+        self._rates = _rates_of(
+            self.recipe,
+            latent_scale=latent_scale,
+            latent_noise=latent_noise,
+            latent_rate=latent_rate,
+            meta_rate=meta_rate,
+        )
+        self._meta_rate = self._rates.pop("meta_rate")
         require_whole(0, draws=draws)
-        if draws and latent_scale:
-            raise _cannot_draw(f"draws={draws}", latent_scale)
-        shape = self.networks.teacher.image_shape
+        if draws and self._rates["latent_scale"]:
+            raise _cannot_draw(f"draws={draws}", self._rates["latent_scale"])
         if generator is None:
             size = self.recipe.get("generator", {})
-            generator = Generator(shape, self.classes, seed=seed, **size)
-        inputs, outputs = generator.input_shape, generator.output_shape
-        if tuple(outputs[1:]) != shape or not inputs[-1] > self.classes:
-            raise ValueError(
-                "Expected a generator from (batch, latents + "
-                f"{self.classes}) to (batch, {', '.join(map(str, shape))}). "
-                f"Received: from {inputs} to {outputs}"
+            generator = Generator(
+                self.image_shape, self.classes, seed=seed, **size
             )
+        _require_fitting(generator, self.image_shape, self.classes)
         self.generator = generator
-        self._rates = {
-            "latent_scale": latent_scale,
-            "latent_noise": latent_noise,
-            "latent_rate": latent_rate,
-        }
-        self._meta_rate, self._draws = meta_rate, int(draws)
+        self._draws = int(draws)
         self._last_run = None, [], []
 
     @property
@@ -250,6 +224,44 @@ class FastInversion(DeepInversion):
             "generator": architecture(self.generator),
             "generator weights": self.generator.get_weights(),
         }
+
+
+def _rates_of(recipe, **given) -> dict:
+    """The rates that are given, or else the recipe's, or else ours."""
+    rates = {
+        "latent_scale": 0.5,
+        "latent_noise": 0.3,
+        "latent_rate": 1.0,
+        "meta_rate": 1.0,
+        **recipe.get("latents", {}),
+        **{name: value for name, value in given.items() if value is not None},
+    }
+    if not 0 <= rates["latent_scale"] < float("inf"):
+        raise ValueError(
+            "`latent_scale` must be 0 or more. "
+            f"Received: latent_scale={rates['latent_scale']}"
+        )
+    for name, most in (
+        ("latent_noise", float("inf")),
+        ("latent_rate", float("inf")),
+        ("meta_rate", 1),
+    ):
+        if not 0 < rates[name] <= most:
+            raise ValueError(
+                f"`{name}` must be positive and at most {most}. "
+                f"Received: {name}={rates[name]}"
+            )
+    return rates
+
+
+def _require_fitting(generator, image_shape, classes):
+    inputs, outputs = generator.input_shape, generator.output_shape
+    if tuple(outputs[1:]) != image_shape or not inputs[-1] > classes:
+        raise ValueError(
+            "Expected a generator from (batch, latents + "
+            f"{classes}) to (batch, {', '.join(map(str, image_shape))}). "
+            f"Received: from {inputs} to {outputs}"
+        )
 
 
 def _cannot_draw(received, latent_scale):
