@@ -9,7 +9,7 @@ Cases: `fashion_plus_digits` (its digits are scikit-learn's: extra `digits`);
 `fashion_5_5` and `fashion_2x5`, the garments in tasks of five and of two;
 `cifar100_5` and `cifar100_10`, CIFAR-100 in five and ten tasks, by TFDS.
 Methods: `abd`; `replay`, the paper's three terms; `lwf`, `lwf_mc` and
-`finetune`, which synthesise nothing; `joint`, all data at once: the ceiling.
+`finetune`, which synthesize nothing; `joint`, all data at once: the ceiling.
 What a case is learnt with, where no flag says it, the method too, is in
 `incremental_cases.py`.
 
@@ -65,7 +65,7 @@ flags.DEFINE_integer("synthesis_steps", None, "A batch: 30, of pixels 150.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
 flags.DEFINE_float("class_weight", None, "Of cross-entropy, in synthesis.")
 flags.DEFINE_bool(
-    "measure", True, "Synthesise new classes by their own statistics."
+    "measure", True, "Synthesize new classes by their own statistics."
 )
 flags.DEFINE_float("strength", 0.5, "Of what new and old images go through.")
 flags.DEFINE_integer("seed", 0, "")

@@ -1,6 +1,6 @@
 r"""Makes a trained network smaller, without the data it was trained on.
 
-The network that ships, at half its FLOPs, recovered on synthesised images:
+The network that ships, at half its FLOPs, recovered on synthesized images:
 
     python examples/prune.py --target=0.5 --output=output/prune
 
@@ -48,12 +48,12 @@ flags.DEFINE_enum(
     "What ranks channels, or weights.",
 )
 flags.DEFINE_enum(
-    "data", "synthesised", ["none", "noise", "synthesised", "real"], ""
+    "data", "synthesized", ["none", "noise", "synthesized", "real"], ""
 )
 flags.DEFINE_string("pool", None, "Folder of images, if none are made.")
 flags.DEFINE_string("idx_dir", None, "Real images: for --data=real, test.")
 flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
-flags.DEFINE_integer("images", 2560, "Synthesised, or noise.", lower_bound=1)
+flags.DEFINE_integer("images", 2560, "Synthesized, or noise.", lower_bound=1)
 flags.DEFINE_integer("synthesis_steps", 50, "A batch of 256 images.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
 flags.DEFINE_integer("rounds", 5, "Each ranks, removes and trains.")
@@ -61,33 +61,12 @@ flags.DEFINE_integer("steps_per_round", 100, "Of training, but the last.")
 flags.DEFINE_integer("steps", 1000, "Of training in the last round.")
 flags.DEFINE_integer("ranking_batches", 30, "By which channels are ranked.")
 flags.DEFINE_integer("batch_size", 128, "Of training and ranking.")
-flags.DEFINE_float("learning_rate", 0.02, "The peak.")
-flags.DEFINE_float("temperature", 4.0, "Of the distillation.")
-flags.DEFINE_float("momentum", 0.9, "Of the ranking, over rounds.")
 flags.DEFINE_integer("multiple_of", 1, "Of the channels left; 8 for speed.")
 flags.DEFINE_float("eta", 0.0, "Weight of the hardware-aware term.")
 flags.DEFINE_float("strength", 1.0, "Of what images go through.")
-flags.DEFINE_bool("keep_statistics", False, "Leaves BatchNormalization alone.")
 flags.DEFINE_integer("latency_batch", 32, "Images a call, where it is timed.")
 flags.DEFINE_integer("seed", 0, "")
 flags.DEFINE_string("output", None, "Folder; by default output/prune_DATA.")
-
-
-def recovery(output) -> dict:
-    """How a network recovers, whatever was removed."""
-    from tf_deepinversion import augmentations
-
-    return {
-        "learning_rate": FLAGS.learning_rate,
-        "temperature": FLAGS.temperature,
-        "keep_statistics": FLAGS.keep_statistics,
-        "preprocessing": feeding.preprocessing(),
-        "transforms": augmentations(FLAGS.strength),
-        "batch_size": FLAGS.batch_size,
-        "folder": output,
-        "seed": FLAGS.seed,
-        "verbose": 2,
-    }
 
 
 def make_images(teacher, output):
@@ -122,52 +101,56 @@ def make_images(teacher, output):
     return di.Pool.of(images, labels, classes)
 
 
-def prune_channels(teacher, images, output):
-    """Removes channels; returns the network and what is left by layer."""
-    from tf_deepinversion.pruning import ChannelGraph
+def cost_of(graph, output):
+    """What the target counts: a name, or latencies as measured here."""
     from tf_deepinversion.pruning import LatencyTable
-    from tf_deepinversion.pruning import channel_widths
-    from tf_deepinversion.pruning import prune
 
-    graph, cost = ChannelGraph(teacher), FLAGS.cost
-    if cost == "latency":
-        path = output / "latency_table.json"
-        if not path.exists():  # a second measurement would be another run
-            LatencyTable.measure(graph, batch_size=FLAGS.latency_batch).save(
-                path
-            )
-        cost = LatencyTable.load(path)
+    if FLAGS.cost != "latency":
+        return FLAGS.cost
+    path = output / "latency_table.json"
+    if not path.exists():  # a second measurement would be another run
+        table = LatencyTable.measure(graph, batch_size=FLAGS.latency_batch)
+        table.save(path)
+    return LatencyTable.load(path)
+
+
+def pruned(teacher, pool, output):
+    """The network, and by layer what it had and what is left."""
+    import tf_deepinversion as di
+    from tf_deepinversion.pruning import ChannelGraph
+    from tf_deepinversion.pruning import channel_widths
+
     recovered = FLAGS.data != "none"
-    result = prune(
+    recovery = {
+        "batch_size": FLAGS.batch_size,
+        "transforms": di.augmentations(FLAGS.strength),
+        "preprocessing": feeding.preprocessing(),
+        "folder": output,
+        "seed": FLAGS.seed,
+        "verbose": 2,
+    }
+    if FLAGS.criterion == "magnitude":
+        steps = FLAGS.steps if recovered else 0
+        student, _, kept = di.sparsify(
+            teacher, pool, target=FLAGS.target, steps=steps, **recovery
+        )
+        return student, kept
+    graph = ChannelGraph(teacher)
+    result = di.prune(
         teacher,
-        images,
+        pool,
         target=FLAGS.target,
-        cost=cost,
+        cost=cost_of(graph, output),
         criterion=FLAGS.criterion,
         rounds=FLAGS.rounds if recovered else 1,
         steps_per_round=FLAGS.steps_per_round,
         final_steps=FLAGS.steps if recovered else 0,
         ranking_batches=FLAGS.ranking_batches,
-        momentum=FLAGS.momentum,
         multiple_of=FLAGS.multiple_of,
         eta=FLAGS.eta,
-        **recovery(output),
+        **recovery,
     )
     return result.student, channel_widths(graph, result.keep)
-
-
-def prune_weights(teacher, images, output):
-    """Masks weights; returns the network and what is left by layer."""
-    from tf_deepinversion.pruning import sparsify
-
-    result = sparsify(
-        teacher,
-        images,
-        target=FLAGS.target,
-        steps=FLAGS.steps if FLAGS.data != "none" else 0,
-        **recovery(output),
-    )
-    return result.student, result.kept
 
 
 def check_flags():
@@ -198,7 +181,6 @@ def main(_):
     output.mkdir(parents=True, exist_ok=True)
     pool = make_images(teacher, output)
     made = time.monotonic()
-    pruned = prune_weights if FLAGS.criterion == "magnitude" else prune_channels
     student, left = pruned(teacher, pool, output)
     student.save(output / "pruned.keras")
     save_png(output / "widths.png", widths_picture(left))

@@ -1,4 +1,4 @@
-r"""Quantises a network to whole numbers, without any of its data.
+r"""Quantizes a network to whole numbers, without any of its data.
 
 The network that ships, calibrated by noise, by images that it remembers and by
 real ones, five times each; scored on the 10,000 test images (two CPU cores:
@@ -15,7 +15,7 @@ them, or the pool of examples/distill.py:
 Without --idx_dir, real images are the 2,000 that ship: the first ones
 calibrate, the rest test. For a network of your own, `--nobaselines
 --pool=...` only writes the model. In the output folder: `int8.tflite`, of the
-first set of synthesised images, and `float.tflite`.
+first set of synthesized images, and `float.tflite`.
 
 A tiny run, to see that everything works: `--images=4 --sets=2 --steps=2`.
 """
@@ -38,13 +38,13 @@ flags.DEFINE_integer("images", 50, "In one calibration set.", lower_bound=1)
 flags.DEFINE_integer("sets", 5, "Of each kind, disjoint.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Of the choice of images, and of new ones.")
 flags.DEFINE_string("idx_dir", None, "Folder of real images, idx format.")
-flags.DEFINE_string("pool", None, "Folder of synthesised images.")
+flags.DEFINE_string("pool", None, "Folder of synthesized images.")
 flags.DEFINE_integer("steps", None, "If they are made here; recipe's if None.")
 flags.DEFINE_bool("baselines", True, "Noise and real images, and the scores.")
 flags.DEFINE_string("output", None, "Folder; by default output/quantize.")
 
 
-def synthesised(teacher, count):
+def synthesized(teacher, count):
     """Those of the pool, or new ones."""
     import tf_deepinversion as di
     from tf_deepinversion.datasets import load_images
@@ -97,11 +97,11 @@ def compare(teacher, made, first):
     noise = np.random.default_rng((FLAGS.seed, 1)).integers(
         0, 256, (FLAGS.images * FLAGS.sets, *images.shape[1:]), "uint8"
     )
-    kinds = {"noise": noise, "synthesised": made, "real": real}
+    kinds = {"noise": noise, "synthesized": made, "real": real}
     accuracies = {name: [] for name in kinds}
     for name, kind in kinds.items():
         for i, chosen in enumerate(sets_of(kind, name)):
-            given = name == "synthesised" and i == 0
+            given = name == "synthesized" and i == 0
             content = first
             if not given:
                 content = quantize(teacher, chosen, feeding.preprocessing())
@@ -134,9 +134,9 @@ def main(_):
     output = pathlib.Path(FLAGS.output or "output/quantize")
     if not FLAGS.baselines:
         FLAGS.sets = 1  # the one that it takes
-    made = synthesised(teacher, FLAGS.images * FLAGS.sets)
+    made = synthesized(teacher, FLAGS.images * FLAGS.sets)
     chosen, preprocessing = (
-        sets_of(made, "synthesised"),
+        sets_of(made, "synthesized"),
         feeding.preprocessing(),
     )
     content = {

@@ -270,7 +270,7 @@ def test_quantize_scores_the_files_it_writes(tmp_path):
     int8 = figures["int8_test_accuracies"]
     assert {name: len(v) for name, v in int8.items()} == {
         "noise": 1,
-        "synthesised": 1,
+        "synthesized": 1,
         "real": 1,
     }
     images, labels = images[4:], labels[4:]
@@ -279,7 +279,7 @@ def test_quantize_scores_the_files_it_writes(tmp_path):
         for name in ("int8", "float")
     }
     scored = LiteRT(contents["int8"]).accuracy(images, labels)
-    assert scored == int8["synthesised"][0]
+    assert scored == int8["synthesized"][0]
     assert figures["int8_test_accuracy"]["real"] > 0.9
     assert figures["size_ratio"] == len(contents["int8"]) / len(
         contents["float"]
@@ -327,7 +327,7 @@ def test_imagenet_s_curve_is_of_all_batches():
 @pytest.mark.parametrize(
     ("criterion", "data"),
     [
-        ("taylor", "synthesised"),
+        ("taylor", "synthesized"),
         pytest.param("magnitude", "noise", marks=pytest.mark.slow),
     ],
 )

@@ -53,7 +53,7 @@ class Kill(keras.callbacks.Callback):
 
 
 def remembered(model, classes, folder, seed):
-    """Noise, labelled by what it is to be: a function of the seed."""
+    """Noise, labeled by what it is to be: a function of the seed."""
     labels = np.repeat(classes, 2)
     pixels = np.random.default_rng(seed).integers(
         0, 256, (len(labels), *SHAPE), "uint8"

@@ -102,12 +102,12 @@ def test_metrics_come_back_from_their_configuration(metric):
     assert {v.dtype for v in again.variables} == {"float64"}
 
 
-def slow_share(points, centres, k):
+def slow_share(points, centers, k):
     inside = 0
     for point in points:
-        for centre in centres:
-            radius = sorted(np.linalg.norm(centres - centre, axis=1))[k]
-            if np.linalg.norm(point - centre) <= radius:
+        for center in centers:
+            radius = sorted(np.linalg.norm(centers - center, axis=1))[k]
+            if np.linalg.norm(point - center) <= radius:
                 inside += 1
                 break
     return inside / len(points)

@@ -1,4 +1,4 @@
-"""Who recognises what, against the networks' own guesses."""
+"""Who recognizes what, against the networks' own guesses."""
 
 import keras
 import numpy as np

@@ -13,9 +13,9 @@ from tf_deepinversion.reports.charts import WHOLE
 def test_bars_are_as_long_as_what_is_left():
     picture = widths_picture({"a": (8, 8), "layer_b": (8, 2), "c": (8, 0)})
     blue = (picture == KEPT).all(-1).sum(1)
-    grey = (picture == WHOLE).all(-1).sum(1)
-    rows = np.flatnonzero(blue + grey)
-    whole = (blue + grey)[rows]
+    gray = (picture == WHOLE).all(-1).sum(1)
+    rows = np.flatnonzero(blue + gray)
+    whole = (blue + gray)[rows]
     assert len(set(whole)) == 1  # all bars are equally long
     assert set(blue[rows] / whole[0]) == {1.0, 0.25, 0.0}
 

@@ -30,7 +30,7 @@ def classes_shown(tmp_path, classes, size=2):
         figures={},
     )
     page = (tmp_path / "page.html").read_text()
-    shown = re.findall('alt="synthesised class (.*?)"', page)
+    shown = re.findall('alt="synthesized class (.*?)"', page)
     return page, [int(c) for c in shown]
 
 

@@ -158,7 +158,7 @@ def test_the_page_holds_it_all_and_needs_no_other_file(tmp_path):
 
 def test_without_real_images(tmp_path):
     model, figures, page = write(tmp_path / "report.html")
-    # The share that is recognised: by what was asked for.
+    # The share that is recognized: by what was asked for.
     said = logits_of(model.teacher, IMAGES).argmax(-1)
     row = page.split("pool (90)")[1].split("</tr>")[0]
     assert f">{100 * (said == LABELS).mean():.1f} %<" in row

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from tf_deepinversion.core import run_state
+from tf_deepinversion.core.run_state import fingerprints
 from tf_deepinversion.incremental import evaluation
 from tf_deepinversion.incremental._learn_task import replayed
 from tf_deepinversion.incremental.check_tasks import as_tasks
@@ -141,16 +141,12 @@ def learn_tasks(
         Memory(synthesize) if training.replays else None,
         tests,
         folder and pathlib.Path(folder),
-        run_state.fingerprints(parts, {"tasks, tests": arrays}),
+        fingerprints(parts, {"tasks, tests": arrays}),
         seed,
     )
-    rows, reports = [sequence.accuracies(model, 1)], []
-    for number, task in enumerate(tasks, 1):
-        model, report = sequence.learn(number, model, task, callbacks, verbose)
-        if measure and number < len(tasks):
-            sequence.memory.measure(model, task[0], training.preprocessing)
-        rows.append(report["accuracies"])
-        reports.append(report)
+    model, rows, reports = sequence.run_all(
+        model, tasks, measure, callbacks, verbose
+    )
     return LearnedTasks(
         model,
         [report["history"] for report in reports],
@@ -184,6 +180,18 @@ class _Sequence(NamedTuple):
     folder: pathlib.Path | None
     run: str
     seed: int
+
+    def run_all(self, model, tasks, measure, callbacks, verbose) -> tuple:
+        """The last network, rows of accuracies, and a dict for each task."""
+        rows, reports = [self.accuracies(model, 1)], []
+        for number, task in enumerate(tasks, 1):
+            model, report = self.learn(number, model, task, callbacks, verbose)
+            if measure and number < len(tasks):
+                given = self.training.preprocessing
+                self.memory.measure(model, task[0], given)
+            rows.append(report["accuracies"])
+            reports.append(report)
+        return model, rows, reports
 
     def learn(self, number, model, task, callbacks, verbose) -> tuple:
         """The network that has learnt a task, and a dict of figures."""

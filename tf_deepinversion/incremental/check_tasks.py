@@ -1,4 +1,4 @@
-"""Tasks of labelled images: checked, and read in batches."""
+"""Tasks of labeled images: checked, and read in batches."""
 
 import numpy as np
 import tensorflow as tf

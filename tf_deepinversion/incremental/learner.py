@@ -28,7 +28,7 @@ class IncrementalLearner(replicas.OneBatch):
 
     A Keras model like any other: `compile(optimizer=...)`, `fit` on a
     `tf.data` of images and labels of the new classes, callbacks, `evaluate`
-    on labelled images. All images are whole numbers, pixels in [0, 255]; data
+    on labeled images. All images are whole numbers, pixels in [0, 255]; data
     sets are as for `datasets.of_pixels`. `fit` draws the images of old classes
     itself. What is trained is the grown network alone. On several replicas it
     is as on one device, or refused: docs/strategies.md.

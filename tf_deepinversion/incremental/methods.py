@@ -16,7 +16,7 @@ class View(NamedTuple):
     """What the old and the new network make of one stream of images.
 
     Attributes:
-        labels: Int tensor `(batch,)`, what the images show: of synthesised
+        labels: Int tensor `(batch,)`, what the images show: of synthesized
             ones what the network that made them takes them for, as the
             `labels` of a `Pool` are. What they were asked for they may not be.
         logits: Float tensor `(batch, classes)`, the new network's.
@@ -189,7 +189,7 @@ def lwf_mc(new=1.0) -> list:
 
 
 def replay(replayed=1.0, new=1.0, distillation=1.0) -> list:
-    """The paper's three terms, on synthesised and on new images.
+    """The paper's three terms, on synthesized and on new images.
 
     Reference:
         - Yin et al., arXiv:1912.08795
@@ -202,7 +202,7 @@ def replay(replayed=1.0, new=1.0, distillation=1.0) -> list:
 
 
 def abd(local=1.0, balance=1.0, distillation=0.2) -> list:
-    """Always Be Dreaming: what tells real from synthesised is not learnt.
+    """Always Be Dreaming: what tells real from synthesized is not learnt.
 
     New classes are told from each other alone; old from new by the head, the
     features being left as they are; and features are distilled. The weights

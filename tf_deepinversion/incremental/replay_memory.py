@@ -1,4 +1,4 @@
-"""Synthesised images of old classes, from the network that knew them best."""
+"""Synthesized images of old classes, from the network that knew them best."""
 
 import numpy as np
 
@@ -119,15 +119,15 @@ def balanced(pool, classes) -> Pool:
 
 
 class Memory:
-    """Synthesises images of the newest classes, and keeps those of others.
+    """Synthesizes images of the newest classes, and keeps those of others.
 
     A network that has learnt tasks since remembers a class less well than the
-    one that learnt it, and what is synthesised from it is a copy of a copy.
+    one that learnt it, and what is synthesized from it is a copy of a copy.
     So of every class the images are those of the first network that knew it:
-    synthesised, never the data. Which class an image is of the network says,
+    synthesized, never the data. Which class an image is of the network says,
     not who asked for it: the labels of a `Pool` are its answers. Its moving
     statistics are of new and of replayed images, mixed: those of the new ones
-    alone are measured while they are there, and the images are synthesised by
+    alone are measured while they are there, and the images are synthesized by
     these.
 
     Args:

@@ -185,17 +185,17 @@ def _distances(rows, others):
     return np.maximum(squares - 2 * rows @ others.T, 0)
 
 
-def _covered(points, centres, neighbours, block):
-    """The share of points in a ball about a centre that reaches its k-th."""
+def _covered(points, centers, neighbours, block):
+    """The share of points in a ball about a center that reaches its k-th."""
     radii = np.concatenate(
         [
-            # The nearest of all is the centre itself.
-            np.partition(_distances(b, centres), neighbours, 1)[:, neighbours]
-            for b in np.split(centres, range(block, len(centres), block))
+            # The nearest of all is the center itself.
+            np.partition(_distances(b, centers), neighbours, 1)[:, neighbours]
+            for b in np.split(centers, range(block, len(centers), block))
         ]
     )
     inside = [
-        (_distances(b, centres) <= radii).any(1)
+        (_distances(b, centers) <= radii).any(1)
         for b in np.split(points, range(block, len(points), block))
     ]
     return float(np.concatenate(inside).mean())

@@ -1,4 +1,4 @@
-"""How good synthesised images are, measured on the pixels as they are saved."""
+"""How good synthesized images are, measured on the pixels as they are saved."""
 
 import numpy as np
 from keras import ops

@@ -20,7 +20,7 @@ def verification_table(sets, networks, preprocessing=None) -> dict:
 
     Returns:
         A dict from names of sets to dicts: the accuracy by the name of each
-        network; `"all"`, the share of images that all of them recognise; and
+        network; `"all"`, the share of images that all of them recognize; and
         `"images"`, how many there are.
     """
     preprocessing, table = preprocessing or {}, {}

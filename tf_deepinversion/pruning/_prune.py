@@ -135,32 +135,14 @@ def prune(
         temperature,
         transforms,
         Preprocessing.of(teacher, preprocessing),
-        None,
         dtype,
         seed,
     )
     sized = _of_one_size(teacher, stream)
     parts = {**vars(plan), **vars(recovery), "batch_size": batch_size}
     parts["teacher"] = sized
-    path, run = state_file(folder, "prune.npz", run, stream, parts)
-    state = _start(sized, path, run)
-    for number in range(len(state.costs), rounds):
-        plan.remove(number, state, sized, stream, recovery)
-        history = dataclasses.replace(
-            recovery, seed=plan.seed_of(number)
-        ).train(
-            sized,
-            state.student,
-            stream,
-            steps=plan.steps(number),
-            optimizer=recovery_optimizer(plan.steps(number), learning_rate),
-            first_step=plan.first_step(number),
-            path=path and path.with_name(f"recover_{number}.npz"),
-            run=run,
-            callbacks=callbacks,
-            verbose=verbose,
-        )
-        state.end_round(history)
+    state = _start(sized, *state_file(folder, "prune.npz", run, stream, parts))
+    _run_rounds(plan, state, recovery, sized, stream, callbacks, verbose)
     student = _of_size_of(teacher, sized, state.student)
     return Pruned(student, state.history, state.keep, state.costs)
 
@@ -181,6 +163,27 @@ def _start(teacher, path, run) -> PruningState:
     graph = ChannelGraph(teacher)
     graph.check_size()
     return PruningState(teacher, graph.count, path, run)
+
+
+def _run_rounds(plan, state, recovery, teacher, stream, callbacks, verbose):
+    """Goes through the rounds that are left; `state` has what comes of them."""
+    for number in range(len(state.costs), plan.rounds):
+        plan.remove(number, state, teacher, stream, recovery)
+        of_round = dataclasses.replace(recovery, seed=plan.seed_of(number))
+        steps = plan.steps(number)
+        history = of_round.train(
+            teacher,
+            state.student,
+            stream,
+            steps=steps,
+            optimizer=recovery_optimizer(steps, plan.learning_rate),
+            first_step=plan.first_step(number),
+            path=state.path and state.path.with_name(f"recover_{number}.npz"),
+            run=state.run,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+        state.end_round(history)
 
 
 def _of_one_size(teacher, stream):

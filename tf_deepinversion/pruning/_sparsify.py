@@ -108,30 +108,20 @@ def sparsify(
         temperature,
         transforms,
         preprocessing,
-        image_shape,
         dtype,
         seed,
+        image_shape,
     )
-    pattern = {
-        "block_size": block_size,
-        "block_pooling_type": block_pooling_type,
-        "sparsity_m_by_n": sparsity_m_by_n,
-    }
-    student = prune_low_magnitude(copy_of(teacher), schedule, policy, **pattern)
+    pattern = block_size, block_pooling_type, sparsity_m_by_n
+    student = _with_masks(teacher, schedule, policy, steps, *pattern)
     parts = {
         **vars(recovery),
-        **pattern,
-        "steps": steps,
-        "batch_size": batch_size,
         "schedule": schedule,
-        "learning_rate": learning_rate,
-        "policy": _places_of_masks(student),
+        "masks": [pattern, _places_of_masks(student)],
+        "steps, batch_size, learning_rate": [steps, batch_size, learning_rate],
         "teacher": teacher,
     }
     path, run = state_file(folder, "sparsify.npz", run, stream, parts)
-    if not steps:
-        for mask in masks_of(student):
-            mask.update(target)
     history = recovery.train(
         teacher,
         student,
@@ -143,8 +133,7 @@ def sparsify(
         callbacks=[UpdatePruningStep(student), *(callbacks or [])],
         verbose=verbose,
     )
-    kept = _kept(masks_of(student))
-    return Sparsified(strip_pruning(student), history, kept)
+    return Sparsified(student, history, _stripped(student))
 
 
 def _schedule(target, steps, frequency) -> PolynomialDecay:
@@ -162,6 +151,21 @@ def _schedule(target, steps, frequency) -> PolynomialDecay:
     return PolynomialDecay(0.0, target, begin, end, frequency=frequency)
 
 
+def _with_masks(teacher, schedule, policy, steps, block_size, pooling, m_by_n):
+    """A copy of a network with masks, made now if there is no step to train."""
+    student = prune_low_magnitude(
+        copy_of(teacher),
+        schedule,
+        policy,
+        block_size=block_size,
+        block_pooling_type=pooling,
+        sparsity_m_by_n=m_by_n,
+    )
+    for mask in () if steps else masks_of(student):
+        mask.update(schedule.final_sparsity)
+    return student
+
+
 def _places_of_masks(student) -> list:
     """Which weights have masks: their names, and the places of their layers.
 
@@ -174,11 +178,12 @@ def _places_of_masks(student) -> list:
     ]
 
 
-def _kept(masks) -> dict:
-    """By layer, how many weights it has, and how many of them stay."""
+def _stripped(student) -> dict:
+    """By layer, how many weights it has, and how many stay; without masks."""
     found = {}
-    for mask in masks:
+    for mask in masks_of(student):
         stays = keras.ops.convert_to_numpy(mask.mask)
         size, left = found.get(mask.layer.name, (0, 0))
         found[mask.layer.name] = size + stays.size, left + int(stays.sum())
+    strip_pruning(student)
     return found

@@ -18,6 +18,8 @@ class PruningState:
         run: String that tells this run from others.
 
     Attributes:
+        path: Path of the file, or None.
+        run: String, as given.
         student: The network as it is.
         keep: Bool array `(channels,)`, which of the teacher's channels stay.
         importance: Float array of those channels, or None before any ranking.
@@ -29,7 +31,7 @@ class PruningState:
     """
 
     def __init__(self, teacher, channels, path, run):
-        self._teacher, self._path, self._run = teacher, path, run
+        self.path, self.run = path, run
         self.keep = np.ones(channels, bool)
         self.importance, self.costs, self.history = None, [], {}
         saved = run_state.load(path, run) if path else None
@@ -69,7 +71,7 @@ class PruningState:
         """Adds the logs of a round's training, and saves all."""
         for name, values in history.items():
             self.history.setdefault(name, []).extend(values)
-        if self._path is None:
+        if self.path is None:
             return
         weights = enumerate(self.student.get_weights())
         past = json.dumps({"costs": self.costs, "history": self.history})
@@ -79,4 +81,4 @@ class PruningState:
             "importance": self.importance,
             "past": np.array(past),
         }
-        run_state.save(self._path, arrays, self._run)
+        run_state.save(self.path, arrays, self.run)

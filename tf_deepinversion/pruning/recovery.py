@@ -88,9 +88,9 @@ def recover(
         temperature,
         transforms,
         preprocessing,
-        image_shape,
         dtype,
         seed,
+        image_shape,
     )
     parts = {
         **vars(recovery),
@@ -156,9 +156,9 @@ class Recovery:
     temperature: float
     transforms: list | None
     preprocessing: Preprocessing | None
-    image_shape: tuple | None
     dtype: Any
     seed: int
+    image_shape: tuple | None = None
 
     def __post_init__(self):
         require_whole(steps_per_epoch=self.steps_per_epoch)

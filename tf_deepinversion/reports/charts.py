@@ -113,7 +113,7 @@ def accuracy_picture(matrix, names=None) -> np.ndarray:
 
 
 def widths_picture(widths) -> np.ndarray:
-    """A bar for each layer: in grey what it was, in blue what is left.
+    """A bar for each layer: in gray what it was, in blue what is left.
 
     All bars are equally long, with the two numbers beside them.
 

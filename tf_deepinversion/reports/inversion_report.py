@@ -91,7 +91,7 @@ relative to real images; copies of one picture would have 0.</p>
 reads the folder <code>images</code> beside this page.</li>
 <li>What the terms mean, and what to do when it goes wrong:
 <code>docs/inversion.md</code>.</li>
-<li>Synthesised images can show what the training data showed. Treat those of
+<li>Synthesized images can show what the training data showed. Treat those of
 a network trained on private data as private.</li>
 </ul>"""
     page.write_page(path, title, body)
@@ -128,12 +128,12 @@ def _classes(sets, labels, names, shown=10):
         places = np.linspace(0, len(classes) - 1, most).astype(int)
         classes = classes[places]
     lines.append(
-        '<div class="class"><b>class</b><b>synthesised</b><b>real</b></div>'
+        '<div class="class"><b>class</b><b>synthesized</b><b>real</b></div>'
     )
     for c in classes:
         ours = sets["DeepInversion"][labels == c][:shown]
         line = f"<span>{html.escape(names[c])}</span>"
-        line += page.picture(grid(ours, 5, scale=2), f"synthesised {names[c]}")
+        line += page.picture(grid(ours, 5, scale=2), f"synthesized {names[c]}")
         if "real images" in sets:
             real = sets["real images"][labels == c][:shown]
             line += page.picture(grid(real, 5, scale=2), f"real {names[c]}")

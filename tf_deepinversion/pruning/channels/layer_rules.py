@@ -122,7 +122,7 @@ def check(layer, kind, rank):
     elif kind == "kernel" and getattr(layer, "groups", 1) != 1:
         reason = "its convolution is grouped"
     elif getattr(layer, "quantization_mode", None):
-        reason = "it is quantised"
+        reason = "it is quantized"
     elif getattr(layer, "lora_enabled", False):
         reason = "it has LoRA weights: merge them first"
     elif isinstance(layer, layers.BatchNormalization) and layer.renorm:
