@@ -695,7 +695,7 @@ def test_a_folder_of_others_stays_as_it_was(tmp_path):
         (
             lambda t: di.DeepInversion(t, FED).fit([0], batch_index=-1),
             ValueError,
-            "`batch` must be",
+            "`batch_index` must be",
         ),
         (
             lambda t: di.Verifier({"t": t}, {"t": FED}, every=0),
