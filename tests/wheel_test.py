@@ -21,8 +21,8 @@ def test_wheel_alone_runs_the_demo(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     for shipped in (
-        "data/fashion_mnist_test_2000.npz",
-        "data/LICENSE.fashion-mnist",
+        "datasets/assets/fashion_mnist_test_2000.npz",
+        "datasets/assets/LICENSE.fashion-mnist",
         "models/pretrained/fashion_mnist_resnet20.keras",
         "models/pretrained/fashion_mnist_vgg11.keras",
     ):

@@ -1,6 +1,6 @@
 """Images at rest: real ones, pools of synthesized ones, and streams of both."""
 
-from tf_deepinversion.datasets.image_folders import load_images
+from tf_deepinversion.datasets.image_files import load_images
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
 from tf_deepinversion.datasets.real_images import load_digits

@@ -1,0 +1,119 @@
+"""The command `tf-deepinversion`, as its users type it."""
+
+import configparser
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import with_head
+
+from tf_deepinversion import Preprocessing
+from tf_deepinversion import command
+from tf_deepinversion.datasets import load_images
+from tf_deepinversion.metrics import accuracy
+from tf_deepinversion.quantization import LiteRT
+from tf_deepinversion.serving import Served
+
+ROOT = pathlib.Path(__file__).parent.parent
+FEEDING = ("--mean=127.5", "--std=50", "--pixel_range=normalized")
+FED = Preprocessing(127.5, 50, "normalized")
+FEW = ("--batches=1", "--images_per_batch=12", "--steps_of_images=2")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs a command on a tiny network; gives its figures and its folder."""
+    network = with_head(keras.layers.Dense(CLASSES))
+    network.save(tmp_path / "mine.keras")
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, *flags):
+        command.main([name, "mine.keras", *FEEDING, *flags])
+        printed = capsys.readouterr().out
+        figures = json.loads(printed.strip().splitlines()[-1])
+        return figures, tmp_path / "output" / name, network
+
+    return run
+
+
+def test_invert_leaves_the_images_that_it_counts(run):
+    figures, output, network = run("invert", "--labels=1,0,1", "--steps=2")
+    images, labels = load_images(output / "images")
+    assert labels.tolist() == [0, 1, 1] and figures["images"] == 3
+    right = accuracy(network, images, labels, FED)
+    assert figures["recognized"] == pytest.approx(right)
+    assert (output / "images.png").exists()
+
+
+def test_a_pool_serves_prune_and_quantize(run):
+    figures, output, network = run("synthesize", *FEW)
+    images, labels = load_images(output / "pool")
+    assert figures["images"] == len(images) == 12
+    said = np.argmax(network(FED.fed(images)), -1)
+    np.testing.assert_array_equal(labels, said)
+
+    pool = f"--images={output / 'pool'}"
+    figures, output, _ = run("prune", pool, "--target=0.3", "--steps=2")
+    student = keras.models.load_model(output / "network.keras")
+    ratio = student.count_params() / network.count_params()
+    assert figures["parameters_ratio"] == pytest.approx(ratio)
+    assert ratio < 1 and figures["cost_ratio"] <= 0.7
+    np.testing.assert_allclose(
+        Served(output / "saved_model")(images),
+        student(FED.fed(images)),
+        atol=1e-4,
+    )
+
+    figures, output, _ = run("quantize", pool)
+    content = (output / "int8.tflite").read_bytes()
+    assert figures["bytes"] == len(content)
+    exact = np.asarray(network(FED.fed(images)))
+    found = LiteRT(content)(images)
+    assert np.corrcoef(found.ravel(), exact.ravel())[0, 1] > 0.95
+
+
+def test_learn_makes_room_for_the_classes_of_a_file(run, tmp_path):
+    random = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "new.npz",
+        images=random.integers(0, 256, (8, *SHAPE), "uint8"),
+        labels=np.arange(8) % 2 + CLASSES,
+    )
+    figures, output, _ = run(
+        "learn", "--data=new.npz", "--method=lwf", "--epochs=1", *FEW
+    )
+    assert figures["classes"] == CLASSES + 2
+    network = keras.models.load_model(output / "network.keras")
+    assert network.output_shape == (None, CLASSES + 2)
+
+
+def test_flags_that_belong_together_are_asked_for(run):
+    with pytest.raises(ValueError, match="belong together"):
+        command.main(["invert", "mine.keras", "--mean=100"])
+    with pytest.raises(SystemExit):
+        command.main(["nonesuch"])
+
+
+@pytest.mark.parametrize("name", command._COMMANDS)
+def test_help_fits_one_screen_and_its_example_is_accepted(
+    name, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as end:
+        command.main([name, "--help"])
+    text = capsys.readouterr().out
+    assert not end.value.code and len(text.splitlines()) <= 40
+    example = command._COMMANDS[name][1]
+    parsed = command.parser().parse_args(example.split())
+    assert parsed.function is command._COMMANDS[name][2]
+
+
+def test_pip_installs_the_command():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    scripts = config["options.entry_points"]["console_scripts"]
+    assert scripts.strip() == "tf-deepinversion = tf_deepinversion.command:main"

@@ -1,0 +1,354 @@
+"""The command `tf-deepinversion`: each job of the library on a network's file.
+
+    tf-deepinversion invert teacher.keras --mean=73 --std=90
+    tf-deepinversion COMMAND --help
+
+The last line of what a command prints is one line of JSON.
+"""
+
+import argparse
+import json
+import pathlib
+import time
+
+
+def invert(args):
+    import tf_deepinversion as di
+    from tf_deepinversion.core.pictures import save_folders
+
+    synthesizer = _synthesizer(args, args.recipe)
+    labels = args.labels and [int(label) for label in args.labels.split(",")]
+    begin = time.monotonic()
+    synthesizer.fit(labels, args.steps, checkpoint=args.output / "state.npz")
+    images, labels = synthesizer.images, synthesizer.labels
+    save_folders(args.output / "images", images, labels)
+    di.show(images[:100], labels[:100]).save(args.output / "images.png")
+    shown = synthesizer.classes_of(images)
+    return {
+        "images": len(images),
+        "recognized": float((shown == labels).mean()),
+        "seconds": time.monotonic() - begin,
+    }
+
+
+def synthesize(args):
+    pool = _pool(args, args.output)
+    return {
+        "images": len(pool),
+        "recognized": float((pool.labels == pool.requested).mean()),
+        "pool": str(args.output / "pool"),
+    }
+
+
+def distill(args):
+    import tf_deepinversion as di
+
+    teacher, feeding = _network(args), _preprocessing(args)
+    student = _student(args, teacher)
+    result = di.distill(
+        teacher,
+        student,
+        args.images and _images(args.images),
+        rounds=args.rounds,
+        steps_per_round=args.steps_per_round,
+        preprocessing=feeding,
+        student_preprocessing=feeding,
+        dtype=args.dtype,
+        folder=args.output,
+        seed=args.seed,
+    )
+    return _saved(teacher, result.student, args, result.history)
+
+
+def prune(args):
+    import tf_deepinversion as di
+
+    teacher = _network(args)
+    result = di.prune(
+        teacher,
+        _images(args.images) if args.images else _pool(args, args.output),
+        target=args.target,
+        cost=args.cost,
+        final_steps=args.steps,
+        preprocessing=_preprocessing(args),
+        folder=args.output,
+        seed=args.seed,
+    )
+    figures = _saved(teacher, result.student, args, result.history)
+    return {**figures, "cost_ratio": result.costs[-1]}
+
+
+def quantize(args):
+    import tf_deepinversion as di
+    from tf_deepinversion.core.files import write_atomically
+
+    images = _images(args.images)[0] if args.images else None
+    if images is None:
+        images = _pool(args, args.output).images
+    content = di.quantize(_network(args), images[:200], _preprocessing(args))
+    path = args.output / "int8.tflite"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: file.write(content))
+    return {"bytes": len(content), "model": str(path)}
+
+
+def learn(args):
+    import tf_deepinversion as di
+
+    network = _network(args)
+
+    def replayed(model, classes, folder, seed):
+        return di.synthesize(
+            model,
+            classes,
+            folder=folder,
+            seed=seed,
+            batches=args.batches,
+            images=args.images_per_batch,
+            steps=args.steps,
+            preprocessing=_preprocessing(args),
+        )
+
+    result = di.learn_tasks(
+        network,
+        [_images(args.data)],
+        di.incremental.method(args.method),
+        synthesize=replayed,
+        epochs=args.epochs,
+        preprocessing=_preprocessing(args),
+        folder=args.output,
+        run=args.method,
+        seed=args.seed,
+    )
+    path = args.output / "network.keras"
+    result.network.save(path)
+    return {"classes": result.classes[-1], "network": str(path)}
+
+
+def _network(args):
+    from tf_deepinversion.models.pretrained import load_network
+
+    return load_network(args.network)
+
+
+def _preprocessing(args):
+    """The `Preprocessing` of the flags; None if they do not say."""
+    import tf_deepinversion as di
+
+    if args.mean is None and args.std is None:
+        return None
+    if args.mean is None or args.std is None:
+        raise ValueError(
+            "--mean and --std belong together. "
+            f"Received: --mean={args.mean}, --std={args.std}"
+        )
+    pair = args.pixel_range
+    if pair != "normalized":
+        pair = _numbers(pair)
+    return di.Preprocessing(
+        _numbers(args.mean), _numbers(args.std), pair, args.channel_order
+    )
+
+
+def _numbers(text):
+    return [float(part) for part in text.split(",")]
+
+
+def _synthesizer(args, recipe):
+    import tf_deepinversion as di
+    from tf_deepinversion.inversion import recipes
+
+    drawn = recipes.find(recipe).get("moves") == "generator"
+    kind = di.FastInversion if drawn else di.DeepInversion
+    return kind(
+        _network(args),
+        _preprocessing(args),
+        recipe=recipe,
+        seed=args.seed,
+        dtype=args.dtype,
+    )
+
+
+def _pool(args, folder):
+    import tf_deepinversion as di
+
+    return di.synthesize(
+        _network(args),
+        recipe=args.recipe,
+        batches=args.batches,
+        images=args.images_per_batch,
+        steps=args.steps_of_images,
+        first_steps=args.steps_of_images,
+        preprocessing=_preprocessing(args),
+        folder=folder,
+        seed=args.seed,
+        dtype=args.dtype,
+    )
+
+
+def _images(path):
+    """Images and labels of an .npz, of a pool's folder or of folders of PNG."""
+    from tf_deepinversion.datasets import load_images
+
+    return load_images(path)
+
+
+def _student(args, teacher):
+    from tf_deepinversion import models
+    from tf_deepinversion.models.pretrained import load_network
+
+    if args.student:
+        return load_network(args.student)
+    return models.ResNet20(
+        teacher.input_shape[1:], teacher.output_shape[-1], width=args.width
+    )
+
+
+def _saved(teacher, network, args, history):
+    """Writes a network as .keras and as a SavedModel; its figures."""
+    import tf_deepinversion as di
+
+    path = args.output / "network.keras"
+    network.save(path)
+    di.export(network, args.output / "saved_model", _preprocessing(args))
+    return {
+        "parameters_ratio": network.count_params() / teacher.count_params(),
+        "agreement": history["agreement"][-1],
+        "network": str(path),
+    }
+
+
+_COMMON = (
+    ("--seed", "N", 0, "another seed gives other images"),
+    ("--dtype", "POLICY", None, "mixed_bfloat16: half the memory"),
+)
+
+_KINDS = {"N": int, "SHARE": float}
+
+_FEEDING = (
+    ("--mean", "N,N,N", None, "mean of the training pixels, gray levels"),
+    ("--std", "N,N,N", None, "their standard deviation, gray levels"),
+    ("--pixel_range", "B,W", "0,255", 'fed for black and white; "normalized"'),
+    ("--channel_order", "ORDER", "rgb", "rgb or bgr"),
+)
+
+_MADE = (
+    ("--recipe", "NAME", "generator", "in RECIPES"),
+    ("--batches", "N", 10, "batches of images"),
+    ("--images_per_batch", "N", 256, "images of each"),
+    ("--steps_of_images", "N", None, "of each batch; the recipe's if left out"),
+)
+
+_GIVEN = ("--images", "PATH", None, "a pool's folder or .npz; made if left out")
+
+# By command: what it does, a command that runs, its function and its flags.
+_COMMANDS = {
+    "invert": (
+        "see what a network remembers: pictures by class",
+        "invert fashion_mnist_resnet20 --steps=50",
+        invert,
+        (
+            ("--recipe", "NAME", "ours", "in RECIPES"),
+            ("--labels", "N,N", None, "classes to make; all if left out"),
+            ("--steps", "N", None, "the recipe's if left out"),
+        ),
+    ),
+    "synthesize": (
+        "make a pool of images for the other commands",
+        "synthesize fashion_mnist_resnet20 --batches=2",
+        synthesize,
+        _MADE,
+    ),
+    "distill": (
+        "train a smaller network on synthesized images",
+        "distill fashion_mnist_resnet20 --width=8 --rounds=4",
+        distill,
+        (
+            _GIVEN,
+            ("--student", "FILE", None, "a .keras file; a ResNet-20 if not"),
+            ("--width", "N", 8, "channels of the ResNet-20's first stage"),
+            ("--rounds", "N", 32, "each adds images and trains"),
+            ("--steps_per_round", "N", 480, "of the student"),
+        ),
+    ),
+    "prune": (
+        "remove channels of a network",
+        "prune fashion_mnist_resnet20 --target=0.5 --images=output/synthesize/"
+        "pool",
+        prune,
+        (
+            _GIVEN,
+            ("--target", "SHARE", 0.5, "of the cost that is to go"),
+            ("--cost", "NAME", "flops", "flops or parameters"),
+            ("--steps", "N", 500, "of training after the last round"),
+            *_MADE,
+        ),
+    ),
+    "quantize": (
+        "make an int8 LiteRT model",
+        "quantize fashion_mnist_resnet20 --images=output/synthesize/pool",
+        quantize,
+        (_GIVEN, *_MADE),
+    ),
+    "learn": (
+        "teach a network new classes, given images of these alone",
+        "learn mine.keras --data=new.npz",
+        learn,
+        (
+            (
+                "--data",
+                "PATH",
+                None,
+                ".npz of images and labels of new classes",
+            ),
+            ("--method", "NAME", "abd", "lwf, lwf_mc, replay or abd"),
+            ("--epochs", "N", 20, "over the new images"),
+            *_MADE,
+        ),
+    ),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command and of all that follows it."""
+    whole = argparse.ArgumentParser(
+        "tf-deepinversion", description="Data-free work on Keras classifiers."
+    )
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    for name, (does, example, function, flags) in _COMMANDS.items():
+        one = commands.add_parser(
+            name,
+            help=does,
+            description=does.capitalize() + ".",
+            epilog=f"Example: tf-deepinversion {example}",
+        )
+        one.set_defaults(function=function)
+        one.add_argument(
+            "network", help="a .keras or .h5 file, or one that ships"
+        )
+        for flag, metavar, default, says in (*flags, *_FEEDING, *_COMMON):
+            one.add_argument(
+                flag,
+                metavar=metavar,
+                default=default,
+                type=_KINDS.get(metavar, str),
+                help=says if default is None else f"{says} ({default})",
+            )
+        one.add_argument(
+            "--output",
+            type=pathlib.Path,
+            default=pathlib.Path("output") / name,
+            metavar="FOLDER",
+            help=f"(output/{name}); the same call goes on from there",
+        )
+    return whole
+
+
+def main(arguments=None):
+    """Runs a command; prints its figures as one line of JSON."""
+    args = parser().parse_args(arguments)
+    print(json.dumps(args.function(args)))
+
+
+if __name__ == "__main__":
+    main()
