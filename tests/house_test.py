@@ -30,6 +30,7 @@ FLOORS = (
     ("reports",),
     ("demo",),
     ("__init__",),
+    ("command",),
 )
 
 # The only file that may name what is private of Keras or TensorFlow.
