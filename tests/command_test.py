@@ -76,6 +76,28 @@ def test_a_pool_serves_prune_and_quantize(run):
     assert np.corrcoef(found.ravel(), exact.ravel())[0, 1] > 0.95
 
 
+def test_distill_trains_a_network_of_the_library(run):
+    images = np.random.default_rng(0).integers(0, 256, (20, *SHAPE), "uint8")
+    np.savez("some.npz", images=images, labels=np.zeros(20, int))
+    figures, output, network = run(
+        "distill",
+        "--images=some.npz",
+        "--width=2",
+        "--rounds=2",
+        "--steps_per_round=2",
+    )
+    student = keras.models.load_model(output / "network.keras")
+    assert student.output_shape == (None, CLASSES)
+    ratio = student.count_params() / network.count_params()
+    assert figures["parameters_ratio"] == pytest.approx(ratio)
+    # It is fed pixels, its teacher z.
+    np.testing.assert_allclose(
+        Served(output / "saved_model")(images),
+        student(images.astype("float32")),
+        atol=1e-4,
+    )
+
+
 def test_learn_makes_room_for_the_classes_of_a_file(run, tmp_path):
     random = np.random.default_rng(0)
     np.savez(

@@ -44,37 +44,38 @@ def distill(args):
     import tf_deepinversion as di
 
     teacher, feeding = _network(args), _preprocessing(args)
-    student = _student(args, teacher)
+    # A network of the library says by itself how it is fed.
+    own = feeding if args.student else None
     result = di.distill(
         teacher,
-        student,
+        _student(args, teacher),
         args.images and _images(args.images),
         rounds=args.rounds,
         steps_per_round=args.steps_per_round,
         preprocessing=feeding,
-        student_preprocessing=feeding,
+        student_preprocessing=own,
         dtype=args.dtype,
         folder=args.output,
         seed=args.seed,
     )
-    return _saved(teacher, result.student, args, result.history)
+    return _saved(teacher, result.student, args, result.history, own)
 
 
 def prune(args):
     import tf_deepinversion as di
 
-    teacher = _network(args)
+    teacher, feeding = _network(args), _preprocessing(args)
     result = di.prune(
         teacher,
         _images(args.images) if args.images else _pool(args, args.output),
         target=args.target,
         cost=args.cost,
         final_steps=args.steps,
-        preprocessing=_preprocessing(args),
+        preprocessing=feeding,
         folder=args.output,
         seed=args.seed,
     )
-    figures = _saved(teacher, result.student, args, result.history)
+    figures = _saved(teacher, result.student, args, result.history, feeding)
     return {**figures, "cost_ratio": result.costs[-1]}
 
 
@@ -204,13 +205,13 @@ def _student(args, teacher):
     )
 
 
-def _saved(teacher, network, args, history):
+def _saved(teacher, network, args, history, preprocessing):
     """Writes a network as .keras and as a SavedModel; its figures."""
     import tf_deepinversion as di
 
     path = args.output / "network.keras"
     network.save(path)
-    di.export(network, args.output / "saved_model", _preprocessing(args))
+    di.export(network, args.output / "saved_model", preprocessing)
     return {
         "parameters_ratio": network.count_params() / teacher.count_params(),
         "agreement": history["agreement"][-1],
