@@ -9,7 +9,10 @@ import json
 import pathlib
 
 FOLDER = pathlib.Path(__file__).parent
-NAMES = ("what_does_my_network_remember",)
+NAMES = (
+    "a_smaller_network_without_its_data",
+    "what_does_my_network_remember",
+)
 
 
 def cells(source) -> list:

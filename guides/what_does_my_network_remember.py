@@ -126,5 +126,6 @@ of training images, but whoever publishes a network publishes them, too.
 
 - Better images: leave out `steps`, for the 1,000 of the recipe.
 - Images to keep: `di.synthesize(teacher, folder="pool")` makes a pool of them.
-- A smaller network without data: `di.distill` and `di.prune`.
+- A smaller network without data: the guide
+  [A smaller network without its data](a_smaller_network_without_its_data.py).
 """
