@@ -137,7 +137,7 @@ def test_recipes_for_32x32x3(tmp_path, script, recipe, method, classes):
         "--student_width=1",
         "--rounds=1",
         "--steps_per_round=1",
-        "--images_per_round=6",
+        f"--images_per_round={classes}",
         "--synthesis_steps=1",
         "--first_steps=1",
         f"--test_data={tmp_path / 'test.npz'}",
@@ -145,7 +145,7 @@ def test_recipes_for_32x32x3(tmp_path, script, recipe, method, classes):
     )
     figures = json.loads(printed.out.splitlines()[-1])
     assert not code and figures["method"] == method
-    assert figures["images"] == 6 and figures["test_images"] == 30
+    assert figures["images"] == classes and figures["test_images"] == 30
     student = keras.models.load_model(tmp_path / "student.keras")
     assert student.output_shape == (None, classes)
     assert figures["student_test_accuracy"] == pytest.approx(

@@ -186,7 +186,7 @@ def check_distill(strategy):
         teacher, network = learned_teacher(), student()
         synthesizer = DeepInversion(teacher, NORMALISED, student=network)
         synthesizer.compile(loss=[CrossEntropy(), Competition(1.0)])
-        _, history, pool, _ = distill(
+        _, history, pool, synthesis = distill(
             teacher,
             network,
             synthesizer,
@@ -200,10 +200,12 @@ def check_distill(strategy):
             verbose=0,
         )
         assert pool.batches == 2
+        history = {**history, "synthesis": synthesis}
         return history, pool.images / 255, network.get_weights()
 
     history, _, _ = on_both(strategy, train)
-    assert len(history["synthesis_loss"]) == 2
+    assert history["synthesis"]["batch"] == [0, 1]
+    assert len(history["synthesis"]["competition"]) == 2
 
 
 CHECKS = [check_rows, check_draws, check_batches, check_distillation]
