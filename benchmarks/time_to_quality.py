@@ -254,7 +254,7 @@ def compare(slow, fast, each):
             file=sys.stderr,
         )
     slow_seconds = sum(slow["synthesis_seconds"])
-    # The generator must have learnt first; pixels begin anew with each batch.
+    # The generator must have learned first; pixels begin anew with each batch.
     first = None if FLAGS.fast == "generator" else 0.0
     return {
         **speedups(

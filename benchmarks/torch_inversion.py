@@ -87,7 +87,7 @@ class Network:
 
 
 def total_variation(images):
-    """The norms of the four differences of neighbours, of the whole batch."""
+    """The norms of the four differences of neighbors, of the whole batch."""
     return (
         (images[..., :-1] - images[..., 1:]).norm()
         + (images[..., :-1, :] - images[..., 1:, :]).norm()

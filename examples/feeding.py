@@ -9,8 +9,8 @@ FLAGS = flags.FLAGS
 
 def define_flags():
     """Defines them, for networks that are not known by name."""
-    flags.DEFINE_list("mean", None, "Of the teacher's training pixels, grey.")
-    flags.DEFINE_list("std", None, "Their standard deviation, grey levels.")
+    flags.DEFINE_list("mean", None, "Of the teacher's training pixels, gray.")
+    flags.DEFINE_list("std", None, "Their standard deviation, gray levels.")
     flags.DEFINE_list(
         "pixel_range",
         "0,255",

@@ -100,7 +100,7 @@ class Curve(keras.callbacks.Callback):
         ]
 
 
-def synthesise(model, labels, verifiers, output):
+def synthesize(model, labels, verifiers, output):
     """All images, in batches, and the history of each batch."""
     import numpy as np
 
@@ -178,7 +178,7 @@ def main(_):
     )
     model.compile(micro_batch=FLAGS.micro_batch)
     labels = choose_labels(model.classes)
-    images, histories = synthesise(model, labels, verifiers, output)
+    images, histories = synthesize(model, labels, verifiers, output)
     save_folders(output / "images", images, labels)
     save_png(output / "grid.png", grid(images, 10))
     sizes = np.diff([*range(0, len(labels), FLAGS.batch_size), len(labels)])

@@ -10,7 +10,7 @@ Cases: `fashion_plus_digits` (its digits are scikit-learn's: extra `digits`);
 `cifar100_5` and `cifar100_10`, CIFAR-100 in five and ten tasks, by TFDS.
 Methods: `abd`; `replay`, the paper's three terms; `lwf`, `lwf_mc` and
 `finetune`, which synthesize nothing; `joint`, all data at once: the ceiling.
-What a case is learnt with, where no flag says it, the method too, is in
+What a case is learned with, where no flag says it, the method too, is in
 `incremental_cases.py`.
 
 The first task's network and the joint one are trained here, by the recipe of

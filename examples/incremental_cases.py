@@ -11,9 +11,9 @@ from tf_deepinversion.datasets.real_images import load_split
 _BOTH = {"method": "abd", "synthesis": "both", "draws": 1}
 _MANY = {**_BOTH, "epochs": 10, "class_weight": 10.0}
 # Of the garments chosen by training images that no network saw
-# (docs/incremental.md). A network that has learnt from several tasks needs more
-# weight on its classes, or its statistics outweigh them. Where old and new
-# classes look nothing like each other, plain replay keeps more.
+# (docs/incremental.md). A network that has learned from several tasks needs
+# more weight on its classes, or its statistics outweigh them. Where old and
+# new classes look nothing like each other, plain replay keeps more.
 SETTINGS = {
     "fashion_plus_digits": {
         **_BOTH,

@@ -1,4 +1,4 @@
-r"""Synthesises the images that a network remembers, and a report about them.
+r"""Synthesizes the images that a network remembers, and a report about them.
 
 The network that ships, as `make demo` does it but with 256 images (two CPU
 cores: about eight minutes):
@@ -6,7 +6,7 @@ cores: about eight minutes):
     python examples/invert.py --teacher=fashion_mnist_resnet20
 
 Your own network, trained on pixels in [0, 1] whose mean is 110 and deviation
-60 grey levels:
+60 gray levels:
 
     python examples/invert.py --teacher=my_network.keras \
         --mean=110 --std=60 --pixel_range=0,1 --output=output/my_network

@@ -98,13 +98,13 @@ def test_a_sigmoid_elsewhere_is_none_of_our_business():
     assert model.classes == CLASSES
 
 
-def test_a_colour_student_of_a_grey_teacher_needs_a_mean_of_colours():
+def test_a_color_student_of_a_gray_teacher_needs_a_mean_of_colors():
     teacher = tiny_teacher()
     student = with_head(keras.layers.Dense(CLASSES), shape=(8, 8, 3))
-    with pytest.raises(ValueError, match="have 3 channels: of grey ones"):
+    with pytest.raises(ValueError, match="have 3 channels: of gray ones"):
         di.Distillation(teacher, student, FED)
-    colours = di.Preprocessing([100, 110, 120], 50, "normalized")
-    model = di.Distillation(teacher, student, FED, colours)
+    colors = di.Preprocessing([100, 110, 120], 50, "normalized")
+    model = di.Distillation(teacher, student, FED, colors)
     fed = (IMAGES - np.array([100, 110, 120], "float32")) / 50
     np.testing.assert_allclose(
         model.answers(IMAGES)[1], student(fed), rtol=1e-4, atol=1e-5
@@ -287,9 +287,9 @@ def test_distill_says_so_before_it_makes_an_image(
 
 def test_distill_refuses_what_does_not_belong_together(tmp_path):
     teacher = tiny_teacher()
-    colour = with_head(keras.layers.Dense(CLASSES), shape=(8, 8, 3))
+    color = with_head(keras.layers.Dense(CLASSES), shape=(8, 8, 3))
     with pytest.raises(ValueError, match="have 3 channels"):
-        distilled(tmp_path, teacher, colour)
+        distilled(tmp_path, teacher, color)
     large = with_head(keras.layers.Dense(CLASSES), shape=(9, 9, 1))
     of_another = di.DeepInversion(large, FED)
     with pytest.raises(ValueError, match="synthesizer of the teacher"):
@@ -515,7 +515,7 @@ def test_labels_of_a_training_fit_its_images(labels, error, message):
     ("transforms", "error"),
     [([di.MixUp()], ValueError), ([di.HorizontalFlip], TypeError)],
 )
-def test_labelled_images_are_not_blended(transforms, error):
+def test_labeled_images_are_not_blended(transforms, error):
     network, labels = tiny_teacher(), CLASSES + np.arange(9) % 2
     calls = []
 

@@ -59,7 +59,7 @@ def test_garments_and_then_digits(source, sklearn):
     assert len(case.test[1][0]) == 500 and not case.mirrored
 
 
-def test_digits_keep_their_grey_levels_and_their_split(sklearn):
+def test_digits_keep_their_gray_levels_and_their_split(sklearn):
     images, labels = load_digits("train")
     assert images.shape == (1297, 28, 28, 1) and images.dtype == np.uint8
     assert (images[0, :, :12] == 0).all() and (images[0, :, 16:] == 255).all()

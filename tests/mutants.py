@@ -163,7 +163,7 @@ MUTANTS = [
     ("optimizers/apart.py", "gradients[-1, 1] = np.inf", "pass", "optimizers/apart"),
     ("inversion/step.py", "gradient = self.optimizer.scale_loss(gradient)", "pass", "inversion/deep_inversion"),
     ("inversion/image_sources.py", "fold_in(fold_in(seed, -1 - step), 1)", "seed", "inversion/fast_inversion"),
-    ("inversion/deep_inversion.py", "transforms, labelled=True, pixels=False", "transforms", "inversion/deep_inversion"),
+    ("inversion/deep_inversion.py", "transforms, labeled=True, pixels=False", "transforms", "inversion/deep_inversion"),
     ("inversion/stage_steps.py", "while len(self._steps) >= most:", "while False:", "inversion/deep_inversion"),
     ("inversion/step.py", "self._all_reduce(tf.cast(~finite, \"float32\")) == 0", "tf.constant(True)", "inversion/deep_inversion"),
     ("inversion/rows.py", "variable.assign(self.own(value))", "variable.assign(value[: len(value) // self.replicas])", "inversion/deep_inversion"),
@@ -233,7 +233,7 @@ MUTANTS = [
     ("metrics/image_sets.py", "return ops.exp(self.negative_entropy / self.images - marginal)", "return ops.exp(self.negative_entropy / self.images + marginal)", "metrics/image_metrics"),
     ("metrics/image_sets.py", "/ (count - 1)", "/ count", "metrics/image_metrics"),
     ("metrics/image_sets.py", "- 2 * crossed", "- crossed", "metrics/image_metrics"),
-    ("metrics/image_sets.py", "neighbours, 1)[:, neighbours]", "neighbours - 1, 1)[:, neighbours - 1]", "metrics/image_metrics"),
+    ("metrics/image_sets.py", "neighbors, 1)[:, neighbors]", "neighbors - 1, 1)[:, neighbors - 1]", "metrics/image_metrics"),
     ("metrics/verification.py", "np.all(list(right.values()), axis=0)", "np.any(list(right.values()), axis=0)", "metrics/verification"),
     ("core/run_state.py", "if header.get(\"format\") != FORMAT or header.get(\"run\") != run:", "if header.get(\"format\") != FORMAT:", "core/checkpoint inversion/resume"),
     # Weights of others.

@@ -1,10 +1,10 @@
-r"""Makes the picture of the README: real images above, synthesised below.
+r"""Makes the picture of the README: real images above, synthesized below.
 
     python examples/invert.py --teacher=fashion_mnist_resnet20
     python tools/readme_picture.py
 
 Of each class the first three real test images of the shipped file, and the
-first three that were synthesised: nothing is chosen by hand.
+first three that were synthesized: nothing is chosen by hand.
 """
 
 import pathlib

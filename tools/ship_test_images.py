@@ -4,7 +4,7 @@ r"""Makes the file of real test images that ships with the package.
         --idx_dir=/usr/share/datasets/fashion-mnist
 
 The images are the first 2,000 of Fashion-MNIST's test set, in file order.
-They score what was synthesised; nothing is trained or tuned on them.
+They score what was synthesized; nothing is trained or tuned on them.
 """
 
 import numpy as np

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from inversions import LABELS
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from inversions import inversion
 from PIL import Image
 from tiny import tiny_teacher
@@ -107,7 +107,7 @@ def test_terminate_on_nan_ends_in_place_of_the_error():
     )
     assert np.isnan(history.history["loss"][0]) and len(history.epoch) == 1
     np.testing.assert_array_equal(
-        model.images, NORMALISED.to_pixels(model.noise(0))
+        model.images, NORMALIZED.to_pixels(model.noise(0))
     )
 
 
@@ -238,7 +238,7 @@ def test_verifier_counts_the_images_that_another_network_takes():
         steps=4,
         steps_per_epoch=2,
         verbose=0,
-        callbacks=[Verifier({"other": other}, {"other": NORMALISED})],
+        callbacks=[Verifier({"other": other}, {"other": NORMALIZED})],
     )
     z = (model.images.astype("float32") - 127.5) / 50
     guesses = other(tf.constant(z)).numpy().argmax(-1)
@@ -253,7 +253,7 @@ def test_verifier_of_another_size_sees_resized_images():
         LABELS,
         steps=1,
         verbose=0,
-        callbacks=[Verifier({"other": other}, {"other": NORMALISED})],
+        callbacks=[Verifier({"other": other}, {"other": NORMALIZED})],
     )
     seen = resized(model.images, other)
     assert seen.shape[1:] == (4, 4, 1)

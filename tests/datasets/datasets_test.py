@@ -252,7 +252,7 @@ def test_dictionaries_of_tfds_are_pairs():
         real_images.image_and_label({"photo": images})
 
 
-LABELLED = np.arange(24, dtype="uint8").reshape(2, 2, 2, 3), np.array([1, 0])
+LABELED = np.arange(24, dtype="uint8").reshape(2, 2, 2, 3), np.array([1, 0])
 
 
 def batch_of(element):
@@ -260,13 +260,13 @@ def batch_of(element):
 
 
 def test_pairs_of_pixels_stay_the_very_data_set():
-    for element in (LABELLED, (*LABELLED, np.zeros(2))):
+    for element in (LABELED, (*LABELED, np.zeros(2))):
         dataset = batch_of(element)
         assert real_images.of_pixels(dataset) is dataset
 
 
 def test_whole_numbers_become_pixels_or_are_refused():
-    images, labels = LABELLED
+    images, labels = LABELED
     wide = images.astype("int64")
     for element in ((wide, labels), {"label": labels, "image": wide}):
         (found,) = real_images.of_pixels(batch_of(element))
@@ -280,7 +280,7 @@ def test_whole_numbers_become_pixels_or_are_refused():
 
 
 def test_what_is_no_data_set_of_pixels_is_refused():
-    images, labels = LABELLED
+    images, labels = LABELED
     for element in (
         (images / 255, labels),
         {"image": images / np.float32(255), "label": labels},

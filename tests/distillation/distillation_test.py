@@ -10,7 +10,7 @@ import tensorflow as tf
 from divergences import PIXELS
 from divergences import RANDOM
 from divergences import kl
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from tiny import CLASSES
 from tiny import SHAPE
 from tiny import learned_teacher
@@ -69,7 +69,7 @@ def test_training_in_bfloat16_leaves_a_student_in_float32():
     teacher, steps = tiny_teacher(0), {}
     for dtype in (None, "mixed_bfloat16"):
         model = Distillation(
-            teacher, tiny_teacher(1), NORMALISED, transforms=[], dtype=dtype
+            teacher, tiny_teacher(1), NORMALIZED, transforms=[], dtype=dtype
         )
         before = model.student.get_weights()
         exact = model.answers(PIXELS)
@@ -79,7 +79,7 @@ def test_training_in_bfloat16_leaves_a_student_in_float32():
         assert all(w.dtype == "float32" for w in after)
         steps[dtype] = loss, [a - b for a, b in zip(after, before, strict=True)]
         # In inference it is float32 in any case.
-        plain = NORMALISED.normalize(PIXELS)
+        plain = NORMALIZED.normalize(PIXELS)
         np.testing.assert_allclose(
             exact[0], teacher(plain, training=False), rtol=1e-5, atol=1e-5
         )
@@ -99,7 +99,7 @@ def test_training_in_bfloat16_leaves_a_student_in_float32():
 def test_it_is_the_loss_that_keras_s_own_distiller_needs():
     """Whose default, given by name, takes the KL of raw logits."""
     teacher, student = tiny_teacher(0), tiny_teacher(1)
-    x = NORMALISED.normalize(PIXELS)
+    x = NORMALIZED.normalize(PIXELS)
     t, s = (net(x, training=False).numpy() for net in (teacher, student))
 
     def loss_of(loss):
@@ -139,11 +139,11 @@ def test_one_step_follows_the_gradient_of_the_divergence(ending):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
     model = Distillation(
-        teacher, student, NORMALISED, temperature=3.0, transforms=[]
+        teacher, student, NORMALIZED, temperature=3.0, transforms=[]
     )
-    logits = tiny_teacher(0)(NORMALISED.normalize(PIXELS), training=False)
+    logits = tiny_teacher(0)(NORMALIZED.normalize(PIXELS), training=False)
     with tf.GradientTape() as tape:
-        s = twin(NORMALISED.normalize(PIXELS), training=True)
+        s = twin(NORMALIZED.normalize(PIXELS), training=True)
         p = tf.nn.softmax(logits / 3.0)
         q = tf.nn.softmax(s / 3.0)
         loss = 9 * tf.reduce_mean(
@@ -191,14 +191,14 @@ def test_a_strength_out_of_range_is_refused(strength):
         augmentations(strength)
 
 
-def test_evaluation_on_labelled_images():
+def test_evaluation_on_labeled_images():
     teacher, student = learned_teacher(0), learned_teacher(1)
-    model = Distillation(teacher, student, NORMALISED)
+    model = Distillation(teacher, student, NORMALIZED)
     model.compile(optimizer="sgd")
     found = model.evaluate(
         PIXELS, LABELS, batch_size=4, verbose=0, return_dict=True
     )
-    x = NORMALISED.normalize(PIXELS)
+    x = NORMALIZED.normalize(PIXELS)
     t, s = (net(x, training=False).numpy() for net in (teacher, student))
     assert found["loss"] == pytest.approx(kl(t, s, 4.0).mean(), rel=1e-5)
     t, s = t.argmax(-1), s.argmax(-1)
@@ -213,7 +213,7 @@ def test_a_student_may_be_fed_otherwise_and_have_another_size():
     student = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
     unit = Preprocessing(127.5, 127.5, (0, 1))
     model = Distillation(
-        teacher, student, NORMALISED, student_preprocessing=unit
+        teacher, student, NORMALIZED, student_preprocessing=unit
     )
     small = tf.image.resize(PIXELS.astype("float32"), (4, 4)) / 255
     np.testing.assert_allclose(
@@ -234,8 +234,8 @@ def test_a_subclassed_student_learns():
     model = Distillation(
         learned_teacher(),
         Student(),
-        NORMALISED,
-        student_preprocessing=NORMALISED,
+        NORMALIZED,
+        student_preprocessing=NORMALIZED,
         student_shape=SHAPE,
         transforms=[HorizontalFlip()],
     )
@@ -253,7 +253,7 @@ def run(folder, rounds=4, stop=None, seed=0, student=None, **kwargs):
     teacher, student = learned_teacher(), student or tiny_teacher(1)
     synthesizer = FastInversion(
         teacher,
-        NORMALISED,
+        NORMALIZED,
         generator=Generator(SHAPE, CLASSES, latents=4, width=8),
         student=student,
         seed=seed,
@@ -271,8 +271,8 @@ def run(folder, rounds=4, stop=None, seed=0, student=None, **kwargs):
         seed=seed,
         callbacks=[Stop()],
         verbose=0,
-        preprocessing=NORMALISED,
-        student_preprocessing=NORMALISED,
+        preprocessing=NORMALIZED,
+        student_preprocessing=NORMALIZED,
         **kwargs,
     )
     images = pool.images
@@ -313,8 +313,8 @@ def run_by_pixels(student=None, **kwargs):
         student or tiny_teacher(1),
         steps_per_round=1,
         batch_size=4,
-        preprocessing=NORMALISED,
-        student_preprocessing=NORMALISED,
+        preprocessing=NORMALIZED,
+        student_preprocessing=NORMALIZED,
         verbose=0,
         **kwargs,
     )
@@ -344,7 +344,7 @@ def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
     assert sizes == [2, 2]
     history, images, synthesis = start([])
     pixels = DeepInversion(
-        learned_teacher(), NORMALISED, recipe="distillation_pixels", seed=3
+        learned_teacher(), NORMALIZED, recipe="distillation_pixels", seed=3
     )
     labels = balanced_labels(CLASSES, 6)
     for batch in range(2):
@@ -496,8 +496,8 @@ def by_given(images, folder=None, **kwargs):
         rounds=2,
         steps_per_round=2,
         batch_size=4,
-        preprocessing=NORMALISED,
-        student_preprocessing=NORMALISED,
+        preprocessing=NORMALIZED,
+        student_preprocessing=NORMALIZED,
         folder=folder,
         verbose=0,
         **kwargs,
@@ -548,7 +548,7 @@ def start(folder, synthesis=None, compiled=None, student=None, **kwargs):
     teacher, student = learned_teacher(), student or tiny_teacher(1)
     synthesizer = FastInversion(
         teacher,
-        NORMALISED,
+        NORMALIZED,
         generator=Generator(SHAPE, CLASSES, latents=4, width=8),
         student=student,
         **(synthesis or {}),
@@ -569,8 +569,8 @@ def start(folder, synthesis=None, compiled=None, student=None, **kwargs):
             folder=folder,
             callbacks=[Stop()],
             verbose=0,
-            preprocessing=NORMALISED,
-            student_preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
+            student_preprocessing=NORMALIZED,
             **kwargs,
         )
 
@@ -704,7 +704,7 @@ def test_images_come_first_unless_they_depend_on_the_student(
 
 
 def test_batches_of_fewer_images_than_classes_make_all_classes():
-    made = DeepInversion(tiny_teacher(), NORMALISED)
+    made = DeepInversion(tiny_teacher(), NORMALIZED)
     pool = Pool(100, SHAPE, CLASSES)
     refresh = RefreshPool(2, 1, batches=3, pool=pool, synthesizer=made)
     begin(refresh, 0, 1)
@@ -746,7 +746,7 @@ def test_a_pool_without_its_newest_batch_gets_those_that_follow():
 
 def test_snapshots_of_a_batch_are_added_before_its_images():
     recipe = {**RECIPES["distillation_pixels"], "snapshots": [0.5, 0.75]}
-    made = DeepInversion(tiny_teacher(), NORMALISED, recipe=recipe)
+    made = DeepInversion(tiny_teacher(), NORMALIZED, recipe=recipe)
     pool = Pool(100, SHAPE, CLASSES)
     pool.fill(made, batches=1, images=4, steps=4, verbose=0)
     np.testing.assert_array_equal(
@@ -754,7 +754,7 @@ def test_snapshots_of_a_batch_are_added_before_its_images():
     )
     np.testing.assert_array_equal(pool.images[8:], made.images)
     np.testing.assert_array_equal(pool.requested, [0, 1, 2, 0] * 3)
-    z = NORMALISED.normalize(pool.images)
+    z = NORMALIZED.normalize(pool.images)
     said = tiny_teacher()(z, training=False).numpy().argmax(-1)
     np.testing.assert_array_equal(pool.labels, said)
     assert (pool.labels != pool.requested).any()
@@ -804,7 +804,7 @@ def test_the_terms_of_batches_are_lists_of_one_length():
 
 def test_adaptive_deep_inversion_feeds_a_student():
     teacher, student = learned_teacher(), tiny_teacher(1)
-    synthesizer = DeepInversion(teacher, NORMALISED, student=student)
+    synthesizer = DeepInversion(teacher, NORMALIZED, student=student)
     seen = keras.callbacks.Callback()
     trained, history, pool, synthesis = distill(
         teacher,
@@ -816,8 +816,8 @@ def test_adaptive_deep_inversion_feeds_a_student():
         batch_size=4,
         refresh=RefreshPool(images=6, steps=3),
         verbose=0,
-        preprocessing=NORMALISED,
-        student_preprocessing=NORMALISED,
+        preprocessing=NORMALIZED,
+        student_preprocessing=NORMALIZED,
     )
     optimizer = seen.model.optimizer
     assert type(optimizer) is ConvMuon
@@ -843,7 +843,7 @@ def test_bad_arguments(tmp_path):
         [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(4)]
     )
     with pytest.raises(ValueError, match="same classes. Received: 3 and 4"):
-        Distillation(teacher, other, NORMALISED)
+        Distillation(teacher, other, NORMALIZED)
     with pytest.raises(ValueError, match="`rounds` must be.*rounds=0"):
         distill(teacher, tiny_teacher(1), rounds=0)
     with pytest.raises(
@@ -857,7 +857,7 @@ def test_bad_arguments(tmp_path):
             tiny_teacher(1),
             rounds=1,
             fixed_images=empty,
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
         )
     with pytest.raises(ValueError, match="`images` must be.*images=0"):
         RefreshPool(images=0)
@@ -878,7 +878,7 @@ def test_dictionaries_of_tfds_train_and_score_as_pairs():
     def figures(elements):
         data = tf.data.Dataset.from_tensor_slices(elements).batch(4)
         student = tiny_teacher(1)
-        model = Distillation(tiny_teacher(), student, NORMALISED, seed=3)
+        model = Distillation(tiny_teacher(), student, NORMALIZED, seed=3)
         model.compile(optimizer=keras.optimizers.SGD(0.1))
         model.fit(data, verbose=0, shuffle=False)
         scores = model.evaluate(data, verbose=0, return_dict=True)
@@ -895,12 +895,12 @@ def test_dictionaries_of_tfds_train_and_score_as_pairs():
 
 def test_what_a_distillation_saves_as_a_model_is_its_student(tmp_path):
     student = tiny_teacher(1)
-    model = Distillation(tiny_teacher(), student, NORMALISED)
+    model = Distillation(tiny_teacher(), student, NORMALIZED)
     model.compile(optimizer=keras.optimizers.SGD(0.1))
     path = str(tmp_path / "{epoch}.keras")
     save = keras.callbacks.ModelCheckpoint(path)
     model.fit(PIXELS, LABELS, epochs=2, verbose=0, callbacks=[save])
-    z = NORMALISED.normalize(PIXELS)
+    z = NORMALIZED.normalize(PIXELS)
     loaded = keras.models.load_model(tmp_path / "2.keras")
     np.testing.assert_array_equal(loaded(z), student(z))
     assert type(loaded) is type(student)
@@ -918,7 +918,7 @@ def test_xla_trains_by_the_same_random_numbers(steps):
         model = Distillation(
             learned_teacher(),
             learned_teacher(1),
-            NORMALISED,
+            NORMALIZED,
             transforms=augmentations(1.0),
             steps_per_teacher_call=steps,
         )
@@ -931,7 +931,7 @@ def test_xla_trains_by_the_same_random_numbers(steps):
 
 def test_images_are_read_one_batch_at_a_time(monkeypatch):
     """That all of them are floats at once takes four times their memory."""
-    model = Distillation(learned_teacher(), learned_teacher(1), NORMALISED)
+    model = Distillation(learned_teacher(), learned_teacher(1), NORMALIZED)
     whole = model.answers(PIXELS), model.teacher_features(PIXELS)
     sizes, cast = [], tf.cast
 
@@ -958,9 +958,9 @@ def test_images_are_read_one_batch_at_a_time(monkeypatch):
 
 def test_a_call_and_predict_refuse_floats_as_fit_does():
     student = tiny_teacher(1)
-    model = Distillation(tiny_teacher(), student, NORMALISED)
+    model = Distillation(tiny_teacher(), student, NORMALIZED)
     model.compile()
-    expected = student(NORMALISED.normalize(PIXELS), training=False)
+    expected = student(NORMALIZED.normalize(PIXELS), training=False)
     np.testing.assert_allclose(model(PIXELS), expected, rtol=1e-5, atol=1e-5)
     found = model.predict(PIXELS, verbose=0)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
@@ -971,7 +971,7 @@ def test_a_call_and_predict_refuse_floats_as_fit_does():
 
 
 def test_whether_xla_compiles_counts_where_it_is_given_by_position():
-    model = Distillation(tiny_teacher(), tiny_teacher(1), NORMALISED)
+    model = Distillation(tiny_teacher(), tiny_teacher(1), NORMALIZED)
     model.compile("sgd", None, None, None, None, False, 1, True)
     assert model.jit_compile is True
     model.compile("sgd", jit_compile=False)

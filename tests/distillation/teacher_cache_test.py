@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from divergences import PIXELS
 from divergences import kl
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from tiny import CLASSES
 from tiny import SHAPE
 from tiny import tiny_teacher
@@ -94,18 +94,18 @@ def test_a_student_learns_from_what_was_answered(jit):
     model = Distillation(
         teacher,
         student,
-        NORMALISED,
+        NORMALIZED,
         temperature=2.0,
         transforms=[],
         steps_per_teacher_call=2,
     )
-    t = teacher(NORMALISED.normalize(same), training=False).numpy()
-    s = tiny_teacher(1)(NORMALISED.normalize(same), training=True).numpy()
+    t = teacher(NORMALIZED.normalize(same), training=False).numpy()
+    s = tiny_teacher(1)(NORMALIZED.normalize(same), training=True).numpy()
     model.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=jit)
     found = model.train_on_batch(same, return_dict=True)
     assert found["loss"] == pytest.approx(kl(t, s, 2.0).mean(), rel=1e-4)
     # The second step is on the same image, whatever it is given.
-    s = student(NORMALISED.normalize(same), training=True).numpy()
+    s = student(NORMALIZED.normalize(same), training=True).numpy()
     model.reset_metrics()
     found = model.train_on_batch(PIXELS[1:5], return_dict=True)
     assert found["loss"] == pytest.approx(kl(t, s, 2.0).mean(), rel=1e-3)
@@ -113,7 +113,7 @@ def test_a_student_learns_from_what_was_answered(jit):
     images, logits, written = (v.numpy() for v in model.state_variables)
     assert written == 8
     np.testing.assert_array_equal(images[:8], [*same, *PIXELS[1:5]])
-    t = teacher(NORMALISED.normalize(images[:8]), training=False)
+    t = teacher(NORMALIZED.normalize(images[:8]), training=False)
     np.testing.assert_allclose(logits[:8], t, rtol=1e-4, atol=1e-5)
 
 
@@ -122,7 +122,7 @@ def test_what_is_kept_is_what_the_teacher_saw():
     model = Distillation(
         teacher,
         tiny_teacher(1),
-        NORMALISED,
+        NORMALIZED,
         transforms=[Halve()],
         steps_per_teacher_call=2,
     )
@@ -130,7 +130,7 @@ def test_what_is_kept_is_what_the_teacher_saw():
     model.train_on_batch(PIXELS)
     images, logits = (v.numpy()[:6] for v in model.state_variables[:2])
     np.testing.assert_array_equal(images, np.rint(PIXELS / 2))
-    t = teacher(NORMALISED.normalize(images), training=False)
+    t = teacher(NORMALIZED.normalize(images), training=False)
     np.testing.assert_allclose(logits, t, rtol=1e-4, atol=1e-5)
 
 
@@ -158,7 +158,7 @@ def test_of_larger_images_fewer_are_kept():
     model = Distillation(
         tiny_teacher(0),
         tiny_teacher(1),
-        NORMALISED,
+        NORMALIZED,
         steps_per_teacher_call=2,
         teacher_cache_bytes=small,
     )
@@ -194,7 +194,7 @@ def test_bad_arguments():
         Distillation(
             tiny_teacher(0),
             tiny_teacher(1),
-            NORMALISED,
+            NORMALIZED,
             steps_per_teacher_call=0,
         )
     store = TeacherCache(SHAPE, CLASSES, steps_per_call=2, size=1)
@@ -210,6 +210,6 @@ def test_bad_arguments():
             Distillation(
                 tiny_teacher(0),
                 tiny_teacher(1),
-                NORMALISED,
+                NORMALIZED,
                 steps_per_teacher_call=2,
             )

@@ -6,7 +6,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from tiny import CLASSES
 from tiny import SHAPE
 from tiny import learned_teacher
@@ -25,7 +25,7 @@ from tf_deepinversion.models import ResNet14
 RANDOM = np.random.default_rng(0)
 
 
-def standardised(x):
+def standardized(x):
     x = (x - x.mean(0)) / x.std(0)
     return x - x.mean(1, keepdims=True)
 
@@ -33,7 +33,7 @@ def standardised(x):
 def test_likeness_counts_deviations_over_all_orders_of_the_classes():
     teacher, student = RANDOM.normal(size=(2, 30, 5))
     student += teacher
-    t, s = standardised(teacher), standardised(student)
+    t, s = standardized(teacher), standardized(student)
     traces = [
         np.sum(t * s[:, list(order)])
         for order in itertools.permutations(range(5))
@@ -59,7 +59,7 @@ def test_what_is_scaled_shifted_or_in_another_order():
 def test_likeness_is_the_same_of_more_classes_than_images(classes):
     teacher, student = RANDOM.normal(size=(2, 30, classes))
     student += teacher
-    t, s = standardised(teacher), standardised(student)
+    t, s = standardized(teacher), standardized(student)
     size = np.linalg.norm(np.einsum("na,nb->ab", t, s))
     z, correlation = likeness(teacher, student)
     assert z == pytest.approx(np.sum(t * s) * np.sqrt(classes - 1) / size)
@@ -156,8 +156,8 @@ def distil(teacher, student, folder=None, stop=None):
                 folder=folder,
                 callbacks=[Stop()],
                 verbose=0,
-                preprocessing=NORMALISED,
-                student_preprocessing=NORMALISED,
+                preprocessing=NORMALIZED,
+                student_preprocessing=NORMALIZED,
             )
         except KeyboardInterrupt:
             pass

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from tiny import CLASSES
 from tiny import SHAPE
 from tiny import tiny_teacher
@@ -42,7 +42,7 @@ def learner(name, grown=None, **kwargs):
     grown = grown or grow_head(old, 5)
     kwargs = {"replay": replay, "transforms": [], **kwargs}
     return IncrementalLearner(
-        old, grown, method(name), preprocessing=NORMALISED, **kwargs
+        old, grown, method(name), preprocessing=NORMALIZED, **kwargs
     )
 
 
@@ -70,7 +70,7 @@ def parts(model):
 
 
 def abd_loss(old, new):
-    x = NORMALISED.normalize(np.concatenate([NEW, OLD]))
+    x = NORMALIZED.normalize(np.concatenate([NEW, OLD]))
     (old_body, _), (body, head) = parts(old), parts(new)
     features = body(x, training=True)
     local = softmax_ce(LABELS - CLASSES, head(features[:4])[:, CLASSES:])
@@ -83,7 +83,7 @@ def abd_loss(old, new):
 
 
 def replay_loss(old, new):
-    x = NORMALISED.normalize(np.concatenate([NEW, OLD]))
+    x = NORMALIZED.normalize(np.concatenate([NEW, OLD]))
     p = tf.nn.softmax(old(x, training=False))
     logits = new(x, training=True)
     log_q = tf.nn.log_softmax(logits[4:])[:, :CLASSES]
@@ -124,7 +124,7 @@ def test_the_bar_shows_every_term_and_their_weighted_sum():
         method("abd", local=2.0, balance=0.5, distillation=3.0),
         replay=pool(),
         batch_size=3,
-        preprocessing=NORMALISED,
+        preprocessing=NORMALIZED,
     )
     model.compile(optimizer="sgd", jit_compile=False)
     logs = model.fit(dataset(), steps_per_epoch=1, verbose=0).history
@@ -143,7 +143,7 @@ def test_the_old_network_stays_and_the_new_one_learns():
     assert logs["loss"][-1] < 0.7 * logs["loss"][0]
     assert logs["accuracy"][-1] > logs["accuracy"][0]
     found = model.evaluate(NEW, LABELS, verbose=0, return_dict=True)
-    logits = model.network(NORMALISED.normalize(NEW)).numpy()
+    logits = model.network(NORMALIZED.normalize(NEW)).numpy()
     assert found["accuracy"] == (logits.argmax(-1) == LABELS).mean()
     np.testing.assert_allclose(model(NEW), logits, rtol=1e-4, atol=1e-4)
     after = model._heads[0]._model.get_weights()
@@ -343,7 +343,7 @@ def test_what_a_learner_saves_as_a_model_is_the_grown_network(tmp_path):
     save = keras.callbacks.ModelCheckpoint(tmp_path / "grown.keras")
     model.fit(dataset(), steps_per_epoch=1, verbose=0, callbacks=[save])
     loaded = keras.models.load_model(tmp_path / "grown.keras")
-    z = NORMALISED.normalize(NEW)
+    z = NORMALIZED.normalize(NEW)
     np.testing.assert_array_equal(loaded(z), model.network(z))
     with pytest.raises(NotImplementedError, match="Received"):
         model.get_config()

@@ -1,8 +1,8 @@
-"""What is replayed of classes that were learnt long ago."""
+"""What is replayed of classes that were learned long ago."""
 
 import numpy as np
 import pytest
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from tiny import SHAPE
 from tiny import tiny_teacher
 
@@ -136,10 +136,10 @@ def test_what_was_measured_is_what_the_newest_classes_are_made_of():
     memory, models = Memory(synthesize), [tiny_teacher(), tiny_teacher()]
     memory(models[0], [0, 1], None, 0)
     images = np.random.default_rng(0).integers(0, 256, (9, *SHAPE), "uint8")
-    memory.measure(models[1], images, NORMALISED)
+    memory.measure(models[1], images, NORMALIZED)
     memory(models[1], [0, 1, 2], None, 0)
     assert asked[0] == (models[0], [0, 1]) and asked[1][1] == [2]
-    z = (images - NORMALISED.mean) / NORMALISED.std
+    z = (images - NORMALIZED.mean) / NORMALIZED.std
     convolved = models[1].layers[1](z.astype("float32")).numpy()
     np.testing.assert_allclose(
         asked[1][0].get_layer("bn0").moving_mean,

@@ -1,4 +1,4 @@
-"""New classes learnt on N devices are as learnt on one: two here, and four."""
+"""New classes are learned on 2 and 4 devices as on one."""
 
 import os
 import pathlib

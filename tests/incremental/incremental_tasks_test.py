@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from tiny import SHAPE
 from tiny import tiny_teacher
 
@@ -72,7 +72,7 @@ def run(folder=None, kill=None, name="abd", **kwargs):
             "epochs": 2,
             "batch_size": 4,
             "replay_batch_size": 4,
-            "preprocessing": NORMALISED,
+            "preprocessing": NORMALIZED,
             "folder": folder,
             "callbacks": [Kill(kill)] if kill is not None else None,
             "verbose": 0,
@@ -93,12 +93,12 @@ def test_every_accuracy_is_among_all_classes_known(whole):
     folder, _, found = whole
     assert found.classes == [5, 6]
     assert [len(row) for row in found.accuracies] == [1, 2, 3]
-    assert found.accuracies[0] == [accuracy(tiny_teacher(), *FIRST, NORMALISED)]
+    assert found.accuracies[0] == [accuracy(tiny_teacher(), *FIRST, NORMALIZED)]
     for t in (1, 2):
         network = keras.models.load_model(folder / f"task_{t}.keras")
         assert network.output_shape == (None, [5, 6][t - 1])
         expected = [
-            accuracy(network, *test, NORMALISED)
+            accuracy(network, *test, NORMALIZED)
             for test in [FIRST, *TASKS][: t + 1]
         ]
         assert found.accuracies[t] == expected
@@ -122,7 +122,7 @@ def test_killed_in_any_task_it_goes_on_to_the_same_network(
     assert again.history == found.history
 
 
-def test_what_is_learnt_is_not_learnt_again(whole):
+def test_what_is_learned_is_not_learned_again(whole):
     folder, weights, found = whole
     again = run(folder, kill=0)  # no epoch begins
     for a, b in zip(weights, again.network.get_weights(), strict=True):
@@ -155,7 +155,7 @@ def test_the_folder_of_another_task_is_refused_before_images_are_made(tmp_path):
             epochs=2,
             batch_size=4,
             replay_batch_size=4,
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
             folder=tmp_path,
             seed=seed,
             callbacks=callbacks,
@@ -267,7 +267,7 @@ def test_each_class_is_replayed_equally_often_if_an_image_is_of_it():
                 epochs=1,
                 steps_per_epoch=3,
                 replay_batch_size=4,
-                preprocessing=NORMALISED,
+                preprocessing=NORMALIZED,
             )
 
     before = tf.config.functions_run_eagerly()
@@ -291,7 +291,7 @@ def test_one_new_class_that_nothing_would_teach_is_refused_before_work(learn):
             *given,
             [*method("lwf"), kept],
             synthesize=lambda *args: asked.append(args),
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
         )
     assert not asked
 
@@ -316,7 +316,7 @@ def test_a_new_class_that_stays_behind_old_ones_is_not_passed_over(name):
             steps_per_epoch=20,
             learning_rate=0.2,
             batch_size=8,
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
             verbose=0,
         )
 
@@ -337,7 +337,7 @@ def test_the_second_task_goes_on_after_the_first():
 
 
 @pytest.mark.parametrize("measure", [True, False])
-def test_new_classes_are_synthesised_by_the_statistics_of_their_images(
+def test_new_classes_are_synthesized_by_the_statistics_of_their_images(
     measure,
 ):
     asked = []
@@ -349,7 +349,7 @@ def test_new_classes_are_synthesised_by_the_statistics_of_their_images(
     run(synthesize=synthesize, measure=measure)
     (_, first), (model, second) = asked
     assert (first, second) == ([0, 1, 2], [3, 4])
-    gap = feature_distance(model, TASKS[0][0], NORMALISED)
+    gap = feature_distance(model, TASKS[0][0], NORMALIZED)
     assert gap < 1e-3 if measure else gap > 0.1
 
 
@@ -372,7 +372,7 @@ def test_statistics_that_cannot_be_measured_are_refused_before_a_task():
             synthesize=synthesize,
             epochs=1,
             batch_size=4,
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
             **kwargs,
         )
 

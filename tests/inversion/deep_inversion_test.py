@@ -1,4 +1,4 @@
-"""The loop: what it optimises, what it leaves alone, what it refuses."""
+"""The loop: what it optimizes, what it leaves alone, what it refuses."""
 
 import gc
 import weakref
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from inversions import LABELS
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from inversions import TERMS
 from inversions import in_float64
 from inversions import inversion
@@ -691,7 +691,7 @@ def test_best_images_are_those_of_the_smallest_loss_and_no_alias():
     best = int(np.argmin(history.history["loss"]))
     assert 0 < best < 7, "the test needs a loss with its minimum inside"
     np.testing.assert_array_equal(
-        model.images, NORMALISED.to_pixels(z[best - 1])
+        model.images, NORMALIZED.to_pixels(z[best - 1])
     )
     first = model.images
     model.step.images.assign(z[0] * 0)
@@ -750,7 +750,7 @@ def test_competition_makes_images_on_which_the_student_differs():
             loss=[CrossEntropy(0.1), Competition(weight)], transforms=[]
         )
         model.fit(LABELS, steps=40, verbose=0)
-        z = NORMALISED.normalize(model.images)
+        z = NORMALIZED.normalize(model.images)
         p, q = (
             tf.nn.softmax(net(z, training=False) / 3).numpy()
             for net in (teacher, student)
@@ -770,7 +770,7 @@ def test_stages_of_a_recipe_grow_the_images():
     teacher = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
     model = DeepInversion(
         teacher,
-        NORMALISED,
+        NORMALIZED,
         recipe="imagenet_multiresolution",
         image_shape=(16, 16, 3),
     )
@@ -821,7 +821,7 @@ def test_a_network_of_one_size_is_read_at_the_others_of_a_recipe(kind):
     def images(teacher):
         model = DeepInversion(
             teacher,
-            NORMALISED,
+            NORMALIZED,
             recipe="imagenet_multiresolution",
             student=sized(16, kind),
             image_shape=(16, 16, 3),
@@ -850,7 +850,7 @@ def test_a_network_that_cannot_be_read_at_a_recipe_s_resolution(who):
     ):
         DeepInversion(
             pair[0],
-            NORMALISED,
+            NORMALIZED,
             recipe="imagenet_multiresolution",
             student=pair[1],
         )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from inversions import LABELS
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from inversions import TERMS
 from inversions import plain_loss_and_gradient
 from inversions import two_replicas
@@ -22,7 +22,7 @@ from tf_deepinversion.models.generator import Generator
 def fast(teacher=None, **kwargs):
     return FastInversion(
         teacher or tiny_teacher(),
-        NORMALISED,
+        NORMALIZED,
         generator=Generator(SHAPE, CLASSES, latents=5, width=8),
         latent_scale=0.5,
         latent_noise=kwargs.pop("latent_noise", 1e-30),
@@ -43,7 +43,7 @@ def still(model, **kwargs):
 def drawn(generator, latents):
     """z of the images, by the definition."""
     inputs = tf.concat([latents, tf.one_hot(LABELS, CLASSES)], -1)
-    black, white = NORMALISED.bounds()
+    black, white = NORMALIZED.bounds()
     return black + (white - black) * generator(inputs, training=True)
 
 
@@ -89,7 +89,7 @@ def test_one_step_moves_weights_and_latents_by_their_gradients(
         np.testing.assert_allclose(
             old - new, 0.01 * gradient, atol=1e-4 * scale + 1e-6
         )
-    np.testing.assert_array_equal(model.images, NORMALISED.to_pixels(z.numpy()))
+    np.testing.assert_array_equal(model.images, NORMALIZED.to_pixels(z.numpy()))
 
 
 def test_a_generator_learns_what_pixels_would():
@@ -112,21 +112,21 @@ def test_a_loss_scale_changes_no_step():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
-def test_later_batches_start_from_what_earlier_ones_have_learnt():
+def test_later_batches_start_from_what_earlier_ones_have_learned():
     model = fast()
     still(model)
     untrained = model.generator.get_weights()
     model.fit(LABELS, steps=20, verbose=0)
-    learnt = model.generator.get_weights()
+    learned = model.generator.get_weights()
     assert any(
         np.abs(a - b).max() > 1e-3
-        for a, b in zip(untrained, learnt, strict=True)
+        for a, b in zip(untrained, learned, strict=True)
     )
     model.fit(LABELS, steps=1, batch_index=1, verbose=0)
     twin = keras.models.clone_model(model.generator)
-    twin.set_weights(learnt)
+    twin.set_weights(learned)
     z = drawn(twin, tf.constant(noise(batch=1)))
-    gap = model.images.astype(int) - NORMALISED.to_pixels(z.numpy())
+    gap = model.images.astype(int) - NORMALIZED.to_pixels(z.numpy())
     assert np.abs(gap).max() <= 1
 
 
@@ -159,7 +159,7 @@ def test_noise_is_added_to_the_latents_anew_every_step():
     assert len({d.numpy().tobytes() for d in draws}) == len(draws)
     assert np.std(draws) == pytest.approx(0.25, rel=0.05)
     z = drawn(model.generator, tf.constant(noise()) + draws[0])
-    gap = model.images.astype(int) - NORMALISED.to_pixels(z.numpy())
+    gap = model.images.astype(int) - NORMALIZED.to_pixels(z.numpy())
     assert np.abs(gap).max() <= 1
 
 
@@ -270,10 +270,10 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="needs a recipe that moves a gener"):
         fast(recipe="ours")
     with pytest.raises(ValueError, match="use FastInversion.*'ours, after"):
-        DeepInversion(tiny_teacher(), NORMALISED, recipe="generator")
+        DeepInversion(tiny_teacher(), NORMALIZED, recipe="generator")
     wrong = Generator((28, 28, 1), CLASSES)
     with pytest.raises(ValueError, match=r"to \(batch, 8, 8, 1\). Received"):
-        FastInversion(tiny_teacher(), NORMALISED, generator=wrong)
+        FastInversion(tiny_teacher(), NORMALIZED, generator=wrong)
     with two_replicas().scope(), pytest.raises(ValueError, match="one device"):
         fast()
 
@@ -281,7 +281,7 @@ def test_bad_arguments():
 def live(teacher=None, **kwargs):
     return FastInversion(
         teacher or tiny_teacher(),
-        NORMALISED,
+        NORMALIZED,
         generator=Generator(SHAPE, CLASSES, latents=5, width=8),
         recipe="distillation",
         **kwargs,
@@ -297,7 +297,7 @@ def test_drawn_images_are_the_generator_s_of_new_latents():
     twin = keras.models.clone_model(model.generator)
     twin.set_weights(before)
     z = drawn(twin, latents)
-    gap = images.astype(int) - NORMALISED.to_pixels(z.numpy())
+    gap = images.astype(int) - NORMALIZED.to_pixels(z.numpy())
     assert images.dtype == np.uint8 and np.abs(gap).max() <= 1
     for old, new in zip(before, model.generator.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -305,14 +305,14 @@ def test_drawn_images_are_the_generator_s_of_new_latents():
     assert (model.draw(LABELS, batch_index=8) != images).mean() > 0.5
 
 
-def test_latents_that_are_drawn_are_not_learnt():
+def test_latents_that_are_drawn_are_not_learned():
     model = live()
     model.fit(LABELS, steps=2, verbose=0)
     weights = model.generator.trainable_variables
     assert len(model.trainable_variables) == len(weights)
 
 
-def test_learnt_latents_cannot_be_drawn_anew():
+def test_learned_latents_cannot_be_drawn_anew():
     model = fast()
     with pytest.raises(ValueError, match="can draw images.*latent_scale=0.5"):
         model.draw(LABELS)
@@ -326,12 +326,12 @@ def test_learnt_latents_cannot_be_drawn_anew():
 
 def test_rates_are_the_recipe_s_unless_given():
     recipe = RECIPES["cifar10_fast"]
-    made = FastInversion(tiny_teacher(), NORMALISED, recipe=recipe)
+    made = FastInversion(tiny_teacher(), NORMALIZED, recipe=recipe)
     rates = made.settings()
     assert {k: rates[k] for k in recipe["latents"]} == recipe["latents"]
     given = FastInversion(
-        tiny_teacher(), NORMALISED, recipe=recipe, latent_rate=3.0
+        tiny_teacher(), NORMALIZED, recipe=recipe, latent_rate=3.0
     )
     assert given.settings()["latent_rate"] == 3.0
-    plain = FastInversion(tiny_teacher(), NORMALISED).settings()
+    plain = FastInversion(tiny_teacher(), NORMALIZED).settings()
     assert plain["latent_rate"] == plain["meta_rate"] == 1.0

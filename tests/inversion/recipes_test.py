@@ -68,7 +68,7 @@ def test_a_distillation_is_plain_and_fits_its_recipes(name):
     for method, recipe in plan["methods"].items():
         recipe = recipes.find(recipe)
         assert (recipe.get("moves") == "generator") == (method == "fast")
-        # What is drawn needs latents that are not learnt.
+        # What is drawn needs latents that are not learned.
         if method == "fast" and plan["draws"]:
             assert recipe["latents"]["latent_scale"] == 0
     if isinstance(plan["transforms"], list):

@@ -1,11 +1,11 @@
-"""A pool of synthesised images: whole, killed and continued."""
+"""A pool of synthesized images: whole, killed and continued."""
 
 import json
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from tiny import CLASSES
 from tiny import SHAPE
 from tiny import learned_teacher
@@ -24,7 +24,7 @@ def synthesized(folder, batches=2, **kwargs):
         CLASSES,
         folder=folder,
         **{"batches": batches, "images": 4, "first_steps": 2, "steps": 1},
-        preprocessing=NORMALISED,
+        preprocessing=NORMALIZED,
         recipe=RECIPES["generator"],
         **kwargs,
     )
@@ -50,7 +50,7 @@ def test_synthesis_goes_on_to_the_same_pool(tmp_path):
             learned_teacher(),
             images=2,
             batches=1,
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
         )
 
 
@@ -71,7 +71,7 @@ def test_a_synthesizer_may_be_given_in_place_of_a_network(tmp_path):
     def of(folder, draws=2, batches=2):
         made = FastInversion(
             learned_teacher(),
-            NORMALISED,
+            NORMALIZED,
             recipe="distillation",
             draws=draws,
             seed=3,
@@ -110,7 +110,7 @@ def test_some_of_the_classes_alone(tmp_path):
             batches=1,
             images=4,
             steps=2,
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
             recipe="replay_pixels",
         )
 
@@ -121,17 +121,17 @@ def test_some_of_the_classes_alone(tmp_path):
     with pytest.raises(ValueError, match="another run"):
         of(CLASSES)
     with pytest.raises(ValueError, match=r"`labels` must lie in \[0, 3\)"):
-        synthesize(learned_teacher(), [3], images=1, preprocessing=NORMALISED)
+        synthesize(learned_teacher(), [3], images=1, preprocessing=NORMALIZED)
     for none in ([], 0):
         with pytest.raises(ValueError, match="`classes` must .* at least one"):
-            synthesize(learned_teacher(), none, preprocessing=NORMALISED)
+            synthesize(learned_teacher(), none, preprocessing=NORMALIZED)
     with pytest.raises(ValueError, match="2 classes: take 2 images"):
         synthesize(
             learned_teacher(),
             [0, 1],
             images=1,
             batches=1,
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
         )
 
 
@@ -146,7 +146,7 @@ def test_fewer_images_than_classes_go_on_with_the_next(tmp_path, recipe):
             images=2,
             first_steps=1,
             steps=1,
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
             recipe=recipe,
         )
 
@@ -176,7 +176,7 @@ def test_labels_are_what_the_network_says_of_the_images(tmp_path):
             images=6,
             first_steps=1,
             steps=1,
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
             recipe=recipe,
         )
         said = what_it_says(teacher, pool.images)
@@ -197,7 +197,7 @@ def test_labels_are_those_of_the_network_s_own_precision():
     head = undecided.layers[-1]
     head.kernel.assign(0 * head.kernel)
     head.bias.assign([300.0, 300.1, 0.0])  # the same in bfloat16
-    model = DeepInversion(undecided, NORMALISED, dtype="mixed_bfloat16")
+    model = DeepInversion(undecided, NORMALIZED, dtype="mixed_bfloat16")
     images = np.zeros((3, *SHAPE), "uint8")
     assert model.classes_of(images, batch_size=2).tolist() == [1, 1, 1]
 
@@ -215,7 +215,7 @@ def test_images_that_are_not_of_their_classes_are_told():
             images=6,
             first_steps=1,
             steps=1,
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
         )
 
 
@@ -226,13 +226,13 @@ def test_pixels_are_those_of_deep_inversion(tmp_path):
             CLASSES,
             folder=folder,
             **{"batches": 2, "images": 4, "steps": 3, "seed": 5, **kwargs},
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
             recipe="distillation_pixels",
         )
 
     pool = pixels(tmp_path)
     model = DeepInversion(
-        learned_teacher(), NORMALISED, recipe="distillation_pixels", seed=5
+        learned_teacher(), NORMALIZED, recipe="distillation_pixels", seed=5
     )
     for batch in range(2):
         model.fit([0, 1, 2, 0], 3, batch_index=batch, verbose=0)

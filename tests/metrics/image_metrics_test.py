@@ -117,7 +117,7 @@ def slow_share(points, centers, k):
 def test_precision_and_recall_by_their_definition(block):
     random = np.random.default_rng(0)
     made, real = random.normal(size=(30, 3)), random.normal(size=(40, 3)) * 2
-    found = precision_and_recall(made, real, neighbours=2, block=block)
+    found = precision_and_recall(made, real, neighbors=2, block=block)
     expected = slow_share(made, real, 2), slow_share(real, made, 2)
     assert expected[0] > expected[1] > 0
     assert found == pytest.approx(expected)
@@ -128,7 +128,7 @@ def test_one_mode_made_of_two_is_precise_and_recalls_half():
     near, far = random.normal(size=(2, 50, 2)) * 0.01
     real = np.concatenate([near, far + 5])
     assert precision_and_recall(near, real) == (1.0, 0.5)
-    with pytest.raises(ValueError, match="neighbours=50, 50 and 100"):
-        precision_and_recall(near, real, neighbours=50)
+    with pytest.raises(ValueError, match="neighbors=50, 50 and 100"):
+        precision_and_recall(near, real, neighbors=50)
     with pytest.raises(ValueError, match="equal features.*(50, 2).*(50, 1)"):
         precision_and_recall(near, near[:, :1])

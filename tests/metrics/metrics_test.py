@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from tiny import tiny_teacher
 
 from tf_deepinversion.metrics import diversity
@@ -33,7 +33,7 @@ def test_feature_distance_is_the_papers_whatever_the_pieces(
         mean, variance = bn.moving_mean.numpy(), bn.moving_variance.numpy()
         expected += np.linalg.norm(x.mean((0, 1, 2)) - mean)
         expected += np.linalg.norm(x.var((0, 1, 2)) - variance)
-    actual = recognition.feature_distance(teacher, images, NORMALISED)
+    actual = recognition.feature_distance(teacher, images, NORMALIZED)
     assert actual == pytest.approx(expected, rel=1e-5)
 
 
@@ -42,13 +42,13 @@ def test_accuracy_counts():
     guesses = teacher(z_of(images)).numpy().argmax(-1)
     labels = guesses.copy()
     labels[:4] = (labels[:4] + 1) % 3
-    actual = recognition.accuracy(teacher, images, labels, NORMALISED)
+    actual = recognition.accuracy(teacher, images, labels, NORMALIZED)
     assert actual == pytest.approx(7 / 11)
 
 
 def test_penultimate_features_feed_the_head():
     teacher, images = tiny_teacher(), some_images(5)
-    features = reader.penultimate_features(teacher, images, NORMALISED)
+    features = reader.penultimate_features(teacher, images, NORMALIZED)
     kernel, bias = teacher.layers[-1].get_weights()
     np.testing.assert_allclose(
         features @ kernel + bias, teacher(z_of(images)), rtol=1e-4, atol=1e-5
@@ -150,7 +150,7 @@ def test_classes_are_counted_by_how_frequent_they_are():
 
 def test_penultimate_features_of_a_subclassed_and_of_a_headless_network():
     teacher, images = tiny_teacher(activation="softmax"), some_images(5)
-    features = reader.penultimate_features(teacher, images, NORMALISED)
+    features = reader.penultimate_features(teacher, images, NORMALIZED)
 
     class Wrapped(keras.Model):
         def __init__(self):
@@ -160,14 +160,14 @@ def test_penultimate_features_of_a_subclassed_and_of_a_headless_network():
         def call(self, x, training=False):
             return self.inner(x, training=training)
 
-    found = reader.penultimate_features(Wrapped(), images, NORMALISED)
+    found = reader.penultimate_features(Wrapped(), images, NORMALIZED)
     np.testing.assert_allclose(found, features, rtol=1e-5)
     pooled = keras.layers.GlobalAveragePooling2D()(
         keras.layers.Conv2D(3, 3)(teacher.inputs[0])
     )
     headless = keras.Model(teacher.inputs, pooled)
     np.testing.assert_allclose(
-        reader.penultimate_features(headless, images, NORMALISED),
+        reader.penultimate_features(headless, images, NORMALIZED),
         headless(z_of(images)),
         rtol=1e-5,
     )

@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-from inversions import NORMALISED
+from inversions import NORMALIZED
 
 from tf_deepinversion.metrics import verification
 from tf_deepinversion.networks import reader
@@ -26,11 +26,11 @@ def test_verification_table_counts_each_and_all():
     networks = {name: linear_network() for name in "ab"}
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (20, 8, 8, 1), "uint8")
-    z = NORMALISED.normalize(images)
+    z = NORMALIZED.normalize(images)
     guesses = {k: n(z).numpy().argmax(-1) for k, n in networks.items()}
     labels = np.where(np.arange(20) < 12, guesses["a"], guesses["b"])
     table = verification.verification_table(
-        {"noise": (images, labels)}, networks, dict.fromkeys("ab", NORMALISED)
+        {"noise": (images, labels)}, networks, dict.fromkeys("ab", NORMALIZED)
     )
     right = np.stack([guesses[k] == labels for k in "ab"])
     assert table == {

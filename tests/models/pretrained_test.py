@@ -21,7 +21,7 @@ from tf_deepinversion.models import pretrained
 
 
 @pytest.mark.parametrize("name", sorted(pretrained.PRETRAINED))
-def test_network_recognises_the_real_images_that_ship(name):
+def test_network_recognizes_the_real_images_that_ship(name):
     # The first 2,000 of the 10,000 images that `test_accuracy` is over: within
     # three standard errors of it.
     network = load_pretrained(name)

@@ -90,7 +90,7 @@ class Temperature(layers.Layer):
 SMALL = {
     "linear": [],
     "relu": [layers.ReLU()],
-    "by a learnt temperature": [Temperature()],
+    "by a learned temperature": [Temperature()],
     "a mean": [layers.Reshape((1, 5)), layers.GlobalAveragePooling1D()],
     "a BatchNormalization": [layers.BatchNormalization()],
     "with a zero": [Applied(lambda x: tf.concat([0 * x[:, :1], x], -1))],

@@ -1,4 +1,4 @@
-"""Pixels, z and teachers: against grey levels and keras.applications."""
+"""Pixels, z and teachers: against gray levels and keras.applications."""
 
 import inspect
 import json
@@ -32,7 +32,7 @@ def named(name, *body):
     )
 
 
-def test_every_grey_level_comes_back():
+def test_every_gray_level_comes_back():
     levels = np.arange(256).repeat(3).reshape(1, 16, 16, 3)
     p = Preprocessing(MEAN, STD)
     z = p.normalize(levels)
@@ -274,10 +274,10 @@ def test_a_layer_of_that_name_in_no_graph_is_not_trusted():
 def test_values_of_more_channels_than_the_images_have(values):
     p = Preprocessing(**{"mean": 100.0, "std": 50.0, **values})
     assert p.channels == 3
-    grey, colored = (with_first(shape=(8, 8, n)) for n in (1, 3))
+    gray, colored = (with_first(shape=(8, 8, n)) for n in (1, 3))
     assert Preprocessing.of(colored, p) is p
     with pytest.raises(ValueError, match="have 1 channels.*Received"):
-        Preprocessing.of(grey, p)
+        Preprocessing.of(gray, p)
     with pytest.raises(ValueError, match="have 1 channels.*Received"):
         DeepInversion(with_head(layers.Dense(3)), p)
 
@@ -346,7 +346,7 @@ BAD = [
     ({"std": -60}, "`std` must be positive"),
     ({"mean": np.nan}, "`mean` and `std` must be finite"),
     ({"std": np.inf}, "`mean` and `std` must be finite"),
-    ({"mean": -0.5}, r"within \[0, 255\] grey levels\. Received: mean=\[-0"),
+    ({"mean": -0.5}, r"within \[0, 255\] gray levels\. Received: mean=\[-0"),
     ({"mean": (0, 256, 0)}, r"within \[0, 255\]"),
     ({"pixel_range": (1, -1)}, r"swap the two\. Received: .*\(1, -1\)"),
     ({"pixel_range": (1, 1)}, "black below white"),

@@ -65,7 +65,7 @@ def test_two_policies_of_one_model_at_once():
             assert seen_dtypes(half) == {"bfloat16"}
 
 
-def test_what_is_quantised_or_whole_numbers_keeps_its_policy():
+def test_what_is_quantized_or_whole_numbers_keeps_its_policy():
     chain = [layers.Dense(3), layers.Hashing(4), layers.Dense(3)]
     policies = keras.dtype_policies.DTypePolicyMap("mixed_float16")
     mapped = layers.Dense(3, dtype=policies)

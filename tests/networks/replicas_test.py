@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from inversions import two_replicas
 from keras import layers
-from on_replicas import NORMALISED
+from on_replicas import NORMALIZED
 from tiny import CLASSES
 from tiny import SHAPE
 from tiny import learned_teacher
@@ -68,7 +68,7 @@ def refused(match, student=None, scope=True, **compiled):
         student = (student or on_replicas.student)()
     with strategy.scope():
         model = Distillation(
-            learned_teacher(), student, NORMALISED, transforms=[]
+            learned_teacher(), student, NORMALIZED, transforms=[]
         )
         with pytest.raises(ValueError, match=match):
             model.compile(**{"optimizer": "sgd", **compiled})
@@ -117,7 +117,7 @@ def test_distill_refuses_before_it_writes(tmp_path):
                 tiny_teacher(1),
                 rounds=1,
                 steps_per_teacher_call=1,
-                preprocessing=NORMALISED,
+                preprocessing=NORMALIZED,
                 folder=tmp_path / "run",
             )
     assert not (tmp_path / "run").exists()

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from keras import layers
 from tiny import SHAPE
 from tiny import tiny_teacher
@@ -16,13 +16,13 @@ OTHERS = np.random.default_rng(1).integers(0, 256, (20, *SHAPE), "uint8")
 
 
 def fed(images):
-    return (images.astype("float32") - NORMALISED.mean) / NORMALISED.std
+    return (images.astype("float32") - NORMALIZED.mean) / NORMALIZED.std
 
 
 def test_it_answers_as_before():
     model = tiny_teacher()
     before = model.get_weights()
-    copy = restated(model, IMAGES, NORMALISED)
+    copy = restated(model, IMAGES, NORMALIZED)
     for images in (IMAGES, OTHERS):
         expected, found = model(fed(images)), copy(fed(images))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -33,7 +33,7 @@ def test_it_answers_as_before():
 
 def test_its_statistics_are_those_of_the_images():
     model = tiny_teacher()
-    copy = restated(model, IMAGES, NORMALISED)
+    copy = restated(model, IMAGES, NORMALIZED)
     for name in ("bn0", "bn1"):
         layer = model.get_layer(name)
         seen = keras.Model(model.input, layer.input)(fed(IMAGES)).numpy()
@@ -44,8 +44,8 @@ def test_its_statistics_are_those_of_the_images():
         np.testing.assert_allclose(
             twin.moving_variance, seen.var((0, 1, 2)), rtol=1e-3
         )
-    assert feature_distance(model, IMAGES, NORMALISED) > 0.5
-    assert feature_distance(copy, IMAGES, NORMALISED) < 1e-3
+    assert feature_distance(model, IMAGES, NORMALIZED) > 0.5
+    assert feature_distance(copy, IMAGES, NORMALIZED) < 1e-3
 
 
 def test_a_layer_that_is_called_twice_has_the_statistics_of_both():
@@ -54,7 +54,7 @@ def test_a_layer_that_is_called_twice_has_the_statistics_of_both():
     outputs = norm(2.0 * norm(inputs) + 1.0)
     outputs = layers.Dense(3)(layers.GlobalAveragePooling2D()(outputs))
     model = keras.Model(inputs, outputs)
-    copy = restated(model, IMAGES, NORMALISED)
+    copy = restated(model, IMAGES, NORMALIZED)
     # With mean 0 and variance 1 at first, it only rounds.
     both = np.stack([fed(IMAGES), 2 * fed(IMAGES) / np.sqrt(1.001) + 1])
     twin = copy.layers[1]
@@ -64,7 +64,7 @@ def test_a_layer_that_is_called_twice_has_the_statistics_of_both():
 
 def test_bad_arguments():
     with pytest.raises(ValueError, match="at least one image"):
-        restated(tiny_teacher(), IMAGES[:0], NORMALISED)
+        restated(tiny_teacher(), IMAGES[:0], NORMALIZED)
     bare = keras.Sequential(
         [
             keras.Input(SHAPE),
@@ -74,4 +74,4 @@ def test_bad_arguments():
         ]
     )
     with pytest.raises(ValueError, match=r"gamma and beta.*\['bare'\]"):
-        restated(bare, IMAGES, NORMALISED)
+        restated(bare, IMAGES, NORMALIZED)

@@ -98,21 +98,21 @@ def test_a_student_known_by_name_is_fed_by_its_own():
     assert unknown.student_preprocessing is told
 
 
-def test_grey_images_become_those_of_a_student_of_colours():
+def test_gray_images_become_those_of_a_student_of_colors():
     teacher, student = of_pixels(channels=1), of_pixels()
-    grey = Preprocessing(110, 60)
+    gray = Preprocessing(110, 60)
     model = DeepInversion(
-        teacher, grey, student=student, student_preprocessing=PIXELS
+        teacher, gray, student=student, student_preprocessing=PIXELS
     )
     model.compile(loss=[CrossEntropy(), Competition(1.0)], transforms=[])
     model.fit([0, 1], steps=1, verbose=0)
-    z = tf.constant(grey.normalize(model.images))
+    z = tf.constant(gray.normalize(model.images))
     fed = model.networks.student_input(z)
     np.testing.assert_allclose(
         fed, np.repeat(model.images, 3, -1), rtol=1e-4, atol=1e-3
     )
     with pytest.raises(ValueError, match="have 3 channels.*of 1 channels"):
-        DeepInversion(teacher, grey, student=student)
+        DeepInversion(teacher, gray, student=student)
 
 
 def test_fed_alike_nothing_is_computed_anew():

@@ -90,7 +90,7 @@ def test_a_kind_is_read_right_and_left_as_it_was(kind):
         "subclassed",
         "call_is_a_tf_function",
         "channels_first",
-        "rematerialised",
+        "rematerialized",
     ],
 )
 def test_a_kind_is_read_right_by_xla(kind):
@@ -100,7 +100,7 @@ def test_a_kind_is_read_right_by_xla(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", ["sequential_without_input", "rematerialised", "pixels"]
+    "kind", ["sequential_without_input", "rematerialized", "pixels"]
 )
 def test_a_kind_is_left_as_it_was_after_exceptions(kind):
     model, _, images = zoo.teacher(zoo.KINDS[kind])

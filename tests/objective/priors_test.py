@@ -8,7 +8,7 @@ from tf_deepinversion.objective import priors
 
 
 def differences(images):
-    """Every difference of two neighbours, pixel by pixel: four lists."""
+    """Every difference of two neighbors, pixel by pixel: four lists."""
     count, height, width, channels = images.shape
     found = []
     for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):

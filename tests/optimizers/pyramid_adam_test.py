@@ -14,7 +14,7 @@ def pool(x, k):
 
 
 def enlarge(x, size):
-    """Bilinear, with pixels centred at halves and edges repeated."""
+    """Bilinear, with pixels centered at halves and edges repeated."""
 
     def matrix(few, many):
         places = (np.arange(many) + 0.5) * few / many - 0.5

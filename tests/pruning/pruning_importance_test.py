@@ -28,7 +28,7 @@ from tf_deepinversion.pruning.channels import selection
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (5, 8, 8, 1), "uint8")
-NORMALISED = Preprocessing(127.5, 64.0, "normalized")
+NORMALIZED = Preprocessing(127.5, 64.0, "normalized")
 BATCHES = [(PIXELS[:2], None), (PIXELS[2:4], None)]
 
 
@@ -64,7 +64,7 @@ def double(model):
 
 
 def divergence(teacher, student, images, temperature):
-    z = tf.constant(NORMALISED.normalize(images), "float64")
+    z = tf.constant(NORMALIZED.normalize(images), "float64")
     p, q = (softmax(np.asarray(m(z)) / temperature) for m in (teacher, student))
     return temperature**2 * np.sum(p * np.log(p / q), -1).mean()
 
@@ -102,7 +102,7 @@ def test_first_order_is_the_squared_difference_of_the_loss():
     teacher, student = network(0), network(1)
     graph = ChannelGraph(student)
     gated = importance.GateImportance(
-        graph, teacher, NORMALISED, temperature=2.0
+        graph, teacher, NORMALIZED, temperature=2.0
     )
     found = gated.first_order(BATCHES)
     named = [{"id": 1, "image": image} for image, _ in BATCHES]
@@ -129,7 +129,7 @@ def test_second_order_is_the_curvature_of_the_divergence():
     """Of the network from itself; averaged over all signs it is exact."""
     model = network(0)
     graph = ChannelGraph(model)
-    scorer = importance.GateImportance(graph, None, NORMALISED, temperature=2.0)
+    scorer = importance.GateImportance(graph, None, NORMALIZED, temperature=2.0)
     images = PIXELS[:2]
     per_sign = [
         scorer._mean(
@@ -150,7 +150,7 @@ def test_second_order_is_the_curvature_of_the_divergence():
         ]
     total, members = of_channels(graph, expected)
     np.testing.assert_allclose(found[:3], total[:3] / 2, rtol=2e-2)
-    first = importance.GateImportance(graph, model, NORMALISED)
+    first = importance.GateImportance(graph, model, NORMALIZED)
     assert first.first_order(BATCHES).max() < 1e-9 * found.max()
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from pruned import NORMALISED
+from pruned import NORMALIZED
 from pruned import POOL
 from pruned import Killed
 from pruned import images
@@ -28,7 +28,7 @@ def run(teacher=None, **kwargs):
         "steps_per_round": 2,
         "final_steps": 4,
         "ranking_batches": 2,
-        "preprocessing": NORMALISED,
+        "preprocessing": NORMALIZED,
         "run": "pool",
         "verbose": 0,
         **kwargs,
@@ -72,7 +72,7 @@ def test_a_criterion_of_one_s_own_ranks():
 
 def test_any_kind_of_images_will_do(tmp_path):
     """A pool as a function that draws from it; arrays tell what they hold."""
-    arguments = {"rounds": 1, "preprocessing": NORMALISED, "verbose": 0}
+    arguments = {"rounds": 1, "preprocessing": NORMALIZED, "verbose": 0}
     arguments |= {"target": 0.5, "final_steps": 2, "ranking_batches": 2}
     expected = run(rounds=1, final_steps=2, batch_size=64).student
     found = prune(learned_teacher(), POOL, batch_size=8, **arguments).student
@@ -109,7 +109,7 @@ def test_a_recovery_goes_on_with_the_same_images_alone(tmp_path):
             steps=steps,
             steps_per_epoch=1,
             batch_size=8,
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
             verbose=0,
             **kwargs,
         )
@@ -152,7 +152,7 @@ def test_without_recovery_it_is_the_shrunken_teacher():
     teacher = learned_teacher()
     student, history, keep, costs = run(teacher, rounds=1, final_steps=0)
     twin = shrink(teacher, keep)
-    z = NORMALISED.normalize(POOL.images)
+    z = NORMALIZED.normalize(POOL.images)
     np.testing.assert_array_equal(student(z), twin(z))
     assert history == {}
 
@@ -167,7 +167,7 @@ def test_recovery_brings_the_answers_nearer():
         steps=60,
         steps_per_epoch=20,
         learning_rate=0.05,
-        preprocessing=NORMALISED,
+        preprocessing=NORMALIZED,
     )["loss"]
     assert len(loss) == 3 and loss[-1] < 0.7 * loss[0]
 
@@ -178,7 +178,7 @@ def test_statistics_can_be_kept():
     bn = student.get_layer("bn0")
     before = [w.numpy() for w in bn.weights]
     kernel = student.layers[1].kernel.numpy()
-    kwargs = {"steps": 2, "preprocessing": NORMALISED}
+    kwargs = {"steps": 2, "preprocessing": NORMALIZED}
     optimizer = keras.optimizers.SGD(0.1)
     student.layers[-1].kernel.assign(student.layers[-1].kernel * 0.5)
     recover(
@@ -295,5 +295,5 @@ def test_no_batches():
             learned_teacher(),
             lambda step: empty,
             target=0.5,
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
         )

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from pruned import NORMALISED
+from pruned import NORMALIZED
 from pruned import POOL
 from pruned import Killed
 from pruned import images
@@ -17,7 +17,7 @@ def run(teacher=None, **kwargs):
     arguments = {"target": 0.75, "steps": 8, "steps_per_epoch": 2}
     arguments |= {"run": "pool", "verbose": 0, **kwargs}
     if arguments["steps"]:
-        arguments["preprocessing"] = NORMALISED
+        arguments["preprocessing"] = NORMALIZED
     return sparsify(teacher or learned_teacher(), images, **arguments)
 
 
@@ -48,7 +48,7 @@ def test_the_target_is_reached_in_any_number_of_steps(steps, frequency):
 
 def test_training_helps():
     teacher = learned_teacher()
-    z = NORMALISED.normalize(POOL.images)
+    z = NORMALIZED.normalize(POOL.images)
     gaps = [
         np.abs(np.asarray(run(teacher, steps=n)[0](z) - teacher(z))).mean()
         for n in (0, 60)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from keras import layers
 from tiny import with_head
 
@@ -87,7 +87,7 @@ def in_a_distillation(jit):
     teacher, student = (with_head(layers.Dense(3)) for _ in range(2))
     student.layers[-1].kernel.assign(-student.layers[-1].kernel)
     model = Distillation(
-        teacher, student, NORMALISED, NORMALISED, transforms=[]
+        teacher, student, NORMALIZED, NORMALIZED, transforms=[]
     )
     model.compile(keras.optimizers.SGD(0.1), jit_compile=jit)
     return student, model, student.layers[1].kernel, (IMAGES, np.zeros(32))

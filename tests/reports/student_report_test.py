@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from inversions import NORMALISED
+from inversions import NORMALIZED
 from tiny import CLASSES
 from tiny import SHAPE
 from tiny import learned_teacher
@@ -32,12 +32,12 @@ def some_distillation(all_classes=True):
         head = teacher.layers[-1]
         head.bias.assign(head.bias - logits_of(teacher, IMAGES).mean(0))
     return _distillation.Distillation(
-        teacher, tiny_teacher(1), NORMALISED, NORMALISED
+        teacher, tiny_teacher(1), NORMALIZED, NORMALIZED
     )
 
 
 def logits_of(network, images):
-    return network(NORMALISED.normalize(images), training=False).numpy()
+    return network(NORMALIZED.normalize(images), training=False).numpy()
 
 
 def softmax(x):
@@ -60,7 +60,7 @@ def test_a_student_is_measured_by_its_logits():
     right = (t.argmax(-1) == LABELS).mean()
     assert found["teacher_accuracy"] == pytest.approx(right)
     np.testing.assert_array_equal(found["answers"], s.argmax(-1))
-    features = reader.penultimate_features(model.teacher, IMAGES, NORMALISED)
+    features = reader.penultimate_features(model.teacher, IMAGES, NORMALIZED)
     assert found["classes"] > 2
     assert found["spread"] == pytest.approx(
         diversity.within_class_spread(features, t.argmax(-1))

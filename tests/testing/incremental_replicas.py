@@ -127,7 +127,7 @@ def check_tasks(strategy):
 
 
 def check_refusals(strategy):
-    """Before any work: nothing is synthesised."""
+    """Before any work: nothing is synthesized."""
     asked = []
     tasks = [(NEW, LABELS)]
     given = {

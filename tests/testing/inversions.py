@@ -14,14 +14,14 @@ from tf_deepinversion import FeatureStatistics
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import TotalVariation
 
-NORMALISED = Preprocessing(127.5, 50.0, "normalized")
+NORMALIZED = Preprocessing(127.5, 50.0, "normalized")
 
 
 LABELS = [0, 1, 2, 0]
 
 
 def inversion(teacher=None, **kwargs):
-    return DeepInversion(teacher or tiny_teacher(), NORMALISED, **kwargs)
+    return DeepInversion(teacher or tiny_teacher(), NORMALIZED, **kwargs)
 
 
 def plain_loss_and_gradient(teacher, z, labels, student=None):

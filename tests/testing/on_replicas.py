@@ -27,7 +27,7 @@ from tf_deepinversion.transforms import base
 from tf_deepinversion.transforms import resampling
 from tf_deepinversion.transforms import shifts
 
-NORMALISED = Preprocessing(127.5, 50.0, "normalized")
+NORMALIZED = Preprocessing(127.5, 50.0, "normalized")
 DRAWN = [
     resampling.Affine(),
     resampling.ResizedCrop(),
@@ -155,7 +155,7 @@ def check_distillation(strategy):
         model = Distillation(
             learned_teacher(),
             network,
-            NORMALISED,
+            NORMALIZED,
             transforms=[shifts.Shift(2), appearance.MixUp(0.7)],
         )
         # Not one that makes steps of what is 0 but for its rounding, as the
@@ -184,7 +184,7 @@ def check_distill(strategy):
 
     def train():
         teacher, network = learned_teacher(), student()
-        synthesizer = DeepInversion(teacher, NORMALISED, student=network)
+        synthesizer = DeepInversion(teacher, NORMALIZED, student=network)
         synthesizer.compile(loss=[CrossEntropy(), Competition(1.0)])
         _, history, pool, synthesis = distill(
             teacher,
@@ -196,7 +196,7 @@ def check_distill(strategy):
             refresh=RefreshPool(images=8, steps=2),
             optimizer=keras.optimizers.SGD(0.02),
             steps_per_teacher_call=1,
-            preprocessing=NORMALISED,
+            preprocessing=NORMALIZED,
             verbose=0,
         )
         assert pool.batches == 2

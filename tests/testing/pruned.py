@@ -10,7 +10,7 @@ from tf_deepinversion import Pool
 from tf_deepinversion import Preprocessing
 
 RANDOM = np.random.default_rng(0)
-NORMALISED = Preprocessing(127.5, 64.0, "normalized")
+NORMALIZED = Preprocessing(127.5, 64.0, "normalized")
 POOL = Pool(40, SHAPE, CLASSES)
 POOL.add(
     RANDOM.integers(0, 256, (40, *SHAPE), "uint8"),

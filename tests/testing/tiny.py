@@ -55,7 +55,7 @@ def tiny_teacher(seed=0, dtype="float32", activation=None, pixel_scale=None):
 
 
 def adapted_teacher():
-    """It has learnt the mean and the variance of pixels outside its weights.
+    """It has learned the mean and the variance of pixels outside its weights.
 
     As has EfficientNet with its weights of ImageNet.
     """

@@ -368,7 +368,7 @@ def application():
     return model_of([body, mean, head], (32, 32, 3)), read
 
 
-def rematerialised(build):
+def rematerialized(build):
     """A kind whose layers forget what they computed."""
 
     def rebuilt():
@@ -403,9 +403,9 @@ KINDS = {
         application,
     )
 } | {
-    "rematerialised": rematerialised(functional),
-    "rematerialised_sequential": rematerialised(sequential_without_input),
-    "rematerialised_subclassed": rematerialised(subclassed_of_models),
+    "rematerialized": rematerialized(functional),
+    "rematerialized_sequential": rematerialized(sequential_without_input),
+    "rematerialized_subclassed": rematerialized(subclassed_of_models),
 }
 
 

@@ -10,8 +10,8 @@ from tf_deepinversion.networks.reader import resized
 class Verifier(WatchesImages):
     """Adds to `logs` how many images other networks take for their labels.
 
-    Images that only their teacher recognises are adversarial noise; those
-    that networks of other families recognise too carry what the classes are.
+    Images that only their teacher recognizes are adversarial noise; those
+    that networks of other families recognize too carry what the classes are.
 
     Args:
         networks: Dict from names to `keras.Model` classifiers with the

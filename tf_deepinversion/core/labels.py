@@ -1,4 +1,4 @@
-"""Which classes to synthesise."""
+"""Which classes to synthesize."""
 
 import numpy as np
 

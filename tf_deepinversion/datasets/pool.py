@@ -1,4 +1,4 @@
-"""A growing, bounded store of synthesised images, in memory or on disk."""
+"""A growing, bounded store of synthesized images, in memory or on disk."""
 
 import keras
 import numpy as np
@@ -11,9 +11,9 @@ from tf_deepinversion.datasets.pool_folder import PoolFolder
 
 
 class Pool:
-    """Synthesised images and their labels; the oldest go when it is full.
+    """Synthesized images and their labels; the oldest go when it is full.
 
-    The label of an image is what it shows: of synthesised ones what their
+    The label of an image is what it shows: of synthesized ones what their
     teacher takes them for. Of some that is another class than was asked for,
     and that class is kept beside it, as `requested`.
 

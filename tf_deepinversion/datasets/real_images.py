@@ -82,7 +82,7 @@ def in_pairs(data):
 
 
 def of_pixels(dataset) -> tf.data.Dataset:
-    """A data set of labelled images as one whose images are uint8 pixels.
+    """A data set of labeled images as one whose images are uint8 pixels.
 
     Args:
         dataset: A `tf.data.Dataset` of tuples (image, label, ...), or of
@@ -228,7 +228,7 @@ def load_idx(directory, split) -> tuple[np.ndarray, np.ndarray]:
 def load_digits(split, size=28) -> tuple[np.ndarray, np.ndarray]:
     """Loads scikit-learn's handwritten digits, enlarged.
 
-    The 1,797 images of 8x8 pixels and 17 grey levels are those of UCI's
+    The 1,797 images of 8x8 pixels and 17 gray levels are those of UCI's
     optical digits that were its test set. Here the first 1,297 are to train
     on and the last 500 to test on.
 
@@ -264,7 +264,7 @@ def load_digits(split, size=28) -> tuple[np.ndarray, np.ndarray]:
 def load_split(
     name, split, *, idx_dir=None, tfds_dir=None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Loads a split of labelled images into memory.
+    """Loads a split of labeled images into memory.
 
     Args:
         name: String, a data set of TensorFlow Datasets with `image` and

@@ -16,7 +16,7 @@ from tf_deepinversion.transforms.base import draw
 
 
 class Stream:
-    """Batches of labelled images, from any step on; see `as_stream`.
+    """Batches of labeled images, from any step on; see `as_stream`.
 
     Args:
         begin: Function from a step to a `tf.data.Dataset` of batches that
@@ -115,7 +115,7 @@ def as_stream(images, batch_size=128, seed=0) -> Stream:
         return Stream(images)
     raise TypeError(
         "Expected images as a `Pool`, a pair of arrays (images, labels), a "
-        "`tf.data.Dataset` of single labelled images, or a function from a "
+        "`tf.data.Dataset` of single labeled images, or a function from a "
         "step to a `tf.data.Dataset` of batches. "
         f"Received: images of {type(images)}"
     )

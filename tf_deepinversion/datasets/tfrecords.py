@@ -1,4 +1,4 @@
-"""Labelled images in shards that TensorFlow Datasets reads without our code.
+"""Labeled images in shards that TensorFlow Datasets reads without our code.
 
 A shard is a TFRecord file of PNG images. Unlike TFDS's own, its name does not
 tell how many shards there are, so that they can come and go.
@@ -129,7 +129,7 @@ def write_metadata(folder, features, images):
             data_dir=str(folder),
             module_name="",
         ),
-        description="Images synthesised by tf_deepinversion: `label` is what "
+        description="Images synthesized by tf_deepinversion: `label` is what "
         "an image shows, `requested` what it was made to show.",
         features=features,
         supervised_keys=("image", "label"),

@@ -124,7 +124,7 @@ def distill(
         callbacks: List of `keras.callbacks.Callback`. What they count, as the
             patience of `EarlyStopping`, begins anew after an interruption.
         verbose: As in Keras, and for the making of images too.
-        validation_data: As in Keras; labelled images, only looked at.
+        validation_data: As in Keras; labeled images, only looked at.
 
     Returns:
         A `Distilled`: the student, the history of all rounds, the pool, and

@@ -57,7 +57,7 @@ class Distillation(replicas.OneBatch):
     """A student in training by its teacher's logits, no labels needed.
 
     A Keras model like any other: `compile`, `fit`, callbacks, `evaluate` on
-    labelled images, uint8 pixels. What it saves as a model is the student. What
+    labeled images, uint8 pixels. What it saves as a model is the student. What
     is trained is the student alone, by the divergence alone: regularizers of
     its layers and `add_loss` take no part, an optimizer's `weight_decay` does.
 
@@ -167,7 +167,7 @@ class Distillation(replicas.OneBatch):
 
     @property
     def teacher(self) -> keras.Model:
-        """The network that is learnt from; it stays as it is."""
+        """The network that is learned from; it stays as it is."""
         return self._teacher.model
 
     @property

@@ -80,7 +80,7 @@ def likeness(teacher_logits, student_logits) -> tuple[float, float]:
         A pair: z, and the correlation of the two, each image less its mean.
     """
     teacher, student = (
-        _standardised(np.asarray(x, "float64"))
+        _standardized(np.asarray(x, "float64"))
         for x in (teacher_logits, student_logits)
     )
     images, classes = teacher.shape
@@ -96,7 +96,7 @@ def likeness(teacher_logits, student_logits) -> tuple[float, float]:
     return trace * np.sqrt(teacher.shape[1] - 1) / size, trace / lengths
 
 
-def _standardised(logits):
+def _standardized(logits):
     logits = logits - logits.mean(axis=0)
     spread = logits.std(axis=0)
     logits = logits / np.where(spread > 0, spread, 1)

@@ -1,4 +1,4 @@
-"""Images that a teacher has answered for, each of them learnt from often."""
+"""Images that a teacher has answered for, each of them learned from often."""
 
 import math
 

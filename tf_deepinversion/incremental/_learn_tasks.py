@@ -73,10 +73,10 @@ def learn_tasks(
     """Teaches a network new classes, task after task, without the old data.
 
     Where a term needs images of old classes, each task has them synthesized
-    from the network as it then is, of the classes that were learnt last, by
+    from the network as it then is, of the classes that were learned last, by
     the statistics of their images, which are measured when they have been
-    learnt: of those before, images are remembered (`Memory`). Then a copy with
-    a larger head is trained. What is learnt is saved after each task.
+    learned: of those before, images are remembered (`Memory`). Then a copy with
+    a larger head is trained. What is learned is saved after each task.
 
     Args:
         model: A `keras.Model` classifier, see `Head`; it stays as it is.
@@ -194,7 +194,7 @@ class _Sequence(NamedTuple):
         return model, rows, reports
 
     def learn(self, number, model, task, callbacks, verbose) -> tuple:
-        """The network that has learnt a task, and a dict of figures."""
+        """The network that has learned a task, and a dict of figures."""
         name, folder = f"task_{number}", self.folder
         saved = folder and load_task(folder, name, self.run)
         if saved:

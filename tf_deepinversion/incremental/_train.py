@@ -72,7 +72,7 @@ def train(
     require_whole(epochs=epochs, batch_size=batch_size)
     images, labels = _checked(model, images, labels, batch_size)
     transforms = [Shift(2)] if transforms is None else transforms
-    transforms = require_transforms(transforms, labelled=True)
+    transforms = require_transforms(transforms, labeled=True)
     require_positive(learning_rate=learning_rate)
     path = None
     if folder is not None:

@@ -1,4 +1,4 @@
-"""How much of old classes is left when new ones are learnt."""
+"""How much of old classes is left when new ones are learned."""
 
 import numpy as np
 
@@ -12,14 +12,14 @@ def check_matrix(matrix) -> np.ndarray:
     matrix = np.asarray(matrix, "float64")
     if matrix.ndim != 2 or len(set(matrix.shape)) != 1 or not matrix.size:
         raise ValueError(
-            "Expected a square matrix, a row for each task that was learnt. "
+            "Expected a square matrix, a row for each task that was learned. "
             f"Received: shape {matrix.shape}"
         )
     known = matrix[np.tril_indices(len(matrix))]
     if not ((known >= 0) & (known <= 1)).all():
         raise ValueError(
             "Accuracies lie in [0, 1]: row t has those of tasks 0 to t after "
-            f"task t was learnt. Received: {matrix.tolist()}"
+            f"task t was learned. Received: {matrix.tolist()}"
         )
     return matrix
 

@@ -77,7 +77,7 @@ class IncrementalLearner(replicas.OneBatch):
         self._bodies = [head.features_model() for head in self._heads]
         self.preprocessing = Preprocessing.of(model, preprocessing)
         transforms = [Shift(2)] if transforms is None else transforms
-        self._transforms = require_transforms(transforms, labelled=True)
+        self._transforms = require_transforms(transforms, labeled=True)
         self._seed = int(seed)
         names = ["loss", *(term.name for term in self.terms)]
         self._means = [keras.metrics.Mean(name=name) for name in names]

@@ -202,7 +202,7 @@ def replay(replayed=1.0, new=1.0, distillation=1.0) -> list:
 
 
 def abd(local=1.0, balance=1.0, distillation=0.2) -> list:
-    """Always Be Dreaming: what tells real from synthesized is not learnt.
+    """Always Be Dreaming: what tells real from synthesized is not learned.
 
     New classes are told from each other alone; old from new by the head, the
     features being left as they are; and features are distilled. The weights
@@ -224,7 +224,7 @@ METHODS = {
 
 
 def require_teaching(terms, new_classes):
-    """Refuses terms by which nothing is learnt of so few new classes.
+    """Refuses terms by which nothing is learned of so few new classes.
 
     A softmax over one class alone is 1, whatever its logit is.
 
@@ -245,7 +245,7 @@ def require_teaching(terms, new_classes):
     if not any(1 <= term.teaches <= new_classes for term in weighted):
         raise ValueError(
             "The new classes are told from each other alone, and of one there "
-            "is nothing to tell: it would not be learnt. Teach two or more at "
+            "is nothing to tell: it would not be learned. Teach two or more at "
             'once, or take another method, such as "replay", "abd" or '
             f'"lwf_mc". Received: {new_classes} new class, and of the terms '
             f"{[term.name for term in terms]} none that teaches it"

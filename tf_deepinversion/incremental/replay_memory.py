@@ -121,8 +121,8 @@ def balanced(pool, classes) -> Pool:
 class Memory:
     """Synthesizes images of the newest classes, and keeps those of others.
 
-    A network that has learnt tasks since remembers a class less well than the
-    one that learnt it, and what is synthesized from it is a copy of a copy.
+    A network that has learned tasks since remembers a class less well than the
+    one that learned it, and what is synthesized from it is a copy of a copy.
     So of every class the images are those of the first network that knew it:
     synthesized, never the data. Which class an image is of the network says,
     not who asked for it: the labels of a `Pool` are its answers. Its moving
@@ -146,7 +146,7 @@ class Memory:
         """Keeps the statistics of the images of the newest classes.
 
         Args:
-            model: A `keras.Model`, the network that has learnt them.
+            model: A `keras.Model`, the network that has learned them.
             images: uint8 array `(n, height, width, channels)`.
             preprocessing: The network's `Preprocessing`; None if known by
                 name.

@@ -27,7 +27,7 @@ from tf_deepinversion.transforms.base import require_transforms
 
 @dataclasses.dataclass(frozen=True)
 class TaskTraining:
-    """What every task is learnt by; fields as of `learn_task`.
+    """What every task is learned by; fields as of `learn_task`.
 
     Raises:
         TypeError: if a transform is none.
@@ -52,7 +52,7 @@ class TaskTraining:
         )
         require_positive(learning_rate=self.learning_rate)
         if self.transforms is not None:
-            require_transforms(self.transforms, labelled=True)
+            require_transforms(self.transforms, labeled=True)
 
     @property
     def replays(self) -> bool:
@@ -133,7 +133,7 @@ class TaskTraining:
             callbacks=callbacks,
             verbose=verbose,
         )
-        _warn_if_not_learnt(network, images, labels, self.preprocessing)
+        _warn_if_not_learned(network, images, labels, self.preprocessing)
         return network, history
 
     def _learner(self, model, network, replay, steps, seed):
@@ -156,7 +156,7 @@ def _grown(model, classes, seed) -> keras.Model:
     network = grow_head(model, classes, seed=seed)
     if not Head(network).layer.trainable_variables:
         raise ValueError(
-            "The head of the network is frozen, so no class could be learnt: "
+            "The head of the network is frozen, so no class could be learned: "
             "set `trainable = True`. The network stays as it is: a copy is "
             f"trained. Received: {network.name!r}"
         )
@@ -164,7 +164,7 @@ def _grown(model, classes, seed) -> keras.Model:
     return network
 
 
-def _warn_if_not_learnt(network, images, labels, preprocessing, most=1000):
+def _warn_if_not_learned(network, images, labels, preprocessing, most=1000):
     """Warns if few images of new classes are taken for their classes."""
     places = np.linspace(0, len(labels) - 1, min(most, len(labels)))
     some = places.astype(int)
@@ -172,7 +172,7 @@ def _warn_if_not_learnt(network, images, labels, preprocessing, most=1000):
     if share < 0.5:
         warn_caller(
             f"After its training the network takes {share:.0%} of the images "
-            "of new classes for their classes: they are not learnt. Train for "
+            "of new classes for their classes: they are not learned. Train for "
             "longer, or with more weight on the terms that teach them. "
             "`lwf_mc` teaches each class by itself: an old class that the old "
             "network sees in the new images stays ahead. `abd` and `replay` "

@@ -21,7 +21,7 @@ from tf_deepinversion.transforms.base import require_transforms
 
 
 class DeepInversion(Synthesizer, ImagesModel):
-    """Synthesises images that a trained network remembers, without data.
+    """Synthesizes images that a trained network remembers, without data.
 
     The images are the model's only trainable variables. `fit` moves them,
     from noise, until the teacher takes them for the classes asked for and its
@@ -151,7 +151,7 @@ class DeepInversion(Synthesizer, ImagesModel):
         require_whole(steps_per_execution=steps_per_execution)
         if transforms is not None:
             transforms = require_transforms(
-                transforms, labelled=True, pixels=False
+                transforms, labeled=True, pixels=False
             )
         if optimizer is not None:
             optimizer = keras.optimizers.get(optimizer)
@@ -189,7 +189,7 @@ class DeepInversion(Synthesizer, ImagesModel):
         verbose="auto",
         steps_per_epoch=100,
     ):
-        """Synthesises one batch of images, one for each label, from noise.
+        """Synthesizes one batch of images, one for each label, from noise.
 
         An epoch is no pass over data here, there being none: it is
         `steps_per_epoch` steps, after which epoch callbacks run and the state

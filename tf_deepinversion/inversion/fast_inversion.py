@@ -16,11 +16,11 @@ from tf_deepinversion.models.generator import Generator
 
 
 class FastInversion(DeepInversion):
-    """Synthesises images by a generator: better ones, and soon in few steps.
+    """Synthesizes images by a generator: better ones, and soon in few steps.
 
     As `DeepInversion`, but what moves are a generator's weights and its
     latents, one for each image, not pixels. From one batch to the next the
-    generator keeps what it has learnt, so that later ones need few steps: call
+    generator keeps what it has learned, so that later ones need few steps: call
     `fit` again, with another `batch_index`.
 
     Args:
@@ -30,14 +30,14 @@ class FastInversion(DeepInversion):
             in [0, 1]; None for a new `Generator`.
         latent_scale: Float, not negative, the standard deviation of the
             latents at first: the smaller, the more alike are the images of a
-            class. 0: no latents are learnt, all is drawn anew every step, and
+            class. 0: no latents are learned, all is drawn anew every step, and
             `draw` gives any number of images. None: the recipe's.
         latent_noise: Float, positive, or None for the recipe's, the standard
             deviation of what is added to them anew every step: the generator
-            must draw good images all around them, and no collages learnt by
+            must draw good images all around them, and no collages learned by
             heart.
         latent_rate: Float, positive, how much faster than the generator's
-            weights the latents are learnt. None: the recipe's, or else 1.
+            weights the latents are learned. None: the recipe's, or else 1.
         meta_rate: Float in (0, 1], how far the generator goes from what it was
             before a batch to what it is after it. None: the recipe's, or else
             1.
@@ -51,7 +51,7 @@ class FastInversion(DeepInversion):
 
     References:
         - Fang et al., Up to 100x Faster Data-free Knowledge Distillation,
-          arXiv:2112.06253, for the latents and the meta-learnt generator;
+          arXiv:2112.06253, for the latents and the meta-learned generator;
           classes as input, all of its recipe's numbers and the generator are
           ours
         - Nichol et al., On First-Order Meta-Learning Algorithms,
@@ -142,7 +142,7 @@ class FastInversion(DeepInversion):
             uint8 array `(n, height, width, channels)`.
 
         Raises:
-            ValueError: if a label is out of range, or the latents are learnt:
+            ValueError: if a label is out of range, or the latents are learned:
                 then those of new ones would be no good images.
         """
         if self._rates["latent_scale"]:
@@ -266,7 +266,7 @@ def _require_fitting(generator, image_shape, classes):
 
 def _cannot_draw(received, latent_scale):
     return ValueError(
-        "Only a generator that learnt with new latents every step can draw "
+        "Only a generator that learned with new latents every step can draw "
         'images: take recipe="distillation", or `latent_scale=0`. '
         f"Received: {received}, latent_scale={latent_scale:g}"
     )

@@ -196,7 +196,7 @@ RECIPES = {
         ],
     },
     # The paper's objective for small images, by an optimizer that needs a
-    # twentieth of the steps: less recognisable than `ours`, better to learn
+    # twentieth of the steps: less recognizable than `ours`, better to learn
     # from. docs/results/distillation_trials.md compares.
     "distillation_pixels": {
         "source": "ours, after arXiv:1912.08795, CIFAR-10",

@@ -185,12 +185,12 @@ def _distances(rows, others):
     return np.maximum(squares - 2 * rows @ others.T, 0)
 
 
-def _covered(points, centers, neighbours, block):
+def _covered(points, centers, neighbors, block):
     """The share of points in a ball about a center that reaches its k-th."""
     radii = np.concatenate(
         [
             # The nearest of all is the center itself.
-            np.partition(_distances(b, centers), neighbours, 1)[:, neighbours]
+            np.partition(_distances(b, centers), neighbors, 1)[:, neighbors]
             for b in np.split(centers, range(block, len(centers), block))
         ]
     )
@@ -202,7 +202,7 @@ def _covered(points, centers, neighbours, block):
 
 
 def precision_and_recall(
-    made, real, neighbours=3, block=1000
+    made, real, neighbors=3, block=1000
 ) -> tuple[float, float]:
     """How many images are like real ones, and how many real ones are reached.
 
@@ -212,7 +212,7 @@ def precision_and_recall(
     Args:
         made: Float array `(n, features)`.
         real: Float array `(m, features)`.
-        neighbours: Int k, at least 1 and less than n and m. Defaults to 3.
+        neighbors: Int k, at least 1 and less than n and m. Defaults to 3.
         block: Int, rows whose distances are held in memory at once.
 
     Returns:
@@ -231,13 +231,13 @@ def precision_and_recall(
             "Expected two arrays (n, features) of equal features. "
             f"Received: shapes {made.shape} and {real.shape}"
         )
-    if not 1 <= neighbours < min(len(made), len(real)):
+    if not 1 <= neighbors < min(len(made), len(real)):
         raise ValueError(
-            "`neighbours` must be at least 1 and less than the number of "
-            f"images of either set. Received: neighbours={neighbours}, "
+            "`neighbors` must be at least 1 and less than the number of "
+            f"images of either set. Received: neighbors={neighbors}, "
             f"{len(made)} and {len(real)} images"
         )
     return (
-        _covered(made, real, neighbours, block),
-        _covered(real, made, neighbours, block),
+        _covered(made, real, neighbors, block),
+        _covered(real, made, neighbors, block),
     )

@@ -13,8 +13,8 @@ def build_classifier(features, *, input_shape, classes, mean, std, name):
             normalized images to one of `(batch, features)`.
         input_shape: Tuple `(height, width, channels)`.
         classes: Int, number of logits, at least 2.
-        mean: Float or list of `channels` floats, in grey levels.
-        std: Float or list of `channels` floats, in grey levels, positive.
+        mean: Float or list of `channels` floats, in gray levels.
+        std: Float or list of `channels` floats, in gray levels, positive.
         name: String, the name of the model.
 
     Returns:

@@ -11,7 +11,7 @@ def Generator(
 ) -> keras.Model:
     """From latents and classes to images.
 
-    A dense layer makes a small map, as many nearest-neighbour doublings as
+    A dense layer makes a small map, as many nearest-neighbor doublings as
     lead from about 7 pixels to the size of the image enlarge it, each followed
     by a 3x3 convolution, BatchNormalization and a leaky ReLU, with half the
     channels of the one before. Convolutions shared by all places and images

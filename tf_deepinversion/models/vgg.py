@@ -25,9 +25,9 @@ def VGG11BN(
             `(32, 32, 3)`.
         classes: Int, number of logits. Defaults to 10.
         width: Int, channels of the first convolution. Defaults to 64.
-        mean: Float or list of `channels` floats, in grey levels (0-255),
+        mean: Float or list of `channels` floats, in gray levels (0-255),
             subtracted from the pixels by the first layer.
-        std: Float or list of `channels` floats, in grey levels, by which the
+        std: Float or list of `channels` floats, in gray levels, by which the
             first layer divides.
         name: String, the name of the model.
 

@@ -95,7 +95,7 @@ def _inputs(layers, policy):
 def reading(model, policy=None):
     """While open, the model computes so that its gradient can be trusted.
 
-    Rematerialised layers are not: what they see would be hidden from the
+    Rematerialized layers are not: what they see would be hidden from the
     gradient. Nothing is computed in float16, in which the gradient of a mean
     over thousands of pixels underflows to zero. Inputs of models keep the
     precision of the images. Variables stay as they are.
@@ -103,7 +103,7 @@ def reading(model, policy=None):
     Args:
         model: A `keras.Model`, built.
         policy: A `keras.DTypePolicy` of all layers whose own is of floats and
-            not quantised. None: their own, but float32 for float16.
+            not quantized. None: their own, but float32 for float16.
     """
     layers = layers_of(model)
     with (

@@ -1,4 +1,4 @@
-"""A copy of a network: all that it has learnt, and nothing that both share.
+"""A copy of a network: all that it has learned, and nothing that both share.
 
 `keras.models.clone_model` and `set_weights` lose what a layer keeps besides
 its weights: the mean and the variance that a `Normalization` has adapted, the
@@ -85,7 +85,7 @@ def is_graph(model) -> bool:
 
 
 def twin_of(layer, **config):
-    """A layer of the same class and config, which has learnt nothing.
+    """A layer of the same class and config, which has learned nothing.
 
     Args:
         layer: A `keras.layers.Layer`.
@@ -116,7 +116,7 @@ def twin_of(layer, **config):
 
 
 def copy_state(layer, twin):
-    """Carries all that a layer has learnt to one of the same config.
+    """Carries all that a layer has learned to one of the same config.
 
     Args:
         layer: A built `keras.layers.Layer`.

@@ -1,4 +1,4 @@
-"""Between pixels, the space in which images are optimised, and a teacher."""
+"""Between pixels, the space in which images are optimized, and a teacher."""
 
 import re
 import warnings
@@ -65,17 +65,17 @@ def _channels(model):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class Preprocessing:
-    """A teacher's view of pixels, and the space in which images are optimised.
+    """A teacher's view of pixels, and the space in which images are optimized.
 
-    Images are optimised as z = (pixel - mean) / std, where a natural image has
+    Images are optimized as z = (pixel - mean) / std, where a natural image has
     mean 0 and variance 1 and so the paper's learning rates, weights and
     N(0, 1) start mean what they say, whatever the teacher's own convention.
     What the teacher is fed is a second map of the same pixels.
 
     Args:
-        mean: Float or one float per channel (red first), in grey levels
+        mean: Float or one float per channel (red first), in gray levels
             (0-255): the mean of the pixels that the teacher was trained on.
-        std: Float or one per channel, in grey levels, positive.
+        std: Float or one per channel, in gray levels, positive.
         pixel_range: The values by which the teacher is told black and white:
             `(0, 255)`, the default, for pixels as they are, also where the
             network rescales them itself; `(0, 1)`; `(-1, 1)`; or a pair of
@@ -144,13 +144,13 @@ class Preprocessing:
             raise ValueError(f"`std` must be positive. Received: std={std}")
         if (std <= 1).all():
             raise ValueError(
-                "`mean` and `std` are in grey levels, 0 to 255; these look "
+                "`mean` and `std` are in gray levels, 0 to 255; these look "
                 "like those of pixels in [0, 1]: multiply both by 255. "
                 f"Received: mean={mean}, std={std}"
             )
         if not ((mean >= 0) & (mean <= 255)).all():
             raise ValueError(
-                "`mean` must lie within [0, 255] grey levels. "
+                "`mean` must lie within [0, 255] gray levels. "
                 f"Received: mean={mean}"
             )
 
@@ -197,7 +197,7 @@ class Preprocessing:
         return ((np.asarray(pixels) - self.mean) / self.std).astype("float32")
 
     def to_pixels(self, z) -> np.ndarray:
-        """z to the nearest grey levels, uint8, of the same shape.
+        """z to the nearest gray levels, uint8, of the same shape.
 
         Raises:
             ValueError: if a value is not finite.

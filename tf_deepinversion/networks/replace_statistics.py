@@ -19,7 +19,7 @@ def restated(model, images, preprocessing=None):
 
         gamma' = gamma s' / s,    beta' = beta + gamma (m' - m) / s.
 
-    So what is synthesised from the copy looks like these images: those of a
+    So what is synthesized from the copy looks like these images: those of a
     few classes, say, of a network that was trained on others too. Train
     further with the model itself: statistics of batches suit its own gamma
     and beta.

@@ -25,7 +25,7 @@ def preprocessing_of_student(student, given, teacher) -> Preprocessing:
 
 
 def check_channels(image_shape, student_shape, preprocessing):
-    """A grey image becomes one of colours by a mean of as many.
+    """A gray image becomes one of colors by a mean of as many.
 
     Raises:
         ValueError: if that does not give the student's channels.
@@ -33,7 +33,7 @@ def check_channels(image_shape, student_shape, preprocessing):
     given = max(image_shape[-1], preprocessing.channels)
     if given != student_shape[-1]:
         raise ValueError(
-            f"The student's images have {student_shape[-1]} channels: of grey "
+            f"The student's images have {student_shape[-1]} channels: of gray "
             "ones a `student_preprocessing` of as many values makes them. "
             f"Received: images of {image_shape[-1]} channels, and "
             f"student_preprocessing with mean={preprocessing.mean}"

@@ -223,7 +223,7 @@ class FeatureStatistics(Term):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class TotalVariation(Term):
-    """R_TV: neighbouring pixels are alike.
+    """R_TV: neighboring pixels are alike.
 
     Args:
         weight: Float, not negative. Defaults to 1.

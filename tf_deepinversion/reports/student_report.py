@@ -99,7 +99,7 @@ def report_student(
         path: Path of the HTML file.
         distillation: A `Distillation`, after `fit`.
         history: Dict from names to lists, one number a round, as of `distill`.
-        pool: The `Pool` that the student learnt from.
+        pool: The `Pool` that the student learned from.
         synthesis: Dict from names to lists, the terms of the synthesis, one
             number a batch, as of `RefreshPool.synthesis`; or None.
         real: A pair, real images and labels, or None.
@@ -142,7 +142,7 @@ on them.</p>
 {page.listed({**found, **(figures or {})})}
 <p>What the figures mean: <code>docs/distillation.md</code>.
 </p>"""
-    page.write_page(path, f"What {distillation.student.name} learnt", body)
+    page.write_page(path, f"What {distillation.student.name} learned", body)
     return found
 
 

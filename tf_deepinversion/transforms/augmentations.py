@@ -7,7 +7,7 @@ from tf_deepinversion.transforms.shifts import HorizontalFlip
 
 
 def augmentations(strength=0.25) -> list:
-    """What makes more of synthesised images: the teacher answers for all.
+    """What makes more of synthesized images: the teacher answers for all.
 
     Turned, stretched, moved, mirrored, darker or lighter, and some of them
     blended with others.

@@ -61,12 +61,12 @@ class Transform:
         return cls(**config)
 
 
-def require_transforms(transforms, labelled=False, pixels=True) -> list:
+def require_transforms(transforms, labeled=False, pixels=True) -> list:
     """A list of what changes images as a `Transform` does; no Keras layers.
 
     Args:
         transforms: Iterable.
-        labelled: Bool, whether each image must stay one of its label.
+        labeled: Bool, whether each image must stay one of its label.
         pixels: Bool, whether the images are pixels in [0, 255].
     """
     transforms = list(transforms)
@@ -83,7 +83,7 @@ def require_transforms(transforms, labelled=False, pixels=True) -> list:
         )
     for x in transforms:
         name = f"`{type(x).__name__}`"
-        if labelled and getattr(x, "blends", False):
+        if labeled and getattr(x, "blends", False):
             raise ValueError(
                 f"{name} blends images, and a blend has no label: leave it "
                 f"out. Received: {transforms}"

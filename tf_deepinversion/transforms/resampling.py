@@ -11,7 +11,7 @@ from tf_deepinversion.transforms.base import uniform
 
 
 def sampling_matrices(start, share, size):
-    """Linear interpolation at the centres of `size` cells of a part of a row.
+    """Linear interpolation at the centers of `size` cells of a part of a row.
 
     Args:
         start: Float tensor `(batch,)`, where the part begins, in [0, 1).
@@ -24,7 +24,7 @@ def sampling_matrices(start, share, size):
     """
     pixels = ops.arange(size, dtype=start.dtype)
     places = (pixels + 0.5) / size * share[:, None] + start[:, None]
-    # Beyond the centre of the last pixel there is only that.
+    # Beyond the center of the last pixel there is only that.
     places = ops.clip(places * size - 0.5, 0, size - 1)
     return ops.relu(1 - ops.abs(places[:, :, None] - pixels))
 
@@ -129,7 +129,7 @@ class Affine(Transform):
     def draw(self, key, count):
         """Rows of [[a, b], [c, d]] and (down, right), flat: `(count, 6)`.
 
-        Pixel (row, column) of the new image, seen from its centre, is that at
+        Pixel (row, column) of the new image, seen from its center, is that at
         (a row + b column + down, c row + d column + right) of the old one; down
         and right are shares of the size.
         """
