@@ -16,6 +16,7 @@ from tf_deepinversion.distillation.fit_together import check_images
 from tf_deepinversion.distillation.fit_together import check_synthesizer
 from tf_deepinversion.distillation.fit_together import check_validation
 from tf_deepinversion.distillation.student_check import warn_if_trained
+from tf_deepinversion.distillation.student_model import require_trainable
 from tf_deepinversion.distillation.training_images import GivenStream
 from tf_deepinversion.distillation.training_images import SynthesizedImages
 from tf_deepinversion.distillation.training_images import batches_of
@@ -220,7 +221,7 @@ def _source_of(images, model, refresh, rounds, capacity, run):
 
 def _make_ready(model, batch_size, optimizer, steps):
     """Compiles, by an optimizer as new: it may be another student's."""
-    model.require_trainable()
+    require_trainable(model.teacher, model.student)
     model.require_batch(batch_size)
     warn_if_trained(model)  # before a state is loaded into it
     optimizer = muon(steps) if optimizer is None else optimizer

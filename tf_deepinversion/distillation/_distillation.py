@@ -1,18 +1,19 @@
 """Distillation: a student learns what a teacher says of images."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import require_integers
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.pieces import read_by_pieces
 from tf_deepinversion.datasets.real_images import image_and_label
+from tf_deepinversion.distillation.student_model import StudentModel
+from tf_deepinversion.distillation.student_model import require_trainable
 from tf_deepinversion.distillation.teacher_cache import TeacherCache
 from tf_deepinversion.distillation.teacher_cache import require_one_replica
+from tf_deepinversion.distillation.teacher_cache import setting_of
 from tf_deepinversion.networks import compiled
 from tf_deepinversion.networks import replicas
-from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.student_input import check_channels
@@ -31,29 +32,13 @@ def _logits(classifier, preprocessing, pixels):
         return classifier.read(preprocessing.fed(pixels)).logits
 
 
-def _by_pieces(function, images, batch_size):
-    """A pair of tensors for each piece of images, read one at a time."""
-    images = check_pixels(images)
-    require_whole(batch_size=batch_size)
-    found = [
-        [
-            tensor.numpy()
-            for tensor in function(
-                tf.cast(images[start : start + batch_size], "float32")
-            )
-        ]
-        for start in range(0, len(images), batch_size)
-    ]
-    return tuple(np.concatenate(arrays) for arrays in zip(*found, strict=True))
-
-
 def _images_and_labels(data):
     images, labels = image_and_label(data)
     require_integers(images.dtype.as_numpy_dtype)
     return images, labels
 
 
-class Distillation(replicas.OneBatch):
+class Distillation(StudentModel):
     """A student in training by its teacher's logits, no labels needed.
 
     A Keras model like any other: `compile`, `fit`, callbacks, `evaluate` on
@@ -213,45 +198,6 @@ class Distillation(replicas.OneBatch):
         with student.open():
             return student.read(fed, training).logits
 
-    def save(self, filepath, *args, **kwargs):
-        """Saves the student, as `student.save` and so as a model of its own.
-
-        So does a `keras.callbacks.ModelCheckpoint` of whole models in `fit`.
-        `save_weights` is of this object, whose part the student is.
-
-        Args:
-            filepath: Path, that ends in `.keras`.
-            *args: Of `keras.Model.save`, as `**kwargs` are.
-            **kwargs: See there.
-        """
-        return self.student.save(filepath, *args, **kwargs)
-
-    def get_config(self):
-        """Refuses: two networks are no config.
-
-        Raises:
-            NotImplementedError: always; it says what to do.
-        """
-        raise NotImplementedError(
-            "A Distillation is not made from a config, for it holds two "
-            "networks. Save the student, by `save`, and make "
-            "`Distillation(teacher, student)` again. "
-            f"Received: get_config of {self.student.name!r} in distillation"
-        )
-
-    def export(self, filepath, *args, **kwargs):
-        """Refuses, for the student is to be exported.
-
-        Raises:
-            NotImplementedError: always; it says how.
-        """
-        raise NotImplementedError(
-            "A Distillation is not exported, its student is: "
-            "tf_deepinversion.export(model.student, folder, "
-            "model.student_preprocessing) makes a SavedModel of pixels to "
-            f"logits. Received: filepath={str(filepath)!r}"
-        )
-
     def settings(self) -> dict:
         """What the student depends on, apart from networks, data and `fit`."""
         return {
@@ -259,18 +205,12 @@ class Distillation(replicas.OneBatch):
             "student_shape": self.student_shape,
             "temperature": self._kl.temperature,
             "transforms": self._transforms,
-            "steps_per_teacher_call": self._cache_setting(),
+            "steps_per_teacher_call": setting_of(self._answered),
             "preprocessing": self.preprocessing,
             "student_preprocessing": self.student_preprocessing,
             "dtype": self._training_dtype,
             "seed": self._seed,
         }
-
-    def _cache_setting(self):
-        if self._answered is None:
-            return 1
-        steps, size = self._answered.steps_per_call, self._answered.size
-        return steps if size == 10_240 else [steps, size]
 
     def answers(self, images, batch_size=250):
         """What both networks say of images, in inference mode.
@@ -283,7 +223,7 @@ class Distillation(replicas.OneBatch):
             A pair of arrays `(n, classes)`: the teacher's logits and the
             student's.
         """
-        return _by_pieces(
+        return read_by_pieces(
             lambda x: (
                 _logits(self._teacher, self.preprocessing, x),
                 self._student_logits(x),
@@ -310,7 +250,7 @@ class Distillation(replicas.OneBatch):
             return reading.logits, reading.features
 
         with self._teacher.open():
-            return _by_pieces(logits_and_features, images, batch_size)
+            return read_by_pieces(logits_and_features, images, batch_size)
 
     def require_batch(self, batch_size):
         """Refuses batches that the answers to be reused have no room for.
@@ -325,33 +265,6 @@ class Distillation(replicas.OneBatch):
     def state_variables(self) -> list:
         """What training changes, apart from the student's variables."""
         return self._answered.variables if self._answered else []
-
-    def require_trainable(self):
-        """Refuses a student that would not learn, or would change its teacher.
-
-        Raises:
-            ValueError: if the student has no trainable variables, or training
-                it would change layers of the teacher.
-        """
-        student, norms = self.student, batch_norms(self.student)
-        if not student.trainable_variables:
-            raise ValueError(
-                "The student has no trainable variables: set "
-                "`student.trainable = True`."
-            )
-        changed = [
-            *student.trainable_variables,
-            *(v for x in norms if x.trainable for v in x.variables),
-        ]
-        own = {id(variable) for variable in self.teacher.variables}
-        shared = sorted({v.path for v in changed if id(v) in own})
-        if shared:
-            raise ValueError(
-                "To train the student would change its teacher: freeze the "
-                "layers that they share (`layer.trainable = False`), or make "
-                "the student of layers of its own, say by "
-                f"`keras.models.clone_model`. Received: {shared[:3]}"
-            )
 
     def compile(
         self,
@@ -411,11 +324,6 @@ class Distillation(replicas.OneBatch):
             require_one_replica(self.distribute_strategy, steps)
         super().require_replicas()
 
-    @property
-    def trained(self) -> keras.Model:
-        """The network that training changes."""
-        return self.student
-
     def _ask(self, images, step):
         """The images, changed, and the teacher's logits of them."""
         images = tf.cast(images, "float32")
@@ -428,7 +336,7 @@ class Distillation(replicas.OneBatch):
         return images, _logits(self._in_training[0], self.preprocessing, images)
 
     def train_step(self, data):
-        self.require_trainable()
+        require_trainable(self.teacher, self.student)
         images, _ = _images_and_labels(data)
         step = tf.cast(self.optimizer.iterations, "int32")
         if self._answered:
