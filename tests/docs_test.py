@@ -8,6 +8,7 @@ import types
 import pytest
 
 import tf_deepinversion
+from tf_deepinversion import command as command_line
 
 ROOT = pathlib.Path(__file__).parent.parent
 INDEX = ROOT / "docs/index.md"
@@ -34,6 +35,8 @@ def test_commands_exist(page):
             words = command.split()
             if words[:1] == ["make"]:
                 assert re.search(rf"^{words[1]}:", makefile, re.M), command
+            if words[:1] == ["tf-deepinversion"]:
+                assert command_line.parser().parse_args(words[1:])
             if words[:1] == ["python"] and words[1].endswith(".py"):
                 source = (ROOT / words[1]).read_text()
                 for flag in re.findall(r" --(?:no)?(\w+)", command):
