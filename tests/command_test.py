@@ -76,6 +76,7 @@ def test_a_pool_serves_prune_and_quantize(run):
     assert np.corrcoef(found.ravel(), exact.ravel())[0, 1] > 0.95
 
 
+@pytest.mark.slow
 def test_distill_trains_a_network_of_the_library(run):
     images = np.random.default_rng(0).integers(0, 256, (20, *SHAPE), "uint8")
     np.savez("some.npz", images=images, labels=np.zeros(20, int))

@@ -19,7 +19,19 @@ def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+# Those that distill, prune and run under strategies.
+LONG = {"distillation.md", "pruning.md", "strategies.md"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page.name in LONG else ())
+        for page in PAGES
+        if blocks(page, "python")
+    ],
+    ids=lambda page: page.name,
+)
 def test_python_snippets_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {}

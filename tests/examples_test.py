@@ -119,7 +119,10 @@ def test_distill_by_a_generator_beside_fixed_images(tmp_path):
 
 @pytest.mark.parametrize(
     ("recipe", "method", "classes"),
-    [("cifar10_paper", "adi", 10), ("cifar100_fast", "fast", 100)],
+    [
+        ("cifar10_paper", "adi", 10),
+        pytest.param("cifar100_fast", "fast", 100, marks=pytest.mark.slow),
+    ],
 )
 def test_recipes_for_32x32x3(tmp_path, script, recipe, method, classes):
     keras.utils.set_random_seed(0)
@@ -197,6 +200,7 @@ def test_a_network_of_ones_own_is_not_scored_on_garments(tmp_path, script):
     assert not code
 
 
+@pytest.mark.slow
 def test_the_ceiling_is_what_real_images_give(tmp_path, script):
     """The same student, steps and number of images."""
     images, labels = load_test_images()
@@ -255,6 +259,7 @@ def test_what_does_not_fit_a_recipe(script, arguments, message):
     assert code == 1 and message in printed.err
 
 
+@pytest.mark.slow
 def test_quantize_scores_the_files_it_writes(tmp_path):
     images, labels = load_test_images()
     save_folders(tmp_path / "pool", images[:5], labels[:5])
@@ -414,6 +419,7 @@ def test_prune_refuses_a_pool_that_it_would_not_read(tmp_path, script):
     assert code == 1 and "--data=noise reads no --pool" in printed.err
 
 
+@pytest.mark.slow
 def test_incremental_scores_the_network_it_writes(tmp_path):
     images, labels = load_test_images()
     for stem in ("train", "t10k"):

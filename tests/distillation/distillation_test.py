@@ -287,7 +287,10 @@ def shades(shade, n=5):
     return pool
 
 
-@pytest.mark.parametrize(("fixed", "steps"), [(shades(9), 1), (None, 2)])
+@pytest.mark.parametrize(
+    ("fixed", "steps"),
+    [(shades(9), 1), pytest.param(None, 2, marks=pytest.mark.slow)],
+)
 def test_interrupted_it_goes_on_to_the_same_student(tmp_path, fixed, steps):
     options = {
         "fixed_images": fixed,

@@ -347,8 +347,15 @@ def test_what_keras_would_do_to_all_replicas_gradients_is_refused(given):
         model.fit(LABELS, steps=1)
 
 
-@pytest.mark.parametrize("jit", [False, True])
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize(
+    ("jit", "replicas"),
+    [
+        (False, 1),
+        (True, 1),
+        (False, 2),
+        pytest.param(True, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_micro_batches_give_the_gradients_of_the_whole(jit, replicas):
     """In float64, with random transforms and dropout, after some steps."""
     with in_float64():
