@@ -540,14 +540,13 @@ def test_labeled_images_are_not_blended(transforms, error):
 
 
 def diverging_student(folder):
-    refresh = {"images": 6, "steps": 1}
     di.distill(
         learned_teacher(),
         tiny_teacher(1),
         rounds=2,
         steps_per_round=3,
         batch_size=4,
-        refresh=refresh,
+        refresh=di.RefreshPool(images=6, steps=1),
         preprocessing=FED,
         optimizer=keras.optimizers.SGD(1e38),
         folder=folder,

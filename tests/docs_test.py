@@ -19,8 +19,14 @@ def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S)
 
 
-# Those that distill, prune and run under strategies.
-LONG = {"distillation.md", "pruning.md", "strategies.md"}
+# Those that train networks, or run under strategies.
+LONG = {
+    "distillation.md",
+    "incremental.md",
+    "pruning.md",
+    "quantization.md",
+    "strategies.md",
+}
 
 
 @pytest.mark.parametrize(

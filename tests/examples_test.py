@@ -120,7 +120,7 @@ def test_distill_by_a_generator_beside_fixed_images(tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "method", "classes"),
     [
-        ("cifar10_paper", "adi", 10),
+        pytest.param("cifar10_paper", "adi", 10, marks=pytest.mark.slow),
         pytest.param("cifar100_fast", "fast", 100, marks=pytest.mark.slow),
     ],
 )
@@ -332,7 +332,7 @@ def test_imagenet_s_curve_is_of_all_batches():
 @pytest.mark.parametrize(
     ("criterion", "data"),
     [
-        ("taylor", "synthesized"),
+        pytest.param("taylor", "synthesized", marks=pytest.mark.slow),
         pytest.param("magnitude", "noise", marks=pytest.mark.slow),
     ],
 )

@@ -509,6 +509,7 @@ def by_given(images, folder=None, **kwargs):
     return found, student.get_weights()
 
 
+@pytest.mark.slow
 def test_images_that_are_there_need_no_synthesizer(tmp_path):
     pool = Pool(50, SHAPE, CLASSES)
     pool.add(PIXELS, LABELS)
@@ -774,6 +775,7 @@ def synthesis_of(folder):
     return json.loads((folder / "synthesis.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_terms_of_the_synthesis_are_kept_apart(tmp_path):
     _, history, _ = run(tmp_path / "whole", rounds=2)
     whole = synthesis_of(tmp_path / "whole")
@@ -915,7 +917,7 @@ def test_what_a_distillation_saves_as_a_model_is_its_student(tmp_path):
     assert not (tmp_path / "folder").exists()
 
 
-@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("steps", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_xla_trains_by_the_same_random_numbers(steps):
     def loss(jit):
         model = Distillation(

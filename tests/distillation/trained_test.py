@@ -179,6 +179,7 @@ def test_distill_warns_of_a_trained_student():
     assert "same `folder`" in str(warning.message)
 
 
+@pytest.mark.slow
 def test_distill_warns_of_no_new_student_and_of_no_resumed_run(tmp_path):
     teacher = learned_teacher()
     assert not distil(teacher, new_student(), tmp_path, stop=1)

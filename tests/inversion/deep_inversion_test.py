@@ -206,7 +206,9 @@ def test_images_stay_within_the_pixel_range():
     assert set(np.unique(model.images)) <= set(range(256))
 
 
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    "jit", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_two_replicas_give_the_gradients_of_one_device(jit):
     """Along one trajectory, with the statistics of the global batch."""
     teacher = tiny_teacher()
@@ -295,6 +297,7 @@ def test_optimizers_with_a_state_move_every_replica_s_own_images(optimizer):
         assert np.abs(one[0] - one[1]).max() > 1e-3, "best was last"
 
 
+@pytest.mark.slow
 def test_a_run_under_two_replicas_goes_on_as_if_never_interrupted(tmp_path):
     def images(name, stop=None):
         class Stop(keras.callbacks.Callback):
@@ -352,7 +355,7 @@ def test_what_keras_would_do_to_all_replicas_gradients_is_refused(given):
     [
         (False, 1),
         (True, 1),
-        (False, 2),
+        pytest.param(False, 2, marks=pytest.mark.slow),
         pytest.param(True, 2, marks=pytest.mark.slow),
     ],
 )

@@ -18,7 +18,7 @@ MOMENTS = 4 * (2 * 4 + 1) + 4 * (2 * 6 + 1)
     ("case", "jit", "replicas"),
     [
         pytest.param("4x1", "false", 4, marks=pytest.mark.slow),
-        ("1x2", "true", 2),
+        pytest.param("1x2", "true", 2, marks=pytest.mark.slow),
     ],
 )
 def test_replicas_do_what_one_device_does(case, jit, replicas):

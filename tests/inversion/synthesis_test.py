@@ -54,6 +54,7 @@ def test_synthesis_goes_on_to_the_same_pool(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_without_its_newest_shard_a_pool_goes_on(tmp_path):
     """As the error that names a damaged shard says."""
     synthesized(tmp_path)

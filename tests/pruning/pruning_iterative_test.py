@@ -227,7 +227,10 @@ def whole(tmp_path_factory):
     return run(folder=tmp_path_factory.mktemp("whole"), **IN_PARTS)
 
 
-@pytest.mark.parametrize("kill_at", [2, 3])  # of four epochs in two rounds
+@pytest.mark.parametrize(
+    "kill_at",  # of four epochs in two rounds
+    [pytest.param(2, marks=pytest.mark.slow), 3],
+)
 def test_killed_and_resumed_it_ends_the_same(whole, tmp_path, kill_at):
     class Kill(keras.callbacks.Callback):
         epochs = 0
