@@ -33,7 +33,7 @@ def test_wheel_alone_runs_the_demo(tmp_path):
     )
     result = subprocess.run(
         [sys.executable, "-m", "tf_deepinversion.demo"]
-        + ["--images=20", "--steps=2"],
+        + ["--images=20", "--steps=2", "--rounds=1"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(alone)},
         capture_output=True,
