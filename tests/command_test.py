@@ -99,7 +99,8 @@ def test_distill_trains_a_network_of_the_library(run):
     )
 
 
-def test_learn_makes_room_for_the_classes_of_a_file(run, tmp_path):
+@pytest.mark.parametrize("method", ["lwf", "replay"])
+def test_learn_makes_room_for_the_classes_of_a_file(run, tmp_path, method):
     random = np.random.default_rng(0)
     np.savez(
         tmp_path / "new.npz",
@@ -107,7 +108,7 @@ def test_learn_makes_room_for_the_classes_of_a_file(run, tmp_path):
         labels=np.arange(8) % 2 + CLASSES,
     )
     figures, output, _ = run(
-        "learn", "--data=new.npz", "--method=lwf", "--epochs=1", *FEW
+        "learn", "--data=new.npz", f"--method={method}", "--epochs=1", *FEW
     )
     assert figures["classes"] == CLASSES + 2
     network = keras.models.load_model(output / "network.keras")

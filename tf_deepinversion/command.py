@@ -32,7 +32,7 @@ def invert(args):
 
 
 def synthesize(args):
-    pool = _pool(args, args.output)
+    pool = _pool(args, _network(args), args.output)
     return {
         "images": len(pool),
         "recognized": float((pool.labels == pool.requested).mean()),
@@ -67,11 +67,14 @@ def prune(args):
     teacher, feeding = _network(args), _preprocessing(args)
     result = di.prune(
         teacher,
-        _images(args.images) if args.images else _pool(args, args.output),
+        _images(args.images)
+        if args.images
+        else _pool(args, teacher, args.output),
         target=args.target,
         cost=args.cost,
         final_steps=args.steps,
         preprocessing=feeding,
+        dtype=args.dtype,
         folder=args.output,
         seed=args.seed,
     )
@@ -83,10 +86,12 @@ def quantize(args):
     import tf_deepinversion as di
     from tf_deepinversion.core.files import write_atomically
 
-    images = _images(args.images)[0] if args.images else None
-    if images is None:
-        images = _pool(args, args.output).images
-    content = di.quantize(_network(args), images[:200], _preprocessing(args))
+    network = _network(args)
+    if args.images:
+        images, _ = _images(args.images)
+    else:
+        images = _pool(args, network, args.output).images
+    content = di.quantize(network, images[:200], _preprocessing(args))
     path = args.output / "int8.tflite"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: file.write(content))
@@ -96,22 +101,11 @@ def quantize(args):
 def learn(args):
     import tf_deepinversion as di
 
-    network = _network(args)
-
     def replayed(model, classes, folder, seed):
-        return di.synthesize(
-            model,
-            classes,
-            folder=folder,
-            seed=seed,
-            batches=args.batches,
-            images=args.images_per_batch,
-            steps=args.steps,
-            preprocessing=_preprocessing(args),
-        )
+        return _pool(args, model, folder, classes=classes, seed=seed)
 
     result = di.learn_tasks(
-        network,
+        _network(args),
         [_images(args.data)],
         di.incremental.method(args.method),
         synthesize=replayed,
@@ -170,11 +164,12 @@ def _synthesizer(args, recipe):
     )
 
 
-def _pool(args, folder):
+def _pool(args, teacher, folder, classes=None, seed=None):
     import tf_deepinversion as di
 
     return di.synthesize(
-        _network(args),
+        teacher,
+        classes,
         recipe=args.recipe,
         batches=args.batches,
         images=args.images_per_batch,
@@ -182,7 +177,7 @@ def _pool(args, folder):
         first_steps=args.steps_of_images,
         preprocessing=_preprocessing(args),
         folder=folder,
-        seed=args.seed,
+        seed=args.seed if seed is None else seed,
         dtype=args.dtype,
     )
 
