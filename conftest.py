@@ -1,4 +1,4 @@
-"""For every test and docstring: two devices, fixed seeds, common names."""
+"""Gives every test and docstring two devices, fixed seeds, common names."""
 
 import os
 
@@ -40,4 +40,6 @@ def flags_of_its_own():
 
 @pytest.fixture(autouse=True)
 def docstring_names(doctest_namespace):
-    doctest_namespace.update(keras=keras, np=np, tf=tf)
+    import tf_deepinversion
+
+    doctest_namespace.update(di=tf_deepinversion, keras=keras, np=np, tf=tf)

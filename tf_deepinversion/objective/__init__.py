@@ -1,4 +1,4 @@
-"""The terms that synthesized images minimize: the paper's equations."""
+"""The terms of the loss that synthesized images minimize."""
 
 from tf_deepinversion.objective.softened_kl import SoftenedKL
 from tf_deepinversion.objective.terms import L2

@@ -1,4 +1,4 @@
-"""R_feature: how far the statistics of images are from the stored ones."""
+"""R_feature: the distance between a batch's statistics and the stored ones."""
 
 from keras import ops
 
@@ -11,6 +11,13 @@ from tf_deepinversion.objective.priors import norm
 def plain_distance(sums: Moments, layer):
     """||mu(x) - moving_mean||_2 + ||var(x) - moving_variance||_2 of one call.
 
+    Args:
+        sums: `Moments` of the batch that the layer received.
+        layer: The `BatchNormalization` layer.
+
+    Returns:
+        A scalar tensor.
+
     Reference:
         - Yin et al., arXiv:1912.08795, eq. 4
     """
@@ -19,11 +26,19 @@ def plain_distance(sums: Moments, layer):
 
 
 def normalized_distance(sums: Moments, layer):
-    """The distance of one call in units of the layer's own spread (ours).
+    """The distance of one call, in units of the layer's standard deviations.
 
     rms((mu - m) / sqrt(v + eps)) + rms((var - v) / (v + eps)), where rms is
-    the 2-norm divided by sqrt(channels). In a network whose moving variances
-    span orders of magnitude, a few channels decide the plain distance.
+    the 2-norm divided by sqrt(channels). The paper does not have this form.
+    In a network whose moving variances span orders of magnitude, a few
+    channels dominate the plain distance; here every channel counts alike.
+
+    Args:
+        sums: `Moments` of the batch that the layer received.
+        layer: The `BatchNormalization` layer.
+
+    Returns:
+        A scalar tensor.
     """
     mean_gap, variance_gap = mean_and_variance_gaps(sums, layer)
     spread = ops.cast(layer.moving_variance, mean_gap.dtype) + epsilon_of(layer)

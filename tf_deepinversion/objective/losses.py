@@ -1,4 +1,4 @@
-"""Losses on logits: cross-entropy, and where teacher and student differ."""
+"""Losses on logits: cross-entropy, and divergences of teacher and student."""
 
 import math
 
@@ -6,7 +6,7 @@ from keras import ops
 
 
 def cross_entropy(labels, logits):
-    """CE(f(x), y) of each image.
+    """Computes the cross-entropy of each image.
 
     Args:
         labels: Int tensor `(batch,)` in [0, classes).
@@ -21,11 +21,11 @@ def cross_entropy(labels, logits):
 
 
 def kullback_leibler(log_p, log_q):
-    """KL(p || q) of each row of logarithms of probabilities.
+    """Computes KL(p || q) of each row.
 
     Args:
-        log_p: Float tensor `(batch, classes)`.
-        log_q: Float tensor `(batch, classes)`.
+        log_p: Float tensor `(batch, classes)`, logarithms of probabilities.
+        log_q: Float tensor `(batch, classes)`, logarithms of probabilities.
 
     Returns:
         A float tensor `(batch,)`.
@@ -34,15 +34,17 @@ def kullback_leibler(log_p, log_q):
 
 
 def jensen_shannon(teacher_logits, student_logits, temperature=3.0):
-    """JS(p_T, p_S) of each image, between 0 and log 2.
+    """Computes JS(p_T, p_S) of each image, between 0 and log 2.
 
-    JS(p, q) = (KL(p||m) + KL(q||m)) / 2 with m = (p + q) / 2, computed from
-    logarithms, so that its gradient stays right for improbable classes.
+    JS(p, q) = (KL(p||m) + KL(q||m)) / 2 with m = (p + q) / 2. The function
+    works on logarithms, so the gradient stays correct for classes whose
+    probability is tiny.
 
     Args:
         teacher_logits: Float tensor `(batch, classes)`.
         student_logits: Float tensor `(batch, classes)`.
-        temperature: Float, by which the logits are divided. Defaults to 3.
+        temperature: Float, positive. The function divides the logits by it.
+            Defaults to 3.
 
     Returns:
         A float tensor `(batch,)`.
@@ -52,16 +54,17 @@ def jensen_shannon(teacher_logits, student_logits, temperature=3.0):
     """
     log_p = ops.log_softmax(teacher_logits / temperature, axis=-1)
     log_q = ops.log_softmax(student_logits / temperature, axis=-1)
-    # Not `logaddexp`, whose gradient is wrong where the two are equal.
+    # `logaddexp` would be shorter, but its gradient is wrong for log_p = log_q.
     log_m = log_q + ops.softplus(log_p - log_q) - math.log(2)
     return (kullback_leibler(log_p, log_m) + kullback_leibler(log_q, log_m)) / 2
 
 
 def agreed_divergence(teacher_logits, student_logits):
-    """KL(p_T || p_S) of each image that both take for the same class, else 0.
+    """Computes KL(p_T || p_S) of each image that both networks classify alike.
 
-    Where they disagree there is nothing to look for: it is found. What is
-    wanted is more of what lies near the border between the two.
+    An image on which teacher and student disagree contributes 0: such an
+    image already shows the student's mistake. The loss drives the remaining
+    images towards the border between agreement and disagreement.
 
     Args:
         teacher_logits: Float tensor `(batch, classes)`.

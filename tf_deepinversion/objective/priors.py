@@ -1,9 +1,9 @@
 """Image priors: total variation and the l2 norm (arXiv:1912.08795, eq. 3).
 
-Each is a function of sums over the images of a batch, and those sums simply
-add up when the batch is spread over replicas or taken in pieces. So each
-equation here is a `Prior` of two halves: the sums, and what the prior makes of
-them. Images have the shape `(batch, height, width, channels)`.
+Each prior is a function of sums over the images of a batch. Such sums add up
+when the batch is split over replicas or into pieces. Each equation is therefore
+a `Prior` with two halves: one computes the sums, the other turns the sums into
+the scalar. Images have the shape `(batch, height, width, channels)`.
 """
 
 import typing
@@ -12,9 +12,9 @@ from keras import ops
 
 
 class Prior(typing.NamedTuple):
-    """An equation of a batch of images, in two halves.
+    """An equation on a batch of images, in two halves.
 
-    Called with the images of a whole batch, it gives its scalar.
+    Calling a prior with a whole batch returns its scalar.
 
     Attributes:
         sums: Function from images to a list of tensors that add up over the
@@ -33,7 +33,7 @@ class Prior(typing.NamedTuple):
 
 
 def root(squares):
-    """Square root whose gradient is zero, not infinite, at zero.
+    """Computes a square root whose gradient at zero is zero, not infinite.
 
     Args:
         squares: Float tensor of any shape, not negative.
@@ -41,24 +41,26 @@ def root(squares):
     Returns:
         A tensor of the same shape.
     """
-    some = squares != 0  # and not `> 0`, for which NaN would be none
+    some = squares != 0  # `> 0` would turn a NaN into a silent 0
     return ops.where(some, ops.sqrt(ops.where(some, squares, 1.0)), 0.0)
 
 
 def norm(vector):
-    """Euclidean norm of a tensor; its gradient is zero at the zero vector."""
+    """Computes the Euclidean norm; its gradient at the zero vector is zero."""
     return root(ops.sum(ops.square(vector)))
 
 
 def neighbor_differences(images):
-    """Horizontal, vertical and both diagonal differences of neighbors.
+    """Computes differences of neighboring pixels in four directions.
+
+    The directions are horizontal, vertical and the two diagonals.
 
     Args:
         images: Float tensor `(batch, height, width, channels)`.
 
     Returns:
-        A tuple of four float tensors, each one row or one column or both
-        smaller than the images.
+        A tuple of four float tensors. Each has one row fewer than the images,
+        or one column fewer, or both.
     """
     number, height, width, channels = ops.shape(images)
 
@@ -80,18 +82,18 @@ def neighbor_differences(images):
 
 
 def squared_differences(images):
-    """The sum of squares of each of the four differences, a tensor `(4,)`."""
+    """Sums the squares of each of the four differences: a tensor `(4,)`."""
     differences = neighbor_differences(images)
     return [ops.stack([ops.sum(ops.square(d)) for d in differences])]
 
 
 def sum_of_norms(sums):
-    """The sum of the four norms, of what `squared_differences` gave."""
+    """Adds the four norms, given the result of `squared_differences`."""
     return ops.sum(root(sums[0]))
 
 
 def absolute_differences(images):
-    """Sums of |d| of the four differences, then their counts, `(8,)`."""
+    """Sums |d| of the four differences, and counts them: a tensor `(8,)`."""
     differences = neighbor_differences(images)
     sums = [ops.sum(ops.abs(d)) for d in differences]
     counts = [ops.sum(ops.ones_like(d)) for d in differences]
@@ -99,35 +101,36 @@ def absolute_differences(images):
 
 
 def sum_of_means(sums):
-    """The sum of the four means, of what `absolute_differences` gave.
+    """Adds the four means, given the result of `absolute_differences`.
 
-    Of images of one row or one column some differences are none: 0.
+    Images of one row or one column have no differences in some directions;
+    their mean counts as 0.
     """
     totals, counts = ops.split(sums[0], 2)
     return ops.sum(totals / ops.maximum(counts, 1))
 
 
 def mean_sums(values):
-    """The sums of which `mean_value` makes the mean over all images."""
+    """Computes the two sums from which `mean_value` makes a mean."""
     return [ops.sum(values), ops.cast(ops.shape(values)[0], values.dtype)]
 
 
 def mean_value(sums):
-    """The mean over all images, of what `mean_sums` gave."""
+    """Computes the mean over all images, given the result of `mean_sums`."""
     total, count = sums
     return total / count
 
 
 def image_norms(images):
-    """The Euclidean norm of each image, shape `(batch,)`."""
+    """Computes the Euclidean norm of each image: a tensor `(batch,)`."""
     return root(ops.sum(ops.square(images), axis=(1, 2, 3)))
 
 
-# R_TV of the paper: the sum of the norms of the four differences of the whole
-# batch. It grows with the square root of the batch.
+# R_TV of the paper: the norms of the four differences, each taken over the
+# whole batch, added up. It grows with the square root of the batch size.
 total_variation_l2 = Prior(squared_differences, sum_of_norms)
 
-# The sum of the means of |d| of the four differences (ours).
+# The means of |d| of the four differences, added up. Not in the paper.
 total_variation_l1 = Prior(absolute_differences, sum_of_means)
 
 # R_l2 of the CIFAR-10 recipe: the norm of the batch as one vector.

@@ -1,4 +1,4 @@
-"""The loss of distillation on softened logits."""
+"""The distillation loss on softened logits."""
 
 import keras
 from keras import ops
@@ -9,20 +9,23 @@ from tf_deepinversion.objective.losses import kullback_leibler
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class SoftenedKL(keras.losses.Loss):
-    """T^2 KL(softmax(t / T) || softmax(s / T)) of logits t and s.
+    """T^2 KL(softmax(t / T) || softmax(s / T)), the distillation loss.
 
-    `y_true` are the teacher's logits, `y_pred` the student's, both
-    `(batch, classes)`. The factor T^2 keeps the size of the gradients.
+    `y_true` holds the teacher's logits t, `y_pred` the student's logits s,
+    both `(batch, classes)`. The factor T^2 keeps the size of the gradients
+    independent of T.
 
     Args:
         temperature: Float T, positive. Defaults to 4.
 
+    Example:
+        >>> teacher, student = np.array([[1.0, 3.0]]), np.array([[3.0, 1.0]])
+        >>> loss = di.SoftenedKL(temperature=1.0)
+        >>> round(float(loss(teacher, student)), 4)
+        1.5232
+
     Reference:
         - Hinton et al., arXiv:1503.02531
-
-    >>> teacher, student = np.array([[1.0, 3.0]]), np.array([[3.0, 1.0]])
-    >>> round(float(SoftenedKL(1.0)(teacher, student)), 4)
-    1.5232
     """
 
     def __init__(self, temperature=4.0, name="softened_kl", **kwargs):

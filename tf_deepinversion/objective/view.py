@@ -1,19 +1,27 @@
-"""What the terms of an objective look at."""
+"""The input of the terms of an objective."""
 
 import typing
 
 
 class View(typing.NamedTuple):
-    """What the terms look at: a batch after its transforms, and its readings.
+    """A batch after its transforms, with the networks' outputs for the batch.
 
     Attributes:
-        images: z, float tensor `(batch, height, width, channels)`.
+        images: Float tensor `(batch, height, width, channels)`, normalized as
+            the teacher expects.
         labels: Int tensor `(batch,)`.
-        logits: The teacher's, `(batch, classes)`.
-        batch_norm_calls: List of the `Call` of every BatchNormalization.
-        student_logits: `(batch, classes)`, or None without a student.
-        head: The `Call` of the `Dense` that gives the logits, or None.
-        numbers: What the term's own `draw` gave, a row for each image.
+        logits: Float tensor `(batch, classes)`, the teacher's.
+        batch_norm_calls: List with one `Call` per BatchNormalization.
+        student_logits: Float tensor `(batch, classes)`, or None without a
+            student.
+        head: The `Call` of the `Dense` layer that outputs the logits, or None.
+        numbers: Tensor that the term's own `draw` returned, one row per image.
+
+    Example:
+        >>> images = np.zeros((1, 2, 2, 1), "float32")
+        >>> view = di.objective.View(images, np.array([0]), np.ones((1, 3)), [])
+        >>> view.images.shape
+        (1, 2, 2, 1)
     """
 
     images: object

@@ -1,4 +1,4 @@
-"""Optimizers of images and of students, and their schedules."""
+"""Optimizers for images and for students, and learning-rate schedules."""
 
 from tf_deepinversion.optimizers.conv_muon import ConvMuon
 from tf_deepinversion.optimizers.pyramid_adam import PyramidAdam

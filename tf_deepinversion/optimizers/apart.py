@@ -1,4 +1,4 @@
-"""Optimizers under several replicas: each moves its own images alone."""
+"""Optimizers under several replicas: each replica moves its own images only."""
 
 import keras
 import numpy as np
@@ -15,19 +15,20 @@ _OF_ALL_GRADIENTS = (
 
 
 def keep_apart(optimizer, shape, dtype):
-    """Makes each replica's gradient move its own images alone.
+    """Makes each replica apply only the gradient of its own images.
 
-    For variables that are the same on all replicas, Keras's optimizers add up
-    the gradients of all; our replicas' images are not the same.
+    Keras's optimizers add up the gradients of all replicas, because replicas
+    normally hold copies of one variable. Here each replica holds different
+    images.
 
     Args:
         optimizer: A `keras.optimizers.Optimizer`, not yet built.
         shape: Tuple `(height, width, channels)` of the images.
-        dtype: String, of the images.
+        dtype: String, the images' dtype.
 
     Raises:
-        ValueError: if how the optimizer moves an image depends on others:
-            several replicas would give other images than one device.
+        ValueError: if the optimizer moves an image depending on other images.
+            Several replicas would then make other images than one device.
     """
     for name in _OF_ALL_GRADIENTS:
         if getattr(optimizer, name, None):
@@ -48,17 +49,20 @@ def keep_apart(optimizer, shape, dtype):
 
 
 def moves_images_alone(optimizer, shape, dtype="float32") -> bool:
-    """Whether an optimizer moves an image in the same way whatever others are.
+    """Tells whether an optimizer moves an image independently of other images.
 
-    It is asked, not known by its name: an image is moved once by itself and
-    once beside another, with gradients of another size that end in one that
-    is not finite.
+    The function tries the optimizer: it moves an image once by itself and
+    once beside a second image. The gradients of the second image are much
+    larger and end with one that is not finite.
 
     Args:
-        optimizer: A `keras.optimizers.Optimizer`. New ones are made by its
-            config.
+        optimizer: A `keras.optimizers.Optimizer`. The function works on copies
+            made from its config.
         shape: Tuple `(height, width, channels)`.
-        dtype: String.
+        dtype: String. Defaults to `"float32"`.
+
+    Returns:
+        A bool.
     """
     random = np.random.default_rng(0)
     images = random.standard_normal((2, *shape))
@@ -73,7 +77,7 @@ def moves_images_alone(optimizer, shape, dtype="float32") -> bool:
 
 
 def _moved(optimizer, images, gradients, dtype) -> np.ndarray:
-    """The first of the images after a step by each of the gradients."""
+    """Returns the first image after one step for each of the gradients."""
     optimizer = optimizer.from_config(optimizer.get_config())
     keep_gradients_apart(optimizer)
     variable = keras.Variable(images, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Muon for convolutions: steps whose directions all count alike."""
+"""Muon for convolutions: steps with equal singular values."""
 
 import types
 
@@ -8,34 +8,37 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class ConvMuon(keras.optimizers.Muon):
-    """`keras.optimizers.Muon` for the kernels of convolutions.
+    """`keras.optimizers.Muon` that also orthogonalizes convolution kernels.
 
-    Keras leaves these to AdamW. Here a kernel `(height, width, in, out)` is
-    the matrix `(height * width * in, out)`, by which it multiplies patches.
-    The step is the momentum of its gradient with all singular values made
-    about 1, times the root of the matrix' larger side and `rms_rate`. All
-    other variables, the `Dense` head among them, are AdamW's, with
-    `adam_lr_ratio` times the learning rate; so are convolutions that
-    `exclude_layers` or `exclude_embeddings` name.
+    `keras.optimizers.Muon` leaves kernels with four axes to AdamW.
+    `ConvMuon` treats a kernel `(height, width, in, out)` as a matrix
+    `(height * width * in, out)`, which multiplies patches of the input. The
+    step is the momentum of the gradient with all singular values set to about
+    1, times `rms_rate` and the root of the matrix's larger side. AdamW moves
+    all other variables, including the `Dense` head, with `adam_lr_ratio` times
+    the learning rate. AdamW also moves convolutions that match
+    `exclude_layers` or `exclude_embeddings`.
 
     Args:
-        *args: As for `keras.optimizers.Muon`.
-        **kwargs: The same.
+        *args: Arguments of `keras.optimizers.Muon`.
+        **kwargs: Arguments of `keras.optimizers.Muon`.
+
+    Example:
+        >>> kernel = keras.Variable(np.zeros((1, 1, 2, 2)))
+        >>> gradient = np.diag([5.0, 1.0])[None, None]
+        >>> optimizer = di.ConvMuon(0.1, ns_steps=10)
+        >>> optimizer.apply([keras.ops.convert_to_tensor(gradient)], [kernel])
+        >>> moved = kernel[0, 0] / (0.02 * 2**0.5)
+        >>> bool((np.abs(moved + np.eye(2)) < 0.4).all())
+        True
 
     Reference:
         - Liu et al., arXiv:2502.16982
-
-    >>> kernel = keras.Variable(np.zeros((1, 1, 2, 2)))
-    >>> gradient = np.diag([5.0, 1.0])[None, None]
-    >>> optimizer = ConvMuon(0.1, ns_steps=10)
-    >>> optimizer.apply([keras.ops.convert_to_tensor(gradient)], [kernel])
-    >>> bool((np.abs(kernel[0, 0] / (0.02 * 2**0.5) + np.eye(2)) < 0.4).all())
-    True
     """
 
     def _should_use_adamw(self, variable):
-        # The matrix of a depthwise convolution is a column: it has no
-        # directions to tell apart.
+        # The matrix of a depthwise convolution is one column: there is only
+        # one singular value, so nothing to equalize.
         if len(variable.shape) != 4 or 1 in _sides(variable):
             return True
         matrix = types.SimpleNamespace(
@@ -44,7 +47,7 @@ class ConvMuon(keras.optimizers.Muon):
         return super()._should_use_adamw(matrix)
 
     def update_step(self, gradient, variable, learning_rate):
-        # Muon takes it as it is, and a schedule's may be of another dtype.
+        # Muon does not cast the rate; a schedule may return another dtype.
         rate = ops.cast(learning_rate, variable.dtype)
         super().update_step(gradient, variable, rate)
 

@@ -10,33 +10,34 @@ from tf_deepinversion.core.keras_internals import index_of
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class PyramidAdam(keras.optimizers.Optimizer):
-    """Adam whose steps are the sum of Adam's steps at several resolutions.
+    """Adam whose step is the sum of Adam's steps at several resolutions.
 
-    An image is seen as a sum of images of halved sizes, enlarged bilinearly.
-    Each level has its own gradient, the mean of the pixels' gradients, and its
-    own Adam; the step of a pixel is the sum of theirs. Adam alone moves each
-    pixel by the sign of its own gradient, which is mostly noise; what a region
-    has in common it learns slowly. The levels learn it at once (ours).
+    The optimizer averages the gradient over 1x1, 2x2, 4x4, ... pixels and runs
+    one Adam per resolution. A pixel moves by the sum of these steps, enlarged
+    bilinearly. Plain Adam moves each pixel by the sign of its own gradient,
+    which is mostly noise, and learns slowly what a region has in common. The
+    coarse levels learn it at once. Not in the paper.
 
     Args:
         learning_rate: Float or a schedule. Defaults to 0.2.
-        beta_1: Float in [0, 1), decay of the mean of gradients. Defaults to
-            0.5.
-        beta_2: Float in [0, 1), decay of the mean of their squares. Defaults
+        beta_1: Float in [0, 1), decay of the mean gradient. Defaults to 0.5.
+        beta_2: Float in [0, 1), decay of the mean squared gradient. Defaults
             to 0.9.
         epsilon: Float, positive. Defaults to 1e-8.
-        levels: Int, number of resolutions; 1 is plain Adam. By default as many
-            as keep the coarsest at least 7 pixels wide.
-        **kwargs: As for every `keras.optimizers.Optimizer`.
+        levels: Int, number of resolutions; 1 is plain Adam. Defaults to the
+            largest number that keeps the coarsest level at least 7 pixels
+            wide.
+        **kwargs: Arguments of `keras.optimizers.Optimizer`.
 
     Raises:
         ValueError: if a number is out of range.
 
-    >>> optimizer = PyramidAdam(0.1, levels=2)
-    >>> image = keras.Variable(np.zeros((1, 4, 4, 1)))
-    >>> optimizer.apply([keras.ops.ones_like(image)], [image])
-    >>> image.numpy().ravel()[:2].tolist()
-    [-0.2, -0.2]
+    Example:
+        >>> optimizer = di.PyramidAdam(0.1, levels=2)
+        >>> image = keras.Variable(np.zeros((1, 4, 4, 1)))
+        >>> optimizer.apply([keras.ops.ones_like(image)], [image])
+        >>> image.numpy().ravel()[:2].tolist()
+        [-0.2, -0.2]
     """
 
     def __init__(

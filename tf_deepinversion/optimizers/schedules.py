@@ -1,4 +1,4 @@
-"""What students are trained by: a rate that rises and falls, an optimizer."""
+"""Optimizers of students, with their learning-rate schedules."""
 
 import math
 
@@ -8,12 +8,21 @@ from tf_deepinversion.optimizers.conv_muon import ConvMuon
 
 
 def warmed_cosine(steps, peak, warmup):
-    """A rate that rises from 0 to `peak` in `warmup` steps, then falls to 0.
+    """Makes a learning rate that rises from 0 to `peak`, then falls to 0.
 
     Args:
-        steps: Int, of the whole training.
-        peak: Float.
-        warmup: Int, the first steps; the others are half a cosine.
+        steps: Int, number of steps of the whole training.
+        peak: Float, the highest learning rate.
+        warmup: Int, number of steps of the linear rise. A half cosine spans
+            the remaining steps.
+
+    Returns:
+        A `keras.optimizers.schedules.CosineDecay`.
+
+    Example:
+        >>> rate = di.optimizers.warmed_cosine(10, peak=0.1, warmup=2)
+        >>> [round(float(rate(step)), 3) for step in (0, 2, 6, 10)]
+        [0.0, 0.1, 0.05, 0.0]
     """
     return keras.optimizers.schedules.CosineDecay(
         0.0,
@@ -28,12 +37,23 @@ def _student_rate(steps, peak):
 
 
 def muon(steps, learning_rate=0.03):
-    """`ConvMuon`, a cosine over all steps, and AdamW at a fifth of the rate.
+    """Makes a `ConvMuon` with a warmed cosine schedule.
+
+    AdamW, which moves all variables other than convolutions, takes 20% of the
+    learning rate. The learning rate rises during the first 10% of the steps,
+    at most 500 steps.
 
     Args:
-        steps: Int, of the whole training; a tenth of them, at most 500, warm
-            up.
-        learning_rate: Float, the peak.
+        steps: Int, number of steps of the whole training.
+        learning_rate: Float, the peak. Defaults to 0.03.
+
+    Returns:
+        A `ConvMuon`.
+
+    Example:
+        >>> optimizer = di.optimizers.muon(steps=1000)
+        >>> optimizer.weight_decay, optimizer.adam_lr_ratio
+        (0.005, 0.2)
     """
     return ConvMuon(
         _student_rate(steps, learning_rate),
@@ -44,14 +64,23 @@ def muon(steps, learning_rate=0.03):
 
 
 def sgd(steps, learning_rate=0.1, *, weight_decay=5e-4, warmup=None):
-    """SGD with Nesterov momentum 0.9, and a cosine after a warm-up.
+    """Makes an SGD with Nesterov momentum 0.9 and a warmed cosine schedule.
 
     Args:
-        steps: Int, of the whole training.
-        learning_rate: Float, the peak.
-        weight_decay: Float, decoupled: times the learning rate; or None.
-        warmup: Int, the first steps, in which the rate rises; None for a
-            tenth of all, at most 500.
+        steps: Int, number of steps of the whole training.
+        learning_rate: Float, the peak. Defaults to 0.1.
+        weight_decay: Float or None. Each step shrinks the weights by this
+            number times the learning rate. Defaults to 5e-4.
+        warmup: Int, number of steps in which the rate rises. Defaults to 10%
+            of all steps, at most 500.
+
+    Returns:
+        A `keras.optimizers.SGD`.
+
+    Example:
+        >>> optimizer = di.optimizers.sgd(steps=1000)
+        >>> optimizer.momentum, optimizer.weight_decay
+        (0.9, 0.0005)
     """
     rate = _student_rate(steps, learning_rate)
     if warmup is not None:

@@ -1,4 +1,4 @@
-"""Random changes of images, drawn anew every step."""
+"""Random changes of images, drawn anew at every step."""
 
 from tf_deepinversion.transforms.appearance import MixUp
 from tf_deepinversion.transforms.appearance import Tone

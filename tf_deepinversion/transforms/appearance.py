@@ -1,4 +1,4 @@
-"""Transforms of brightness, and blends of images."""
+"""Transforms of brightness, and blends of two images."""
 
 import keras
 import tensorflow as tf
@@ -11,16 +11,28 @@ from tf_deepinversion.transforms.base import uniform
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class MixUp(Transform):
-    """Blends some images of a batch with others of it, at random shares.
+    """Blends some images of a batch with random other images of the batch.
 
-    For distillation, where the teacher itself says what a blend is. Of several
-    replicas each is given the images of all, before they are blended.
+    Use it in distillation, where the teacher labels the blends. Under several
+    replicas, an image can be blended with an image of any replica.
 
     Args:
-        probability: Float in [0, 1], for each image. Defaults to 0.25.
+        probability: Float in [0, 1], the probability that an image is
+            blended. Defaults to 0.25.
+
+    Raises:
+        ValueError: if `probability` is out of range.
+
+    Example:
+        >>> images = np.array([0.0, 100.0], "float32").reshape(2, 1, 1, 1)
+        >>> mix = di.MixUp()
+        >>> numbers = np.array([[0.9, 0.0, 0.5], [0.1, 0.0, 0.5]], "float32")
+        >>> np.ravel(mix(images, numbers)).tolist()  # the second: 50% of each
+        [0.0, 50.0]
 
     Reference:
-        - Zhang et al., mixup, arXiv:1710.09412; shares here are uniform
+        - Zhang et al., mixup, arXiv:1710.09412. Here the share of an image is
+          uniform in [0, 1).
     """
 
     blends = True
@@ -34,7 +46,7 @@ class MixUp(Transform):
         self.probability = float(probability)
 
     def draw(self, key, count):
-        """Of each image: whether, the other's place, and its own share."""
+        """Draws rows of (blend?, position of the other image, share)."""
         return uniform(key, (count, 3))
 
     def __call__(self, images, numbers):
@@ -52,16 +64,26 @@ class MixUp(Transform):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class Tone(Transform):
-    """Darkens or lightens each image: c x^g of pixels x, in parts of white.
+    """Darkens or lightens each image: a pixel x becomes c x^g, white being 1.
 
-    For distillation, whose images are pixels in [0, 255]; what would be
-    whiter than white is white.
+    Use it in distillation, whose images are pixels in [0, 255]. Results above
+    white are clipped to white.
 
     Args:
-        gamma: Float, at least 1. g lies between 1/gamma and gamma, evenly in
+        gamma: Float, at least 1. g lies between 1/gamma and gamma, uniform in
             its logarithm. Defaults to 2.
-        darkest: Float in (0, 1]. c lies between it and `brightest`, likewise.
-        brightest: Float, at least 1.
+        darkest: Float in (0, 1]. c lies between `darkest` and `brightest`,
+            uniform in its logarithm. Defaults to 0.5.
+        brightest: Float, at least 1. Defaults to 1.2.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> image = np.full((1, 1, 1, 1), 127.5, "float32")
+        >>> tone = di.Tone()
+        >>> float(tone(image, np.array([[2.0, 0.8]]))[0, 0, 0, 0])  # g=2, c=0.8
+        51.0
     """
 
     of_pixels = True
@@ -80,7 +102,7 @@ class Tone(Transform):
         self.brightest = float(brightest)
 
     def draw(self, key, count):
-        """Of each image g and c."""
+        """Draws g and c of each image: a tensor `(count, 2)`."""
         u = uniform(key, (count, 2))
         g = self.gamma ** (2 * u[:, 0] - 1)
         c = self.darkest * (self.brightest / self.darkest) ** u[:, 1]
@@ -90,7 +112,7 @@ class Tone(Transform):
         g, c = ops.unstack(
             ops.cast(numbers, images.dtype)[:, :, None, None, None], 2, axis=1
         )
-        # Not of 0 itself, where a root has no gradient.
+        # At 0 the gradient of x^g is infinite for g < 1.
         toned = c * ops.power(ops.maximum(images / 255, 1e-4), g)
         return 255 * ops.minimum(toned, 1.0)
 

@@ -1,4 +1,4 @@
-"""The transforms by which a student sees more of synthesized images."""
+"""The transforms that vary synthesized images for a student."""
 
 from tf_deepinversion.transforms.appearance import MixUp
 from tf_deepinversion.transforms.appearance import Tone
@@ -7,17 +7,18 @@ from tf_deepinversion.transforms.shifts import HorizontalFlip
 
 
 def augmentations(strength=0.25) -> list:
-    """What makes more of synthesized images: the teacher answers for all.
+    """Lists transforms that vary synthesized images for a student.
 
-    Turned, stretched, moved, mirrored, darker or lighter, and some of them
-    blended with others.
+    The transforms turn, stretch, move and mirror an image, make it darker or
+    lighter, and blend some images. The teacher labels the result.
 
     Args:
-        strength: Float in [0, 10], how far `Affine` and the gamma of `Tone`
-            change an image; mirroring, blending and the factor of `Tone` stay
-            as they are. At 1 images turn by up to 20 degrees, and few of them
-            are to the teacher what they were, which suits those of one
-            generator, all alike. Defaults to 0.25, for thousands of pixels'.
+        strength: Float in [0, 10]. Scales `Affine` and the gamma of `Tone`; it
+            does not change mirroring, blending or the factor of `Tone`. At 1,
+            images turn by up to 20 degrees, and the teacher classifies few of
+            them as before. Such a strength suits the images of one generator,
+            which resemble each other. The default, 0.25, suits thousands of
+            images whose pixels were optimized.
 
     Returns:
         A list of transforms.
@@ -25,8 +26,9 @@ def augmentations(strength=0.25) -> list:
     Raises:
         ValueError: if `strength` is out of range.
 
-    >>> [type(transform).__name__ for transform in augmentations()]
-    ['Affine', 'HorizontalFlip', 'Tone', 'MixUp']
+    Example:
+        >>> [type(transform).__name__ for transform in di.augmentations()]
+        ['Affine', 'HorizontalFlip', 'Tone', 'MixUp']
     """
     if not 0 <= strength <= 10:
         raise ValueError(

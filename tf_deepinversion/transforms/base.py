@@ -1,9 +1,9 @@
-"""Random changes of the images before the teacher sees them, every step.
+"""Random changes of images.
 
-A transform is a pair: `draw`, which makes its random numbers from a key, one
-row an image, and the transform itself, which is deterministic. The numbers of
-an image depend on the key and its place in the batch of all replicas alone, so
-that neither replicas nor a resumed run nor XLA change them.
+A transform has two parts. `draw` makes random numbers from a key, one row per
+image. Calling the transform applies these numbers and is deterministic. The
+numbers of an image depend only on the key and on the image's position in the
+batch of all replicas. Replicas, resuming and XLA therefore change nothing.
 """
 
 import tensorflow as tf
@@ -13,22 +13,23 @@ from tf_deepinversion.networks import replicas
 
 
 def uniform(key, shape):
-    """Random floats in [0, 1), the same where XLA compiles and where not.
+    """Draws floats in [0, 1) that are the same with XLA and without.
 
-    Those of `tf.random.stateless_uniform`, which under XLA takes other bits for
-    its floats: here they are made of the whole numbers, which are the same.
+    `tf.random.stateless_uniform` draws the same integers with XLA and without,
+    but converts them to floats differently. This function converts the
+    integers itself.
 
     Args:
         key: Int tensor `(2,)`.
         shape: Tuple of ints or int scalar tensors.
 
     Returns:
-        A float32 tensor of that shape.
+        A float32 tensor of shape `shape`.
     """
     bits = tf.random.stateless_uniform(
         shape, key, None, None, "uint32", alg="philox"
     )
-    # The 23 lowest are the mantissa of a float in [1, 2).
+    # The lowest 23 bits become the mantissa of a float in [1, 2).
     one_to_two = tf.bitwise.bitwise_or(
         tf.bitwise.bitwise_and(bits, 0x007FFFFF), 0x3F800000
     )
@@ -36,24 +37,53 @@ def uniform(key, shape):
 
 
 class Transform:
-    """A random change of images, each by numbers of its own.
+    """Base class of random changes of images.
+
+    A subclass defines `draw` and `__call__`.
 
     Attributes:
-        blends: Bool, whether what becomes of an image depends on others of
-            its batch, so that it has no label and the batch cannot be cut.
-        of_pixels: Bool, whether the images must be pixels in [0, 255], and
-            not z of an inversion.
+        blends: Bool, whether an image's result depends on other images of the
+            batch. Such an image has no label, and the batch cannot be split.
+        of_pixels: Bool, whether the images must be pixels in [0, 255] rather
+            than the normalized images of an inversion.
+
+    Example:
+        >>> class Noise(di.transforms.Transform):
+        ...     def draw(self, key, count):
+        ...         return tf.random.stateless_normal((count, 1, 1, 1), key)
+        ...
+        ...     def __call__(self, images, numbers):
+        ...         return images + numbers
+        >>> noise = Noise()
+        >>> noise(np.zeros((2, 4, 4, 3)), noise.draw([0, 1], 2)).shape
+        TensorShape([2, 4, 4, 3])
     """
 
     blends = False
     of_pixels = False
 
     def draw(self, key, count):
-        """The numbers of `count` images: a tensor with a row for each."""
+        """Draws the random numbers of a batch.
+
+        Args:
+            key: Int tensor `(2,)`, a key of stateless random numbers.
+            count: Int, number of images.
+
+        Returns:
+            A tensor with one row per image.
+        """
         raise NotImplementedError
 
     def __call__(self, images, numbers):
-        """The images, changed by their numbers; differentiable in them."""
+        """Changes images; differentiable with respect to the images.
+
+        Args:
+            images: Float tensor `(batch, height, width, channels)`.
+            numbers: Tensor from `draw`, one row per image.
+
+        Returns:
+            A tensor of the shape of `images`.
+        """
         raise NotImplementedError
 
     @classmethod
@@ -62,12 +92,21 @@ class Transform:
 
 
 def require_transforms(transforms, labeled=False, pixels=True) -> list:
-    """A list of what changes images as a `Transform` does; no Keras layers.
+    """Checks that objects behave like a `Transform`, and lists them.
 
     Args:
-        transforms: Iterable.
-        labeled: Bool, whether each image must stay one of its label.
-        pixels: Bool, whether the images are pixels in [0, 255].
+        transforms: Iterable of transforms.
+        labeled: Bool, whether each image must keep its label. Defaults to
+            False.
+        pixels: Bool, whether the images are pixels in [0, 255]. Defaults to
+            True.
+
+    Returns:
+        A list.
+
+    Raises:
+        TypeError: if an object has no `draw` or is not callable.
+        ValueError: if a transform does not suit such images.
     """
     transforms = list(transforms)
     wrong = [
@@ -78,8 +117,8 @@ def require_transforms(transforms, labeled=False, pixels=True) -> list:
     if wrong:
         raise TypeError(
             "Expected a list of transforms of tf_deepinversion, such as "
-            "[Shift(2), HorizontalFlip()], or of what has their `draw`. "
-            f"Received: {wrong[0]!r}"
+            "[Shift(2), HorizontalFlip()], or of callables with a `draw` "
+            f"method. Received: {wrong[0]!r}"
         )
     for x in transforms:
         name = f"`{type(x).__name__}`"
@@ -98,16 +137,16 @@ def require_transforms(transforms, labeled=False, pixels=True) -> list:
 
 
 def draw(transforms, seed, step, count):
-    """The random numbers of one step for a list of transforms.
+    """Draws the random numbers of one step for a list of transforms.
 
     Args:
         transforms: List of transforms.
         seed: Int tensor `(2,)`.
         step: Int scalar tensor.
-        count: Int, number of images of the whole batch.
+        count: Int, number of images in the whole batch.
 
     Returns:
-        A list of tensors, one a transform, each with `count` rows.
+        A list with one tensor per transform, each with `count` rows.
 
     Raises:
         ValueError: if a transform draws another number of rows.
@@ -120,35 +159,35 @@ def draw(transforms, seed, step, count):
 
 
 def require_rows(drawer, numbers, count):
-    """Refuses random numbers that are not a row for each image.
+    """Checks that random numbers have one row per image.
 
     Args:
         drawer: The transform that drew the numbers.
         numbers: Tensor.
-        count: Int, the number of images; a tensor is not looked at.
+        count: Int, number of images. A tensor is not checked.
 
     Raises:
-        ValueError: as said.
+        ValueError: if the number of rows is another one.
     """
     rows = count if isinstance(count, int) else None
     if not numbers.shape.rank or not numbers.shape[:1].is_compatible_with(
         [rows]
     ):
         raise ValueError(
-            f"`draw` of {type(drawer).__name__} must give a tensor with a row "
-            f"for each of {count} images. "
-            f"Received: one of shape {numbers.shape}"
+            f"`draw` of {type(drawer).__name__} must return a tensor with one "
+            f"row for each of {count} images. "
+            f"Received: a tensor of shape {numbers.shape}"
         )
 
 
 def apply(transforms, images, draws):
-    """The images after all transforms, one after the other.
+    """Applies transforms to images, one after the other.
 
     Args:
         transforms: List of transforms.
         images: Float tensor `(batch, height, width, channels)`.
-        draws: List of what `draw` gave, a tensor for each transform with a
-            row for each of these images.
+        draws: List from `draw`: one tensor per transform, with one row per
+            image.
 
     Returns:
         A tensor of the shape of `images`.
@@ -160,29 +199,30 @@ def apply(transforms, images, draws):
         changed = transform(images, numbers)
         if not images.shape.is_compatible_with(changed.shape):
             raise ValueError(
-                f"{type(transform).__name__} must leave images of the shape "
-                f"{images.shape}. Received: {changed.shape}"
+                f"{type(transform).__name__} must keep the shape of the "
+                f"images, {images.shape}. Received: {changed.shape}"
             )
         images = changed
     return images
 
 
 def draw_own(transforms, seed, step, *counts):
-    """`draw`, where a replica asks for the numbers of its own images.
+    """Draws the random numbers of the images of this replica.
 
-    For a `train_step`: N devices draw what one device draws for the batch of
-    all. On one device it is `draw` of `sum(counts)` images, to the bit.
+    Call it in a `train_step`. N devices together draw the numbers that one
+    device draws for the whole batch. On one device the result equals `draw` of
+    `sum(counts)` images, bit for bit.
 
     Args:
         transforms: List of transforms.
         seed: Int tensor `(2,)`.
         step: Int scalar tensor, the same on all replicas.
-        *counts: Int scalar tensors, how many images this replica has, a number
-            for each stream whose images stand one after the other, as those of
-            new and of old classes; see `replicas.own_rows`.
+        *counts: Int scalar tensors, numbers of images on this replica: one
+            number for each stream of images in the batch, such as new and old
+            classes. See `replicas.own_rows`.
 
     Returns:
-        A list of tensors, one a transform, each with `sum(counts)` rows.
+        A list with one tensor per transform, each with `sum(counts)` rows.
     """
     places, count = replicas.own_rows(*counts)
     drawn = draw(transforms, seed, step, count)

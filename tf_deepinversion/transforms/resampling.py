@@ -1,4 +1,4 @@
-"""Transforms that sample images anew between their pixels."""
+"""Transforms that interpolate between the pixels of an image."""
 
 import math
 
@@ -11,20 +11,20 @@ from tf_deepinversion.transforms.base import uniform
 
 
 def sampling_matrices(start, share, size):
-    """Linear interpolation at the centers of `size` cells of a part of a row.
+    """Computes matrices that resample a part of a row by linear interpolation.
 
     Args:
-        start: Float tensor `(batch,)`, where the part begins, in [0, 1).
-        share: Float tensor `(batch,)`, its length, in (0, 1].
-        size: Int, pixels of a row, and how many are sampled.
+        start: Float tensor `(batch,)` in [0, 1), where the part begins.
+        share: Float tensor `(batch,)` in (0, 1], length of the part.
+        size: Int, number of pixels of a row, and number of samples.
 
     Returns:
-        A tensor `(batch, size, size)`: a sample's weights are in a row; they
-        add up to 1.
+        A tensor `(batch, size, size)`. Each row holds the weights of one
+        sample, which add up to 1.
     """
     pixels = ops.arange(size, dtype=start.dtype)
     places = (pixels + 0.5) / size * share[:, None] + start[:, None]
-    # Beyond the center of the last pixel there is only that.
+    # Beyond the center of the border pixel, take the border pixel.
     places = ops.clip(places * size - 0.5, 0, size - 1)
     return ops.relu(1 - ops.abs(places[:, :, None] - pixels))
 
@@ -40,16 +40,26 @@ def _along_first_axis(matrices, images):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class ResizedCrop(Transform):
-    """Enlarges a random part of each image to the size of the whole.
+    """Enlarges a random part of each image to the size of the whole image.
 
-    Most classifiers of ImageNet were trained on such crops: each part of an
-    image that fools no such network must show its class by itself.
+    Most ImageNet classifiers were trained on such crops. Noise that fools a
+    network on the whole image rarely fools it on every crop, so the image has
+    to show its class everywhere.
 
     Args:
-        area: Pair of floats in (0, 1], the least and the largest share of the
-            image. Defaults to `(0.08, 1.0)`, as in training.
-        ratio: Float, at least 1, the most by which a part's shape may differ
-            from the image's, either way. Defaults to 4/3.
+        area: Pair of floats in (0, 1], the smallest and the largest share of
+            the image's area. Defaults to `(0.08, 1.0)`, as in training.
+        ratio: Float, at least 1. The crop's aspect ratio differs from the
+            image's by at most this factor. Defaults to 4/3.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> crop = di.ResizedCrop()
+        >>> numbers = crop.draw([0, 1], count=2)  # top, left, height, width
+        >>> crop(np.zeros((2, 8, 8, 3), "float32"), numbers).shape
+        TensorShape([2, 8, 8, 3])
 
     Reference:
         - Szegedy et al., Going Deeper with Convolutions, arXiv:1409.4842
@@ -69,7 +79,7 @@ class ResizedCrop(Transform):
         self.ratio = float(ratio)
 
     def draw(self, key, count):
-        """Of each image the part's top, left, height and width, as shares."""
+        """Draws rows of (top, left, height, width), shares of the image."""
         u = uniform(key, (count, 4))
         least, largest = self.area
         area = least + (largest - least) * u[:, 0]
@@ -82,7 +92,7 @@ class ResizedCrop(Transform):
         top, left, height, width = ops.unstack(
             ops.cast(parts, images.dtype), 4, axis=1
         )
-        # Two products of matrices, in half the time of one `einsum`.
+        # Two matrix products take half the time of one `einsum`.
         rows = sampling_matrices(top, height, images.shape[1])
         columns = sampling_matrices(left, width, images.shape[2])
         sampled = _along_first_axis(rows, images)
@@ -95,20 +105,31 @@ class ResizedCrop(Transform):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class Affine(Transform):
-    """Turns, stretches, slants and moves each image at random (ours).
+    """Turns, stretches, slants and moves each image at random.
 
-    What distillation needs where images are few or alike: the teacher answers
-    for a garment turned or made slim as readily as for the garment. What comes
-    in from outside is the nearest pixel of the border.
+    Use it in distillation when images are few or resemble each other: the
+    teacher also labels a turned or narrowed garment. Areas from outside the
+    image repeat the nearest border pixel. Not in the paper.
 
     Args:
-        rotation: Float, at least 0, the largest angle in degrees, either way.
-        stretch: Float, at least 1, the most by which height and width, each
-            for itself, grow or shrink.
-        slant: Float, at least 0, the most by which a row moves against the
-            next, in pixels.
-        shift: Float, at least 0, the most that an image moves down or to the
-            right, as a share of its size.
+        rotation: Float, at least 0. Largest angle in degrees, in both
+            directions. Defaults to 20.
+        stretch: Float, at least 1. Largest factor by which height and width,
+            each independently, grow or shrink. Defaults to 1.35.
+        slant: Float, at least 0. Largest shift between neighboring rows, in
+            pixels. Defaults to 0.2.
+        shift: Float, at least 0. Largest move, vertically and horizontally, as
+            a share of the image's size. Defaults to 0.15.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> move = di.Affine(rotation=0, stretch=1, slant=0, shift=0.5)
+        >>> image = np.array([1, 2, 3, 4], "float32").reshape(1, 1, 4, 1)
+        >>> right = np.array([[1, 0, 0, 1, 0, 0.25]], "float32")
+        >>> np.ravel(move(image, right)).tolist()
+        [2.0, 3.0, 4.0, 4.0]
     """
 
     def __init__(self, rotation=20.0, stretch=1.35, slant=0.2, shift=0.15):
@@ -127,11 +148,11 @@ class Affine(Transform):
         self.slant, self.shift = float(slant), float(shift)
 
     def draw(self, key, count):
-        """Rows of [[a, b], [c, d]] and (down, right), flat: `(count, 6)`.
+        """Draws [[a, b], [c, d]], down and right of each image: `(count, 6)`.
 
-        Pixel (row, column) of the new image, seen from its center, is that at
-        (a row + b column + down, c row + d column + right) of the old one; down
-        and right are shares of the size.
+        Seen from the center, the pixel (row, column) of the result is the pixel
+        (a row + b column + down, c row + d column + right) of the image. `down`
+        and `right` are shares of the image's size.
         """
         u = 2 * uniform(key, (count, 6)) - 1
         angle = u[:, 0] * self.rotation * math.pi / 180
@@ -165,12 +186,13 @@ class Affine(Transform):
 
 
 def sample(images, rows, columns):
-    """Bilinear interpolation of images at places between their pixels.
+    """Interpolates images bilinearly at positions between their pixels.
 
     Args:
         images: Float tensor `(batch, height, width, channels)`.
-        rows: Float tensor `(batch, ...)`; beyond the border is the border.
-        columns: The same.
+        rows: Float tensor `(batch, ...)`. Positions beyond the border take the
+            border pixel.
+        columns: Float tensor of the shape of `rows`.
 
     Returns:
         A tensor `(batch, ..., channels)`.

@@ -10,14 +10,15 @@ from tf_deepinversion.transforms.base import uniform
 
 
 def roll(images, shifts):
-    """Rolls each image by its own shift; what leaves comes in on the far side.
+    """Rolls each image by its own shift, so that pixels wrap around.
 
     Args:
         images: Float tensor `(batch, height, width, channels)`.
         shifts: Int32 tensor `(batch, 2)`: pixels down and to the right.
 
     Returns:
-        A tensor of the shape of `images`, differentiable in them.
+        A tensor of the shape of `images`, differentiable with respect to the
+        images.
     """
 
     @tf.custom_gradient
@@ -31,8 +32,8 @@ def roll(images, shifts):
 
 
 def _gather_rolled(images, shifts):
-    # One gather of whole pixels. TensorFlow's own gradient of it is a
-    # scatter, many times slower than the roll back.
+    # One gather of whole pixels. TensorFlow's gradient of a gather is a
+    # scatter, many times slower than rolling back.
     batch, height, width, channels = tf.unstack(tf.shape(images))
     rows = (tf.range(height)[None] - shifts[:, :1]) % height
     columns = (tf.range(width)[None] - shifts[:, 1:]) % width
@@ -44,10 +45,16 @@ def _gather_rolled(images, shifts):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class Jitter(Transform):
-    """Rolls each image by up to `pixels` in both directions.
+    """Rolls each image by a random number of pixels in both directions.
 
     Args:
-        pixels: Int, at least 0. The paper uses 2 at 32x32 and 30 at 224x224.
+        pixels: Int, at least 0, the largest shift. The paper uses 2 pixels for
+            32x32 images and 30 pixels for 224x224.
+
+    Example:
+        >>> image = np.arange(4.0).reshape(1, 1, 4, 1)
+        >>> np.ravel(di.Jitter(2)(image, np.array([[0, 1]]))).tolist()
+        [3.0, 0.0, 1.0, 2.0]
 
     Reference:
         - Yin et al., arXiv:1912.08795
@@ -76,14 +83,19 @@ class Jitter(Transform):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class Shift(Jitter):
-    """Moves each image by up to `pixels`; its mirror image comes in (ours).
+    """Moves each image by up to `pixels`; mirrored pixels fill the border.
 
-    Where `Jitter` brings what leaves in on the far side, and so lets objects
-    lie anywhere, cut in two, this keeps them in the middle and whole, as the
-    random crops of padded images do with which most classifiers are trained.
+    `Jitter` wraps pixels around, so that an object may lie anywhere, cut in
+    two. `Shift` keeps objects whole and near the center, like the random crops
+    of padded images with which most classifiers are trained. Not in the paper.
 
     Args:
-        pixels: Int, at least 0.
+        pixels: Int, at least 0, the largest shift.
+
+    Example:
+        >>> image = np.arange(4.0).reshape(1, 1, 4, 1)
+        >>> np.ravel(di.Shift(2)(image, np.array([[0, 1]]))).tolist()
+        [0.0, 0.0, 1.0, 2.0]
     """
 
     def __call__(self, images, shifts):
@@ -94,9 +106,9 @@ class Shift(Jitter):
 
 
 def _mirrored(images, pixels):
-    """Images with as many pixels more on each side, as in facing mirrors."""
+    """Extends images by `pixels` on each side, mirrored as often as needed."""
     left = [pixels, pixels]
-    while any(left):  # once, where an image is no smaller than that
+    while any(left):  # more than once only if an image is smaller than `pixels`
         rows, columns = map(min, left, images.shape[1:3])
         sides = [(0, 0), (rows, rows), (columns, columns), (0, 0)]
         images = ops.pad(images, sides, mode="symmetric")
@@ -106,10 +118,19 @@ def _mirrored(images, pixels):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class HorizontalFlip(Transform):
-    """Mirrors each image with the given probability.
+    """Mirrors each image left to right with the given probability.
 
     Args:
         probability: Float in [0, 1]. Defaults to 0.5.
+
+    Raises:
+        ValueError: if `probability` is out of range.
+
+    Example:
+        >>> image = np.arange(3.0).reshape(1, 1, 3, 1)
+        >>> flip = di.HorizontalFlip()
+        >>> np.ravel(flip(image, np.array(True))).tolist()
+        [2.0, 1.0, 0.0]
     """
 
     def __init__(self, probability=0.5):
