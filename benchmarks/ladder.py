@@ -120,8 +120,8 @@ def make_synthesizer(method, teacher, student, preprocessing, folder):
         )
     recipe = find(FLAGS.recipe)
     if method == "prior":
-        terms = [t for t in recipe["loss"] if t[0] != "FeatureStatistics"]
-        recipe = {**recipe, "loss": terms}
+        terms = [term for term in recipe.loss if not term.needs_batch_norms]
+        recipe = recipe.replace(loss=terms)
     return TimedPixels(
         teacher,
         preprocessing,

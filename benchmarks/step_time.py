@@ -123,20 +123,21 @@ def work_ours():
     import numpy as np
     import tensorflow as tf
 
+    from tf_deepinversion import RECIPES
     from tf_deepinversion import DeepInversion
     from tf_deepinversion import balanced_labels
 
     set_threads()
     teacher = make_teacher()
     labels = balanced_labels(10, FLAGS.batch)
-    model = DeepInversion(teacher, recipe="cifar10_paper", seed=FLAGS.seed)
+    recipe = RECIPES["cifar10_paper"].replace(transforms=[])
+    model = DeepInversion(teacher, recipe=recipe, seed=FLAGS.seed)
     arrays = {weight.path: weight.numpy() for weight in teacher.weights}
     start = keras.callbacks.LambdaCallback(
         on_train_begin=lambda logs: arrays.update(
             images=model.trainable_variables[0].numpy()
         )
     )
-    model.compile(transforms=[])
     history = model.fit(labels, steps=1, verbose=0, callbacks=[start]).history
     sha256 = hashlib.sha256(b"".join(w.tobytes() for w in arrays.values()))
     black, white = model.preprocessing.bounds()

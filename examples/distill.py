@@ -165,7 +165,7 @@ def make_images(plan, teacher, student, preprocessing, rounds):
     """
     import tf_deepinversion as di
     from tf_deepinversion.inversion import GivenImages
-    from tf_deepinversion.inversion import recipes
+    from tf_deepinversion.inversion.recipes import find
 
     method, count = plan["method"], plan["images_per_round"]
     by_default = next(iter(plan["methods"].values()))
@@ -183,7 +183,7 @@ def make_images(plan, teacher, student, preprocessing, rounds):
             dtype=FLAGS.dtype,
             **draws,
         ), count
-    count *= plan["draws"] or recipes.images_per_label(recipes.find(recipe))
+    count *= plan["draws"] or find(recipe).images_per_label
     shape, classes = teacher.input_shape[1:], teacher.output_shape[-1]
     if method == "noise":
         return GivenImages(shape, classes, seed=FLAGS.seed), count
@@ -197,12 +197,11 @@ def make_images(plan, teacher, student, preprocessing, rounds):
 def make_fixed_images(plan, teacher, output):
     """Images that stay, for a student that learns by a generator's others."""
     import tf_deepinversion as di
-    from tf_deepinversion.inversion import recipes
+    from tf_deepinversion.inversion.recipes import find
 
     if plan["method"] != "fast" or not plan["fixed_batches"]:
         return None
-    recipe, steps = recipes.find(plan["fixed_recipe"]), plan["fixed_steps"]
-    drawn = recipe.get("moves") == "generator"
+    recipe, steps = find(plan["fixed_recipe"]), plan["fixed_steps"]
     return di.synthesize(
         teacher,
         folder=output / "fixed_images",
@@ -210,7 +209,7 @@ def make_fixed_images(plan, teacher, output):
         batches=plan["fixed_batches"],
         images=plan["fixed_images"],
         first_steps=steps,
-        steps=max(1, steps // 3) if drawn else steps,
+        steps=max(1, steps // 3) if recipe.generator else steps,
         preprocessing=feeding.preprocessing(),
         recipe=recipe,
         dtype=FLAGS.dtype,
@@ -220,7 +219,6 @@ def make_fixed_images(plan, teacher, output):
 def train(plan, teacher, fixed, rounds, folder, callbacks=(), when=None):
     """Distills into a new student; see `distill` for what it returns."""
     import tf_deepinversion as di
-    from tf_deepinversion.inversion.recipes import make_transforms
     from tf_deepinversion.optimizers.schedules import OPTIMIZERS
 
     preprocessing = di.Preprocessing.of(teacher, feeding.preprocessing())
@@ -231,7 +229,7 @@ def train(plan, teacher, fixed, rounds, folder, callbacks=(), when=None):
         steps = plan["synthesis_steps"], plan["first_steps"]
         refresh = di.RefreshPool(count, *steps, when=when)
     strength = FLAGS.strength
-    if strength is None and not isinstance(plan["transforms"], list):
+    if strength is None and plan["transforms"] != "crops":
         strength = plan["transforms"]
     return di.distill(
         teacher,
@@ -244,7 +242,7 @@ def train(plan, teacher, fixed, rounds, folder, callbacks=(), when=None):
         fixed_images=fixed,
         fixed_share=plan["fixed_share"],
         temperature=plan["temperature"],
-        transforms=make_transforms(plan)
+        transforms=[di.Shift(4), di.HorizontalFlip()]
         if strength is None
         else di.augmentations(strength),
         steps_per_teacher_call=plan["steps_per_teacher_call"],

@@ -29,9 +29,6 @@ _NO_FIXED_IMAGES = {
 }
 
 
-_CROPS = [("Shift", {"pixels": 4}), ("HorizontalFlip", {})]
-
-
 # 200 rounds; the 20 in which theirs trains the generator alone are here the
 # steps of the first round.
 _FAST = {
@@ -44,7 +41,7 @@ _FAST = {
     "optimizer": "sgd",
     "learning_rate": 0.2,
     "temperature": 20.0,
-    "transforms": _CROPS,
+    "transforms": "crops",
     "steps_per_teacher_call": 1,
     "images_per_round": 256,
     "synthesis_steps": 10,
@@ -122,7 +119,7 @@ DISTILLATIONS = {
         "optimizer": "sgd",
         "learning_rate": 0.1,
         "temperature": 3.0,
-        "transforms": _CROPS,
+        "transforms": "crops",
         "steps_per_teacher_call": 1,
         "images_per_round": 256,
         "synthesis_steps": 2000,

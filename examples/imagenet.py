@@ -6,8 +6,8 @@ images of random classes, of EfficientNet-Lite0, verified by Lite1 and Lite2:
     python examples/imagenet.py --images=20
 
 Lite1 and Lite2 are of the same family, so that they agree with Lite0 more
-than another network would. A recipe is a name in `RECIPES`, or a JSON file of
-a dictionary like those:
+than another network would. A recipe is a name in `RECIPES`, or a JSON file of a
+`Recipe` (`json.dumps(keras.saving.serialize_keras_object(recipe))`):
 
     python examples/imagenet.py --recipe=imagenet_multiresolution
     python examples/imagenet.py --recipe=mine.json --classes=207,281,933
@@ -73,7 +73,9 @@ def find_recipe():
             f"--recipe={FLAGS.recipe} is neither a file nor one of "
             f"{sorted(RECIPES)}."
         )
-    return json.loads(pathlib.Path(FLAGS.recipe).read_text())
+    return keras.saving.deserialize_keras_object(
+        json.loads(pathlib.Path(FLAGS.recipe).read_text())
+    )
 
 
 class Curve(keras.callbacks.Callback):
@@ -159,18 +161,17 @@ def measure(images, labels, teacher, verifiers):
 def main(_):
     import numpy as np
 
-    import tf_deepinversion as di
     from tf_deepinversion.core.files import write_atomically
     from tf_deepinversion.core.pictures import grid
     from tf_deepinversion.core.pictures import save_folders
     from tf_deepinversion.core.pictures import save_png
     from tf_deepinversion.core.run_state import fingerprint
+    from tf_deepinversion.inversion import make_synthesizer
 
     recipe, output = find_recipe(), pathlib.Path(FLAGS.output)
     teacher = load(FLAGS.network, any_size=True)
     verifiers = {name: load(name) for name in FLAGS.verifiers}
-    moves_pixels = recipe.get("moves", "pixels") == "pixels"
-    model = (di.DeepInversion if moves_pixels else di.FastInversion)(
+    model = make_synthesizer(
         teacher,
         recipe=recipe,
         image_shape=(FLAGS.size, FLAGS.size, 3),

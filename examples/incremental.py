@@ -112,28 +112,33 @@ def train_network(case, tasks, name, folder, source):
 
 def recipe_of(case, kind):
     """The recipe of images made by a generator or as pixels; and how many."""
-    from tf_deepinversion import RECIPES
+    import tf_deepinversion as di
 
     settings = {
         "batches": FLAGS.synthesis_batches,
         "images": FLAGS.synthesis_images,
         "steps": FLAGS.synthesis_steps or 150,
     }
-    recipe = RECIPES["replay_pixels"]
+    recipe = di.RECIPES["replay_pixels"]
     if kind == "generator":
-        recipe = RECIPES["replay"]
+        recipe = di.RECIPES["replay"]
         settings |= {
             "steps": FLAGS.synthesis_steps or 30,
             "first_steps": FLAGS.first_steps,
             "draws": setting("draws"),
         }
-    loss = dict(recipe["loss"])
-    loss["CrossEntropy"] = {"weight": setting("class_weight")}
-    recipe = {**recipe, "loss": list(loss.items())}
+    _, *others = recipe.loss
+    recipe = recipe.replace(
+        loss=[di.CrossEntropy(setting("class_weight")), *others]
+    )
     if not case.mirrored:
-        (stage,) = recipe["stages"]
-        kept = [t for t in stage["transforms"] if t[0] != "HorizontalFlip"]
-        recipe = {**recipe, "stages": [{**stage, "transforms": kept}]}
+        (stage,) = recipe.stages
+        kept = [
+            transform
+            for transform in stage.transforms
+            if not isinstance(transform, di.HorizontalFlip)
+        ]
+        recipe = recipe.replace(transforms=kept)
     return settings, recipe
 
 
@@ -171,12 +176,12 @@ def make_synthesize(case):
 def make_images(model, classes, folder, seed, settings, recipe):
     """A pool of one kind of images."""
     import tf_deepinversion as di
+    from tf_deepinversion.inversion import make_synthesizer
 
-    maker, draws = di.DeepInversion, {}
-    if recipe.get("moves") == "generator":
-        maker, draws = di.FastInversion, {"draws": settings["draws"]}
     return di.synthesize(
-        maker(model, recipe=recipe, seed=seed, **draws),
+        make_synthesizer(
+            model, recipe=recipe, seed=seed, draws=settings.get("draws", 0)
+        ),
         classes,
         folder=folder,
         **{k: v for k, v in settings.items() if k != "draws"},

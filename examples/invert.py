@@ -76,15 +76,13 @@ def load_teacher(name):
 def main(_):
     import keras
 
-    from tf_deepinversion import DeepInversion
-    from tf_deepinversion import FastInversion
     from tf_deepinversion import balanced_labels
     from tf_deepinversion.core.files import sha256_of_file
     from tf_deepinversion.core.run_state import fingerprint
     from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
     from tf_deepinversion.datasets.real_images import load_test_images
     from tf_deepinversion.demo import invert_and_report
-    from tf_deepinversion.inversion.recipes import find
+    from tf_deepinversion.inversion import make_synthesizer
     from tf_deepinversion.models import PRETRAINED
     from tf_deepinversion.models import load_pretrained
 
@@ -94,8 +92,7 @@ def main(_):
         size is None and None in teacher.input_shape[1:]
     ):
         size = (224, 224)  # that of ImageNet, where Keras leaves it open
-    drawn = find(FLAGS.recipe).get("moves") == "generator"
-    model = (FastInversion if drawn else DeepInversion)(
+    model = make_synthesizer(
         teacher,
         feeding.preprocessing(),
         recipe=FLAGS.recipe,

@@ -685,7 +685,7 @@ def test_a_folder_of_others_stays_as_it_was(tmp_path):
             "`loss` must be a list",
         ),
         (
-            lambda t: di.DeepInversion(t, FED).compile(
+            lambda t: di.RECIPES["ours"].replace(
                 transforms=[keras.layers.RandomFlip()]
             ),
             TypeError,

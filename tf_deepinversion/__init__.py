@@ -24,6 +24,9 @@ from tf_deepinversion.incremental import learn_tasks
 from tf_deepinversion.inversion._synthesize import synthesize
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
+from tf_deepinversion.inversion.recipe import GeneratorTraining
+from tf_deepinversion.inversion.recipe import Recipe
+from tf_deepinversion.inversion.recipe import Stage
 from tf_deepinversion.inversion.recipes import RECIPES
 from tf_deepinversion.models.pretrained import load_pretrained
 from tf_deepinversion.networks.check_preprocessing import check_preprocessing

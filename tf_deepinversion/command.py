@@ -150,12 +150,9 @@ def _numbers(text):
 
 
 def _synthesizer(args, recipe):
-    import tf_deepinversion as di
-    from tf_deepinversion.inversion import recipes
+    from tf_deepinversion.inversion import make_synthesizer
 
-    drawn = recipes.find(recipe).get("moves") == "generator"
-    kind = di.FastInversion if drawn else di.DeepInversion
-    return kind(
+    return make_synthesizer(
         _network(args),
         _preprocessing(args),
         recipe=recipe,

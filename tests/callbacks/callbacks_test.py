@@ -22,11 +22,10 @@ from tf_deepinversion.networks.reader import resized
 
 def sgd_on_l2(rate=0.5):
     """The norm of the images falls by the learning rate, every step."""
-    model = inversion()
+    model = inversion(transforms=[])
     model.compile(
         keras.optimizers.SGD(rate),
         [L2(1.0)],
-        transforms=[],
         steps_per_execution=2,
     )
     return model
@@ -81,11 +80,10 @@ def test_stop_training_stops_at_the_block():
 
 
 def test_terminate_on_nan_ends_in_place_of_the_error():
-    model = inversion()
+    model = inversion(transforms=[])
     model.compile(
         keras.optimizers.SGD(float("nan")),
         [L2()],
-        transforms=[],
     )
     with pytest.raises(FloatingPointError, match="step 0"):
         model.fit(LABELS, steps=30, verbose=0)
@@ -97,7 +95,6 @@ def test_terminate_on_nan_ends_in_place_of_the_error():
     model.compile(
         keras.optimizers.SGD(0.1),
         [Infinite()],
-        transforms=[],
     )
     history = model.fit(
         LABELS,

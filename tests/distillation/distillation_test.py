@@ -555,7 +555,7 @@ def start(folder, synthesis=None, compiled=None, student=None, **kwargs):
         NORMALIZED,
         generator=Generator(SHAPE, CLASSES, latents=4, width=8),
         student=student,
-        **(synthesis or {}),
+        recipe=RECIPES["generator"].replace(**(synthesis or {})),
     )
     if compiled:
         synthesizer.compile(**compiled)
@@ -620,11 +620,17 @@ def test_what_has_the_same_shapes_or_config_is_not_the_same_run(
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
-        (f"synthesizer: {rate}", {"synthesis": {rate: 0.7}})
-        for rate in ("latent_rate", "latent_scale", "latent_noise", "meta_rate")
+        ("synthesizer: recipe", {"synthesis": {name: value}})
+        for name, value in {
+            "latent_rate": 0.7,
+            "latent_scale": 0.7,
+            "latent_noise": 0.7,
+            "meta_rate": 0.7,
+            "transforms": [],
+            "learning_rate": 0.7,
+        }.items()
     ]
     + [
-        ("synthesizer: transforms", {"compiled": {"transforms": []}}),
         ("synthesizer: terms", {"compiled": {"loss": [CrossEntropy(2.0)]}}),
         ("synthesizer: optimizer", {"compiled": {"optimizer": "sgd"}}),
         ("distillation: temperature", {"temperature": 5.0}),
@@ -749,7 +755,7 @@ def test_a_pool_without_its_newest_batch_gets_those_that_follow():
 
 
 def test_snapshots_of_a_batch_are_added_before_its_images():
-    recipe = {**RECIPES["distillation_pixels"], "snapshots": [0.5, 0.75]}
+    recipe = RECIPES["distillation_pixels"].replace(snapshots=[0.5, 0.75])
     made = DeepInversion(tiny_teacher(), NORMALIZED, recipe=recipe)
     pool = Pool(100, SHAPE, CLASSES)
     pool.fill(made, batches=1, images=4, steps=4, verbose=0)

@@ -2,48 +2,67 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from distillation_recipes import DISTILLATIONS
+from inversions import NORMALIZED
+from tiny import tiny_teacher
 
 from tf_deepinversion.inversion import recipes
+from tf_deepinversion.inversion.fast_inversion import FastInversion
+from tf_deepinversion.inversion.make_synthesizer import make_synthesizer
+from tf_deepinversion.inversion.recipe import GeneratorTraining
+from tf_deepinversion.inversion.recipe import Recipe
+from tf_deepinversion.inversion.recipe import Stage
+from tf_deepinversion.objective.terms import CrossEntropy
+from tf_deepinversion.objective.terms import Term
+from tf_deepinversion.objective.terms import TotalVariation
+from tf_deepinversion.optimizers.pyramid_adam import PyramidAdam
 from tf_deepinversion.transforms.augmentations import augmentations
+from tf_deepinversion.transforms.shifts import Shift
 
 
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES))
-def test_recipe_is_plain_and_complete(name):
-    recipe = recipes.RECIPES[name]
-    assert json.loads(json.dumps(recipe)).keys() == recipe.keys()
-    assert recipes.find(name) is recipe and recipes.find(recipe) is recipe
-    terms = recipes.make_loss(recipe, with_student=True)
-    assert len(terms) == len(recipe["loss"]) + 1
-    kind, arguments = recipe["competition"]
-    assert type(terms[-1]).__name__ == kind
-    assert terms[-1].weight == arguments["weight"]
-    for stage in recipe["stages"]:
-        assert len(recipes.make_transforms(stage)) >= 1
-        assert 0 < stage["scale"] <= 1 and stage["steps"] > 0
+def test_a_recipe_is_whole_and_comes_back_from_json(name):
+    recipe = recipes.find(name)
+    assert recipes.find(recipe) is recipe
+    *terms, last = recipe.terms(with_student=True)
+    assert terms == list(recipe.loss) and last is recipe.competition
+    for stage in recipe.stages:
+        assert len(stage.transforms) >= 1 and recipe.source
+    text = json.dumps(keras.saving.serialize_keras_object(recipe))
+    again = keras.saving.deserialize_keras_object(json.loads(text))
+    assert isinstance(again, Recipe) and again is not recipe
+    assert again.get_config() == recipe.get_config()
+    for stage, other in zip(recipe.stages, again.stages, strict=True):
+        assert other.optimizer is stage.optimizer
+        assert [type(t) for t in other.transforms] == [
+            type(t) for t in stage.transforms
+        ]
 
 
 def test_the_papers_cifar10_recipe():
     recipe = recipes.find("cifar10_paper")
-    weights = {t.name: t.weight for t in recipes.make_loss(recipe)}
+    weights = {t.name: t.weight for t in recipe.terms()}
     assert weights == {
         "cross_entropy": 1.0,
         "feature_statistics": 10.0,
         "total_variation": 2.5e-5,
     }
-    (stage,) = recipe["stages"]
-    adam = recipes.make_optimizer(stage, stage["steps"])
-    assert stage["steps"] == 2000 and recipe["batch_size"] == 256
+    (stage,) = recipe.stages
+    adam = stage.make_optimizer(stage.steps)
+    assert stage.steps == 2000 and recipe.batch_size == 256
+    assert type(adam) is keras.optimizers.Adam
     assert float(adam.learning_rate) == pytest.approx(0.05)
     assert (adam.beta_1, adam.beta_2) == (0.9, 0.999)
+    assert [t.pixels for t in stage.transforms] == [2]
 
 
 @pytest.mark.parametrize("steps", [2000, 400])
 def test_warm_up_and_cosine_fit_the_steps(steps):
-    stage = recipes.find("imagenet_20k")["stages"][0]
-    adam = recipes.make_optimizer(stage, steps)
+    (stage,) = recipes.find("imagenet_20k").stages
+    adam = stage.make_optimizer(steps)
     rate = adam._learning_rate
     assert (adam.beta_1, adam.beta_2) == (0.5, 0.9)
     at = np.array([0, 50, 100, (steps + 100) // 2, steps])
@@ -55,8 +74,8 @@ def test_warm_up_and_cosine_fit_the_steps(steps):
 
 
 def test_a_stage_shorter_than_its_warm_up_is_all_warm_up():
-    stage = recipes.find("imagenet_20k")["stages"][0]
-    rate = recipes.make_optimizer(stage, 10)._learning_rate
+    (stage,) = recipes.find("imagenet_20k").stages
+    rate = stage.make_optimizer(10)._learning_rate
     assert [round(float(rate(s)), 3) for s in (0, 4, 8)] == [0, 0.1, 0.2]
 
 
@@ -66,14 +85,12 @@ def test_a_distillation_is_plain_and_fits_its_recipes(name):
     assert plan.keys() == DISTILLATIONS["fashion_mnist"].keys()
     assert json.loads(json.dumps(plan)).keys() == plan.keys()
     for method, recipe in plan["methods"].items():
-        recipe = recipes.find(recipe)
-        assert (recipe.get("moves") == "generator") == (method == "fast")
+        training = recipes.find(recipe).generator
+        assert (training is not None) == (method == "fast")
         # What is drawn needs latents that are not learned.
         if method == "fast" and plan["draws"]:
-            assert recipe["latents"]["latent_scale"] == 0
-    if isinstance(plan["transforms"], list):
-        recipes.make_transforms(plan)
-    else:
+            assert training.latent_scale == 0
+    if plan["transforms"] != "crops":
         augmentations(plan["transforms"])
     recipes.find(plan["fixed_recipe"])
 
@@ -86,37 +103,107 @@ def test_the_papers_distillation():
 
 
 def test_the_published_rates_of_the_fast_generator():
-    (stage,) = recipes.find("cifar10_fast")["stages"]
-    adam = recipes.make_optimizer(stage, stage["steps"])
+    recipe = recipes.find("cifar10_fast")
+    (stage,) = recipe.stages
+    adam = stage.make_optimizer(stage.steps)
     assert float(adam.learning_rate) == pytest.approx(2e-3)
     assert (adam.beta_1, adam.beta_2) == (0.5, 0.999)
-    latents = recipes.find("cifar10_fast")["latents"]
-    assert latents["latent_rate"] * 2e-3 == pytest.approx(0.01)
+    assert recipe.generator.latent_rate * 2e-3 == pytest.approx(0.01)
 
 
-def test_what_is_no_recipe():
-    with pytest.raises(ValueError, match=r"copy one.*\['loss', 'stages'\]"):
-        recipes.find({"source": "mine", "batch_size": 3})
-    with pytest.raises(ValueError, match="one of .*Received: recipe='best'"):
-        recipes.find("best")
+def test_replace_changes_the_recipe_each_stage_and_the_generator():
+    old = recipes.find("imagenet_multiresolution")
+    new = old.replace(batch_size=3, transforms=[Shift(1)])
+    assert (new.batch_size, old.batch_size) == (3, 84)
+    assert [stage.transforms[0].pixels for stage in new.stages] == [1, 1]
+    assert [stage.steps for stage in new.stages] == [2000, 1000]
+    assert [stage.transforms[0].pixels for stage in old.stages] == [15, 30]
+    assert new.loss == old.loss
+    drawn = recipes.find("generator").replace(meta_rate=0.5)
+    assert drawn.generator.meta_rate == 0.5
+    assert drawn.generator.latent_noise == 0.3
 
 
-STAGE = {**recipes.RECIPES["ours"]["stages"][0], "decay": "linear"}
+class Contrast(Term):
+    """A term of a user's, which Keras does not know."""
+
+    name = "contrast"
+
+
+def test_terms_and_optimizers_of_the_users_own():
+    own = Contrast(2.0)
+    recipe = recipes.find("ours").replace(
+        loss=[CrossEntropy(), own], optimizer="Lion", learning_rate=0.5
+    )
+    assert recipe.terms()[1] is own
+    lion = recipe.stages[0].make_optimizer(10)
+    assert type(lion) is keras.optimizers.Lion
+    again = keras.optimizers.serialize(PyramidAdam())["registered_name"]
+    assert recipe.replace(optimizer=again).stages[0].optimizer is PyramidAdam
+
+
+def test_which_terms_there_are():
+    recipe = recipes.find("ours")
+    assert recipe.terms()[0].feature_dropout == 0.5
+    whole, *others = recipe.terms(with_features=False)
+    assert (whole.weight, whole.feature_dropout) == (1.0, 0)
+    assert others == list(recipe.loss[1:])
+    with pytest.raises(ValueError, match="no `competition`.*recipe 'ours'"):
+        recipe.replace(competition=None).terms(with_student=True)
+
+
+def test_make_synthesizer_takes_what_the_recipe_moves():
+    teacher = tiny_teacher()
+    drawn = make_synthesizer(
+        teacher, NORMALIZED, recipe="distillation", draws=3, seed=4
+    )
+    assert type(drawn) is FastInversion
+    assert (drawn.images_per_label, drawn.seed) == (3, 4)
+    pixels = make_synthesizer(teacher, NORMALIZED, recipe="ours", seed=4)
+    assert not isinstance(pixels, FastInversion) and pixels.seed == 4
+    with pytest.raises(ValueError, match="Only a generator draws.*draws=3"):
+        make_synthesizer(teacher, NORMALIZED, recipe="ours", draws=3)
+
+
+OURS = recipes.RECIPES["ours"]
 
 
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("make", "error", "message"),
     [
-        ({"snapshot": [0.5]}, r"no other fields.*Received: \['snapshot'\]"),
-        ({"latents": {"latent_sacle": 0}}, r"`latents`.*\['latent_sacle'\]"),
-        ({"stages": [{**STAGE, "feature_dropout": 0.5}]}, "feature_dropout"),
-        ({"stages": [{"steps": 3}]}, r"A stage is.*without \['decay', 'l"),
-        ({"stages": [STAGE]}, "`decay`.*Received: decay='linear'"),
+        (lambda: recipes.find("best"), ValueError, "of .*recipe='best'"),
+        (lambda: recipes.find({"loss": []}), ValueError, "or a `Recipe`"),
+        (lambda: OURS.replace(snapshot=[0.5]), TypeError, "ived: snapshot="),
+        (lambda: OURS.replace(snapshots=[1]), ValueError, r"in \(0, 1\)"),
+        (lambda: OURS.replace(loss=[]), ValueError, "one term.*0 terms"),
+        (lambda: OURS.replace(loss=["CE"]), TypeError, "`Term`.*'CE'"),
+        (lambda: OURS.replace(competition=1), TypeError, "`Term`.*: 1"),
+        (lambda: OURS.replace(stages=[{}]), TypeError, "`Stage`.*{}"),
+        (lambda: OURS.replace(generator=5), TypeError, "`GeneratorTr.*5"),
+        (lambda: OURS.replace(batch_size=0), ValueError, "batch_size"),
+        (lambda: OURS.replace(latent_scale=-1), ValueError, "latent_scale=-1"),
+        (lambda: Stage(0), ValueError, "steps"),
+        (lambda: Stage(3, scale=1.5), ValueError, "scale=1.5"),
+        (lambda: Stage(3, decay="linear"), ValueError, "decay='linear'"),
+        (lambda: Stage(3, optimizer="Best"), ValueError, "optimizer='Best'"),
+        (
+            lambda: Stage(3, optimizer=keras.optimizers.Adam(0.1)),
+            ValueError,
+            "makes its own optimizer",
+        ),
+        (lambda: Stage(3, [keras.layers.ReLU()]), TypeError, "transforms"),
+        (lambda: Stage(3, momentum=0.5), TypeError, "momentum"),
+        (
+            lambda: Recipe(
+                [TotalVariation()],
+                [Stage(1), Stage(1)],
+                generator=GeneratorTraining(),
+            ),
+            ValueError,
+            "images of one size.*2 stages",
+        ),
     ],
 )
-def test_a_field_that_nobody_reads_is_refused(changed, message):
-    with pytest.raises(ValueError, match=message):
-        recipes.find({**recipes.RECIPES["ours"], **changed})
-    with pytest.raises(ValueError, match=r"student.*without \['competition'\]"):
-        lone = {"batch_size": 1, "loss": [], "stages": []}
-        recipes.make_loss(lone, with_student=True)
+def test_what_is_no_recipe(make, error, message):
+    with pytest.raises(error, match=message):
+        make()

@@ -169,11 +169,10 @@ def test_averages_that_are_swapped_in_go_on_to_the_same_images(tmp_path):
                 raise KeyboardInterrupt
 
     def run(checkpoint, *callbacks):
-        model = inversion()
+        model = inversion(transforms=[])
         model.compile(
             keras.optimizers.SGD(0.3, use_ema=True, ema_momentum=0.7),
             [L2(5.0)],
-            transforms=[],
         )
         swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
         model.fit(

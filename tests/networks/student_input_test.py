@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from tf_deepinversion import RECIPES
 from tf_deepinversion import Competition
 from tf_deepinversion import CrossEntropy
 from tf_deepinversion import DeepInversion
@@ -43,12 +44,13 @@ def teacher_of(student, scale, order):
 
 
 def inversion(kind, teacher, preprocessing, **kwargs):
-    recipe = "ours"
+    recipe = RECIPES["ours"]
     if kind is FastInversion:
-        recipe = "generator"
+        recipe = RECIPES["generator"]
         kwargs["generator"] = Generator(SHAPE, 3, latents=4, width=4)
+    recipe = recipe.replace(transforms=[])
     model = kind(teacher, preprocessing, recipe=recipe, **kwargs)
-    model.compile(loss=[CrossEntropy(), Competition(1.0)], transforms=[])
+    model.compile(loss=[CrossEntropy(), Competition(1.0)])
     return model
 
 
@@ -104,7 +106,7 @@ def test_gray_images_become_those_of_a_student_of_colors():
     model = DeepInversion(
         teacher, gray, student=student, student_preprocessing=PIXELS
     )
-    model.compile(loss=[CrossEntropy(), Competition(1.0)], transforms=[])
+    model.compile(loss=[CrossEntropy(), Competition(1.0)])
     model.fit([0, 1], steps=1, verbose=0)
     z = tf.constant(gray.normalize(model.images))
     fed = model.networks.student_input(z)

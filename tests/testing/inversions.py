@@ -13,6 +13,7 @@ from tf_deepinversion import DeepInversion
 from tf_deepinversion import FeatureStatistics
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import TotalVariation
+from tf_deepinversion.inversion.recipes import find
 
 NORMALIZED = Preprocessing(127.5, 50.0, "normalized")
 
@@ -20,8 +21,14 @@ NORMALIZED = Preprocessing(127.5, 50.0, "normalized")
 LABELS = [0, 1, 2, 0]
 
 
-def inversion(teacher=None, **kwargs):
-    return DeepInversion(teacher or tiny_teacher(), NORMALIZED, **kwargs)
+def inversion(teacher=None, recipe="ours", transforms=None, **kwargs):
+    """By a recipe, perhaps with transforms in place of its own."""
+    recipe = find(recipe)
+    if transforms is not None:
+        recipe = recipe.replace(transforms=transforms)
+    return DeepInversion(
+        teacher or tiny_teacher(), NORMALIZED, recipe=recipe, **kwargs
+    )
 
 
 def plain_loss_and_gradient(teacher, z, labels, student=None):

@@ -4,5 +4,9 @@ from tf_deepinversion.inversion._synthesize import synthesize
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
 from tf_deepinversion.inversion.given_images import GivenImages
+from tf_deepinversion.inversion.make_synthesizer import make_synthesizer
+from tf_deepinversion.inversion.recipe import GeneratorTraining
+from tf_deepinversion.inversion.recipe import Recipe
+from tf_deepinversion.inversion.recipe import Stage
 from tf_deepinversion.inversion.recipes import RECIPES
 from tf_deepinversion.inversion.synthesizer import Synthesizer

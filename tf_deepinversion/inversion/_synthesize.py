@@ -12,9 +12,8 @@ from tf_deepinversion.core.checks import share_right
 from tf_deepinversion.core.checks import warn_caller
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.datasets.pool import Pool
-from tf_deepinversion.inversion import recipes
-from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
+from tf_deepinversion.inversion.make_synthesizer import make_synthesizer
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 
 
@@ -141,10 +140,8 @@ def _listed(classes):
 
 def _synthesizer_of(teacher, seed, **given):
     if not isinstance(teacher, Synthesizer):
-        given["recipe"] = recipe = recipes.find(given["recipe"] or "generator")
-        drawn = recipe.get("moves") == "generator"
-        maker = FastInversion if drawn else DeepInversion
-        return maker(teacher, seed=seed, **given)
+        given["recipe"] = given["recipe"] or "generator"
+        return make_synthesizer(teacher, seed=seed, **given)
     given["seed"] = seed or None
     surplus = [name for name, value in given.items() if value is not None]
     if surplus:

@@ -17,7 +17,6 @@ from tf_deepinversion.inversion.run import starting_noise
 from tf_deepinversion.inversion.stage_steps import StageSteps
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.networks import compiled
-from tf_deepinversion.transforms.base import require_transforms
 
 
 class DeepInversion(Synthesizer, ImagesModel):
@@ -33,7 +32,7 @@ class DeepInversion(Synthesizer, ImagesModel):
             a final softmax, with BatchNormalization layers.
         preprocessing: A `Preprocessing`, needed where the teacher is not
             known by name (see `Preprocessing.of`).
-        recipe: A name in `RECIPES`, or a dictionary like those.
+        recipe: A name in `RECIPES`, or a `Recipe`.
         student: A `keras.Model` with the teacher's classes, to compete with
             (Adaptive DeepInversion). It is read, in inference mode, as it is
             at each step; one of another size than the teacher's is fed images
@@ -101,12 +100,11 @@ class DeepInversion(Synthesizer, ImagesModel):
         self.recipe = recipes.find(recipe)
         self._check_recipe()
         self.networks.require_sizes(
-            recipes.shape_of(stage, self.image_shape)
-            for stage in self.recipe["stages"]
+            stage.shape(self.image_shape) for stage in self.recipe.stages
         )
         require_seed(seed)
         self.seed = int(seed)
-        self.terms = self._transforms = self._given_optimizer = None
+        self.terms = self._given_optimizer = None
         self._run, self._newest_terms = None, {}
 
     def compile(
@@ -114,20 +112,18 @@ class DeepInversion(Synthesizer, ImagesModel):
         optimizer=None,
         loss=None,
         *,
-        transforms=None,
         micro_batch=None,
         jit_compile="auto",
         run_eagerly=False,
         steps_per_execution=10,
     ):
-        """Overrides parts of the recipe. Need not be called.
+        """Sets how the steps are done. Need not be called.
 
         Args:
-            optimizer: A `keras.optimizers.Optimizer` or its name.
-            loss: List of `Term`: the objective is their weighted sum.
-            transforms: List of transforms, applied every step in that order,
-                to z. Those that blend images or that are for pixels are
-                refused.
+            optimizer: A `keras.optimizers.Optimizer` or its name; None for
+                the recipe's.
+            loss: List of `Term`: the objective is their weighted sum; None
+                for the recipe's.
             micro_batch: Int, how many images a replica reads at once; None
                 for all of its share. The statistics stay those of the whole
                 batch, so memory no longer bounds its size; the networks are
@@ -142,17 +138,12 @@ class DeepInversion(Synthesizer, ImagesModel):
         """
         networks = self.networks
         if loss is None:
-            loss = recipes.make_loss(
-                self.recipe,
+            loss = self.recipe.terms(
                 with_student=networks.student is not None,
                 with_features=networks.teacher.features is not None,
             )
         networks.require_terms(loss)
         require_whole(steps_per_execution=steps_per_execution)
-        if transforms is not None:
-            transforms = require_transforms(
-                transforms, labeled=True, pixels=False
-            )
         if optimizer is not None:
             optimizer = keras.optimizers.get(optimizer)
         super().compile(
@@ -163,13 +154,11 @@ class DeepInversion(Synthesizer, ImagesModel):
         )
         pairs = [(x.model, x.image_shape) for x in networks.classifiers]
         compiled.settle(self, jit_compile, pairs)
-        self.terms, self._transforms = list(loss), transforms
-        self._given_optimizer = optimizer
+        self.terms, self._given_optimizer = list(loss), optimizer
         self.stage_steps = StageSteps(
             networks,
             self.recipe,
             self.terms,
-            transforms,
             optimizer,
             self._source,
             micro_batch=micro_batch,
@@ -231,14 +220,14 @@ class DeepInversion(Synthesizer, ImagesModel):
         require_whole(steps_per_epoch=steps_per_epoch)
         require_whole(0, batch_index=batch_index)
         if labels is None:
-            size = self.recipe["batch_size"]
+            size = self.recipe.batch_size
             labels = balanced_labels(self.classes, size, batch_index)
         labels = check_labels(
             labels,
             self.classes,
             self.distribute_strategy.num_replicas_in_sync,
         )
-        counts = recipes.steps_of_stages(self.recipe, steps)
+        counts = self.recipe.steps_of_stages(steps)
         run = InversionRun(
             self,
             labels,
@@ -266,7 +255,7 @@ class DeepInversion(Synthesizer, ImagesModel):
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
         check_labels(labels, self.classes, replicas)
-        recipes.steps_of_stages(self.recipe, steps)
+        self.recipe.steps_of_stages(steps)
 
     def make(self, labels, batch_index, steps=None, verbose=0):
         """Makes a batch by `fit`: its snapshots, and then its images.
@@ -305,9 +294,10 @@ class DeepInversion(Synthesizer, ImagesModel):
     def noise(self, batch_index) -> np.ndarray:
         """What `step` starts from: a function of seed and batch index."""
         self.require_images()
-        coarseness = self.recipe.get("coarseness", 1)
         source = self.step.source
-        return starting_noise(source, self.seed, batch_index, coarseness)
+        return starting_noise(
+            source, self.seed, batch_index, self.recipe.coarseness
+        )
 
     def _source(self, shape):
         """What makes the images of this shape, and is moved for it."""
@@ -326,7 +316,6 @@ class DeepInversion(Synthesizer, ImagesModel):
             "recipe": self.recipe,
             "competes": self.student is not None,
             "terms": self.terms,
-            "transforms": self._transforms,
             "optimizer": self._given_optimizer,
             "preprocessing": self.preprocessing.get_config(),
             "seed": self.seed,
@@ -338,10 +327,10 @@ class DeepInversion(Synthesizer, ImagesModel):
         return settings
 
     def _check_recipe(self):
-        if self.recipe.get("moves", "pixels") != "pixels":
+        if self.recipe.generator:
             raise ValueError(
                 "This recipe moves a generator, not pixels: use FastInversion. "
-                f"Received: the recipe from {self.recipe.get('source')!r}"
+                f"Received: the recipe from {self.recipe.source!r}"
             )
 
     def _identity(self):
@@ -395,4 +384,4 @@ class DeepInversion(Synthesizer, ImagesModel):
     @property
     def images_per_label(self) -> int:
         """How many images of each label: the last, and `snapshots`."""
-        return recipes.images_per_label(self.recipe)
+        return self.recipe.images_per_label

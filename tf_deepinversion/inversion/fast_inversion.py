@@ -28,19 +28,6 @@ class FastInversion(DeepInversion):
             other arguments.
         generator: A `keras.Model` from `(batch, latents + classes)` to images
             in [0, 1]; None for a new `Generator`.
-        latent_scale: Float, not negative, the standard deviation of the
-            latents at first: the smaller, the more alike are the images of a
-            class. 0: no latents are learned, all is drawn anew every step, and
-            `draw` gives any number of images. None: the recipe's.
-        latent_noise: Float, positive, or None for the recipe's, the standard
-            deviation of what is added to them anew every step: the generator
-            must draw good images all around them, and no collages learned by
-            heart.
-        latent_rate: Float, positive, how much faster than the generator's
-            weights the latents are learned. None: the recipe's, or else 1.
-        meta_rate: Float in (0, 1], how far the generator goes from what it was
-            before a batch to what it is after it. None: the recipe's, or else
-            1.
         draws: Int, how many images of each label `make` draws anew once the
             generator has worked on a batch; they take the place of those that
             it worked on. Needs a `latent_scale` of 0. Defaults to 0: none.
@@ -49,13 +36,11 @@ class FastInversion(DeepInversion):
         ValueError: as `DeepInversion`, and if the generator does not fit, or
             is to draw and learns its latents.
 
-    References:
+    Reference:
         - Fang et al., Up to 100x Faster Data-free Knowledge Distillation,
           arXiv:2112.06253, for the latents and the meta-learned generator;
           classes as input, all of its recipe's numbers and the generator are
           ours
-        - Nichol et al., On First-Order Meta-Learning Algorithms,
-          arXiv:1803.02999, for `meta_rate`
 
     Example:
 
@@ -72,10 +57,6 @@ class FastInversion(DeepInversion):
         preprocessing=None,
         *,
         generator=None,
-        latent_scale=None,
-        latent_noise=None,
-        latent_rate=None,
-        meta_rate=None,
         draws=0,
         recipe="generator",
         seed=0,
@@ -91,21 +72,13 @@ class FastInversion(DeepInversion):
                 f"Received: {self.distribute_strategy.num_replicas_in_sync} "
                 "replicas"
             )
-        self._rates = _rates_of(
-            self.recipe,
-            latent_scale=latent_scale,
-            latent_noise=latent_noise,
-            latent_rate=latent_rate,
-            meta_rate=meta_rate,
-        )
-        self._meta_rate = self._rates.pop("meta_rate")
         require_whole(0, draws=draws)
-        if draws and self._rates["latent_scale"]:
-            raise _cannot_draw(f"draws={draws}", self._rates["latent_scale"])
+        training = self.recipe.generator
+        if draws and training.latent_scale:
+            raise _cannot_draw(f"draws={draws}", training.latent_scale)
         if generator is None:
-            size = self.recipe.get("generator", {})
             generator = Generator(
-                self.image_shape, self.classes, seed=seed, **size
+                self.image_shape, self.classes, width=training.width, seed=seed
             )
         _require_fitting(generator, self.image_shape, self.classes)
         self.generator = generator
@@ -145,15 +118,16 @@ class FastInversion(DeepInversion):
             ValueError: if a label is out of range, or the latents are learned:
                 then those of new ones would be no good images.
         """
-        if self._rates["latent_scale"]:
-            raise _cannot_draw("draw", self._rates["latent_scale"])
+        training = self.recipe.generator
+        if training.latent_scale:
+            raise _cannot_draw("draw", training.latent_scale)
         labels = check_labels(labels, self.classes)
         latents = self.generator.input_shape[-1] - self.classes
         key = tf.constant([self.seed, batch_index])
         drawn = tf.random.stateless_normal(
             (len(labels), latents), key, alg="philox"
         )
-        latents = self._rates["latent_noise"] * drawn
+        latents = training.latent_noise * drawn
         before = self.generator.get_weights()
         images = image_sources.draw(
             self.generator, latents, labels, self.classes
@@ -164,13 +138,11 @@ class FastInversion(DeepInversion):
         )
 
     def _check_recipe(self):
-        if self.recipe.get("moves") != "generator" or (
-            len(self.recipe["stages"]) != 1
-        ):
+        if not self.recipe.generator:
             raise ValueError(
-                'FastInversion needs a recipe that moves a generator ("moves": '
-                '"generator"), of one stage. '
-                f"Received: the recipe from {self.recipe.get('source')!r}"
+                "FastInversion needs a recipe that moves a generator, such as "
+                'recipe="generator", and DeepInversion moves pixels. '
+                f"Received: the recipe from {self.recipe.source!r}"
             )
 
     def fit(self, *args, checkpoint=None, **kwargs):
@@ -186,7 +158,7 @@ class FastInversion(DeepInversion):
         try:
             history = super().fit(*args, checkpoint=checkpoint, **kwargs)
             after = [
-                old + self._meta_rate * (new - old)
+                old + self.recipe.generator.meta_rate * (new - old)
                 for old, new in zip(
                     before, self.generator.get_weights(), strict=True
                 )
@@ -207,51 +179,24 @@ class FastInversion(DeepInversion):
         return found
 
     def _source(self, shape):
+        training = self.recipe.generator
         return Generated(
             shape,
             self.variable_dtype,
             self.generator,
             self.classes,
             self.preprocessing.bounds(),
-            **self._rates,
+            latent_scale=training.latent_scale,
+            latent_noise=training.latent_noise,
+            latent_rate=training.latent_rate,
         )
 
     def _identity(self):
         return {
-            **self._rates,
-            "meta_rate": self._meta_rate,
             "draws": self._draws,
             "generator": architecture(self.generator),
             "generator weights": self.generator.get_weights(),
         }
-
-
-def _rates_of(recipe, **given) -> dict:
-    """The rates that are given, or else the recipe's, or else ours."""
-    rates = {
-        "latent_scale": 0.5,
-        "latent_noise": 0.3,
-        "latent_rate": 1.0,
-        "meta_rate": 1.0,
-        **recipe.get("latents", {}),
-        **{name: value for name, value in given.items() if value is not None},
-    }
-    if not 0 <= rates["latent_scale"] < float("inf"):
-        raise ValueError(
-            "`latent_scale` must be 0 or more. "
-            f"Received: latent_scale={rates['latent_scale']}"
-        )
-    for name, most in (
-        ("latent_noise", float("inf")),
-        ("latent_rate", float("inf")),
-        ("meta_rate", 1),
-    ):
-        if not 0 < rates[name] <= most:
-            raise ValueError(
-                f"`{name}` must be positive and at most {most}. "
-                f"Received: {name}={rates[name]}"
-            )
-    return rates
 
 
 def _require_fitting(generator, image_shape, classes):
@@ -267,6 +212,6 @@ def _require_fitting(generator, image_shape, classes):
 def _cannot_draw(received, latent_scale):
     return ValueError(
         "Only a generator that learned with new latents every step can draw "
-        'images: take recipe="distillation", or `latent_scale=0`. '
+        'images: take recipe="distillation", or one with latent_scale=0. '
         f"Received: {received}, latent_scale={latent_scale:g}"
     )

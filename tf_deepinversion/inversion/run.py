@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core import run_state
-from tf_deepinversion.inversion import recipes
 
 
 class Epoch(typing.NamedTuple):
@@ -82,7 +81,7 @@ class InversionRun:
         self.snapshots = []
         self._model, self._counts, self._keep = model, counts, keep
         self._batch_index, self._checkpoint = batch_index, checkpoint
-        self._moments = recipes.moments(model.recipe, counts[-1])
+        self._moments = model.recipe.moments(counts[-1])
         self._epochs = epochs_of(counts, steps_per_epoch, self._moments)
         self._history = keras.callbacks.History()
         self._past = [], {}, False
@@ -117,7 +116,7 @@ class InversionRun:
                 self.step.source,
                 self._model.seed,
                 self._batch_index,
-                self._model.recipe.get("coarseness", 1),
+                self._model.recipe.coarseness,
             )
             self.step.reset(noise)
 

@@ -1,6 +1,5 @@
 """The steps of an inversion's stages, made when they are asked for."""
 
-from tf_deepinversion.inversion import recipes
 from tf_deepinversion.inversion.step import InversionStep
 
 
@@ -12,9 +11,8 @@ class StageSteps:
 
     Args:
         networks: `Networks`.
-        recipe: A recipe.
+        recipe: A `Recipe`.
         terms: List of `Term`.
-        transforms: List of transforms, or None for the recipe's.
         optimizer: A `keras.optimizers.Optimizer`, or None for the recipe's.
         source: Function from the shape of the images to an `ImageSource`.
         micro_batch: As for `InversionStep`.
@@ -27,7 +25,6 @@ class StageSteps:
         networks,
         recipe,
         terms,
-        transforms,
         optimizer,
         source,
         *,
@@ -36,8 +33,8 @@ class StageSteps:
         run_eagerly,
     ):
         self._networks, self._recipe, self._terms = networks, recipe, terms
-        self._transforms, self._optimizer = transforms, optimizer
-        self._source, self._micro_batch = source, micro_batch
+        self._optimizer, self._source = optimizer, source
+        self._micro_batch = micro_batch
         self._jit_compile, self._run_eagerly = jit_compile, run_eagerly
         self._steps = {}
 
@@ -56,7 +53,7 @@ class StageSteps:
         schedule = steps if self._optimizer is None else None
         key = (stage, schedule, images, keep)
         step = self._steps.pop(key, None)
-        most = 2 * len(self._recipe["stages"])
+        most = 2 * len(self._recipe.stages)
         while len(self._steps) >= most:  # the one that was unused for longest
             del self._steps[next(iter(self._steps))]
         if step is None:
@@ -65,20 +62,17 @@ class StageSteps:
         return step
 
     def _new(self, stage, steps, images, keep):
-        plan = self._recipe["stages"][stage]
+        plan = self._recipe.stages[stage]
         optimizer = self._optimizer
         if optimizer is None:
-            optimizer = recipes.make_optimizer(plan, steps)
+            optimizer = plan.make_optimizer(steps)
         elif optimizer.built:
             optimizer = optimizer.from_config(optimizer.get_config())
-        transforms = self._transforms
-        if transforms is None:
-            transforms = recipes.make_transforms(plan)
-        shape = recipes.shape_of(plan, self._networks.teacher.image_shape)
+        shape = plan.shape(self._networks.teacher.image_shape)
         return InversionStep(
             self._networks,
             self._terms,
-            transforms,
+            list(plan.transforms),
             optimizer,
             self._source((images, *shape)),
             micro_batch=self._micro_batch,

@@ -85,6 +85,10 @@ class Term:
         """
         raise NotImplementedError
 
+    def without_features(self):
+        """The term for a teacher whose head no feature can be left out of."""
+        return self
+
     def get_config(self):
         return {"weight": self.weight}
 
@@ -142,6 +146,9 @@ class CrossEntropy(Term):
 
     def value(self, sums, batch_norms):
         return mean_value(sums)
+
+    def without_features(self):
+        return CrossEntropy(self.weight, self.temperature)
 
     def get_config(self):
         return {

@@ -1,0 +1,365 @@
+"""A recipe: everything that an inversion does, apart from its networks."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+
+from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.objective.terms import Term
+from tf_deepinversion.optimizers.pyramid_adam import PyramidAdam
+from tf_deepinversion.optimizers.schedules import warmed_cosine
+from tf_deepinversion.transforms.base import require_transforms
+
+
+class _Settings:
+    """A frozen dataclass that Keras can serialize."""
+
+    def _set(self, **values):
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def get_config(self) -> dict:
+        """The fields, as JSON can hold them."""
+        config = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, type):
+                value = keras.saving.get_registered_name(value)
+            if isinstance(value, tuple):
+                value = list(value)
+            config[field.name] = keras.saving.serialize_keras_object(value)
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        """What `get_config` described."""
+        return cls(
+            **{
+                name: keras.saving.deserialize_keras_object(value)
+                for name, value in config.items()
+            }
+        )
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage(_Settings):
+    """The steps of an inversion at one resolution.
+
+    Args:
+        steps: Int, at least 1.
+        transforms: Sequence of transforms. Each step applies all of them, in
+            this order, to the images before the networks read the images.
+        scale: Float in (0, 1], the size of the images, relative to the size
+            that the teacher reads.
+        optimizer: A class of `keras.optimizers.Optimizer`, or its name. Each
+            inversion makes a new optimizer.
+        optimizer_arguments: Dict, the arguments of that class, except for the
+            learning rate.
+        learning_rate: Float, positive, the largest learning rate.
+        warmup_steps: Int, in how many of the first steps the learning rate
+            rises from 0.
+        decay: `"constant"`, or `"cosine"` for a learning rate that falls to 0
+            by the last step.
+
+    Raises:
+        TypeError: if a transform is no transform.
+        ValueError: if an argument is out of range.
+
+    >>> stage = Stage(100, optimizer="Adam", decay="constant")
+    >>> float(stage.make_optimizer(steps=100).learning_rate)
+    0.2
+    """
+
+    steps: int
+    transforms: tuple = ()
+    scale: float = 1.0
+    optimizer: type = PyramidAdam
+    optimizer_arguments: dict = dataclasses.field(default_factory=dict)
+    learning_rate: float = 0.2
+    warmup_steps: int = 0
+    decay: str = "cosine"
+
+    def __post_init__(self):
+        require_whole(steps=self.steps)
+        require_whole(0, warmup_steps=self.warmup_steps)
+        transforms = require_transforms(
+            self.transforms, labeled=True, pixels=False
+        )
+        self._set(
+            transforms=tuple(transforms),
+            optimizer=_optimizer_of(self.optimizer),
+        )
+        if not 0 < self.scale <= 1:
+            raise ValueError(
+                "`scale` of a stage must lie in (0, 1]. "
+                f"Received: scale={self.scale}"
+            )
+        if self.decay not in ("constant", "cosine"):
+            raise ValueError(
+                '`decay` of a stage must be "constant" or "cosine". '
+                f"Received: decay={self.decay!r}"
+            )
+
+    def shape(self, image_shape) -> tuple:
+        """The shape of this stage's images.
+
+        Args:
+            image_shape: Tuple `(height, width, channels)`, the teacher's.
+        """
+        height, width, channels = image_shape
+        sides = (max(1, round(side * self.scale)) for side in (height, width))
+        return (*sides, channels)
+
+    def make_optimizer(self, steps) -> keras.optimizers.Optimizer:
+        """A new optimizer, its schedule fitted to a number of steps."""
+        rate = self.learning_rate
+        if self.decay == "cosine":
+            rate = warmed_cosine(steps, rate, min(self.warmup_steps, steps))
+        return self.optimizer(rate, **self.optimizer_arguments)
+
+
+def _optimizer_of(kind):
+    """The class of that name; a class is one already."""
+    found = kind
+    if isinstance(kind, str):
+        found = keras.saving.get_registered_object(kind)
+        found = found or getattr(keras.optimizers, kind, None)
+    base = keras.optimizers.Optimizer
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ValueError(
+            "`optimizer` of a stage must be a class, such as "
+            "keras.optimizers.Adam, or the name of one. An inversion makes "
+            f"its own optimizer of it. Received: optimizer={kind!r}"
+        )
+    return found
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+@dataclasses.dataclass(frozen=True, eq=False)
+class GeneratorTraining(_Settings):
+    """How a generator learns, and from what.
+
+    Args:
+        latent_scale: Float, not negative, the standard deviation of the
+            latents at first: the smaller, the more alike are the images of a
+            class. 0: no latents are learned, each step draws new latents, and
+            `FastInversion.draw` gives any number of images.
+        latent_noise: Float, positive, the standard deviation of the noise that
+            each step adds to the latents: the generator must draw good images
+            all around the latents, and no collages learned by heart.
+        latent_rate: Float, positive, how much faster the latents are learned
+            than the generator's weights.
+        meta_rate: Float in (0, 1], how far the generator goes from its weights
+            before a batch to its weights after the batch.
+        width: Int, the width of the `Generator` that an inversion makes.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    References:
+        - Fang et al., Up to 100x Faster Data-free Knowledge Distillation,
+          arXiv:2112.06253, for learned latents
+        - Nichol et al., On First-Order Meta-Learning Algorithms,
+          arXiv:1803.02999, for `meta_rate`
+    """
+
+    latent_scale: float = 0.5
+    latent_noise: float = 0.3
+    latent_rate: float = 1.0
+    meta_rate: float = 1.0
+    width: int = 64
+
+    def __post_init__(self):
+        require_whole(width=self.width)
+        if not 0 <= self.latent_scale < math.inf:
+            raise ValueError(
+                "`latent_scale` must be 0 or more. "
+                f"Received: latent_scale={self.latent_scale}"
+            )
+        for name, most in (
+            ("latent_noise", math.inf),
+            ("latent_rate", math.inf),
+            ("meta_rate", 1),
+        ):
+            if not 0 < getattr(self, name) <= most:
+                raise ValueError(
+                    f"`{name}` must be positive and at most {most}. "
+                    f"Received: {name}={getattr(self, name)}"
+                )
+
+
+@keras.saving.register_keras_serializable("tf_deepinversion")
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recipe(_Settings):
+    """The objective of an inversion, its stages, and what it starts from.
+
+    `RECIPES` has those of the library; `replace` changes one. Keras serializes
+    recipes (`keras.saving.serialize_keras_object`) to what JSON can hold.
+
+    Args:
+        loss: Sequence of `Term`: the objective is their weighted sum.
+        stages: Sequence of `Stage`, done one after the other.
+        competition: The `Term` that joins the objective where images compete
+            with a student, or None.
+        batch_size: Int, how many images `fit` makes when it is given no
+            labels.
+        generator: `GeneratorTraining`, for a recipe that moves a generator
+            (`FastInversion`); None for one that moves pixels.
+        coarseness: Int. Pixels start from noise that is drawn every so many
+            pixels both ways, and interpolated between.
+        snapshots: Sequence of floats in (0, 1), shares of the last stage's
+            steps. After each share, the pixels as they are then are kept as
+            images of their own.
+        source: String, where the numbers come from.
+
+    Raises:
+        TypeError: if a part is of the wrong kind.
+        ValueError: if a number is out of range.
+
+    >>> from tf_deepinversion import CrossEntropy, TotalVariation
+    >>> recipe = Recipe([CrossEntropy(), TotalVariation(0.1)], [Stage(50)])
+    >>> recipe.replace(steps=20, batch_size=4).stages[0].steps
+    20
+    """
+
+    loss: tuple
+    stages: tuple
+    competition: Term | None = None
+    batch_size: int = 256
+    generator: GeneratorTraining | None = None
+    coarseness: int = 1
+    snapshots: tuple = ()
+    source: str = ""
+
+    def __post_init__(self):
+        require_whole(batch_size=self.batch_size, coarseness=self.coarseness)
+        self._set(
+            loss=tuple(self.loss),
+            stages=tuple(self.stages),
+            snapshots=tuple(self.snapshots),
+        )
+        terms = [*self.loss, self.competition or Term()]
+        _require_kind("`loss` and `competition`", terms, Term)
+        _require_kind("`stages`", self.stages, Stage)
+        _require_kind(
+            "`generator`",
+            [self.generator or GeneratorTraining()],
+            GeneratorTraining,
+        )
+        if not self.loss or not self.stages:
+            raise ValueError(
+                "A recipe has at least one term and one stage. Received: "
+                f"{len(self.loss)} terms and {len(self.stages)} stages"
+            )
+        if self.generator and len(self.stages) > 1:
+            raise ValueError(
+                "A generator draws images of one size: its recipe has one "
+                f"stage. Received: {len(self.stages)} stages"
+            )
+        if not all(0 < share < 1 for share in self.snapshots):
+            raise ValueError(
+                "`snapshots` are shares of the steps, in (0, 1). "
+                f"Received: snapshots={self.snapshots}"
+            )
+
+    def replace(self, **changes) -> "Recipe":
+        """A copy with other fields.
+
+        Args:
+            **changes: Fields of the recipe; fields of `Stage`, which change
+                every stage; or fields of `GeneratorTraining`.
+
+        Raises:
+            TypeError: if there is no field of a name.
+        """
+        parts = {Recipe: {}, Stage: {}, GeneratorTraining: {}}
+        for name, value in changes.items():
+            owners = [
+                kind for kind in parts if name in kind.__dataclass_fields__
+            ]
+            if not owners:
+                known = sorted(n for k in parts for n in k.__dataclass_fields__)
+                raise TypeError(
+                    f"A recipe has the fields {', '.join(known)}. "
+                    f"Received: {name}={value!r}"
+                )
+            parts[owners[0]][name] = value
+        changes = parts[Recipe]
+        if parts[Stage]:
+            changes["stages"] = [
+                dataclasses.replace(stage, **parts[Stage])
+                for stage in changes.get("stages", self.stages)
+            ]
+        if parts[GeneratorTraining]:
+            found = changes.get("generator", self.generator)
+            changes["generator"] = dataclasses.replace(
+                found or GeneratorTraining(), **parts[GeneratorTraining]
+            )
+        return dataclasses.replace(self, **changes)
+
+    def terms(self, with_student=False, with_features=True) -> list:
+        """The terms for a teacher and perhaps a student.
+
+        Args:
+            with_student: Bool, whether images compete with a student.
+            with_features: Bool, whether a dense head gives the teacher's
+                logits. No feature of another head can be left out.
+
+        Raises:
+            ValueError: if images compete and the recipe has no `competition`.
+        """
+        terms = list(self.loss)
+        if with_student:
+            if self.competition is None:
+                raise ValueError(
+                    "This recipe has no `competition`, so a student would "
+                    "change nothing: recipe.replace(competition="
+                    f"Competition(1.0)). Received: the recipe {self.source!r}"
+                )
+            terms.append(self.competition)
+        if not with_features:
+            terms = [term.without_features() for term in terms]
+        return terms
+
+    def steps_of_stages(self, steps=None) -> list:
+        """The steps of each stage.
+
+        Args:
+            steps: Int, or a list of one a stage; None for the recipe's.
+
+        Raises:
+            ValueError: if there are not as many as stages, or one is not a
+                whole number of at least 1.
+        """
+        if steps is None:
+            return [stage.steps for stage in self.stages]
+        counts = [steps] if np.ndim(steps) == 0 else list(steps)
+        if len(counts) != len(self.stages):
+            raise ValueError(
+                f"The recipe has {len(self.stages)} stages, so `steps` must be "
+                f"a list of as many. Received: steps={steps}"
+            )
+        for count in counts:
+            require_whole(steps=count)
+        return [int(count) for count in counts]
+
+    @property
+    def images_per_label(self) -> int:
+        """How many images come of each label: the last, and `snapshots`."""
+        return 1 + len(self.snapshots)
+
+    def moments(self, steps) -> list:
+        """After how many of the last stage's steps its snapshots are taken."""
+        return [math.ceil(share * steps) for share in self.snapshots]
+
+
+def _require_kind(what, parts, kind):
+    wrong = [part for part in parts if not isinstance(part, kind)]
+    if wrong:
+        raise TypeError(
+            f"{what} of a recipe must be of the class `{kind.__name__}`. "
+            f"Received: {wrong[0]!r}"
+        )
