@@ -1,5 +1,6 @@
 """Gives every test and docstring two devices, fixed seeds, common names."""
 
+import functools
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -38,8 +39,37 @@ def flags_of_its_own():
         delattr(flags.FLAGS, name)
 
 
+@functools.cache
+def networks_of_the_examples():
+    """The names that docs/api/index.md promises to the examples."""
+
+    def network(filters, name):
+        return keras.Sequential(
+            [
+                keras.Input((8, 8, 1)),
+                keras.layers.Rescaling(1 / 64, -2, name="normalize"),
+                keras.layers.Conv2D(filters, 3),
+                keras.layers.BatchNormalization(),
+                keras.layers.ReLU(),
+                keras.layers.GlobalAveragePooling2D(),
+                keras.layers.Dense(3),
+            ],
+            name=name,
+        )
+
+    random = np.random.default_rng(0)
+    return {
+        "teacher": network(4, "teacher"),
+        "student": network(2, "student"),
+        "images": random.integers(0, 256, (12, 8, 8, 1), "uint8"),
+        "labels": np.arange(12) % 3,
+    }
+
+
 @pytest.fixture(autouse=True)
-def docstring_names(doctest_namespace):
+def docstring_names(request, doctest_namespace):
     import tf_deepinversion
 
     doctest_namespace.update(di=tf_deepinversion, keras=keras, np=np, tf=tf)
+    if isinstance(request.node, pytest.DoctestItem):
+        doctest_namespace.update(networks_of_the_examples())

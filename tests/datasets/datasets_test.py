@@ -103,7 +103,7 @@ def test_load_idx(tmp_path, suffix, split, stem):
 def test_mismatched_counts_are_refused(tmp_path):
     images, labels = make_images()[..., 0], np.arange(11, dtype="uint8")
     write_split(tmp_path, "train", images, labels)
-    message = f"{tmp_path} holds 12 images and 11 labels"
+    message = f"12 images and 11 labels in {tmp_path}"
     with pytest.raises(ValueError, match=message):
         real_images.load_idx(tmp_path, "train")
 
@@ -248,7 +248,7 @@ def test_dictionaries_of_tfds_are_pairs():
     pairs = tf.data.Dataset.from_tensors((images, labels))
     assert real_images.in_pairs(pairs) is pairs
     assert real_images.in_pairs(images) is images
-    with pytest.raises(ValueError, match=r"Received: one with \['photo'\]"):
+    with pytest.raises(ValueError, match=r"keys \['photo'\]"):
         real_images.image_and_label({"photo": images})
 
 

@@ -127,7 +127,7 @@ def test_a_pool_whose_labels_were_what_was_asked_for_is_refused(tmp_path):
     listed = tmp_path / "pool.json"
     content = listed.read_text().replace("pool 2", "pool 1")
     listed.write_text(content)
-    with pytest.raises(ValueError, match="earlier version.*what was asked for"):
+    with pytest.raises(ValueError, match="earlier version.*requested class"):
         make(tmp_path)
     assert listed.read_text() == content
 
@@ -408,7 +408,7 @@ def test_a_system_without_flock_has_no_pool_on_disk(tmp_path, monkeypatch):
 def test_one_at_a_time(tmp_path):
     pool = make(tmp_path)
     pool.add(*batch_of(0))
-    with pytest.raises(RuntimeError, match="is in use.*of your own"):
+    with pytest.raises(RuntimeError, match="is in use.*another folder"):
         make(tmp_path)
     pool.close()
     other = make(tmp_path)
@@ -629,7 +629,7 @@ def test_what_does_not_fit_a_pool_is_not_filled_into_it():
     made = Numbered()
     with pytest.raises(ValueError, match="hold the 12 images.*capacity=11"):
         Pool(11, (2, 2, 1), 10).fill(made, batches=1, images=6)
-    with pytest.raises(ValueError, match="of 9 classes, as the pool has"):
+    with pytest.raises(ValueError, match="of 9 classes, like the pool"):
         Pool(99, (2, 2, 1), 9).fill(made, batches=1)
     with pytest.raises(ValueError, match="`batches` must be.*batches=0"):
         Pool(99, (2, 2, 1), 10).fill(made, batches=0, images=6)

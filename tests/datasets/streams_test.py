@@ -106,9 +106,9 @@ def test_what_cannot_be_looked_through_needs_a_name(source):
     [
         (PIXELS, TypeError, "a pair of arrays .images, labels."),
         (None, TypeError, "NoneType"),
-        ((PIXELS, None), ValueError, "one whole label an image"),
+        ((PIXELS, None), ValueError, "one integer label per image"),
         ((PIXELS, LABELS[:3]), ValueError, "7 images, and labels of"),
-        ((PIXELS, LABELS / 2), ValueError, "one whole label an image"),
+        ((PIXELS, LABELS / 2), ValueError, "one integer label per image"),
         ((PIXELS / 255, LABELS), TypeError, "uint8 pixels"),
         ((PIXELS[:0], LABELS[:0]), ValueError, "no images"),
         (

@@ -1,4 +1,4 @@
-"""Keras callbacks: they watch an inversion, and feed a student from one."""
+"""Keras callbacks that watch an inversion, or feed and save a training."""
 
 from tf_deepinversion.callbacks.image_grid import ImageGrid
 from tf_deepinversion.callbacks.refresh_pool import RefreshPool

@@ -1,4 +1,4 @@
-"""A training that goes on where it was stopped: `fit`, with its state saved."""
+"""`fit` that saves its state and resumes."""
 
 from tf_deepinversion.callbacks.require_finite import RequireFinite
 from tf_deepinversion.callbacks.training_state import TrainingState
@@ -18,35 +18,34 @@ def fit_resumable(
     verbose="auto",
     validation_data=None,
 ) -> dict:
-    """Trains a compiled model, and saves the state after each epoch.
+    """Trains a compiled model and saves the state after each epoch.
 
-    The state is saved after all callbacks have seen the epoch, and only while
-    the network is finite. With `path`, the same call goes on after any
-    interruption, to the same network.
+    All callbacks see the end of an epoch before the state is saved. A network
+    with values that are not finite is never saved. With `path`, repeating the
+    same call resumes after an interruption and gives the same network.
 
     Args:
-        model: A compiled `keras.Model`; its `fit` is called.
-        batches: Function from a step to an endless `tf.data.Dataset` of what
-            `model.fit` takes, that starts at that step.
+        model: A compiled `keras.Model`, whose `fit` is called.
+        batches: Function from a step to an endless `tf.data.Dataset` for
+            `model.fit` that starts at that step.
         network: The `keras.Model` that is trained: `model` or a part of it.
         epochs: Int.
         steps_per_epoch: Int.
-        path: Path of the file of the state, or None.
-        run: String that tells this run from others, see
-            `core.run_state.fingerprint`.
-        others: List of `keras.Variable`: what training changes beside the
-            variables of the network and of the optimizer.
+        path: Path of the state file, or None to save nothing.
+        run: String that identifies the run, see `core.run_state.fingerprint`.
+        others: List of `keras.Variable` that training changes besides those
+            of the network and of the optimizer.
         callbacks: List of `keras.callbacks.Callback`, or None.
-        verbose: As in Keras.
-        validation_data: As in Keras.
+        verbose: As in `keras.Model.fit`.
+        validation_data: As in `keras.Model.fit`.
 
     Returns:
-        The dict of the history of all epochs, those before an interruption
-        among them.
+        A dict with the history of all epochs, including epochs before an
+        interruption.
 
     Raises:
-        FloatingPointError: if the network comes to be not finite.
-        ValueError: if the file is damaged or another run's.
+        FloatingPointError: if a value of the network is no longer finite.
+        ValueError: if the file is damaged or belongs to another run.
     """
     model.optimizer.build(network.trainable_variables)
     callbacks, state, done = (

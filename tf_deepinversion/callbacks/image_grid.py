@@ -1,4 +1,4 @@
-"""Pictures of an inversion on the way."""
+"""A callback that saves pictures of an inversion in progress."""
 
 import pathlib
 
@@ -12,20 +12,28 @@ from tf_deepinversion.core.pictures import save_png
 
 
 class ImageGrid(WatchesImages):
-    """Writes the images as one PNG, at the end of every few epochs.
+    """Saves all images as one PNG, every few epochs.
+
+    Pass the callback to `DeepInversion.fit(callbacks=[...])`.
 
     Args:
-        path: Path of the PNG. `{epoch}` in it is filled in; without it each
-            picture takes the place of the one before.
-        every: Int, epochs between two pictures. Defaults to 1.
-        columns: Int, images a row. Defaults to 10.
-        scale: Int, by which each pixel is enlarged. Defaults to 2.
-        log_dir: Path of a TensorBoard log to which the pictures are added, or
-            None.
+        path: Path of the PNG. `{epoch}` in the path becomes the epoch's
+            number; without `{epoch}` each picture replaces the one before.
+        every: Int, number of epochs between pictures. Defaults to 1.
+        columns: Int, number of images in a row. Defaults to 10.
+        scale: Int, factor by which each pixel is enlarged. Defaults to 2.
+        log_dir: Path of a TensorBoard log that also gets the pictures, or
+            None. Defaults to None.
 
     Raises:
-        TypeError: where training begins, if the model is no `DeepInversion`.
-        ValueError: if a number is not whole, or the path has other braces.
+        TypeError: at the start of training, if the model is not a
+            `DeepInversion`.
+        ValueError: if a number is not whole, or `path` has other braces.
+
+    Example:
+        >>> grid = di.ImageGrid("images_{epoch}.png", every=5)
+        >>> grid.every, grid.columns
+        (5, 10)
     """
 
     def __init__(self, path, every=1, columns=10, scale=2, log_dir=None):
@@ -36,7 +44,7 @@ class ImageGrid(WatchesImages):
             self.path.format(epoch=1)
         except (KeyError, IndexError, ValueError) as error:
             raise ValueError(
-                "`path` may hold {epoch} and no other braces. "
+                "`path` may contain {epoch} and no other braces. "
                 f"Received: path={self.path!r}"
             ) from error
         self.every = every

@@ -1,4 +1,4 @@
-"""New images for a student before its rounds of training."""
+"""A callback that adds synthesized images while a student trains."""
 
 import json
 import pathlib
@@ -13,38 +13,49 @@ from tf_deepinversion.inversion.synthesizer import require_synthesizer
 
 
 class RefreshPool(keras.callbacks.Callback):
-    """Adds synthesized images to a pool before epochs of a student.
+    """Adds synthesized images to a pool before the epochs of a student.
 
-    `distill(refresh=RefreshPool(...))` says by it how many images there are
-    and when they are made. With `pool` and `synthesizer` it serves any `fit`,
-    such as `Distillation.fit(pool.dataset(...), steps_per_epoch=N)`: every N
-    steps there are new images, made with the student as it then is.
-    An epoch of `fit` is a round of `distill`.
+    `distill(refresh=RefreshPool(...))` takes the number of images and their
+    times from the callback. With `pool` and `synthesizer` the callback works
+    with any `fit`, such as `Distillation.fit(pool.dataset(...),
+    steps_per_epoch=N)`: every N steps the callback adds images, synthesized
+    with the current student. An epoch of `fit` is a round of `distill`.
 
     Args:
-        images: Int, how many labels a batch has, see `Pool.fill`. The
-            synthesizer gives `images_per_label` images of each label.
-        steps: Int, or a list of one a stage, the synthesizer's steps for each
-            batch; None for its recipe's.
-        first_steps: The same for the very first batch, in which a generator
-            learns most; None for `steps`.
-        when: `"start"`: all batches before the first epoch. `"every_round"`:
-            before each epoch. None: `"every_round"` if the synthesizer has a
-            student, for its images then depend on how far that has come, and
-            else `"start"`.
-        batches: Int. `"every_round"`: batches before each epoch; None for 1.
-            `"start"`: batches in all; None for as many as there are epochs, or
-            as the pool holds.
-        pool: A `Pool`; None where `distill` makes one.
-        synthesizer: A `Synthesizer`; None where `distill` has one.
+        images: Int, number of labels of a batch, see `Pool.fill`. The
+            synthesizer makes `images_per_label` images of each label. Defaults
+            to 256.
+        steps: Int, or a list with one int per stage, number of the
+            synthesizer's steps for each batch. Defaults to its recipe's.
+        first_steps: Like `steps`, for the very first batch, in which a
+            generator learns most. Defaults to `steps`.
+        when: `"start"` makes all batches before the first epoch.
+            `"every_round"` makes batches before each epoch. The default is
+            `"every_round"` if the synthesizer has a student, because its images
+            then depend on the student's progress, and `"start"` otherwise.
+        batches: Int. With `"every_round"`, number of batches before each
+            epoch; defaults to 1. With `"start"`, number of batches in all;
+            defaults to one batch per epoch, or fewer if the pool is full
+            earlier.
+        pool: A `Pool`, or None inside `distill`.
+        synthesizer: A `Synthesizer`, or None inside `distill`.
 
     Attributes:
-        seconds: Float, spent on synthesis so far.
-        next_batch: Int, the number of the batch that is made next.
+        seconds: Float, time spent on synthesis so far, in seconds.
+        next_batch: Int, number of the batch that is made next.
 
     Raises:
-        TypeError: if the synthesizer is none.
+        TypeError: if `synthesizer` is not a `Synthesizer`.
         ValueError: if an argument is out of range.
+
+    Example:
+        >>> noise = di.inversion.GivenImages((8, 8, 1), classes=4)
+        >>> pool = di.Pool(8, (8, 8, 1), classes=4)
+        >>> refresh = di.RefreshPool(4, pool=pool, synthesizer=noise)
+        >>> refresh.set_params({"epochs": 2, "verbose": 0})
+        >>> refresh.on_epoch_begin(0)  # `fit` calls it
+        >>> len(pool), refresh.next_batch
+        (8, 2)
     """
 
     def __init__(
@@ -77,13 +88,14 @@ class RefreshPool(keras.callbacks.Callback):
             self.bind(pool, synthesizer)
 
     def bind(self, pool, synthesizer, next_batch=0, path=None):
-        """Says what makes the images and where they go; counts anew.
+        """Sets the synthesizer and the pool, and restarts the counts.
 
         Args:
             pool: A `Pool`.
             synthesizer: A `Synthesizer`.
-            next_batch: Int, how many batches are made already.
-            path: Path of a file that keeps `synthesis`, or None.
+            next_batch: Int, number of batches that exist already. Defaults
+                to 0.
+            path: Path of a file that stores `synthesis`, or None.
         """
         require_synthesizer(synthesizer)
         self.pool, self.synthesizer = pool, synthesizer
@@ -94,18 +106,18 @@ class RefreshPool(keras.callbacks.Callback):
             self._terms = {int(number): logs for number, logs in found.items()}
 
     def settings(self) -> dict:
-        """What the images depend on, apart from pool and synthesizer."""
+        """Returns the settings on which the images depend, as a dict."""
         names = "images", "steps", "first_steps", "when", "batches"
         return {name: getattr(self, name) for name in names}
 
     def batches_by(self, epoch, epochs, synthesizer, capacity) -> int:
-        """How many batches there are once an epoch begins.
+        """Returns the number of batches that exist when an epoch begins.
 
         Args:
-            epoch: Int, its number, from 0.
-            epochs: Int, how many there are.
+            epoch: Int, number of the epoch, from 0.
+            epochs: Int, number of all epochs.
             synthesizer: A `Synthesizer`.
-            capacity: Int, of the pool.
+            capacity: Int, the pool's capacity.
         """
         competes = synthesizer.student is not None
         if (self.when or "every_round" * competes) == "every_round":
@@ -115,10 +127,11 @@ class RefreshPool(keras.callbacks.Callback):
 
     @property
     def synthesis(self) -> dict:
-        """The terms of the synthesis: lists of one length, an item a batch.
+        """The loss terms of the synthesis: lists with one item per batch.
 
-        `batch` is the batch's number, `loss` and the terms by their names are
-        of its last step. Empty where the synthesizer has no `logs`.
+        `batch` lists the batches' numbers. `loss` and the terms' names list the
+        values at the last step of each batch. The dict is empty if the
+        synthesizer has no `logs`.
         """
         rows = [
             {"batch": number, **self._terms[number]}
@@ -136,7 +149,9 @@ class RefreshPool(keras.callbacks.Callback):
             )
         begin = time.monotonic()
         if not self.synthesizer.state_variables:
-            # What an interrupted run has left in the pool need not be made.
+            # A synthesizer without state makes every batch independently, so
+            # batches that an interrupted run left in the pool need not be
+            # made again.
             self.next_batch = max(self.next_batch, self.pool.batches)
         wanted = self.batches_by(
             epoch, self.params["epochs"], self.synthesizer, self.pool.capacity
@@ -155,7 +170,7 @@ class RefreshPool(keras.callbacks.Callback):
         self.seconds += time.monotonic() - begin
 
     def _keep(self, number):
-        """Keeps the terms of a batch; made once more, it has them once."""
+        """Stores the terms of a batch; a repeated batch replaces its terms."""
         self.next_batch = number + 1
         self._terms[number] = dict(self.synthesizer.logs)
         if self._path:

@@ -1,4 +1,4 @@
-"""An error in place of a network that is not finite."""
+"""A callback that stops training when a network is no longer finite."""
 
 import keras
 
@@ -6,16 +6,20 @@ from tf_deepinversion.core.checks import not_finite
 
 
 class RequireFinite(keras.callbacks.Callback):
-    """Ends training by an error once a network is no longer finite.
+    """Raises an error once a value of a network is not finite.
 
-    What saves the network comes after it in the list of callbacks, so that
-    the newest state on disk is of an epoch before.
+    Put callbacks that save the network after this one. The newest saved state
+    is then from an epoch before the failure.
 
     Args:
         network: The `keras.Model` that is trained.
 
     Raises:
         FloatingPointError: at the end of an epoch, if a variable is not finite.
+
+    Example:
+        >>> callback = di.callbacks.RequireFinite(student)
+        >>> callback.on_epoch_end(0)  # `fit` calls it; all is finite
     """
 
     def __init__(self, network):
@@ -27,7 +31,7 @@ class RequireFinite(keras.callbacks.Callback):
         if variable is not None:
             rate = float(self.model.optimizer.learning_rate)
             raise FloatingPointError(
-                f"{self.network.name!r} came to be not finite in epoch "
+                f"{self.network.name!r} is no longer finite in epoch "
                 f"{epoch + 1}: lower the learning rate. Received: "
                 f"{variable.path}, learning_rate={rate:g}, {logs}"
             )

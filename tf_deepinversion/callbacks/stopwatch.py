@@ -1,4 +1,4 @@
-"""The seconds of a run."""
+"""A callback that measures the duration of a run."""
 
 import json
 import pathlib
@@ -10,20 +10,31 @@ from tf_deepinversion.core.files import write_atomically
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Seconds of a run and of its training alone, interruptions left out.
+    """Measures the seconds of a run and of its epochs, without interruptions.
 
-    What was being done when the run was interrupted, an epoch or what comes
-    before it, is not counted.
+    The epoch during which a run was interrupted does not count, nor does
+    synthesis before that epoch.
 
     Args:
-        path: Path of a file in which they are kept as each epoch begins and
-            ends, and from which they are counted on; None for none.
-        begin: Float, of `time.monotonic`, when the run began; None: now.
+        path: Path of a file that stores the seconds at the beginning and end
+            of each epoch, and from which a resumed run continues. Defaults to
+            None, no file.
+        begin: Float, value of `time.monotonic` at the start of the run.
+            Defaults to now.
 
     Attributes:
-        total: Float, from `begin` to the last beginning or end of an epoch.
-        training: Float, within epochs. As the first of the callbacks it
-            counts what later ones do as each epoch begins, as the last not.
+        total: Float, seconds from `begin` to the latest beginning or end of an
+            epoch.
+        training: Float, seconds within epochs. As the first callback the
+            stopwatch includes the other callbacks' work at the beginning of an
+            epoch; as the last callback it does not.
+
+    Example:
+        >>> watch = di.callbacks.Stopwatch()
+        >>> watch.on_epoch_begin(0)  # `fit` calls it
+        >>> watch.on_epoch_end(0)
+        >>> 0 <= watch.training <= watch.total
+        True
     """
 
     def __init__(self, path=None, begin=None):

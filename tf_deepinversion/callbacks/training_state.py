@@ -1,4 +1,4 @@
-"""The state of a training, saved after each epoch."""
+"""A callback that saves the state of a training after each epoch."""
 
 import json
 
@@ -9,25 +9,40 @@ from tf_deepinversion.core import run_state
 
 
 class TrainingState(keras.callbacks.Callback):
-    """Saves variables and the history of `fit` after each epoch, atomically.
+    """Saves variables and the history of `fit` after each epoch.
 
-    Unlike `keras.callbacks.BackupAndRestore` it saves what else the run
-    depends on, and the file appears whole or not at all. It must come last.
+    Unlike `keras.callbacks.BackupAndRestore`, the callback saves any list of
+    variables, and writes the file atomically. It must be the last callback.
+    Creating the callback restores the state from an existing file.
 
     Args:
         path: Path of the file.
-        variables: List of `keras.Variable`, all that the run changes.
-        run: String that tells this run from others.
+        variables: List of all `keras.Variable` that the run changes.
+        run: String that identifies the run.
 
     Attributes:
-        others: List of the other callbacks of `fit`: those that swap weights
-            for their averages go on with what they have swapped.
-        epoch: Int, how many epochs are done: `fit`'s `initial_epoch`. All of
-            them, where a callback has ended the training.
-        history: Dict of lists, the logs of all epochs that are done.
+        others: List of the other callbacks of `fit`. A callback that swaps
+            weights with their averages, such as `SwapEMAWeights`, continues
+            with the swapped weights.
+        epoch: Int, number of finished epochs, the `initial_epoch` of `fit`.
+            Equals the number of all epochs if a callback stopped the training.
+        history: Dict of lists, the logs of all finished epochs.
 
     Raises:
-        ValueError: if the file is damaged or another run's.
+        ValueError: if the file is damaged or belongs to another run.
+
+    Example:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/state.npz"
+        >>> weight = keras.Variable(1.0)
+        >>> state = di.callbacks.TrainingState(path, [weight], run="a")
+        >>> state.set_params({"epochs": 2})
+        >>> state.on_epoch_end(0, {"loss": 0.5})  # `fit` calls it
+        >>> weight.assign(2.0) is None
+        False
+        >>> resumed = di.callbacks.TrainingState(path, [weight], run="a")
+        >>> float(weight), resumed.epoch, resumed.history
+        (1.0, 1, {'loss': [0.5]})
     """
 
     def __init__(self, path, variables, run):
@@ -56,7 +71,7 @@ class TrainingState(keras.callbacks.Callback):
         self._save()
 
     def on_train_end(self, logs=None):
-        if self.epoch:  # other callbacks may have put the best weights back
+        if self.epoch:  # other callbacks may have restored the best weights
             self._save()
 
     def _read(self):

@@ -1,4 +1,4 @@
-"""What other networks say of an inversion on the way."""
+"""A callback that asks other networks about an inversion in progress."""
 
 from tf_deepinversion.callbacks.watches_images import WatchesImages
 from tf_deepinversion.core.checks import require_whole
@@ -8,24 +8,39 @@ from tf_deepinversion.networks.reader import resized
 
 
 class Verifier(WatchesImages):
-    """Adds to `logs` how many images other networks take for their labels.
+    """Logs how many images other networks assign to the images' labels.
 
-    Images that only their teacher recognizes are adversarial noise; those
-    that networks of other families recognize too carry what the classes are.
+    Pass the callback to `DeepInversion.fit(callbacks=[...])`. Images that only
+    their teacher recognizes are adversarial noise. Images that networks of
+    other families recognize show their classes.
 
     Args:
         networks: Dict from names to `keras.Model` classifiers with the
-            teacher's classes. `logs` gets `{name}_accuracy`. Where a network
-            takes images of one size, they are resized to that.
-        preprocessing: Dict from the same names to `Preprocessing`; needed for
-            the networks that are not known by name.
-        every: Int, epochs between two readings. Defaults to 1.
+            teacher's classes. `logs` gets `{name}_accuracy`. The callback
+            resizes images for a network with a fixed input size.
+        preprocessing: Dict from names of networks to `Preprocessing`. Not
+            needed for networks of `di.models` or of `keras.applications`.
+            Defaults to None.
+        every: Int, number of epochs between checks. Defaults to 1.
+
+    Raises:
+        TypeError: at the start of training, if the model is not a
+            `DeepInversion`.
+        ValueError: if there is no network, or `every` is out of range.
+
+    Example:
+        >>> verifier = di.Verifier({"other": student}, every=10)
+        >>> verifier.every
+        10
     """
 
     def __init__(self, networks, preprocessing=None, every=1):
         super().__init__()
         if not networks:
-            raise ValueError("`networks` is empty: there is nothing to ask.")
+            raise ValueError(
+                "`networks` must name at least one network. "
+                f"Received: networks={networks}"
+            )
         require_whole(every=every)
         self.networks = dict(networks)
         given = preprocessing or {}

@@ -1,4 +1,4 @@
-"""What watches the images of an inversion, and nothing else."""
+"""Base class of callbacks that watch the images of an inversion."""
 
 import keras
 
@@ -6,16 +6,17 @@ from tf_deepinversion.inversion.deep_inversion import DeepInversion
 
 
 class WatchesImages(keras.callbacks.Callback):
-    """A callback of `DeepInversion.fit`, which has images to look at.
+    """A callback for `DeepInversion.fit` only.
 
     Raises:
-        TypeError: where training begins, if the model is no `DeepInversion`.
+        TypeError: at the start of training, if the model is not a
+            `DeepInversion`.
     """
 
     def misplaced(self, where) -> TypeError:
-        """The error that says what this callback is for."""
+        """Makes the error for a callback in the wrong place."""
         return TypeError(
-            f"{type(self).__name__} watches an inversion: give it to the `fit` "
+            f"{type(self).__name__} watches an inversion: pass it to the `fit` "
             f"of a `DeepInversion`. Received: in {where}"
         )
 

@@ -1,4 +1,4 @@
-"""Images at rest: real ones, pools of synthesized ones, and streams of both."""
+"""Real images, pools of synthesized images, and streams of batches."""
 
 from tf_deepinversion.datasets.image_files import load_images
 from tf_deepinversion.datasets.pool import Pool

@@ -1,4 +1,4 @@
-"""Images and labels from the files in which this library leaves them."""
+"""Reads images and labels from the files that this library writes."""
 
 import pathlib
 import re
@@ -16,21 +16,29 @@ def load_images(path, channels=None) -> tuple[np.ndarray, np.ndarray]:
         path: Path of one of
 
             - the folder of a `Pool`, or of any data set that TensorFlow
-              Datasets has written there with `"image"` and `"label"`;
-            - a folder of folders of PNG files, the names of which begin with
-              the number of a class, as `core.pictures.save_folders` writes;
-            - an `.npz` file of `images` and `labels`.
+              Datasets wrote with `"image"` and `"label"`;
+            - a folder with one folder of PNG files per class, whose name
+              begins with the number of the class (`0_name`, `1_name`, ...);
+            - an `.npz` file with `images` and `labels`.
 
-        channels: Int, 1 to read PNG files as gray images, 3 as colors; None as
-            they are.
+        channels: Int, 1 to read PNG files as gray images, 3 to read them as
+            color images. Defaults to the channels of the files.
 
     Returns:
         A pair: uint8 array `(n, height, width, channels)` and int32 array
         `(n,)`.
 
     Raises:
-        FileNotFoundError: if there is none of these.
+        FileNotFoundError: if `path` is none of these.
         ValueError: if the images differ in size.
+
+    Example:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/images.npz"
+        >>> np.savez(path, images=images, labels=labels)
+        >>> loaded, _ = di.datasets.load_images(path)
+        >>> loaded.shape
+        (12, 8, 8, 1)
     """
     path = pathlib.Path(path)
     if path.suffix == ".npz" and path.is_file():

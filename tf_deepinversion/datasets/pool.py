@@ -1,4 +1,4 @@
-"""A growing, bounded store of synthesized images, in memory or on disk."""
+"""A bounded store of synthesized images, in memory and optionally on disk."""
 
 import keras
 import numpy as np
@@ -11,48 +11,50 @@ from tf_deepinversion.datasets.pool_folder import PoolFolder
 
 
 class Pool:
-    """Synthesized images and their labels; the oldest go when it is full.
+    """Synthesized images and their labels; a full pool drops the oldest images.
 
-    The label of an image is what it shows: of synthesized ones what their
-    teacher takes them for. Of some that is another class than was asked for,
-    and that class is kept beside it, as `requested`.
+    The label of a synthesized image is the teacher's prediction. For some
+    images the prediction differs from the class that the synthesizer was asked
+    for; `requested` keeps the latter.
 
-    All images are held in memory. With `folder`, each batch is written as a
-    shard too, and `tfds.builder_from_directory(folder)` reads them, without
-    this package and at any moment. What `add` has finished survives a kill:
-    the same call opens the pool as it was left.
+    All images are in memory. With `folder`, `add` also writes each batch as a
+    shard, which `tfds.builder_from_directory(folder)` reads at any time,
+    without this package. A finished `add` survives a killed process: the same
+    call reopens the pool.
 
-    One process at a time has a folder, by a lock (`flock`, so not on Windows)
-    that ends with the process or with `close`. Readers need none; one that is
-    at work while the oldest images go must start again.
+    Only one process at a time may write to a folder. The lock (`flock`, which
+    Windows lacks) ends with the process or with `close`. Readers need no lock,
+    but a reader must start again if the pool drops images meanwhile.
 
     Args:
-        capacity: Int, the most images that are kept. It may change when a
-            folder is opened again: the next `add` keeps to it.
-        image_shape: Tuple `(height, width, channels)`; on disk with 1, 3 or 4
-            channels.
-        classes: Int; labels lie in [0, classes).
-        folder: Path, or None for a pool in memory alone.
-        run: String that tells what makes the images, the teacher and the
-            recipe, see `core.run_state.fingerprint`. Needed with `folder`: that
-            of another run is refused.
-        soft_targets: Bool, whether each image has float32 targets
-            `(classes,)` too, such as the teacher's logits.
+        capacity: Int, largest number of images. A reopened folder may have
+            another capacity, which the next `add` enforces.
+        image_shape: Tuple `(height, width, channels)`. On disk an image has 1,
+            3 or 4 channels.
+        classes: Int. Labels lie in [0, classes).
+        folder: Path, or None for a pool in memory only. Defaults to None.
+        run: String that identifies teacher and recipe, see
+            `core.run_state.fingerprint`. Required with `folder`. The pool
+            refuses a folder of another run.
+        soft_targets: Bool, whether each image also has float32 targets
+            `(classes,)`, such as the teacher's logits. Defaults to False.
 
     Raises:
-        ValueError: if an argument is out of range, or the folder holds
-            anything else, another run's pool or a damaged one.
-        RuntimeError: if the folder is in use, or the system is Windows.
+        ValueError: if an argument is out of range, or the folder is damaged,
+            belongs to another run, or holds other files.
+        RuntimeError: if another pool uses the folder, or the system is
+            Windows.
         OSError: if the folder cannot be written.
 
-    >>> pool = Pool(3, (2, 2, 1), classes=10)
-    >>> pool.add(np.zeros((2, 2, 2, 1), "uint8"), [3, 4])
-    >>> pool.add(np.zeros((2, 2, 2, 1), "uint8"), [5, 6])
-    >>> pool.labels.tolist(), pool.batches
-    ([5, 6], 2)
-    >>> pool.add(np.zeros((1, 2, 2, 1), "uint8"), [7], requested=[8])
-    >>> pool.labels.tolist(), pool.requested.tolist()
-    ([5, 6, 7], [5, 6, 8])
+    Example:
+        >>> pool = di.Pool(3, (2, 2, 1), classes=10)
+        >>> pool.add(np.zeros((2, 2, 2, 1), "uint8"), [3, 4])
+        >>> pool.add(np.zeros((2, 2, 2, 1), "uint8"), [5, 6])
+        >>> pool.labels.tolist(), pool.batches
+        ([5, 6], 2)
+        >>> pool.add(np.zeros((1, 2, 2, 1), "uint8"), [7], requested=[8])
+        >>> pool.labels.tolist(), pool.requested.tolist()
+        ([5, 6, 7], [5, 6, 8])
     """
 
     def __init__(
@@ -91,15 +93,19 @@ class Pool:
 
     @classmethod
     def of(cls, images, labels, classes=None) -> "Pool":
-        """A full pool in memory, of images that are there.
+        """Makes a full pool in memory from existing images.
 
         Args:
             images: uint8 array `(n, height, width, channels)`.
-            labels: Int array `(n,)`, what the images show.
-            classes: Int; None for one more than the largest label.
+            labels: Int array `(n,)`.
+            classes: Int. Defaults to one more than the largest label.
 
-        >>> Pool.of(np.zeros((3, 2, 2, 1), "uint8"), [0, 4, 1]).classes
-        5
+        Returns:
+            A `Pool`.
+
+        Example:
+            >>> di.Pool.of(np.zeros((3, 2, 2, 1), "uint8"), [0, 4, 1]).classes
+            5
         """
         images, labels = np.asarray(images), np.asarray(labels)
         if classes is None:
@@ -113,52 +119,54 @@ class Pool:
 
     @property
     def images(self):
-        """uint8 `(n, height, width, channels)`, the oldest first.
+        """uint8 array `(n, height, width, channels)`, the oldest image first.
 
-        No copy; but `add` replaces the pool's arrays and never changes them.
+        The array is not a copy. `add` replaces the array and never changes it.
         """
         return self._arrays["image"]
 
     @property
     def labels(self):
-        """What the images show: int32 `(n,)`, as `images`."""
+        """int32 array `(n,)`, the classes that the images show."""
         return self._arrays["label"]
 
     @property
     def requested(self):
-        """What the images were made to show: int32 `(n,)`, as `images`."""
+        """int32 array `(n,)`, the classes asked of the synthesizer."""
         return self._arrays["requested"]
 
     @property
     def soft_targets(self):
-        """float32 `(n, classes)`, as `images`, or None where there are none."""
+        """float32 array `(n, classes)`, or None for a pool without targets."""
         return self._arrays.get("soft_targets")
 
     @property
     def batches(self):
-        """How many batches were ever added: the number of the next one."""
+        """Int, number of batches ever added, which numbers the next batch."""
         return self._shards[-1]["batch"] + 1 if self._shards else 0
 
     def add(
         self, images, labels, soft_targets=None, number=None, *, requested=None
     ):
-        """Adds a batch, on disk as one shard; the oldest batches make room.
+        """Adds a batch, and drops the oldest batches to make room.
 
         Args:
             images: uint8 array `(n, height, width, channels)`.
-            labels: Int array `(n,)` in [0, classes), what the images show.
-            soft_targets: Finite float array `(n, classes)`, where the pool
-                was made for them.
-            number: Int, that of the batch, `batches` or more; None: `batches`.
-            requested: Int array as `labels`, what the images were made to
-                show; None: `labels`.
+            labels: Int array `(n,)` in [0, classes), the classes that the
+                images show.
+            soft_targets: Finite float array `(n, classes)`, for a pool with
+                soft targets only.
+            number: Int, number of the batch, at least `batches`. Defaults to
+                `batches`.
+            requested: Int array `(n,)`, the classes that the synthesizer was
+                asked for. Defaults to `labels`.
 
         Raises:
-            TypeError: if images are not uint8, or labels no integers.
-            ValueError: if shapes or values are not as above, there are more
-                than `capacity`, or the pool is closed.
-            OSError: if the disk is full or cannot be written; what was added
-                before is safe.
+            TypeError: if images are not uint8, or labels are not integers.
+            ValueError: if shapes or values do not fit, the batch has more than
+                `capacity` images, or the pool is closed.
+            OSError: if the disk is full or cannot be written. Batches added
+                before are safe.
         """
         number = self.batches if number is None else int(number)
         if number < self.batches:
@@ -192,37 +200,45 @@ class Pool:
         after_batch=None,
         verbose="auto",
     ):
-        """Adds what a synthesizer makes, until there were so many batches.
+        """Adds synthesized batches until the pool has had `batches` batches.
 
-        A batch that the pool has is not made again, so that the same call goes
-        on after an interruption. Labels are balanced; batches of fewer images
-        than there are classes go on with the class that the batch before
-        stopped at.
+        The pool's existing batches count, so the same call resumes after an
+        interruption. Labels are balanced. If a batch has fewer labels than
+        there are classes, the next batch continues with the next class.
 
         Args:
-            synthesizer: A `Synthesizer` of the pool's images and classes, such
-                as a `DeepInversion` or a `FastInversion`.
-            batches: Int, the number of batches in all, those that the pool has
-                among them.
-            images: Int, how many labels a batch has. The synthesizer gives
-                `images_per_label` images of each label.
-            steps: Int, or a list of one a stage, the synthesizer's steps for
-                each batch; None for what it takes by itself.
-            first_steps: The same for batch 0, in which a generator learns
-                most; None for `steps`.
-            classes: List of the classes to make; None for all.
-            made: Int, how many batches the synthesizer's `state_variables`
-                have seen. Batches from there on are made, and added where the
-                pool has none of that number. None: as many as the pool has.
-            after_batch: Function of a batch's number, called when the pool has
-                the batch; or None. `synthesizer.logs` are that batch's then.
-            verbose: `"auto"`, 0, 1 or 2. 0: nothing is printed; 2: a line a
-                batch; else a bar.
+            synthesizer: A `Synthesizer` of the pool's image shape and classes,
+                such as a `DeepInversion` or a `FastInversion`.
+            batches: Int, total number of batches.
+            images: Int, number of labels of a batch. The synthesizer makes
+                `images_per_label` images of each label. Defaults to 256.
+            steps: Int, or a list with one int per stage, number of the
+                synthesizer's steps for each batch. Defaults to the
+                synthesizer's own.
+            first_steps: Like `steps`, for batch 0, in which a generator learns
+                most. Defaults to `steps`.
+            classes: List of the classes to synthesize. Defaults to all classes.
+            made: Int, number of batches that the synthesizer's
+                `state_variables` have seen. The synthesizer makes the batches
+                from this number on; the pool adds those that it lacks. Defaults
+                to `batches` of the pool.
+            after_batch: Function of a batch's number, or None. The pool calls
+                it when it holds the batch; `synthesizer.logs` belong to that
+                batch.
+            verbose: `"auto"` or 1 for a bar, 2 for one line per batch, 0 for no
+                output. Defaults to `"auto"`.
 
         Raises:
-            ValueError: if an argument is out of range or does not fit.
+            ValueError: if an argument is out of range or does not fit the pool.
             TypeError: if the synthesizer's images are not uint8.
             OSError: as for `add`.
+
+        Example:
+            >>> noise = di.inversion.GivenImages((8, 8, 1), classes=2)
+            >>> pool = di.Pool(100, (8, 8, 1), classes=2)
+            >>> pool.fill(noise, batches=2, images=10, verbose=0)
+            >>> len(pool)
+            20
         """
         require_whole(batches=batches, images=images)
         self._check_synthesizer(synthesizer, images)
@@ -246,8 +262,8 @@ class Pool:
         if found != (self.image_shape, self.classes):
             raise ValueError(
                 f"Expected a synthesizer of images {self.image_shape} of "
-                f"{self.classes} classes, as the pool has. Received: of images "
-                f"{found[0]} of {found[1]} classes"
+                f"{self.classes} classes, like the pool. Received: a "
+                f"synthesizer of images {found[0]} of {found[1]} classes"
             )
         added = images * synthesizer.images_per_label
         if added > self.capacity:
@@ -257,7 +273,7 @@ class Pool:
             )
 
     def _add_made(self, synthesizer, labels, number, images, shown):
-        """Adds a batch, unless the pool has it: it may be made once more."""
+        """Adds a batch, unless a resumed run repeats one of the pool's."""
         expected = len(labels) * synthesizer.images_per_label
         if len(images) != expected:
             raise ValueError(
@@ -270,25 +286,32 @@ class Pool:
             self.add(images, shown, number=number, requested=requested)
 
     def dataset(self, batch_size, seed=0, first_step=0) -> tf.data.Dataset:
-        """An endless stream of random batches of what is in the pool.
+        """Makes an endless stream of random batches of the pool's images.
 
-        Element s is a pure function of (seed, s, what is in the pool when it
-        is drawn), and has no image twice where there are enough. Nothing is
-        read ahead: what a callback of `fit` adds after a step can be drawn at
-        the next. That holds for a `map` of it too, but not for a `prefetch`,
-        for `steps_per_execution`, nor where a strategy of `tf.distribute` has
-        several replicas, which read a few elements ahead in Keras's own `fit`;
-        that of a `Distillation` reads none there.
+        Element s depends only on seed, s, and the pool's images at the time of
+        drawing. A batch contains no image twice if the pool has enough images.
+        The stream does not read ahead, so a step can draw images that a
+        callback of `fit` added after the step before. `map` keeps this
+        property. `prefetch`, `steps_per_execution`, and Keras's `fit` under a
+        `tf.distribute` strategy with several replicas read a few elements
+        ahead; `Distillation.fit` does not.
 
         Args:
             batch_size: Int.
-            seed: Int, 0 or more.
-            first_step: Int, the s of the first element, to go on.
+            seed: Int, at least 0. Defaults to 0.
+            first_step: Int, the s of the first element, for a resumed run.
+                Defaults to 0.
 
         Returns:
             A `tf.data.Dataset` of uint8 images `(batch_size, height, width,
-            channels)`, int32 labels `(batch_size,)` and, where the pool has
-            them, float32 soft targets `(batch_size, classes)`.
+            channels)`, int32 labels `(batch_size,)` and, if the pool has them,
+            float32 soft targets `(batch_size, classes)`.
+
+        Example:
+            >>> pool = di.Pool.of(images, labels)
+            >>> batch, _ = next(iter(pool.dataset(batch_size=4)))
+            >>> batch.shape.as_list()
+            [4, 8, 8, 1]
         """
 
         def draw(step):
@@ -306,18 +329,19 @@ class Pool:
                 tensor.set_shape((batch_size, *array.shape[1:]))
             return tuple(batch)
 
-        options = tf.data.Options()  # by default a prefetch is put in
+        # tf.data's default optimizations insert a prefetch.
+        options = tf.data.Options()
         options.experimental_optimization.apply_default_optimizations = False
         steps = tf.data.Dataset.counter(first_step)
         return steps.map(load).with_options(options)
 
     def close(self):
-        """Leaves the folder to another `Pool`; this one can still be read."""
+        """Releases the folder for another `Pool`; this pool stays readable."""
         if self._folder:
             self._folder.close()
 
     def _drawn(self):
-        """The arrays that `dataset` draws of: nobody learns by `requested`."""
+        """The arrays that `dataset` draws from, which `requested` is not."""
         return [a for name, a in self._arrays.items() if name != "requested"]
 
     def _extend(self, gone, batch):
@@ -337,8 +361,8 @@ class Pool:
         labels = check_labels(labels, self.classes)
         if (soft_targets is None) == ("soft_targets" in self._arrays):
             raise ValueError(
-                "`soft_targets` must be given if and only if the pool was made "
-                f"by Pool(..., soft_targets=True). Received: {soft_targets}"
+                "Pass `soft_targets` if and only if the pool was created with "
+                f"Pool(..., soft_targets=True). Received: {soft_targets}"
             )
         if requested is None:
             requested = labels
@@ -362,7 +386,7 @@ class Pool:
 
 
 class _Bar:
-    """Says how many of the batches are made: a bar, or a line a batch."""
+    """Prints the progress of `fill`: a bar, or one line per batch."""
 
     def __init__(self, batches, verbose):
         self._batches, self._done = batches, 0
@@ -376,5 +400,6 @@ class _Bar:
             terms = "".join(f" - {n}: {v:.4g}" for n, v in logs.items())
             print(f"Images: batch {self._done}/{self._batches}{terms}")
         elif self._verbose:
-            self._bar.stateful_metrics = set(logs)  # no means of batches
+            # `Progbar` averages other metrics over the batches.
+            self._bar.stateful_metrics = set(logs)
             self._bar.update(self._done, list(logs.items()))

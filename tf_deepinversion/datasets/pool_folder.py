@@ -1,8 +1,9 @@
-"""A pool on disk, of which no kill, full disk or second writer loses a batch.
+"""A pool on disk that loses no batch to a kill, a full disk or a second writer.
 
-A new shard takes a free place. Then `pool.json`, which lists the shards that
-count, is replaced: the moment that decides. Then TFDS is told, and then what
-has gone is removed. So at every moment both lists are of whole files.
+`add` first writes a new shard under a free name. It then replaces `pool.json`,
+which lists the valid shards; this replacement decides whether the batch counts.
+Next it updates the metadata of TensorFlow Datasets, and last it removes dropped
+shards. Both lists therefore name only complete files at any moment.
 """
 
 import contextlib
@@ -18,19 +19,19 @@ from tf_deepinversion.datasets import tfrecords
 
 FORMAT = "tf_deepinversion pool 2"
 
-
-UNTRUE = "tf_deepinversion pool 1"  # its labels are what was asked for
+# In this format, labels are the requested classes, not the teacher's.
+UNTRUE = "tf_deepinversion pool 1"
 
 
 class PoolFolder:
     """The folder of a `Pool`, for one writer at a time.
 
-    Of each shard it knows `file`, `batch` (its number), `images` (how many)
-    and `sha256`, in a dict; of the pool, a list of those, the oldest first.
+    A dict describes each shard: `file`, `batch` (its number), `images` (how
+    many) and `sha256`. The list of shards starts with the oldest.
 
     Args:
         path: String or path.
-        run: String that tells the teacher and the recipe.
+        run: String that identifies teacher and recipe.
         image_shape: Tuple `(height, width, channels)`.
         classes: Int.
         soft_targets: Bool.
@@ -39,7 +40,7 @@ class PoolFolder:
     def __init__(self, path, *, run, image_shape, classes, soft_targets):
         if not run:
             raise ValueError(
-                "A folder needs `run`, which tells the teacher and the recipe, "
+                "A folder needs `run`, which identifies teacher and recipe, "
                 f"see `core.run_state.fingerprint`. Received: run={run!r}"
             )
         self._path, self._lock = pathlib.Path(path), None
@@ -56,16 +57,16 @@ class PoolFolder:
         }
 
     def open(self):
-        """Takes the folder, makes it if need be, and reads what is there.
+        """Locks the folder, creates it if necessary, and reads its images.
 
         Returns:
-            A pair: the list of shards, and a dict from names to arrays, empty
-            where there is no shard.
+            A pair: the list of shards, and a dict from names to arrays, which
+            is empty without shards.
 
         Raises:
-            ValueError: if the folder is damaged or not of this run.
-            RuntimeError: if it is in use.
-            OSError: if it cannot be written.
+            ValueError: if the folder is damaged or belongs to another run.
+            RuntimeError: if the folder is in use.
+            OSError: if the folder cannot be written.
         """
         with contextlib.ExitStack() as stack:
             stack.callback(self.close)
@@ -84,7 +85,7 @@ class PoolFolder:
         return shards, arrays
 
     def commit(self, shards, arrays):
-        """Writes the last of `shards`, made of `arrays`, and then the list."""
+        """Writes the last of `shards` with the data `arrays`, then the list."""
         if self._lock.closed:
             raise ValueError(f"{self._path} is closed: open it again.")
         with self._explained():
@@ -97,7 +98,7 @@ class PoolFolder:
             self._write_list(shards)
 
     def publish(self, shards):
-        """Tells TFDS of the shards, and removes those that have gone."""
+        """Updates the metadata of TFDS and removes dropped shards."""
         images = {shard["file"]: shard["images"] for shard in shards}
         with self._explained():
             tfrecords.write_metadata(self._path, self._features, images)
@@ -106,7 +107,7 @@ class PoolFolder:
                     path.unlink()
 
     def close(self):
-        """Leaves the folder to others."""
+        """Releases the lock."""
         if self._lock:
             self._lock.close()
 
@@ -115,9 +116,9 @@ class PoolFolder:
             import fcntl
         except ImportError as e:
             raise RuntimeError(
-                "A pool on disk is locked by `flock`, which Linux and macOS "
-                "have and Windows has not: leave `folder` out, or work on "
-                "Linux or macOS, say in WSL. "
+                "A pool on disk needs the lock `flock`, which Windows lacks: "
+                "leave `folder` out, or work on Linux or macOS, for instance "
+                "in WSL. "
                 f"Received: folder={str(self._path)!r}"
             ) from e
         self._path.mkdir(parents=True, exist_ok=True)
@@ -126,7 +127,7 @@ class PoolFolder:
                 if path.name[0] != ".":
                     raise ValueError(
                         "A pool needs a folder of its own, empty or with a "
-                        f"{self._list.name}. Received: one with {path}"
+                        f"{self._list.name}. Received: a folder with {path}"
                     )
         self._lock = open(self._path / ".lock", "a")
         weakref.finalize(self, self._lock.close)
@@ -134,12 +135,12 @@ class PoolFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
             raise RuntimeError(
-                f"{self._path} is in use, by another process or by another "
-                "`Pool` of this one. Wait for its end or `close` it, or take a "
-                "folder of your own."
+                f"{self._path} is in use by another process, or by another "
+                "`Pool` of this process. Wait, `close` the other pool, or use "
+                "another folder."
             ) from e
         for part in self._path.glob(".*.*[0-9].part"):
-            part.unlink()  # of a process that was killed
+            part.unlink()  # a killed process left it
         if not self._list.exists():
             self._write_list([])
 
@@ -159,11 +160,11 @@ class PoolFolder:
             raise self._damaged(repr(e)) from e
         if found.get("format") == UNTRUE:
             raise ValueError(
-                f"{self._list} was written by an earlier version: its `label` "
-                "is what was asked for, which is not in all images what the "
-                "teacher sees. Make the images anew, in another folder; those "
-                "that are here can still be read by "
-                f"tfds.builder_from_directory. Received: format={UNTRUE!r}"
+                f"{self._list} was written by an earlier version, whose "
+                "`label` is the requested class and not the teacher's. "
+                "Synthesize the images again, in another folder. "
+                "tfds.builder_from_directory still reads the old images. "
+                f"Received: format={UNTRUE!r}"
             )
         for name, expected in self._identity.items():
             if found.get(name) != expected:
@@ -171,9 +172,10 @@ class PoolFolder:
                     name == "run"
                 )
                 raise ValueError(
-                    f"{self._list} is of another pool, say of another teacher "
-                    f"or recipe: {why}expected {name}={expected!r}. Received: "
-                    f"{found.get(name)!r}. Take another folder, or delete it."
+                    f"{self._list} belongs to another pool, for instance of "
+                    f"another teacher or recipe: {why}expected "
+                    f"{name}={expected!r}. Received: {found.get(name)!r}. Use "
+                    "another folder, or delete this one."
                 )
         batches = [shard["batch"] for shard in shards]
         if batches != sorted(set(batches)):
@@ -186,15 +188,16 @@ class PoolFolder:
         if found != shard["sha256"]:
             raise ValueError(
                 f"{path} is damaged: expected the SHA-256 {shard['sha256']}. "
-                f"Received: {found}. Restore it; or go on without its "
-                f"{shard['images']} images: take it out of {self._list}."
+                f"Received: {found}. Restore the file, or remove it from "
+                f"{self._list} to continue without its {shard['images']} "
+                "images."
             )
         return path
 
     def _damaged(self, reason):
         return ValueError(
-            f"{self._list} is damaged: {reason}. Restore it, or delete the "
-            "folder to start anew."
+            f"{self._list} is damaged: {reason}. Restore the file, or delete "
+            "the folder to start again."
         )
 
     @contextlib.contextmanager
@@ -204,7 +207,7 @@ class PoolFolder:
         except OSError as e:
             raise OSError(
                 e.errno,
-                f"{self._path} cannot be written ({e.strerror or e}). All that "
-                "`add` had finished is safe. Make room, or make it writable, "
-                "then make the `Pool` again and go on.",
+                f"{self._path} cannot be written ({e.strerror or e}). Batches "
+                "that `add` finished are safe. Free disk space, or make the "
+                "folder writable, then create the `Pool` again to resume.",
             ) from e

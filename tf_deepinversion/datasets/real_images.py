@@ -1,4 +1,4 @@
-"""Real images, where there are any: TFDS, or files in the idx format."""
+"""Real images: from TensorFlow Datasets, from idx files, or shipped."""
 
 import gzip
 import pathlib
@@ -36,15 +36,15 @@ DIGITS_SPLITS = {"train": slice(None, 1297), "test": slice(1297, None)}
 
 
 def image_and_label(element) -> tuple:
-    """The image and the label of an element of a data set, or of a batch.
+    """Splits an element of a data set, or a batch, into image and label.
 
     Args:
-        element: A dictionary with `"image"` and perhaps `"label"`, as those of
-            TensorFlow Datasets; a tuple or list `(image, label, ...)`; or
-            an image alone.
+        element: A dictionary with `"image"` and optionally `"label"`, as in
+            TensorFlow Datasets; a tuple or list `(image, label, ...)`; or an
+            image alone.
 
     Returns:
-        A pair; the label is None where there is none.
+        A pair. The label is None if the element has none.
 
     Raises:
         ValueError: if a dictionary has no `"image"`.
@@ -57,9 +57,9 @@ def image_and_label(element) -> tuple:
     if isinstance(element, dict):
         if "image" not in element:
             raise ValueError(
-                'Expected dictionaries with "image" and "label", as those of '
-                "TensorFlow Datasets; `map` others to pairs. "
-                f"Received: one with {sorted(element)}"
+                'Expected dictionaries with "image" and "label", as in '
+                "TensorFlow Datasets; `map` other dictionaries to pairs. "
+                f"Received: a dictionary with the keys {sorted(element)}"
             )
         return element["image"], element.get("label")
     if isinstance(element, (tuple, list)):
@@ -69,10 +69,10 @@ def image_and_label(element) -> tuple:
 
 
 def in_pairs(data):
-    """A `tf.data.Dataset` of dictionaries as one of pairs; all else as it is.
+    """Maps a `tf.data.Dataset` of dictionaries to pairs; returns others as is.
 
     Args:
-        data: A `tf.data.Dataset`, or anything.
+        data: A `tf.data.Dataset`, or any object.
     """
     if isinstance(data, tf.data.Dataset) and isinstance(
         data.element_spec, dict
@@ -82,19 +82,19 @@ def in_pairs(data):
 
 
 def of_pixels(dataset) -> tf.data.Dataset:
-    """A data set of labeled images as one whose images are uint8 pixels.
+    """Makes the images of a data set uint8 pixels.
 
     Args:
         dataset: A `tf.data.Dataset` of tuples (image, label, ...), or of
-            dictionaries as those of TensorFlow Datasets.
+            dictionaries as in TensorFlow Datasets.
 
     Returns:
-        A `tf.data.Dataset` of tuples; `dataset` itself, where it is one of
-        uint8 pixels. Of other whole numbers each is checked as it comes.
+        A `tf.data.Dataset` of tuples. If the images are other integers than
+        uint8, the data set checks their range while it is read.
 
     Raises:
         TypeError: if the images are not integers.
-        ValueError: if the elements are anything else.
+        ValueError: if the elements have another structure.
     """
     dataset = in_pairs(dataset)
     spec = dataset.element_spec
@@ -115,7 +115,7 @@ def of_pixels(dataset) -> tf.data.Dataset:
 
 
 def _pixels(images):
-    """Whole numbers as uint8. In the data set, since XLA would drop a check."""
+    """Casts integers to uint8 inside tf.data: XLA would drop the check."""
     wide = tf.cast(images, "int64")
     check = tf.debugging.Assert(
         tf.reduce_all((wide >= 0) & (wide <= 255)),
@@ -131,21 +131,22 @@ def _pixels(images):
 
 
 def load_test_images() -> tuple[np.ndarray, np.ndarray]:
-    """The first 2,000 test images of Fashion-MNIST, which ship, to score by.
+    """Loads the first 2,000 test images of Fashion-MNIST, which ship.
 
     Returns:
         A pair: uint8 images `(2000, 28, 28, 1)` and int32 labels `(2000,)`.
 
-    >>> images, labels = load_test_images()
-    >>> images.shape, labels[:5].tolist()
-    ((2000, 28, 28, 1), [9, 2, 1, 1, 6])
+    Example:
+        >>> images, labels = di.datasets.load_test_images()
+        >>> images.shape, labels[:5].tolist()
+        ((2000, 28, 28, 1), [9, 2, 1, 1, 6])
     """
     with np.load(SHIPPED_TEST_IMAGES) as file:
         return file["images"], file["labels"].astype("int32")
 
 
 def read_idx(path) -> np.ndarray:
-    """Reads one file in the idx format of unsigned bytes, gzipped or not.
+    """Reads a file in the idx format of unsigned bytes, gzipped or not.
 
     Args:
         path: String or path of the file.
@@ -154,7 +155,15 @@ def read_idx(path) -> np.ndarray:
         A uint8 array of the shape that the file states.
 
     Raises:
-        ValueError: if the file is not of this format, or is cut short.
+        ValueError: if the file has another format, or is truncated.
+
+    Example:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/labels-idx1-ubyte"
+        >>> with open(path, "wb") as file:
+        ...     _ = file.write(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]))
+        >>> di.datasets.read_idx(path).tolist()
+        [7, 9]
     """
     path = pathlib.Path(path)
     content = path.read_bytes()
@@ -171,8 +180,8 @@ def read_idx(path) -> np.ndarray:
     rank = content[3]
     if len(content) < 4 + 4 * rank:
         raise ValueError(
-            f"{path} is damaged: its header of {4 + 4 * rank} bytes is cut "
-            f"short. Received: {len(content)} bytes"
+            f"{path} is damaged: its header needs {4 + 4 * rank} bytes. "
+            f"Received: {len(content)} bytes"
         )
     shape = np.frombuffer(content, ">u4", rank, offset=4).astype(int)
     data = np.frombuffer(content, np.uint8, offset=4 + 4 * rank)
@@ -186,7 +195,7 @@ def read_idx(path) -> np.ndarray:
 
 
 def load_idx(directory, split) -> tuple[np.ndarray, np.ndarray]:
-    """Loads a split of a data set published as four idx files, as MNIST is.
+    """Loads a split of a data set of four idx files, such as MNIST.
 
     Args:
         directory: String or path of the folder with
@@ -198,7 +207,15 @@ def load_idx(directory, split) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is damaged or the two do not belong together.
+        ValueError: if a file is damaged, or the files have different numbers
+            of images and labels.
+
+    Example:
+        ```python
+        images, labels = di.datasets.load_idx(
+            "/usr/share/datasets/fashion-mnist", "test"
+        )
+        ```
     """
     if split not in IDX_PREFIXES:
         raise ValueError(
@@ -220,7 +237,9 @@ def load_idx(directory, split) -> tuple[np.ndarray, np.ndarray]:
     images, labels = read("images-idx3"), read("labels-idx1")
     if len(images) != len(labels):
         raise ValueError(
-            f"{directory} holds {len(images)} images and {len(labels)} labels."
+            "Expected one label per image. "
+            f"Received: {len(images)} images and {len(labels)} labels in "
+            f"{directory}"
         )
     return images[..., np.newaxis], labels.astype("int32")
 
@@ -228,20 +247,26 @@ def load_idx(directory, split) -> tuple[np.ndarray, np.ndarray]:
 def load_digits(split, size=28) -> tuple[np.ndarray, np.ndarray]:
     """Loads scikit-learn's handwritten digits, enlarged.
 
-    The 1,797 images of 8x8 pixels and 17 gray levels are those of UCI's
-    optical digits that were its test set. Here the first 1,297 are to train
-    on and the last 500 to test on.
+    scikit-learn has 1,797 images of 8x8 pixels with 17 gray levels: the test
+    set of UCI's optical digits. Here the first 1,297 images are the training
+    split, and the last 500 the test split.
 
     Args:
         split: `"train"` or `"test"`.
-        size: Int, of the images, bilinearly enlarged. Defaults to 28.
+        size: Int, height and width after bilinear enlargement, in pixels.
+            Defaults to 28.
 
     Returns:
         A pair: uint8 images `(n, size, size, 1)` and int32 labels `(n,)`.
 
     Raises:
-        ImportError: without scikit-learn; the extra `digits` has it.
-        ValueError: if `split` is another one.
+        ImportError: without scikit-learn, which the extra `digits` installs.
+        ValueError: if `split` is unknown.
+
+    Example:
+        ```python
+        images, labels = di.datasets.load_digits("test")
+        ```
     """
     if split not in DIGITS_SPLITS:
         raise ValueError(
@@ -251,8 +276,8 @@ def load_digits(split, size=28) -> tuple[np.ndarray, np.ndarray]:
         from sklearn import datasets
     except ImportError as e:
         raise ImportError(
-            "The digits are scikit-learn's: pip install "
-            "'tf_deepinversion[digits]'."
+            "The digits need scikit-learn: "
+            "pip install 'tf_deepinversion[digits]'."
         ) from e
     digits = datasets.load_digits()
     images = digits.images[DIGITS_SPLITS[split], ..., np.newaxis] * 255 / 16
@@ -270,11 +295,19 @@ def load_split(
         name: String, a data set of TensorFlow Datasets with `image` and
             `label`, such as `"fashion_mnist"` or `"cifar10"`.
         split: `"train"` or `"test"`.
-        idx_dir: Path of a folder with idx files, read in place of TFDS.
-        tfds_dir: Path of TFDS's data folder. Downloads if it is not there.
+        idx_dir: Path of a folder with idx files, which replaces TFDS. Defaults
+            to None.
+        tfds_dir: Path of the data folder of TFDS. TFDS downloads a data set
+            that the folder lacks. Defaults to the folder of TFDS.
 
     Returns:
-        A pair: uint8 images `(n, height, width, channels)`, int32 labels.
+        A pair: uint8 images `(n, height, width, channels)` and int32 labels
+        `(n,)`.
+
+    Example:
+        ```python
+        images, labels = di.datasets.load_split("fashion_mnist", "test")
+        ```
     """
     if idx_dir:
         return load_idx(idx_dir, split)
@@ -295,18 +328,19 @@ def load_split(
 def augmented_epoch(
     images, labels, *, batch_size, seed, epoch, padding=2
 ) -> tf.data.Dataset:
-    """One epoch of randomly flipped and shifted images, in random order.
+    """Makes one epoch of randomly flipped and shifted images, in random order.
 
-    The order and every image are a pure function of (seed, epoch, image), so
-    an interrupted training goes on as if it had not been.
+    Order and images depend only on (seed, epoch, image), so an interrupted
+    training resumes with the same data.
 
     Args:
         images: uint8 array `(n, height, width, channels)`.
-        labels: int array `(n,)`.
-        batch_size: Int. An incomplete last batch is dropped.
+        labels: Int array `(n,)`.
+        batch_size: Int. The epoch drops an incomplete last batch.
         seed: Int.
         epoch: Int.
-        padding: Int, the largest shift in pixels; what moves in is black.
+        padding: Int, largest shift in pixels. Black pixels fill the border.
+            Defaults to 2.
 
     Returns:
         A `tf.data.Dataset` of float32 images in [0, 255] and int32 labels.
@@ -341,23 +375,31 @@ def augmented_epoch(
 def load_test_data(
     shape, npz=None, idx_dir=None, tfds_dir=None, name=None, *, shipped=False
 ):
-    """Real test images for the examples, where there are any.
+    """Loads the test images that the arguments of a script name.
 
     Args:
-        shape: Tuple, that of one image.
+        shape: Tuple `(height, width, channels)` of one image.
         npz: Path of a file with `images` and `labels`, or None.
-        idx_dir: Folder for `load_idx`, or None.
-        tfds_dir: TFDS's data folder, or None.
-        name: String, the data set in it, as for `load_split`.
-        shipped: Bool, whether those that ship are the ones to score by, where
-            none is given: other networks know other things than garments.
+        idx_dir: Path of a folder for `load_idx`, or None.
+        tfds_dir: Path of the data folder of TFDS, or None.
+        name: String, name of the data set in `tfds_dir`.
+        shipped: Bool, whether to fall back to the 2,000 Fashion-MNIST images
+            that ship. Set it only for a Fashion-MNIST teacher. Defaults to
+            False.
 
     Returns:
-        A pair, images and labels, of the first that is given; or None.
+        A pair, images and labels, from the first source that is given; or None
+        without a source.
 
     Raises:
-        TypeError: if images that were given are not integers.
-        ValueError: if they are of another shape, or not in [0, 255].
+        TypeError: if the images are not integers.
+        ValueError: if the images have another shape, or values outside
+            [0, 255].
+
+    Example:
+        >>> real = di.datasets.load_test_data((28, 28, 1), shipped=True)
+        >>> real[0].shape
+        (2000, 28, 28, 1)
     """
     if npz:
         with np.load(npz) as data:

@@ -16,38 +16,47 @@ from tf_deepinversion.transforms.base import draw
 
 
 class Stream:
-    """Batches of labeled images, from any step on; see `as_stream`.
+    """Batches of labeled images that can start at any step; see `as_stream`.
 
     Args:
-        begin: Function from a step to a `tf.data.Dataset` of batches that
-            begins with the batch of that step.
-        content: Function without arguments that gives all images and labels,
-            a list of arrays; None where the images cannot be looked through.
+        begin: Function from a step to a `tf.data.Dataset` of batches, which
+            starts with the batch of that step.
+        content: Function without arguments that returns a list of arrays, all
+            images and labels; or None if they are not available.
+
+    Example:
+        >>> stream = di.datasets.as_stream((images, labels), batch_size=4)
+        >>> batch, _ = next(iter(stream(step=0)))
+        >>> batch.shape.as_list()
+        [4, 8, 8, 1]
     """
 
     def __init__(self, begin, content=None):
         self._begin, self._content = begin, content
 
     def __call__(self, step) -> tf.data.Dataset:
-        """The batches from a step on: uint8 images, and labels."""
+        """Returns the batches from a step on: uint8 images, and labels."""
         dataset = self._begin(step)
         if not isinstance(dataset, tf.data.Dataset):
             raise TypeError(
                 "Expected a function from a step to a `tf.data.Dataset` of "
-                f"batches. Received: one that gives {type(dataset)}"
+                f"batches. Received: a function that returns {type(dataset)}"
             )
         return of_pixels(dataset)
 
     @property
     def identity(self) -> str | None:
-        """A hash of the images and labels as they now are, or None."""
+        """String, a hash of the current images and labels, or None."""
         return self._content and fingerprint(None, self._content())
 
     def named(self, run) -> list:
-        """What tells these images from others, for a folder to go on with.
+        """Identifies the images, so that a folder resumes with no others.
 
         Args:
             run: String, the user's name of the images; may be empty.
+
+        Returns:
+            A list: `run` and `identity`.
 
         Raises:
             ValueError: if there is neither an identity nor a name.
@@ -55,48 +64,53 @@ class Stream:
         identity = self.identity
         if identity is None and not run:
             raise ValueError(
-                "A function or a `tf.data.Dataset` does not say which images "
-                "it gives, and a folder must not go on with others: pass "
-                "`run`, a name of the images, or give the images as a `Pool` "
-                f"or as arrays. Received: run={run!r}"
+                "With a folder, the images of a function or of a "
+                "`tf.data.Dataset` need a name, because a run must not resume "
+                "with other images: pass `run`, a name of your choice, or "
+                "pass the images as a `Pool` or as arrays. "
+                f"Received: run={run!r}"
             )
         return [run, identity]
 
 
 def as_stream(images, batch_size=128, seed=0) -> Stream:
-    """Images of any kind as a stream of batches.
+    """Makes a stream of batches from images of any kind.
 
-    Batch s of a `Pool`, of arrays and of a `tf.data.Dataset` in fixed order is
-    a pure function of (seed, s); nothing is read ahead of a `Pool`.
+    Batch s of a `Pool`, of arrays, or of a `tf.data.Dataset` with fixed order
+    depends only on (seed, s). A stream of a `Pool` does not read ahead.
 
     Args:
         images: One of
 
-            - a `Pool`: batches at random, see `Pool.dataset`;
-            - a pair of arrays `(images, labels)`, or a dictionary of
-              `"image"` and `"label"`: whole numbers in [0, 255] `(n, height,
-              width, channels)` and `(n,)`; each image once an epoch, see
-              `epochs_of`;
+            - a `Pool`: random batches, see `Pool.dataset`;
+            - a pair of arrays `(images, labels)`, or a dictionary with
+              `"image"` and `"label"`: integers in [0, 255] `(n, height, width,
+              channels)`, and integers `(n,)`. Each epoch contains each image
+              once, see `epochs_of`;
             - a `tf.data.Dataset` of single images: pairs (image, label), or
-              dictionaries of TensorFlow Datasets. It is repeated in its own
-              order; `seed` does not shuffle it, and to begin at a step all
-              images before are read;
+              dictionaries as in TensorFlow Datasets. The stream repeats the
+              data set without shuffling it. To start at a later step, the
+              stream reads all earlier images;
             - a function from a step to a `tf.data.Dataset` of batches that
-              begins at that step, such as `lambda step: pool.dataset(128, 0,
-              step)`: its batches are as they are;
+              starts at that step, such as `lambda step: pool.dataset(128, 0,
+              step)`. The stream keeps its batches;
             - a `Stream`, which is returned.
-        batch_size: Int, how many images a batch has.
-        seed: Int, 0 or more, of what is drawn.
+        batch_size: Int, number of images of a batch. Defaults to 128.
+        seed: Int, at least 0. Defaults to 0.
+
+    Returns:
+        A `Stream`.
 
     Raises:
-        TypeError: if the images are of no such kind, or no integers.
-        ValueError: if a data set is one of batches, or is empty, or a number
-            is out of range.
+        TypeError: if the images are of another kind, or not integers.
+        ValueError: if a data set has batches or is empty, or a number is out
+            of range.
 
-    >>> pixels, labels = np.zeros((4, 2, 2, 1), "uint8"), np.arange(4)
-    >>> batch = next(iter(as_stream((pixels, labels), batch_size=3)(step=0)))
-    >>> batch[0].shape.as_list()
-    [3, 2, 2, 1]
+    Example:
+        >>> pixels, classes = np.zeros((4, 2, 2, 1), "uint8"), np.arange(4)
+        >>> stream = di.datasets.as_stream((pixels, classes), batch_size=3)
+        >>> next(iter(stream(step=0)))[0].shape.as_list()
+        [3, 2, 2, 1]
     """
     require_whole(batch_size=batch_size)
     require_whole(0, seed=seed)
@@ -125,8 +139,8 @@ def _stream_of_arrays(images, labels, batch_size, seed):
     images, labels = check_pixels(images), np.asarray(labels)
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise ValueError(
-            "Expected one whole label an image, of shape (n,); where nobody "
-            "looks at labels, `np.zeros(len(images), int)` will do. Received: "
+            "Expected one integer label per image, of shape (n,); if nothing "
+            "uses the labels, pass `np.zeros(len(images), int)`. Received: "
             f"{len(images)} images, and labels of {labels.dtype} and shape "
             f"{labels.shape}"
         )
@@ -144,7 +158,7 @@ def _stream_of_dataset(dataset, batch_size):
     if spec[0].shape.rank != 3 or spec[1].shape.rank != 0:
         raise ValueError(
             "Expected a `tf.data.Dataset` of single images and labels, which "
-            "are put into batches here: `unbatch()` one of batches. "
+            "the stream batches: `unbatch()` a data set of batches. "
             f"Received: {spec}"
         )
     if single.cardinality() == 0:
@@ -158,21 +172,27 @@ def _stream_of_dataset(dataset, batch_size):
 
 
 def epochs_of(images, labels, batch_size, seed=0, first_step=0):
-    """An endless stream of batches, each image once an epoch.
+    """Makes an endless stream of batches; each epoch has each image once.
 
-    Element s is a pure function of (seed, s). What does not fill a batch at
-    the end of an epoch is left out of it.
+    Element s depends only on (seed, s). Images that do not fill the last batch
+    of an epoch are left out of that epoch.
 
     Args:
-        images: Array of pixels, whole numbers in [0, 255], `(n, height,
-            width, channels)`.
+        images: Array `(n, height, width, channels)` of integers in [0, 255].
         labels: Int array `(n,)`.
-        batch_size: Int, at least 1; a smaller data set is one batch.
-        seed: Int, 0 or more.
-        first_step: Int, the s of the first element, to go on.
+        batch_size: Int, at least 1. A smaller data set makes one batch.
+        seed: Int, at least 0. Defaults to 0.
+        first_step: Int, the s of the first element, for a resumed run.
+            Defaults to 0.
 
     Returns:
         A `tf.data.Dataset` of uint8 images and int32 labels.
+
+    Example:
+        >>> batches = iter(di.datasets.epochs_of(images, labels, batch_size=6))
+        >>> epoch = next(batches)[1], next(batches)[1]
+        >>> sorted(np.concatenate(epoch).tolist())
+        [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
     """
     images, labels = check_pixels(images), np.asarray(labels, "int32")
     size = min(batch_size, len(labels))
@@ -190,20 +210,20 @@ def epochs_of(images, labels, batch_size, seed=0, first_step=0):
             tensor.set_shape((size, *array.shape[1:]))
         return tuple(batch)
 
-    # Nothing is read ahead: a thread that still calls Python when the process
-    # ends would crash it.
+    # tf.data's default optimizations insert a prefetch. Its thread may still
+    # call Python when the process ends, which crashes the process.
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
     return tf.data.Dataset.counter(first_step).map(load).with_options(options)
 
 
 def steps_of_epoch(count, batch_size) -> int:
-    """How many whole batches there are, at least 1."""
+    """The number of complete batches of an epoch, at least 1."""
     return max(1, math.floor(count / batch_size))
 
 
 def augmented(dataset, transforms, seed, first_step=0):
-    """Batches of images that go through transforms, drawn anew every step."""
+    """Applies transforms to batches, with new random numbers at every step."""
 
     def transform_all(step, batch):
         images = tf.cast(batch[0], "float32")

@@ -1,7 +1,8 @@
-"""Labeled images in shards that TensorFlow Datasets reads without our code.
+"""Labeled images in shards that TensorFlow Datasets reads without this package.
 
-A shard is a TFRecord file of PNG images. Unlike TFDS's own, its name does not
-tell how many shards there are, so that they can come and go.
+A shard is a TFRecord file of PNG images. The names of TFDS's own shards contain
+the number of all shards. These names do not, so that shards can be added and
+removed.
 """
 
 import hashlib
@@ -24,11 +25,12 @@ PREFIX = TEMPLATE.format(
 )
 
 
-MAX_SHARDS = 99_999  # with more, TFDS writes each index with six digits
+# With more shards, TFDS writes each index with six digits.
+MAX_SHARDS = 99_999
 
 
 def make_features(image_shape, classes, soft_targets):
-    """What TFDS is to know of an example.
+    """Describes an example to TFDS.
 
     Args:
         image_shape: Tuple `(height, width, channels)`.
@@ -37,17 +39,18 @@ def make_features(image_shape, classes, soft_targets):
 
     Returns:
         A `tfds.features.FeaturesDict` of `image`, `label`, `requested` and,
-        where there are any, `soft_targets`.
+        with `soft_targets`, `soft_targets`.
 
     Raises:
-        ValueError: if images of this shape cannot be PNGs.
+        ValueError: if PNG cannot store images of this shape.
     """
     import tensorflow_datasets as tfds
 
     if len(image_shape) != 3 or image_shape[-1] not in (1, 3, 4):
         raise ValueError(
-            "Images on disk are PNGs: `(height, width, channels)` with 1, 3 or "
-            f"4 channels. Received: image_shape={image_shape}"
+            "A pool on disk stores PNG images, `(height, width, channels)` "
+            "with 1, 3 or 4 channels: leave `folder` out for others. "
+            f"Received: image_shape={image_shape}"
         )
     features = {
         "image": tfds.features.Image(shape=image_shape, encoding_format="png"),
@@ -62,32 +65,32 @@ def make_features(image_shape, classes, soft_targets):
 
 
 def shard_name(index) -> str:
-    """The name of the file of a shard, as `TEMPLATE` has it.
+    """Returns the file name of a shard, made from `TEMPLATE`.
 
     >>> shard_name(7)
     'pool-train.tfrecord-00007'
     """
     if index >= MAX_SHARDS:
         raise ValueError(
-            f"A folder holds up to {MAX_SHARDS} shards. Received: "
-            f"index={index}. Write more images at once."
+            f"A folder holds up to {MAX_SHARDS} shards: write more images at "
+            f"once. Received: index={index}"
         )
     return f"{PREFIX}{index:05d}"
 
 
 def write_shard(path, features, arrays) -> str:
-    """Writes a shard, which appears whole or not at all.
+    """Writes a shard atomically.
 
     Args:
         path: Path.
         features: See `make_features`.
-        arrays: Dict from the features' names to arrays of equal length.
+        arrays: Dict from names of features to arrays of equal length.
 
     Returns:
         The SHA-256 of the file, in hexadecimal.
     """
-    # TensorFlow frames records in files only. This one is in memory, so that
-    # all that goes wrong with a disk is Python's OSError.
+    # TensorFlow writes records to files only. This file is in memory, so that
+    # every failure of the disk is an OSError of Python.
     buffer = f"ram://{path}"
     with tf.io.TFRecordWriter(buffer) as writer:
         for values in zip(*arrays.values(), strict=True):
@@ -102,7 +105,7 @@ def write_shard(path, features, arrays) -> str:
 
 
 def read_shards(paths, features) -> dict[str, np.ndarray]:
-    """Reads shards, one or more, into a dict from names to arrays."""
+    """Reads one or more shards into a dict from names to arrays."""
     examples = tf.data.TFRecordDataset([str(path) for path in paths])
     examples = examples.map(features.deserialize_example).batch(1024)
     batches = list(examples.as_numpy_iterator())
@@ -113,12 +116,12 @@ def read_shards(paths, features) -> dict[str, np.ndarray]:
 
 
 def write_metadata(folder, features, images):
-    """Tells TFDS which shards a folder has: `tfds.builder_from_directory`.
+    """Writes the metadata by which `tfds.builder_from_directory` finds shards.
 
     Args:
         folder: Path.
         features: See `make_features`.
-        images: Dict from the names of shards to how many images they have.
+        images: Dict from names of shards to their numbers of images.
     """
     import tensorflow_datasets as tfds
 
@@ -129,14 +132,14 @@ def write_metadata(folder, features, images):
             data_dir=str(folder),
             module_name="",
         ),
-        description="Images synthesized by tf_deepinversion: `label` is what "
-        "an image shows, `requested` what it was made to show.",
+        description="Images synthesized by tf_deepinversion. `label` is the "
+        "class that the teacher sees, `requested` the class asked for.",
         features=features,
         supervised_keys=("image", "label"),
     )
     info.set_file_format(FORMAT)
     count = max((int(name[-5:]) + 1 for name in images), default=0)
-    # TFDS skips a shard of no images, so that there may be gaps.
+    # TFDS skips a shard without images, so the indices may have gaps.
     lengths = [images.get(shard_name(i), 0) for i in range(count)]
     template = tfds.core.ShardedFileTemplate(
         data_dir=folder,

@@ -1,4 +1,4 @@
-"""How good synthesized images are, measured on the pixels as saved."""
+"""Measures of synthesized images and of students, on pixels as saved."""
 
 from tf_deepinversion.metrics.diversity import alike
 from tf_deepinversion.metrics.diversity import effective_classes

@@ -1,19 +1,23 @@
-"""How different synthesized images of a class are."""
+"""Measures of the variety of synthesized images."""
 
 import numpy as np
 
 
 def effective_classes(predictions) -> float:
-    """How many classes there are, counted by how frequent they are.
+    """Counts the classes that predictions cover, weighted by frequency.
 
-    The exponential of the entropy of their frequencies: k classes equally
-    frequent are k, and a rare one more adds little.
+    The count is the exponential of the entropy of the class frequencies: k
+    equally frequent classes give k, and a rare class adds little.
 
     Args:
-        predictions: Int array `(n,)`, n at least 1, not negative.
+        predictions: Int array `(n,)`, at least one, not negative.
 
-    >>> effective_classes([3, 3, 5, 5])
-    2.0
+    Returns:
+        A float.
+
+    Example:
+        >>> di.metrics.effective_classes([3, 3, 5, 5])
+        2.0
     """
     counts = np.bincount(np.asarray(predictions))
     shares = counts[counts > 0] / counts.sum()
@@ -21,17 +25,24 @@ def effective_classes(predictions) -> float:
 
 
 def within_class_spread(features, labels) -> float:
-    """The root of the mean squared distance of features to their class mean.
+    """Measures how much the features of one class vary.
 
-    The mean is over classes, the variance the unbiased one. Ten good pictures
-    repeated have the spread 0.
+    The spread is the root of the mean over classes of the unbiased variance,
+    summed over features. Copies of one picture per class have the spread 0.
 
     Args:
         features: Float array `(n, features)`.
-        labels: Int array `(n,)`; a class of one image is left out.
+        labels: Int array `(n,)`. Classes with one image are left out.
+
+    Returns:
+        A float.
 
     Raises:
         ValueError: if no class has two images.
+
+    Example:
+        >>> di.metrics.within_class_spread([[1.0], [3.0], [5.0]], [0, 0, 1])
+        1.4142135623730951
     """
     features, labels = np.asarray(features, "float64"), np.asarray(labels)
     variances = [
@@ -41,7 +52,7 @@ def within_class_spread(features, labels) -> float:
     ]
     if not variances:
         raise ValueError(
-            "The spread within classes needs two images of a class. "
+            "The spread within classes needs a class with two images. "
             f"Received: {len(labels)} images of {len(np.unique(labels))} "
             "classes"
         )
@@ -49,18 +60,23 @@ def within_class_spread(features, labels) -> float:
 
 
 def alike(images, labels, wanted):
-    """For each label wanted, the next image that has it.
+    """Picks the next image of the requested class, for each requested label.
 
     Args:
         images: Array `(n, ...)`.
         labels: Int array `(n,)`.
-        wanted: Int array `(m,)`.
+        wanted: Int array `(m,)`, the requested labels.
 
     Returns:
         An array `(m, ...)`, in the order of `wanted`.
 
     Raises:
-        ValueError: if there are not enough images of a class.
+        ValueError: if a class has too few images.
+
+    Example:
+        >>> images, labels = np.array([10, 11, 12]), np.array([0, 1, 0])
+        >>> di.metrics.alike(images, labels, [1, 0, 0]).tolist()
+        [11, 10, 12]
     """
     chosen = np.empty(len(wanted), int)
     for c in np.unique(wanted):
@@ -68,8 +84,8 @@ def alike(images, labels, wanted):
         found = np.flatnonzero(labels == c)[: len(places)]
         if len(found) < len(places):
             raise ValueError(
-                f"{len(places)} images of class {c} are wanted, "
-                f"there are {len(found)}."
+                f"`wanted` asks for {len(places)} images of class {c}. "
+                f"Received: {len(found)} images of that class"
             )
         chosen[places] = found
     return images[chosen]

@@ -1,9 +1,9 @@
-"""What sets of images are like, by the features of any network, in float64.
+"""Distances and scores of whole sets of images, computed in float64.
 
-A figure made of features says nothing without the network that they are of,
-the layer, and the number of images: compare equal numbers, and name all three.
-The published figures of ImageNet are of one Inception network; those of
-another are on another scale.
+A figure made from features depends on the network, on the layer and on the
+number of images. Compare figures of equal numbers of images only, and name all
+three. Published ImageNet figures use one Inception network; features of another
+network have another scale.
 """
 
 import keras
@@ -40,25 +40,26 @@ class _Metric(keras.metrics.Metric):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class InceptionScore(_Metric):
-    """exp(mean KL(p(y|x) || p(y))): images of sure and of different classes.
+    """exp(mean KL(p(y|x) || p(y))): rewards certain and varied predictions.
 
-    Between 1 and the number of classes. Of all images at once, not the mean of
-    ten tenths that is often reported, which is smaller.
+    The score lies between 1 and the number of classes. It uses all images at
+    once. Papers often report the mean over ten parts, which is smaller.
 
     Args:
         classes: Int, number of logits.
         name: String. Defaults to `"inception_score"`.
 
     Attributes:
-        images: How many images it is of.
+        images: Variable, number of images so far.
+
+    Example:
+        >>> score = di.metrics.InceptionScore(classes=3)
+        >>> score.update_state(100 * np.eye(3))
+        >>> round(float(score.result()), 6), float(score.images)
+        (3.0, 3.0)
 
     Reference:
         - Salimans et al., arXiv:1606.03498
-
-    >>> score = InceptionScore(classes=3)
-    >>> score.update_state(100 * np.eye(3))
-    >>> round(float(score.result()), 6), float(score.images)
-    (3.0, 3.0)
     """
 
     def __init__(self, classes, name="inception_score"):
@@ -78,7 +79,7 @@ class InceptionScore(_Metric):
         p = ops.exp(log_p)
         self.images.assign_add(count)
         self.probabilities.assign_add(ops.sum(p, axis=0))
-        # Where a class has underflowed, p log p is 0 and not 0 x -inf.
+        # p log p tends to 0; an underflowed p would give 0 x -inf = NaN.
         terms = ops.where(p > 0, p * log_p, ops.zeros_like(p))
         self.negative_entropy.assign_add(ops.sum(terms))
 
@@ -93,28 +94,29 @@ class InceptionScore(_Metric):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class FrechetDistance(_Metric):
-    """Squared distance of two sets of features, each taken as a Gaussian.
+    """Squared distance of two sets of features, each modeled as a Gaussian.
 
-    It is `|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))`, of means m and covariances
-    C. It is biased: few images give too large a distance, so compare equal
-    numbers of images.
+    `|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))`, with means m and covariances C.
+    The distance is biased: few images give too large a distance. Compare equal
+    numbers of images only.
 
     Args:
-        features: Int, how many.
+        features: Int, number of features per image.
         name: String. Defaults to `"frechet_distance"`.
 
     Attributes:
-        images: How many images of either set it is of: a variable `(2,)`, the
-            made ones first.
+        images: Variable `(2,)`, numbers of synthesized and of real images so
+            far.
+
+    Example:
+        >>> distance = di.metrics.FrechetDistance(features=1)
+        >>> distance.update_state(np.array([[0.0], [2.0]]))
+        >>> distance.update_state(np.array([[3.0], [5.0]]), real=True)
+        >>> round(float(distance.result()), 6)
+        9.0
 
     Reference:
         - Heusel et al., arXiv:1706.08500
-
-    >>> distance = FrechetDistance(features=1)
-    >>> distance.update_state(np.array([[0.0], [2.0]]))
-    >>> distance.update_state(np.array([[3.0], [5.0]]), real=True)
-    >>> round(float(distance.result()), 6)
-    9.0
     """
 
     def __init__(self, features, name="frechet_distance"):
@@ -128,7 +130,7 @@ class FrechetDistance(_Metric):
 
         Args:
             features: Float array `(n, features)`.
-            real: Bool, of which set they are.
+            real: Bool, whether the images are real. Defaults to False.
         """
         rows, count = self._rows(features)
         side = ops.one_hot(int(real), 2, dtype="float64")
@@ -144,7 +146,10 @@ class FrechetDistance(_Metric):
         return mean, (self.second[side] - outer) / (count - 1)
 
     def result(self):
-        """The distance.
+        """Computes the distance.
+
+        Returns:
+            A scalar tensor.
 
         Raises:
             ValueError: if a set has fewer than two images.
@@ -152,13 +157,14 @@ class FrechetDistance(_Metric):
         count = ops.convert_to_numpy(self.images.value)
         if count.min() < 2:
             raise ValueError(
-                "The Frechet distance needs two images of either set at "
-                f"least. Received: {count.astype(int).tolist()}"
+                "The Frechet distance needs at least two images of each set. "
+                f"Received: {count.astype(int).tolist()}"
             )
         mean, covariance = self._mean_and_covariance(0)
         other_mean, other = self._mean_and_covariance(1)
-        # (C C')^(1/2) has the trace of (R C' R)^(1/2) with R = C^(1/2), which
-        # is symmetric; rounding makes zeros negative.
+        # (C C')^(1/2) has the trace of (R C' R)^(1/2) with R = C^(1/2). The
+        # latter is symmetric, so `eigh` applies; rounding may turn its zero
+        # eigenvalues negative.
         root = _symmetric_root(covariance)
         values, _ = ops.linalg.eigh(root @ other @ root)
         crossed = ops.sum(ops.sqrt(ops.maximum(values, 0.0)))
@@ -180,16 +186,19 @@ def _symmetric_root(matrix):
 
 
 def _distances(rows, others):
-    """Squared distances, `(rows, others)`; the cancellation of float64."""
+    """Squared distances, `(rows, others)`, clipped where rounding gives < 0."""
     squares = (rows**2).sum(1)[:, None] + (others**2).sum(1)[None]
     return np.maximum(squares - 2 * rows @ others.T, 0)
 
 
 def _covered(points, centers, neighbors, block):
-    """The share of points in a ball about a center that reaches its k-th."""
+    """The share of points that lie in a ball about at least one center.
+
+    The radius of a ball is the distance from the center to its k-th neighbor.
+    """
     radii = np.concatenate(
         [
-            # The nearest of all is the center itself.
+            # Place 0 is the center itself, at distance 0.
             np.partition(_distances(b, centers), neighbors, 1)[:, neighbors]
             for b in np.split(centers, range(block, len(centers), block))
         ]
@@ -204,23 +213,31 @@ def _covered(points, centers, neighbors, block):
 def precision_and_recall(
     made, real, neighbors=3, block=1000
 ) -> tuple[float, float]:
-    """How many images are like real ones, and how many real ones are reached.
+    """Measures how real synthesized images are, and how completely they cover.
 
-    A set is taken as the union of balls about its features, each as large as
-    the distance to the k-th nearest of the set.
+    The function replaces each set by balls about its features. The radius of a
+    ball is the distance to the k-th nearest neighbor in the same set.
 
     Args:
-        made: Float array `(n, features)`.
-        real: Float array `(m, features)`.
+        made: Float array `(n, features)` of synthesized images.
+        real: Float array `(m, features)` of real images.
         neighbors: Int k, at least 1 and less than n and m. Defaults to 3.
-        block: Int, rows whose distances are held in memory at once.
+        block: Int, number of rows whose distances are in memory at once.
+            Defaults to 1000.
 
     Returns:
-        A pair: precision, the share of made images among the real ones, and
-        recall, the share of real ones among the made.
+        A pair: precision, the share of synthesized images inside the balls of
+        real images; and recall, the share of real images inside the balls of
+        synthesized images.
 
     Raises:
-        ValueError: if the shapes do not fit or there are too few images.
+        ValueError: if the shapes do not match, or a set has too few images.
+
+    Example:
+        >>> real = np.array([[0.0], [1.0], [10.0], [11.0]])
+        >>> made = np.array([[0.0], [1.0]])
+        >>> di.metrics.precision_and_recall(made, real, neighbors=1)
+        (1.0, 0.5)
 
     Reference:
         - Kynkaanniemi et al., arXiv:1904.06991
@@ -228,7 +245,7 @@ def precision_and_recall(
     made, real = (np.asarray(x, "float64") for x in (made, real))
     if made.ndim != 2 or real.ndim != 2 or made.shape[1] != real.shape[1]:
         raise ValueError(
-            "Expected two arrays (n, features) of equal features. "
+            "Expected two arrays (n, features) with equal numbers of features. "
             f"Received: shapes {made.shape} and {real.shape}"
         )
     if not 1 <= neighbors < min(len(made), len(real)):

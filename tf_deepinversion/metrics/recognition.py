@@ -1,4 +1,4 @@
-"""How good synthesized images are, measured on the pixels as they are saved."""
+"""Measures of how networks classify images, on the pixels as saved."""
 
 import numpy as np
 from keras import ops
@@ -10,39 +10,67 @@ from tf_deepinversion.objective.losses import kullback_leibler
 
 
 def accuracy(model, images, labels, preprocessing=None) -> float:
-    """The share of images that a network takes for their labels.
+    """Computes the share of images that a network assigns to their labels.
 
     Args:
         model: A `keras.Model` classifier.
         images: uint8 array `(n, height, width, channels)`.
         labels: Int array `(n,)`.
-        preprocessing: The network's `Preprocessing`; None if known by name.
+        preprocessing: The network's `Preprocessing`. Not needed for a network
+            of `di.models` or of `keras.applications`. Defaults to None.
+
+    Returns:
+        A float in [0, 1].
+
+    Example:
+        >>> predicted = np.argmax(teacher(images), axis=-1)
+        >>> di.metrics.accuracy(teacher, images, predicted)
+        1.0
     """
     logits, _ = read(model, images, preprocessing)
     return share_right(logits.argmax(-1), labels)
 
 
 def agreement(teacher, student, images) -> float:
-    """The share of images that two networks, known by name, take for the same.
+    """Computes the share of images that two networks assign to the same class.
+
+    The function must know both networks' preprocessing, as for networks of
+    `di.models`.
 
     Args:
         teacher: A `keras.Model` classifier.
-        student: Another of the same classes.
+        student: A `keras.Model` classifier with the same classes.
         images: uint8 array `(n, height, width, channels)`.
+
+    Returns:
+        A float in [0, 1].
+
+    Example:
+        >>> di.metrics.agreement(teacher, teacher, images)
+        1.0
     """
     one, other = (read(model, images)[0] for model in (teacher, student))
     return float((one.argmax(-1) == other.argmax(-1)).mean())
 
 
 def feature_distance(model, images, preprocessing=None) -> float:
-    """The paper's R_feature of images as one batch, unweighted, no jitter.
+    """Computes the paper's R_feature of images, as one batch.
 
-    It depends on how many images there are: compare equal numbers.
+    The layers have equal weights, and no jitter applies. The distance depends
+    on the number of images: compare equal numbers only.
 
     Args:
         model: A `keras.Model` with BatchNormalization layers.
         images: uint8 array `(n, height, width, channels)`.
-        preprocessing: The network's `Preprocessing`; None if known by name.
+        preprocessing: The network's `Preprocessing`. Not needed for a network
+            of `di.models` or of `keras.applications`. Defaults to None.
+
+    Returns:
+        A float, at least 0.
+
+    Example:
+        >>> di.metrics.feature_distance(teacher, images) > 0
+        True
 
     Reference:
         - Yin et al., arXiv:1912.08795, eq. 4
@@ -52,11 +80,20 @@ def feature_distance(model, images, preprocessing=None) -> float:
 
 
 def divergence(teacher_logits, student_logits) -> float:
-    """The mean KL(p_T || p_S) of images, at temperature 1, in nats.
+    """Computes the mean KL(p_T || p_S) over images, in nats, at temperature 1.
 
     Args:
         teacher_logits: Float array `(n, classes)`.
         student_logits: Float array `(n, classes)`.
+
+    Returns:
+        A float, at least 0.
+
+    Example:
+        >>> teacher = np.array([[2.0, 0.0]], "float32")
+        >>> student = np.array([[0.0, 0.0]], "float32")
+        >>> round(di.metrics.divergence(teacher, student), 4)
+        0.3278
     """
     log_p, log_q = (
         ops.log_softmax(ops.convert_to_tensor(x), axis=-1)
@@ -66,22 +103,23 @@ def divergence(teacher_logits, student_logits) -> float:
 
 
 def confusion(labels, predictions, classes) -> np.ndarray:
-    """How many images of each class are taken for each class.
+    """Counts the images of each class by the class that a network predicts.
 
     Args:
-        labels: Int array `(n,)` in [0, classes), what images show.
-        predictions: Int array `(n,)` in [0, classes), what is said of them.
-        classes: Int.
+        labels: Int array `(n,)` in [0, classes), the true classes.
+        predictions: Int array `(n,)` in [0, classes).
+        classes: Int, number of classes.
 
     Returns:
-        An int array `(classes, classes)`: a row for each label.
+        An int array `(classes, classes)` with one row per true class.
 
     Raises:
-        ValueError: if a label or a prediction is out of range, or there are
-            not as many of both.
+        ValueError: if a label or a prediction is out of range, or their
+            numbers differ.
 
-    >>> confusion([0, 0, 1], [0, 1, 1], 2).tolist()
-    [[1, 1], [0, 1]]
+    Example:
+        >>> di.metrics.confusion([0, 0, 1], [0, 1, 1], 2).tolist()
+        [[1, 1], [0, 1]]
     """
     places = _places(labels, predictions, classes)
     counts = np.bincount(places, minlength=classes**2)
@@ -89,22 +127,23 @@ def confusion(labels, predictions, classes) -> np.ndarray:
 
 
 def most_confused(labels, predictions, classes, most=10) -> list:
-    """The pairs of classes that are most often taken for each other.
+    """Lists the pairs of classes that a network confuses most often.
 
-    What it takes to find them grows with the images, not with the classes.
+    Memory and time grow with the number of images, not of classes.
 
     Args:
-        labels: As for `confusion`.
-        predictions: The same.
-        classes: Int.
-        most: Int, how many pairs at most.
+        labels: Int array `(n,)` in [0, classes), the true classes.
+        predictions: Int array `(n,)` in [0, classes).
+        classes: Int, number of classes.
+        most: Int, the largest number of pairs. Defaults to 10.
 
     Returns:
-        A list of triples: label, prediction, and how many images; the most
-        frequent first, of equally frequent ones that of the lower label.
+        A list of triples (label, prediction, number of images), the most
+        frequent first; of equally frequent pairs, the lower label first.
 
     Raises:
-        ValueError: as for `confusion`.
+        ValueError: if a label or a prediction is out of range, or their
+            numbers differ.
 
     >>> most_confused([0, 0, 0, 1], [1, 1, 0, 2], 3)
     [(0, 1, 2), (1, 2, 1)]
@@ -123,7 +162,7 @@ def most_confused(labels, predictions, classes, most=10) -> list:
 
 
 def _places(labels, predictions, classes):
-    """Where in a flat matrix of classes each image counts."""
+    """The index of each image's cell in the flattened confusion matrix."""
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.shape != predictions.shape:
         raise ValueError(

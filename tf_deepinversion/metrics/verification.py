@@ -1,4 +1,4 @@
-"""Which other networks take images for their labels."""
+"""Cross-checks of images by networks other than their teacher."""
 
 import numpy as np
 
@@ -8,20 +8,28 @@ from tf_deepinversion.networks.reader import resized
 
 
 def verification_table(sets, networks, preprocessing=None) -> dict:
-    """Which networks take which images for their labels.
+    """Measures how many images several networks assign to their labels.
 
     Args:
-        sets: Dict from names to pairs: uint8 images `(n, height, width,
-            channels)`, and int labels `(n,)`.
-        networks: Dict from names to `keras.Model` classifiers. Images are
-            resized to where a network takes one size alone.
-        preprocessing: Dict from names of networks to `Preprocessing`, for
-            those that are not known by name.
+        sets: Dict from names to pairs (uint8 images `(n, height, width,
+            channels)`, int labels `(n,)`).
+        networks: Dict from names to `keras.Model` classifiers. The function
+            resizes images for a network with a fixed input size.
+        preprocessing: Dict from names of networks to `Preprocessing`. Not
+            needed for networks of `di.models` or of `keras.applications`.
+            Defaults to None.
 
     Returns:
-        A dict from names of sets to dicts: the accuracy by the name of each
-        network; `"all"`, the share of images that all of them recognize; and
-        `"images"`, how many there are.
+        A dict from names of sets to dicts with the accuracy under each
+        network's name; `"all"`, the share of images that all networks assign
+        to their labels; and `"images"`, the number of images.
+
+    Example:
+        >>> table = di.metrics.verification_table(
+        ...     {"synthesized": (images, labels)}, {"other": teacher}
+        ... )
+        >>> sorted(table["synthesized"]), table["synthesized"]["images"]
+        (['all', 'images', 'other'], 12)
     """
     preprocessing, table = preprocessing or {}, {}
     for name, (images, labels) in sets.items():
