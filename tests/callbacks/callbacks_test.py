@@ -261,7 +261,7 @@ def test_verifier_of_another_size_sees_resized_images():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`every` must be.*every=0"):
         ImageGrid("grid.png", every=0)
-    with pytest.raises(ValueError, match="nothing to ask"):
+    with pytest.raises(ValueError, match="at least one network"):
         Verifier({})
 
 

@@ -130,5 +130,5 @@ def test_one_mode_made_of_two_is_precise_and_recalls_half():
     assert precision_and_recall(near, real) == (1.0, 0.5)
     with pytest.raises(ValueError, match="neighbors=50, 50 and 100"):
         precision_and_recall(near, real, neighbors=50)
-    with pytest.raises(ValueError, match="equal features.*(50, 2).*(50, 1)"):
+    with pytest.raises(ValueError, match="equal numbers of.*(50, 2).*(50, 1)"):
         precision_and_recall(near, near[:, :1])

@@ -78,7 +78,7 @@ def test_ten_good_pictures_repeated_have_no_spread():
     labels = np.tile(np.arange(10), 5)
     spread = diversity.within_class_spread(np.tile(features, (5, 1)), labels)
     assert spread == pytest.approx(0, abs=1e-12)
-    with pytest.raises(ValueError, match="two images of a class.*10 images"):
+    with pytest.raises(ValueError, match="class with two images.*10 images"):
         diversity.within_class_spread(features, np.arange(10))
 
 

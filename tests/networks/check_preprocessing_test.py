@@ -142,7 +142,7 @@ def test_one_image_tells_the_convention():
     images, labels = load_test_images()
     teacher = load_pretrained(NAMES[0])
     wrong = Preprocessing(72.94, 90.02, (0, 1))
-    with pytest.warns(UserWarning, match=r"by pixel_range=\(0, 255\)"):
+    with pytest.warns(UserWarning, match=r"With pixel_range=\(0, 255\)"):
         found = check_preprocessing(teacher, wrong, images[0], labels[0])
     logits = np.asarray(teacher(images[:1].astype("float32")), "float64")[0]
     exact = np.exp(logits - logits.max())

@@ -92,7 +92,7 @@ def test_any_kind_of_images_will_do(tmp_path):
     with_arrays(POOL.images)
     with pytest.raises(ValueError, match="differs in: images, run"):
         with_arrays(POOL.images[::-1])
-    with pytest.raises(ValueError, match="a folder must not.*pass `run`"):
+    with pytest.raises(ValueError, match="a run must not.*pass `run`"):
         run(folder=tmp_path, run="")
 
 

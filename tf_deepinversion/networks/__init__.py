@@ -1,4 +1,4 @@
-"""How a trained network is read."""
+"""Reading a trained network: its logits, statistics and preprocessing."""
 
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.copies import copy_of

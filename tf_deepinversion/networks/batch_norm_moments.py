@@ -1,4 +1,4 @@
-"""What every BatchNormalization of a network sees."""
+"""Statistics of the inputs of every BatchNormalization of a network."""
 
 import contextlib
 import typing
@@ -17,10 +17,10 @@ from tf_deepinversion.networks.call_hooks import watch
 
 
 class Moments(typing.NamedTuple):
-    """Additive sums of one call: over replicas and pieces they add up.
+    """Sums over the inputs of one call, which add up over pieces of a batch.
 
     Attributes:
-        count: Scalar, number of values of a channel.
+        count: Scalar, number of values per channel.
         first: Tensor `(channels,)`, the sum of x - moving_mean.
         second: Tensor `(channels,)`, the sum of (x - moving_mean)^2.
     """
@@ -31,10 +31,10 @@ class Moments(typing.NamedTuple):
 
 
 def batch_norms(model) -> list:
-    """Every layer of a model that has moving statistics, at any depth.
+    """Lists every layer of a model with moving statistics, at any depth.
 
-    By duck type, so that subclasses and layers of others are found; in the
-    private walk of Keras that also sees lists and dicts of subclassed models.
+    The attributes identify a layer, not its class, so that subclasses and other
+    libraries' layers are found.
     """
     return [
         layer
@@ -45,20 +45,20 @@ def batch_norms(model) -> list:
 
 
 def channels_axis(layer) -> int:
-    """Where a layer's channels are: layers of others are channels last."""
+    """The axis of a layer's channels; the last one by default."""
     return int(np.ravel(getattr(layer, "axis", -1))[0])
 
 
 def epsilon_of(layer) -> float:
-    """What keeps a division by the variance finite; by default Keras's."""
+    """The number that a layer adds to the variance; Keras's by default."""
     return getattr(layer, "epsilon", getattr(layer, "eps", 1e-3))
 
 
 def require_vectors(call):
-    """Refuses a call whose moving statistics are not one value a channel.
+    """Checks that the moving statistics of a call have one value per channel.
 
     Raises:
-        ValueError: as said.
+        ValueError: if their shape is another one.
     """
     layer = call.layer
     channels = call.inputs.shape[channels_axis(layer)]
@@ -75,12 +75,12 @@ def require_vectors(call):
 
 @contextlib.contextmanager
 def tap(model, sums=True):
-    """While open, the calls of the model's BatchNormalizations are watched.
+    """Within the context, records the calls of BatchNormalization layers.
 
-    With `sums` the layers are read by `fast_batch_norm`, otherwise as Keras
-    computes them, which is traced sooner. A `call` that is a `tf.function`
-    gives way to its Python function: what is seen inside belongs to its graph,
-    and no gradient finds it.
+    With `sums`, `fast_batch_norm` computes the layers. Otherwise Keras computes
+    them, which is faster to trace. A `call` that is a `tf.function` is replaced
+    by its Python function: tensors inside the function belong to its own graph,
+    from which no gradient leads to the images.
     """
     calls = [(x, original(x, "call")) for x in layers_of(model)]
     graph = tf.types.experimental.PolymorphicFunction
@@ -97,15 +97,15 @@ def tap(model, sums=True):
 
 
 def cut_off(tensors, images, tape) -> list:
-    """Finds the tensors that no gradient leads from to the images.
+    """Finds the tensors from which no gradient leads to the images.
 
     Args:
         tensors: List of tensors.
-        images: Tensor, watched by the tape.
-        tape: A `tf.GradientTape`, which records no more after this.
+        images: Tensor that the tape watches.
+        tape: A `tf.GradientTape`; it cannot be used afterwards.
 
     Returns:
-        List of their indices.
+        List of the tensors' indices.
     """
     reached = set()
 
@@ -114,21 +114,21 @@ def cut_off(tensors, images, tape) -> list:
             reached.add(index)
             return upstream
 
-        # Only what the tape has seen is ever asked for its gradient.
+        # The tape calls `gradient` only for tensors that depend on the images.
         return tf.custom_gradient(lambda y: (tf.identity(y), gradient))(x)
 
     def here(x):
         graph = tf.compat.v1.get_default_graph()
         return not tf.is_symbolic_tensor(x) or x.graph is graph
 
-    # One of a graph that we are not in is not reached.
+    # A tensor of another graph counts as not reached.
     found = [marked(i, x) for i, x in enumerate(tensors) if here(x)]
     tape.gradient(found, images)
     return [i for i in range(len(tensors)) if i not in reached]
 
 
 def moments(call: Call) -> Moments:
-    """The additive sums of what one call sees, in float32 at least."""
+    """Sums over the inputs of one call, in float32 or float64."""
     layer, x = call.layer, call.inputs
     if call.sums is not None:
         first, second = call.sums
@@ -146,7 +146,7 @@ def moments(call: Call) -> Moments:
 def mean_and_variance_gaps(sums: Moments, layer):
     """mu(x) - moving_mean and var(x) - moving_variance, each `(channels,)`.
 
-    The variance is the biased one.
+    The variance is biased: the sum of squares divided by the count.
     """
     mean_gap = sums.first / sums.count
     variance = sums.second / sums.count - ops.square(mean_gap)

@@ -1,9 +1,8 @@
-"""Replaces attributes of single layers for a while, and puts them back.
+"""Temporarily replaces attributes of single layers, and so watches their calls.
 
-That is how the calls of layers are watched: the one way that sees every call
-in functional, sequential, nested, shared and subclassed models alike, eagerly,
-in a graph and under XLA. What a call sees goes to the collectors of the thread
-that makes it, so replicas do not mix.
+Replacing `call` sees every call in functional, sequential, nested, shared and
+subclassed models, eagerly, in a graph and under XLA. Each thread collects its
+own calls, so replicas do not mix.
 """
 
 import contextlib
@@ -12,10 +11,10 @@ import typing
 
 
 class Call(typing.NamedTuple):
-    """One watched call: the layer, what it was given and what it gave.
+    """One watched call of a layer.
 
-    `name` is that of the attribute which was called; `sums`, what else was
-    found of the inputs by the one who read them.
+    `name` is the attribute that was called, `"call"` or `"activation"`. `sums`
+    holds per-channel sums of the inputs if the hook computed them, else None.
     """
 
     layer: object
@@ -26,7 +25,7 @@ class Call(typing.NamedTuple):
 
 
 class _Replaced:
-    """An attribute as it was, and the values that stand in for it."""
+    """The original attribute, and the values that replace it."""
 
     def __init__(self, owner, name):
         self.owner, self.name = owner, name
@@ -35,7 +34,7 @@ class _Replaced:
         self.values = []
 
     def apply(self):
-        # Not by setattr: Keras would track what it is given.
+        # `setattr` would make Keras track the value as part of the layer.
         if self.values:
             object.__setattr__(self.owner, self.name, self.values[-1][0])
         elif self.own:
@@ -54,29 +53,29 @@ _replaced = {}  # by (id of the owner, name)
 
 
 def original(owner, name):
-    """An attribute as it is when nobody replaces it, or None."""
+    """An attribute's value without replacements, or None."""
     replaced = _replaced.get((id(owner), name))
     return replaced.original if replaced else getattr(owner, name, None)
 
 
 @contextlib.contextmanager
 def replace(name, values):
-    """While open, an attribute of some objects has other values.
+    """Within the context, replaces an attribute of some objects.
 
-    Replacements may be nested and may overlap: the value is that of the one
-    which was opened last and is still open. When the last one closes, also by
-    an exception, the object is as it was before the first.
+    Replacements may nest and overlap: of the open replacements, the one opened
+    last counts. When the last one closes, also after an exception, the object
+    is as before the first.
 
     Args:
         name: String, the attribute.
-        values: List of pairs of an object and its value.
+        values: List of pairs (object, value).
     """
     held = []
     with _lock:
         for owner, value in values:
             key = id(owner), name
             replaced = _replaced.setdefault(key, _Replaced(owner, name))
-            # A list, to be found again by identity.
+            # A list, because equal values must be told apart by identity.
             held.append((key, [value]))
             replaced.values.append(held[-1][1])
             replaced.apply()
@@ -93,7 +92,7 @@ def replace(name, values):
 
 
 class _Tap:
-    """Stands in for an attribute of a layer, shared by all who watch it."""
+    """Replaces an attribute of a layer; all watchers share it."""
 
     def __init__(self, layer, name, read):
         self.layer, self.name = layer, name
@@ -118,13 +117,14 @@ def _tap(layer, name, read):
 
 @contextlib.contextmanager
 def watch(layers, name="call", read=None):
-    """While open, what the layers' attribute is called with can be collected.
+    """Within the context, `collect` records the calls of an attribute.
 
     Args:
         layers: List of layers.
-        name: String, an attribute of theirs that is called.
-        read: Function of a layer, its attribute and what that is called with,
-            which returns the `Call`. None: calls it.
+        name: String, the attribute that is called. Defaults to `"call"`.
+        read: Function that gets the layer, the original attribute and the
+            arguments of the call, and returns the `Call`. By default it calls
+            the attribute.
     """
     with replace(name, [(layer, _tap(layer, name, read)) for layer in layers]):
         yield
@@ -144,5 +144,5 @@ def collect():
     try:
         yield calls
     finally:
-        # By identity: two empty lists are equal.
+        # By identity, because two empty lists compare equal.
         _thread.collectors = [c for c in _thread.collectors if c is not calls]

@@ -1,4 +1,4 @@
-"""Whether a network is fed its images as it was in training."""
+"""Checks that a network receives images as in its training."""
 
 import typing
 import warnings
@@ -23,16 +23,16 @@ _CONVENTIONS = {
 
 
 class PreprocessingCheck(typing.NamedTuple):
-    """What `check_preprocessing` found.
+    """The result of `check_preprocessing`.
 
     Attributes:
-        told: `RememberedInput`, the mean and the deviation of the training
-            images as the preprocessing feeds them.
-        remembered: `RememberedInput`, the same as the network's first
-            BatchNormalization tells them; None where it does not tell.
+        told: `RememberedInput`, mean and deviation of the training images as
+            the preprocessing feeds them.
+        remembered: `RememberedInput`, mean and deviation that the network's
+            first BatchNormalization implies, or None if it does not tell.
         contradicts: Bool, whether the two contradict each other.
         probabilities: Dict from a `pixel_range` to the probability that the
-            network then gives the label of the image; None without an image.
+            network then assigns to the image's label; None without an image.
     """
 
     told: RememberedInput
@@ -44,39 +44,38 @@ class PreprocessingCheck(typing.NamedTuple):
 def check_preprocessing(
     teacher, preprocessing=None, image=None, label=None
 ) -> PreprocessingCheck:
-    """Checks how a network is fed against what the network remembers.
+    """Compares a network's preprocessing with what the network remembers.
 
-    No data is needed: the first BatchNormalization's moving mean and variance
-    are traced back to the values that the network was fed in training, see
-    `remembered_input`. One image with its label adds a second check.
+    The check needs no data. It traces the moving mean and variance of the first
+    BatchNormalization back to the values that the network received in training.
+    One image with its label adds a second check.
 
     Args:
         teacher: A `keras.Model` classifier.
-        preprocessing: The `Preprocessing` to check; None: the one known by the
-            network's name.
-        image: Array of pixels, whole numbers in [0, 255], of shape `(height,
-            width, channels)`; or None.
-        label: Int, the class that the image shows.
+        preprocessing: The `Preprocessing` to check. Defaults to the one known
+            from the network's name.
+        image: Array `(height, width, channels)` of integers in [0, 255].
+            Defaults to None.
+        label: Int, the class that the image shows. Defaults to None.
 
     Returns:
         A `PreprocessingCheck`.
 
     Warns:
-        UserWarning: if the network remembers other values than it is fed, or
-            if it recognizes the image only by another `pixel_range`.
+        UserWarning: if the network remembers other values than it receives, or
+            if it recognizes the image only with another `pixel_range`.
 
     Raises:
-        TypeError: if the preprocessing is none.
-        ValueError: if the image or the label does not fit, or if one is given
-            without the other.
+        TypeError: if `preprocessing` is not a `Preprocessing`.
+        ValueError: if image or label do not fit, or if one is given without the
+            other.
 
     Example:
-
-    ```python
-    teacher = tf_deepinversion.load_pretrained("fashion_mnist_resnet20")
-    found = tf_deepinversion.check_preprocessing(teacher)
-    found.told, found.remembered  # both near a mean of 73, a deviation of 90
-    ```
+        ```python
+        teacher = di.load_pretrained("fashion_mnist_resnet20")
+        found = di.check_preprocessing(teacher)
+        found.told, found.remembered  # both near mean 73, deviation 90
+        ```
     """
     preprocessing = Preprocessing.of(teacher, preprocessing)  # it warns
     told, remembered = preprocessing.training_input(), input_of(teacher)
@@ -110,9 +109,9 @@ def _with_an_image(classifier, preprocessing, image, label):
     if "as given" not in sure and sure:
         best = max(sure, key=lambda name: sure[name][label])
         warnings.warn(
-            f"The teacher takes the image for class {label} by pixel_range="
-            f"{best}, and for class {answers['as given'].argmax()} as the "
-            "preprocessing feeds it.",
+            f"With pixel_range={best} the teacher assigns the image to class "
+            f"{label}; with the given preprocessing, to class "
+            f"{answers['as given'].argmax()}.",
             stacklevel=3,
         )
     return {name: float(v[label]) for name, v in answers.items()}

@@ -1,4 +1,4 @@
-"""A trained Keras model as inversion sees it: images to logits, left alone."""
+"""A trained Keras model as inversion reads it; the model stays unchanged."""
 
 import contextlib
 import weakref
@@ -23,22 +23,22 @@ from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.image_shape import find_image_shape
 from tf_deepinversion.networks.image_shape import require_channels_last
 
-# Tracing a network takes seconds, and it is read by many functions in turn.
+# Tracing a network takes seconds, and many functions read the same network.
 _ENDS = weakref.WeakKeyDictionary()
 
 
 def _activated(model, activation) -> list:
-    """The layers that have an activation."""
+    """Lists the layers with an activation."""
     layers = layers_of(model)
     return [x for x in layers if original(x, "activation") is activation]
 
 
 def _softmaxes(model):
-    """The layers that may end a model in probabilities, and where they do it.
+    """Lists the layers whose softmax may end the model.
 
     Returns:
-        A pair: `Softmax` layers, whose `call` it is, and layers whose
-        `activation` it is.
+        A pair: `Softmax` layers, whose `call` is the softmax, and layers whose
+        `activation` is the softmax.
     """
     layers = layers_of(model)
     own = [x for x in layers if isinstance(x, keras.layers.Softmax)]
@@ -47,7 +47,7 @@ def _softmaxes(model):
 
 @contextlib.contextmanager
 def _of_any_size(model):
-    """While it lasts, functional models take images of other sizes, too."""
+    """Within the context, functional models accept images of any size."""
     networks = [x for x in layers_of(model) if isinstance(x, keras.Model)]
     insisting = [(x, x.input_spec) for x in networks if x.input_spec]
     try:
@@ -61,44 +61,53 @@ def _of_any_size(model):
 
 def _no_logits(values, shape):
     return ValueError(
-        "Expected a logit for each of two or more classes, of which one is "
-        "true. A model that ends in a sigmoid, or another function that keeps "
-        "its outputs within [-1, 1], says of each by itself whether it is: "
-        "end the model before that function, or, where it says that of one, "
-        "in a `Dense(2)` with the logits (0, x) of its logit x (see "
-        f"docs/teachers.md). Received: an output of shape {shape}, "
+        "Expected one logit for each of two or more exclusive classes. A "
+        "model that ends in a sigmoid, or in another function with outputs "
+        "within [-1, 1], judges each class independently: end the model "
+        "before that function. A model with a single logit x needs a "
+        "`Dense(2)` with the logits (0, x) instead (see docs/teachers.md). "
+        f"Received: an output of shape {shape}, "
         f"from {values.min():.3g} to {values.max():.3g}"
     )
 
 
 class Classifier:
-    """A Keras model, held as it is: its weights, flags and statistics stay.
+    """Reads logits and statistics of a Keras model without changing the model.
 
-    Where the model ends in a softmax, the logits are what that was given.
+    If the model ends in a softmax, the logits are the inputs of the softmax.
 
     Args:
         model: A `keras.Model` from images to logits or probabilities.
-        image_shape: Tuple `(height, width, channels)`, needed where the model
+        image_shape: Tuple `(height, width, channels)`, required if the model
             does not fix it.
-        dtype_policy: String or `keras.DTypePolicy` in which all layers of
-            floats compute while the model is read, such as
-            `"mixed_bfloat16"`; their variables stay what they are. None: as
-            the model does, but in float32 where that is float16, in which the
-            gradients of images underflow.
+        dtype_policy: String or `keras.DTypePolicy` in which all floating-point
+            layers compute while the model is read, such as `"mixed_bfloat16"`.
+            The variables keep their dtype. Defaults to the model's own policy,
+            with float32 in place of float16, in which the gradients of images
+            underflow.
 
     Attributes:
         image_shape: Tuple `(height, width, channels)`.
         classes: Int, number of logits.
-        features: Int, how many features feed the dense head, or None.
-        batch_norms: List of the BatchNormalizations, one a call, in the order
-            in which the model calls them.
+        features: Int, number of inputs of the dense head, or None.
+        batch_norms: List with one BatchNormalization layer per call, in the
+            order of the calls.
 
     Raises:
         TypeError: if `model` is not a `keras.Model`.
-        ValueError: if it has several inputs or outputs, weights that are not
-            finite, an unknown image size, probabilities whose logits cannot
-            be found, or layers whose gradient does not reach the images; or
-            if gradients cannot be computed in `dtype_policy`.
+        ValueError: if the model has several inputs or outputs, weights that are
+            not finite, an unknown image size, probabilities without a softmax
+            that can be found, or layers whose gradient does not reach the
+            images; or if `dtype_policy` does not allow gradients.
+
+    Example:
+        >>> classifier = di.networks.Classifier(teacher)
+        >>> classifier.image_shape, classifier.classes
+        ((8, 8, 1), 3)
+        >>> with classifier.open():
+        ...     reading = classifier.read(images.astype("float32"))
+        >>> reading.logits.shape.as_list()
+        [12, 3]
     """
 
     def __init__(self, model, image_shape=None, dtype_policy=None):
@@ -114,7 +123,7 @@ class Classifier:
         self._policy = check_policy(dtype_policy)
         self.image_shape = find_image_shape(model, image_shape)
         if not model.built:
-            # In its own precision, and before its layers are listed.
+            # Building the model creates its layers, which are listed below.
             model(self._noise(), training=False)
         self._check_weights()
         self._softmaxes = _softmaxes(model)
@@ -130,8 +139,9 @@ class Classifier:
         weight = not_finite(self.model.weights)
         if weight is not None:
             raise ValueError(
-                "The model has weights that are not finite; it was saved "
-                f"after its training had failed. Received: {weight.path}"
+                "The model has weights that are not finite, so its training "
+                "failed: load an earlier checkpoint. "
+                f"Received: {weight.path}"
             )
 
     def _noise(self, image_shape=None):
@@ -142,7 +152,7 @@ class Classifier:
         )
 
     def _known_ends(self) -> ending.Ends:
-        """How the network ends, traced once for its layers as they are."""
+        """How the network ends, traced once for each set of layers."""
         parts = [
             (x, original(x, "activation"), vars(x).get("call"))
             for x in layers_of(self.model)
@@ -154,14 +164,14 @@ class Classifier:
         )
         known = _ENDS.setdefault(self.model, {})
         if key not in known:
-            # The parts stay alive, so that no other can have their ids.
+            # Keeping the parts alive prevents Python from reusing their ids.
             known[key] = self._traced_ends(), parts
         return known[key][0]
 
     def _traced_ends(self) -> ending.Ends:
-        # In a graph the gradients of weights, which nobody asks for, are not
-        # computed. Eagerly they are, and of some shapes of convolutions
-        # TensorFlow 2.21's kernel writes past its memory. The graph is not run.
+        # A graph skips the unused gradients of the weights. Eager execution
+        # computes them, and for some shapes of convolutions the kernel of
+        # TensorFlow 2.21 writes past its memory. The graph never runs.
         found = []
         noise = self._noise()
         with self.open(sums=False):
@@ -175,7 +185,7 @@ class Classifier:
         return found[0]
 
     def _probe(self) -> int:
-        """Reads noise images; returns how many classes there are."""
+        """Reads noise images and returns the number of classes."""
         noise, unbounded = self._noise(), self._ends.unbounded
         with self.open():
             probes = [noise] if unbounded else [noise, 1e3 * noise]
@@ -184,8 +194,8 @@ class Classifier:
         self.batch_norms = found[0].batch_norms
         if (values >= 0).all() and np.allclose(values.sum(-1), 1, atol=1e-2):
             raise ValueError(
-                "The model returns probabilities, and the layer that turns "
-                "logits into them was not found: end the model with a "
+                "The model returns probabilities, but has no softmax layer "
+                "that could be found: end the model with a "
                 '`Softmax` layer or `activation="softmax"`, or return logits.'
             )
         bounded = not unbounded and (np.abs(values) <= 1).all()
@@ -194,8 +204,8 @@ class Classifier:
         return values.shape[-1]
 
     def _find_ends(self, noise) -> ending.Ends:
-        """How the network ends, in a graph; the gradient must reach there."""
-        # The tape must see the images only, not the weights.
+        """Finds how the network ends; gradients must reach the images."""
+        # Only gradients with respect to the images count, not to the weights.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(noise)
             result, calls = self._called(noise)
@@ -208,10 +218,10 @@ class Classifier:
         if lost:
             names = [x.path for x in [self.model, *found.batch_norms]]
             raise ValueError(
-                "The gradient of what these layers see does not reach the "
-                "images: a function under `keras.remat`, `tf.recompute_grad` "
-                "or `tf.function` hides it, or a cast to whole numbers. "
-                "Rebuild the model without that and load its weights. "
+                "The gradient from the inputs of these layers does not reach "
+                "the images: `keras.remat`, `tf.recompute_grad`, "
+                "`tf.function` or a cast to integers blocks it. Rebuild the "
+                "model without that and load its weights. "
                 f"Received: {', '.join(names[i] for i in lost)}"
             )
         outputs = [call.outputs for call in found.batch_norm_calls]
@@ -224,20 +234,21 @@ class Classifier:
         changed = ending.assigned(graph, self.model.weights)
         if changed:
             raise ValueError(
-                "To read the model in inference mode would change it: a layer "
-                "is called with `training=True` whatever the model is asked. "
-                "Rebuild the model with the `training` that it is given, and "
-                "load its weights. Received: "
+                "A call in inference mode changes the model: it always calls "
+                "a layer with `training=True`. Rebuild the model so that it "
+                "passes its own `training` argument to that layer, and load "
+                "its weights. Received: "
                 f"{', '.join(v.path for v in changed)}"
             )
 
     @contextlib.contextmanager
     def open(self, sums=True):
-        """While open, the model can be read.
+        """Within the context, the model can be read.
 
         Args:
-            sums: Bool, whether the sums of what BatchNormalizations see are
-                made on the way, see `fast_batch_norm`.
+            sums: Bool, whether `fast_batch_norm` computes the sums of the
+                inputs of BatchNormalization layers on the way. Defaults to
+                True.
         """
         own, activated = self._softmaxes
         sizes = contextlib.nullcontext()
@@ -253,22 +264,25 @@ class Classifier:
             yield self
 
     def read(self, inputs, training=False) -> ending.Reading:
-        """Calls the open model, in inference mode unless told otherwise.
+        """Calls the open model.
 
         Args:
-            inputs: Tensor `(batch, *image_shape)`, as the model is fed.
-            training: Bool.
+            inputs: Tensor `(batch, *image_shape)`, preprocessed for the model.
+            training: Bool. Defaults to False, inference mode.
+
+        Returns:
+            A `Reading`.
 
         Raises:
-            ValueError: if the model's output is not one tensor of the shape
+            ValueError: if the model's output is not a single tensor of shape
                 `(batch, classes)`.
         """
         return ending.reading_of(*self._called(inputs, training), self._ends)
 
     def _called(self, inputs, training=False):
-        """What the model gives, and the watched calls within."""
+        """The model's output, and the watched calls."""
         with reading(self.model, self._policy), collect() as calls:
-            # Explicitly: a call inherits its caller's phase.
+            # Without the argument, a call inherits its caller's phase.
             result = self.model(inputs, training=training)
         if not hasattr(result, "shape") or len(result.shape) != 2:
             raise ValueError(
@@ -278,10 +292,14 @@ class Classifier:
         return result, calls
 
     def require_size(self, image_shape):
-        """From here on images of that shape can be read, too.
+        """Prepares to read images of another shape.
+
+        Args:
+            image_shape: Tuple `(height, width, channels)`.
 
         Raises:
-            ValueError: if they cannot, as where the model has a `Flatten`.
+            ValueError: if the model cannot read them, for instance because of a
+                `Flatten` layer.
         """
         self._any_size = True
         try:
@@ -291,31 +309,38 @@ class Classifier:
                 raise ValueError("Other layers are called at that size.")
         except (ValueError, tf.errors.InvalidArgumentError) as error:
             raise ValueError(
-                "The recipe has stages of another resolution, at which "
-                f"{self.model.name!r} cannot be read: use one whose stages "
-                "have a `scale` of 1, or rebuild the model for images of any "
-                f"size. Received: images of shape {image_shape}"
+                f"{self.model.name!r} cannot read images at the resolution of "
+                "a stage of the recipe: use a recipe whose stages have a "
+                "`scale` of 1, or rebuild the model for images of any size. "
+                f"Received: images of shape {image_shape}"
             ) from error
 
     def require_batch_norms(self):
         """Raises a ValueError if the model has no BatchNormalization."""
         if not batch_norms(self.model):
             raise ValueError(
-                "DeepInversion reads the statistics that BatchNormalization "
-                "layers keep of the training data, and this teacher has none. "
-                "Without them only an image prior is left: pass a `loss` "
-                "without `FeatureStatistics` to `compile`. "
+                "DeepInversion needs the statistics of the training data that "
+                "BatchNormalization layers store, and this teacher has no "
+                "such layer. To use image priors only, pass a `loss` without "
+                "`FeatureStatistics` to `compile`. "
                 f"Received: {self.model.name!r}"
             )
 
 
 def in_scope(model, strategy):
-    """The model itself, or a copy of it where the strategy needs its own.
+    """Returns the model, or a copy inside the strategy's scope if needed.
 
-    Several replicas need variables made in the scope of their strategy.
+    Several replicas need variables that were created in the strategy's scope.
+
+    Args:
+        model: A `keras.Model`.
+        strategy: A `tf.distribute.Strategy`.
+
+    Returns:
+        A `keras.Model`.
 
     Raises:
-        ValueError: if a copy is needed and cannot be made.
+        ValueError: if the model needs a copy and cannot be copied.
     """
     if strategy.num_replicas_in_sync == 1 or all(
         strategy.extended.variable_created_in_scope(v.value)
@@ -327,7 +352,7 @@ def in_scope(model, strategy):
             return copy_of(model)
         except ValueError as e:
             raise ValueError(
-                "The model was made outside the strategy's scope and cannot "
-                "be copied into it: make or load it under "
+                "The model was created outside the strategy's scope and "
+                "cannot be copied into it: create or load it under "
                 f"`with strategy.scope():`. Received: {model.name!r} ({e})"
             ) from e

@@ -1,10 +1,10 @@
-"""Which networks XLA is asked to compile."""
+"""Decides whether XLA compiles a model."""
 
 import tensorflow as tf
 
 from tf_deepinversion.core.keras_internals import layers_of
 
-# TensorFlow 2.21 has no kernels of XLA for these, or not for their gradient.
+# TensorFlow 2.21 has no XLA kernel for these operations or their gradients.
 NO_KERNEL = {
     "CropAndResize",
     "ResizeArea",
@@ -17,11 +17,14 @@ NO_GRADIENT = {"ResizeNearestNeighbor"}
 
 
 def operations(network, image_shape) -> set:
-    """The types of the operations in a network's graph.
+    """Lists the types of the operations in a network's graph.
 
     Args:
         network: A `keras.Model`.
         image_shape: Tuple `(height, width, channels)`.
+
+    Returns:
+        A set of strings.
     """
     call = tf.function(
         lambda images: network(images, training=False), autograph=False
@@ -31,18 +34,19 @@ def operations(network, image_shape) -> set:
 
 
 def settle(model, asked, networks):
-    """Turns XLA off where it was not asked for and cannot compile.
+    """Turns XLA off if the user did not request it and XLA cannot compile.
 
-    Keras looks at the layers of a model that it compiles; those of a teacher
-    are none of them.
+    Keras checks the layers of the model that it compiles. The layers of a
+    teacher are not among them, so this function checks those.
 
     Args:
         model: A compiled `keras.Model`, whose `jit_compile` is set.
-        asked: Bool or `"auto"`, the `jit_compile` that was asked for.
-        networks: List of pairs of a `keras.Model` and its image shape.
+        asked: Bool or `"auto"`, the `jit_compile` that the user requested.
+        networks: List of pairs (`keras.Model`, its image shape).
 
     Raises:
-        ValueError: if XLA was asked for and has no kernel for an operation.
+        ValueError: if the user requested XLA, and XLA has no kernel for an
+            operation.
     """
     if not model.jit_compile:
         return
@@ -54,8 +58,8 @@ def settle(model, asked, networks):
             model.jit_compile = False
     elif used & NO_KERNEL:
         raise ValueError(
-            "XLA cannot compile these networks, it has no kernel for "
+            "XLA cannot compile these networks because it has no kernel for "
             f"{', '.join(sorted(used & NO_KERNEL))}: leave `jit_compile` out, "
-            'or resize by interpolation="bilinear". '
+            'or resize with interpolation="bilinear". '
             f"Received: jit_compile={asked}"
         )

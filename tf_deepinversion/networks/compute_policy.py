@@ -1,4 +1,4 @@
-"""How a network computes while it is read; afterwards it is as it was."""
+"""Temporarily changes the precision in which a network computes."""
 
 import contextlib
 
@@ -13,7 +13,7 @@ from tf_deepinversion.networks.call_hooks import replace
 
 
 class _ComputePolicy(keras.DTypePolicy):
-    """Computes as another policy does, on variables of any float dtype.
+    """Computes like another policy, with variables of any float dtype.
 
     Args:
         name: String, the name of the other policy.
@@ -30,10 +30,13 @@ class _ComputePolicy(keras.DTypePolicy):
 
 
 def check_policy(dtype_policy):
-    """The `keras.DTypePolicy` that is meant, or None.
+    """Returns the `keras.DTypePolicy`, or None.
+
+    Args:
+        dtype_policy: String, `keras.DTypePolicy` or None.
 
     Raises:
-        ValueError: if gradients cannot be computed in it.
+        ValueError: if the policy does not allow gradients of images.
     """
     if dtype_policy is None:
         return None
@@ -59,7 +62,7 @@ def _policy_of(layer):
 
 
 def _policies(layers, policy):
-    """The layers that are to compute in other ways, with their policies."""
+    """Lists the layers whose policy changes, with their new policies."""
     chosen = []
     for layer in layers:
         own = _policy_of(layer)
@@ -77,9 +80,9 @@ def _policies(layers, policy):
 
 
 def _inputs(layers, policy):
-    """The inputs that would round what they are fed, and a better dtype.
+    """Lists the inputs that would round the images, with a better dtype.
 
-    That is to whole numbers, or to a precision lower than is computed in.
+    Such inputs cast to integers, or to a lower precision than the layers'.
     """
     inputs = [x for x in layers if isinstance(x, keras.layers.InputLayer)]
     least = policy.compute_dtype if policy else "float32"
@@ -93,17 +96,18 @@ def _inputs(layers, policy):
 
 @contextlib.contextmanager
 def reading(model, policy=None):
-    """While open, the model computes so that its gradient can be trusted.
+    """Within the context, the gradient with respect to the images is reliable.
 
-    Rematerialized layers are not: what they see would be hidden from the
-    gradient. Nothing is computed in float16, in which the gradient of a mean
-    over thousands of pixels underflows to zero. Inputs of models keep the
-    precision of the images. Variables stay as they are.
+    Layers do not rematerialize, because that would hide their inputs from the
+    gradient. No layer computes in float16, in which the gradient of a mean over
+    thousands of pixels underflows to zero. The model's inputs keep the
+    precision of the images. Variables stay unchanged.
 
     Args:
         model: A `keras.Model`, built.
-        policy: A `keras.DTypePolicy` of all layers whose own is of floats and
-            not quantized. None: their own, but float32 for float16.
+        policy: A `keras.DTypePolicy` for all layers that compute in floats and
+            are not quantized. Defaults to their own policies, with float32 in
+            place of float16.
     """
     layers = layers_of(model)
     with (

@@ -1,9 +1,9 @@
-"""A copy of a network: all that it has learned, and nothing that both share.
+"""A complete copy of a network that shares nothing with the original.
 
-`keras.models.clone_model` and `set_weights` lose what a layer keeps besides
-its weights: the mean and the variance that a `Normalization` has adapted, the
-table of a lookup, the state of a random generator. They are carried here as
-Keras saves them, by `save_own_variables` and `save_assets`.
+`keras.models.clone_model` and `set_weights` lose state other than weights: the
+mean and variance that a `Normalization` adapted, the table of a lookup layer,
+the state of a random generator. This module copies such state like Keras saves
+it, with `save_own_variables` and `save_assets`.
 """
 
 import tempfile
@@ -18,35 +18,41 @@ from tf_deepinversion.core.keras_internals import output_shape_of
 
 
 def copy_of(model, changed=None, input_shape=None) -> keras.Model:
-    """A copy of a network, that answers as it does in each phase.
+    """Copies a network, with identical outputs in training and inference.
 
-    Names, precision, regularizers, and what is frozen stay. The copy is not
-    compiled.
+    The copy keeps names, precision, regularizers and frozen layers. The copy is
+    not compiled.
 
     Args:
-        model: A built `keras.Model`: functional, sequential, or of a class
-            that has `get_config`. It stays as it is.
-        changed: Function from a layer to the layer that takes its place, whose
-            weights are left to the caller; or to None, and the layer is
-            copied. None: all layers are copied.
-        input_shape: Function from an input, of the model or of one within it,
-            to its shape in the copy, the batch's too. None: as it is.
+        model: A built `keras.Model`: functional, sequential, or of a class with
+            `get_config`. It stays unchanged.
+        changed: Function from a layer to its replacement, or to None to copy
+            the layer. The caller sets the replacement's weights. By default
+            all layers are copied.
+        input_shape: Function from an input, of the model or of a nested model,
+            to its shape in the copy, including the batch. By default inputs
+            keep their shape.
 
     Returns:
         A `keras.Model` of the same kind.
 
     Raises:
-        ValueError: if a layer cannot be rebuilt from its config, by name.
+        ValueError: if a layer cannot be rebuilt from its config.
+
+    Example:
+        >>> twin = di.networks.copy_of(teacher)
+        >>> bool(np.allclose(twin(images), teacher(images)))
+        True
     """
     if not model.built:
         raise ValueError(
-            "Build the model before it is copied: it has no weights yet. "
+            "Build the model before copying it: it has no weights yet. "
             f"Received: {model.name!r}"
         )
     twins, pairs = {}, []
 
     def twin(layer):
-        if id(layer) in twins:  # shared, maybe with a model within the model
+        if id(layer) in twins:  # a shared layer, perhaps of a nested model
             return twins[id(layer)]
         new = changed and changed(layer)
         if new:
@@ -72,9 +78,9 @@ def copy_of(model, changed=None, input_shape=None) -> keras.Model:
 
 
 def is_graph(model) -> bool:
-    """Whether a model is its graph of layers, functional or sequential.
+    """Tells whether a model is only its graph of layers.
 
-    One with a `call` of its own may do anything besides.
+    A functional or sequential model is. A model that overrides `call` is not.
     """
     kinds = [
         kind
@@ -85,17 +91,17 @@ def is_graph(model) -> bool:
 
 
 def twin_of(layer, **config):
-    """A layer of the same class and config, which has learned nothing.
+    """Makes a layer of the same class and config, with new weights.
 
     Args:
         layer: A `keras.layers.Layer`.
-        **config: What is different in the config.
+        **config: Entries of the config to change.
 
     Raises:
         ValueError: if the layer cannot be rebuilt.
     """
     if type(layer) is layers.Lambda:
-        # Its function in the memory, which no config can hold whole.
+        # A config cannot hold the function of a Lambda completely.
         return layers.Lambda(
             layer.function,
             output_shape_of(layer),
@@ -116,14 +122,14 @@ def twin_of(layer, **config):
 
 
 def copy_state(layer, twin):
-    """Carries all that a layer has learned to one of the same config.
+    """Copies everything that a layer has learned to a layer of equal config.
 
     Args:
         layer: A built `keras.layers.Layer`.
-        twin: Another.
+        twin: A layer of the same class and config.
 
     Raises:
-        ValueError: if the two have not the same parts and shapes.
+        ValueError: if their parts or shapes differ.
     """
     pairs = _parts(layer, twin)
     _require_alike(layer, twin)
@@ -135,19 +141,19 @@ def copy_state(layer, twin):
             with tempfile.TemporaryDirectory() as folder:
                 old.save_assets(folder)
                 new.load_assets(folder)
-    # The seeds of random layers too, which Keras does not save.
+    # Keras does not save the seeds of random layers.
     for old, new in zip(layer.variables, twin.variables, strict=True):
         new.assign(_array(old))
 
 
 def _new_inputs(model, shape):
-    """`keras.Input`s with the names and types of a model's inputs."""
+    """Makes `keras.Input`s with the names and types of a model's inputs."""
     names = {
         id(x.output): x.name
         for x in layers_of(model)
         if isinstance(x, layers.InputLayer)
     }
-    # The `input` of a sequential model is what it was first called with.
+    # `input` of a sequential model is the tensor of its first call.
     sequential = isinstance(model, keras.Sequential)
     return keras.tree.map_structure(
         lambda x: keras.Input(
@@ -160,7 +166,7 @@ def _new_inputs(model, shape):
 
 
 def _rebuilt(model, twin, input_shape):
-    """The same graph of other layers."""
+    """Builds the same graph from other layers."""
     if isinstance(model, keras.Sequential):
         stack = [twin(layer) for layer in model.layers]
         if hasattr(model, "inputs"):
@@ -170,7 +176,7 @@ def _rebuilt(model, twin, input_shape):
         copy.build_from_config(model.get_build_config())
         return copy
     inputs = _new_inputs(model, input_shape)
-    if model.compiled:  # or the losses and metrics would be cloned as well
+    if model.compiled:  # `clone_model` would also clone losses and metrics
         model = keras.Model(model.input, model.output, name=model.name)
     return keras.models.clone_model(model, inputs, twin)
 
@@ -179,17 +185,17 @@ def _built_twin(layer):
     new = twin_of(layer)
     plain = type(layer).build_from_config is layers.Layer.build_from_config
     if layer.built and not new.built and not plain:
-        # The graph would build it by the shape alone.
+        # Calling the layer in the graph would build it from the shape only.
         new.build_from_config(layer.get_build_config())
     return new
 
 
 def _operation(operation):
-    """An operation of the same name, such as the `+` between two tensors."""
+    """Copies an operation with its name, such as the `+` of two tensors."""
     try:
         new = type(operation).from_config(operation.get_config())
     except (NotImplementedError, TypeError, ValueError):
-        return operation  # without a state, so that both may have it
+        return operation  # an operation without state can be shared
     new.name = operation.name
     return new
 
@@ -219,7 +225,7 @@ def _own_objects(layer):
 def _parts(layer, twin):
     old, new = layers_of(layer), layers_of(twin)
     if [type(x) for x in old] != [type(x) for x in new]:
-        raise _cannot(layer, "its config makes other layers within it")
+        raise _cannot(layer, "its config creates other inner layers")
     return list(zip(old, new, strict=True))
 
 
@@ -229,8 +235,8 @@ def _require_alike(layer, twin):
     if shapes != found:
         raise _cannot(
             layer,
-            f"its variables are of the shapes {shapes}, those of the copy of "
-            f"{found}",
+            f"its variables have the shapes {shapes}, the copy's variables "
+            f"have {found}",
         )
 
 
@@ -240,7 +246,7 @@ def _array(value):
 
 def _copy_flags(pairs):
     pairs = [pair for old, new in pairs for pair in _both(old, new)]
-    # A flag is set for all that is within: what holds others comes first.
+    # Setting `trainable` also sets it for inner layers: outer layers first.
     pairs.sort(key=lambda pair: -len(layers_of(pair[0])))
     for old, new in pairs:
         new.trainable = old.trainable
@@ -256,8 +262,8 @@ def _both(old, new):
 
 def _cannot(layer, reason):
     return ValueError(
-        f"The network cannot be copied, for {layer.name!r} "
+        f"The network cannot be copied, because {layer.name!r} "
         f"({type(layer).__name__}) cannot be rebuilt: give its class a "
-        "`get_config` that holds all arguments of its constructor, and a "
-        f"`build` that makes all its weights. Received: {reason}"
+        "`get_config` with all arguments of its constructor, and a `build` "
+        f"that creates all its weights. Received: {reason}"
     )
