@@ -597,7 +597,7 @@ class OneRow(HorizontalFlip):
         (MixUp(), "`MixUp` blends"),
         (Blend(), "`Blend` blends"),
         (Cropped(), r"Cropped must keep.*Received: \(4, 7, 8, 1\)"),
-        (OneRow(), r"OneRow must give.*4 images.*Received: .*\(1, 1, 1, 1\)"),
+        (OneRow(), r"OneRow must return.*4 images.*Received: .*\(1, 1, 1, 1\)"),
         (Rounded(), "differentiable"),
     ],
 )
