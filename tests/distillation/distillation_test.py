@@ -442,6 +442,44 @@ def test_averages_that_are_swapped_in_go_on_to_the_same_network(
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("on_epoch", [True, False])
+def test_a_run_that_ends_early_ends_with_its_averages(tmp_path, on_epoch):
+    """Keras leaves the weights in training where they were swapped out."""
+
+    class Early(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    def train(path=None, epochs=4):
+        keras.utils.set_random_seed(1)
+        network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        optimizer = keras.optimizers.SGD(0.125, use_ema=True, ema_momentum=0.5)
+        network.layers[0].kernel.assign([[8.0]])
+        network.compile(optimizer, "mse")
+        pair = np.ones((1, 1)), np.zeros((1, 1))
+        fit_resumable(
+            network,
+            lambda step: tf.data.Dataset.from_tensors(pair).repeat(),
+            network=network,
+            epochs=epochs,
+            steps_per_epoch=1,
+            path=path,
+            callbacks=[
+                keras.callbacks.SwapEMAWeights(swap_on_epoch=on_epoch),
+                Early(),
+            ],
+            verbose=0,
+        )
+        return [float(np.squeeze(w)) for w in network.get_weights()]
+
+    # Each step takes a quarter of the error off the kernel and off the bias:
+    # 8 -> 6 -> 5 and 0 -> -2 -> -3. The average begins as the first.
+    assert train() == [5.5, -2.5]
+    assert train(epochs=2) == [5.5, -2.5]
+    for _ in range(2):  # the second time nothing is left to do
+        assert train(tmp_path / "state.npz") == [5.5, -2.5]
+
+
 def test_what_is_saved_of_a_student_that_diverged_is_finite(tmp_path):
     rates = keras.optimizers.schedules.PiecewiseConstantDecay([5], [0.1, 1e38])
     for _ in range(2):  # the second goes on from the first's state
@@ -811,6 +849,36 @@ def test_the_terms_of_batches_are_lists_of_one_length():
         "batch": [0, 1, 2, 3],
         "loss": [0.0, 0.1, 0.2, 0.3],
     }
+
+
+def test_a_kill_between_a_batch_and_its_terms_loses_no_terms(tmp_path):
+    class Killing(Pool):
+        def add(self, *args, **kwargs):
+            super().add(*args, **kwargs)
+            if self.batches == 3:
+                raise KeyboardInterrupt
+
+    def start(kind):
+        folder = tmp_path / "pool"
+        pool = kind(100, SHAPE, CLASSES, folder=folder, run="shades")
+        refresh, made = RefreshPool(3), Shades()
+        refresh.bind(pool, made, path=tmp_path / "synthesis.json")
+        try:
+            begin(refresh, 0, 1)
+        finally:
+            pool.close()
+        return pool.images, made.asked, refresh.synthesis
+
+    with pytest.raises(KeyboardInterrupt):
+        start(Killing)
+    assert list(synthesis_of(tmp_path)) == ["0", "1"]
+    images, asked, synthesis = start(Pool)
+    # What batch 2 was is made once more, and the pool holds it once.
+    assert [number for number, *_ in asked] == [2, 3]
+    np.testing.assert_array_equal(images[:, 0, 0, 0], np.arange(12) // 3)
+    assert synthesis == {"batch": [0, 1, 2, 3], "loss": [0.0, 0.1, 0.2, 0.3]}
+    assert list(synthesis_of(tmp_path)) == ["0", "1", "2", "3"]
+    assert start(Pool)[1:] == ([], synthesis)
 
 
 def test_adaptive_deep_inversion_feeds_a_student():

@@ -191,6 +191,43 @@ def test_averages_that_are_swapped_in_go_on_to_the_same_images(tmp_path):
     np.testing.assert_array_equal(run(state), run(None))
 
 
+def test_a_run_that_ends_early_ends_with_its_averages(tmp_path):
+    class Early(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    def run(checkpoint=None):
+        model, seen = inversion(), []
+        model.compile(
+            keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.75),
+            [L2()],
+            transforms=[],
+            steps_per_execution=1,
+        )
+        each = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: seen.append(
+                model.step.images.numpy()
+            )
+        )
+        swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        model.fit(
+            LABELS,
+            steps=4,
+            steps_per_epoch=1,
+            verbose=0,
+            checkpoint=checkpoint,
+            callbacks=[swap, each, Early()],
+        )
+        return model.step.images.numpy(), seen
+
+    found, (first, second) = run()
+    np.testing.assert_allclose(found, 0.75 * first + 0.25 * second, rtol=1e-5)
+    assert np.abs(found - second).max() > 1e-3
+    for _ in range(2):  # the second time nothing is left to do
+        again, _ = run(tmp_path / "state.npz")
+        np.testing.assert_array_equal(again, found)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -1,5 +1,7 @@
 """How a network ends decides what its outputs are, and what feeds its head."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -247,3 +249,48 @@ def test_the_way_out_of_a_sigmoid_is_taken_everywhere():
     logits = np.log(expected / (1 - expected))
     gap = said[:, 1:] - said[:, :1] - logits
     assert np.abs(gap).max() < 0.05 * np.abs(logits).max()
+
+
+class Noisy(layers.Layer):
+    """Adds random numbers whatever the phase, with no seed of its own."""
+
+    def call(self, x):
+        return x + tf.random.normal(tf.shape(x))
+
+
+class Hard(layers.Layer):
+    """A layer that is always in training."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, x):
+        return self.layer(x, training=True)
+
+
+@pytest.mark.parametrize(
+    "random",
+    [
+        lambda: Hard(layers.Dropout(0.5)),
+        lambda: Hard(layers.GaussianNoise(1.0)),
+        Noisy,
+    ],
+    ids=["Dropout", "GaussianNoise", "tf.random"],
+)
+def test_a_network_that_is_random_in_inference_is_warned_about(random):
+    model = with_head(random(), layers.Dense(3))
+    with pytest.warns(UserWarning, match="draws random numbers") as given:
+        Classifier(model)
+    (warning,) = [x for x in given if "draws random" in str(x.message)]
+    assert warning.filename == __file__
+
+
+def test_random_numbers_that_change_no_answer_are_not_warned_about():
+    """Keras 3.15 draws those of `RandomHue` in inference, for nothing."""
+    inputs = keras.Input(SHAPE)
+    x = layers.RandomHue(0.5, value_range=(0, 1))(inputs)
+    x = layers.Dropout(0.5)(layers.GlobalAveragePooling2D()(x))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="The model draws")
+        Classifier(keras.Model(inputs, layers.Dense(3)(x)))

@@ -1,7 +1,22 @@
 """`fit` that saves its state and resumes."""
 
+import keras
+
 from tf_deepinversion.callbacks.require_finite import RequireFinite
 from tf_deepinversion.callbacks.training_state import TrainingState
+from tf_deepinversion.core import run_state
+
+
+class _EarlyEnd(keras.callbacks.Callback):
+    """Keeps the averages that callbacks before it have swapped in."""
+
+    def __init__(self, others):
+        super().__init__()
+        self.others = others
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.model.stop_training:
+            run_state.keep_averages(self.others, self.model.optimizer)
 
 
 def fit_resumable(
@@ -48,15 +63,12 @@ def fit_resumable(
         ValueError: if the file is damaged or belongs to another run.
     """
     model.optimizer.build(network.trainable_variables)
-    callbacks, state, done = (
-        [*(callbacks or []), RequireFinite(network)],
-        None,
-        0,
-    )
+    given, state, done = list(callbacks or []), None, 0
+    callbacks = [*given, RequireFinite(network), _EarlyEnd(given)]
     if path is not None:
         variables = [*network.variables, *model.optimizer.variables, *others]
         state = TrainingState(path, variables, run)
-        state.others, done = list(callbacks), state.epoch
+        state.others, done = given, state.epoch
         callbacks.append(state)
     history = model.fit(
         batches(done * steps_per_epoch),

@@ -152,7 +152,7 @@ class RefreshPool(keras.callbacks.Callback):
             # A synthesizer without state makes every batch independently, so
             # batches that an interrupted run left in the pool need not be
             # made again.
-            self.next_batch = max(self.next_batch, self.pool.batches)
+            self.next_batch = max(self.next_batch, self._complete())
         wanted = self.batches_by(
             epoch, self.params["epochs"], self.synthesizer, self.pool.capacity
         )
@@ -168,6 +168,13 @@ class RefreshPool(keras.callbacks.Callback):
                 verbose=self.params["verbose"],
             )
         self.seconds += time.monotonic() - begin
+
+    def _complete(self):
+        """The number of batches in the pool whose terms are saved as well."""
+        batches = self.pool.batches
+        # A run may be killed after a batch is added and before its terms are
+        # saved. That batch is made once more, for its terms.
+        return batches - bool(self._path and batches - 1 not in self._terms)
 
     def _keep(self, number):
         """Stores the terms of a batch; a repeated batch replaces its terms."""

@@ -12,6 +12,7 @@ import numpy as np
 from tf_deepinversion.core.described import add_arrays
 from tf_deepinversion.core.described import described
 from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.keras_internals import averages_of
 
 FORMAT = "tf_deepinversion checkpoint 1"
 
@@ -84,6 +85,23 @@ def swapped_again(callbacks, epoch, read, write):
         for callback in swapping:
             callback.on_epoch_end(epoch)
         write(values)
+
+
+def keep_averages(callbacks, optimizer):
+    """Makes averages that are swapped in stay where a run ends early.
+
+    At the end of `fit` Keras puts the averages into the network once more,
+    but `SwapEMAWeights` has put the weights in training in their place.
+    Only in the last of all epochs does it see to that.
+
+    Args:
+        callbacks: List of `keras.callbacks.Callback`, after the epoch's end.
+        optimizer: The `keras.optimizers.Optimizer`.
+    """
+    kind = keras.callbacks.SwapEMAWeights
+    if any(isinstance(c, kind) and c.swap_on_epoch for c in callbacks):
+        for variable, average in averages_of(optimizer):
+            average.assign(variable)
 
 
 def fingerprint(description, arrays=()) -> str:

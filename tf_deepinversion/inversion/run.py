@@ -187,6 +187,8 @@ class InversionRun:
                 break
         self._take_snapshots(epoch)
         callbacks.on_epoch_end(number, logs)
+        if model.stop_training:
+            run_state.keep_averages(callbacks.callbacks, model.optimizer)
         self._save()
         return logs
 

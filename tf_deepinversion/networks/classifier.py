@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import not_finite
+from tf_deepinversion.core.checks import warn_caller
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks import ending
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
@@ -182,6 +183,7 @@ class Classifier:
                 tf.TensorSpec(noise.shape, noise.dtype)
             )
         self._check_state(traced.graph)
+        self._warn_of_chance(found[0])
         return found[0]
 
     def _probe(self) -> int:
@@ -228,7 +230,18 @@ class Classifier:
         return ends._replace(
             features=found.head and found.head.inputs.shape[-1],
             unbounded=ending.is_unbounded(found.logits, outputs),
+            random=ending.is_random(found.logits),
         )
+
+    def _warn_of_chance(self, ends):
+        if ends.random:
+            warn_caller(
+                "The model draws random numbers in inference mode, as a "
+                "`Dropout` does that is called with `training=True`: it "
+                "answers otherwise each time, and the same seed gives other "
+                "images. Rebuild it with the `training` that it is given, and "
+                f"load its weights. Received: {self.model.name!r}"
+            )
 
     def _check_state(self, graph):
         changed = ending.assigned(graph, self.model.weights)

@@ -16,12 +16,14 @@ class Ends(typing.NamedTuple):
         head: The `Dense` that gives the logits, or None.
         features: Int, how many features feed the head, or None.
         unbounded: Bool, whether the logits are known to have no bounds.
+        random: Bool, whether the logits are made of random numbers.
     """
 
     softmax: object
     head: object
     features: int | None = None
     unbounded: bool = False
+    random: bool = False
 
 
 class Reading(typing.NamedTuple):
@@ -236,6 +238,34 @@ def is_unbounded(tensor, known=()) -> bool:
         # Two that move may keep each other within bounds.
         inputs = inputs if len(inputs) == 1 else []
     return any(is_unbounded(x, known) for x in inputs)
+
+
+# Parts of the names of what draws random numbers.
+RANDOM = (
+    "Multinomial",
+    "Random",
+    "StatefulStandardNormal",
+    "StatefulUniform",
+    "TruncatedNormal",
+)
+
+
+def is_random(tensor) -> bool:
+    """Whether a tensor is made of random numbers.
+
+    Args:
+        tensor: Tensor of a graph. What it is made of within a `tf.function`,
+            a loop or a condition is not looked at.
+    """
+    seen, waiting = set(), [tensor.op]
+    while waiting:
+        operation = waiting.pop()
+        if any(part in operation.type for part in RANDOM):
+            return True
+        if operation not in seen:
+            waiting += [x.op for x in operation.inputs]
+        seen.add(operation)
+    return False
 
 
 def assigned(graph, variables) -> list:
