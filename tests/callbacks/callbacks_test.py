@@ -35,7 +35,7 @@ def test_history_has_every_weighted_term_once_an_epoch():
     model = inversion()
     history = model.fit(LABELS, steps=7, steps_per_epoch=3, verbose=0)
     terms = ["cross_entropy", "feature_statistics", "total_variation"]
-    assert set(history.history) == {"loss", *terms}
+    assert set(history.history) == {"loss", *terms, "recognized"}
     assert history.epoch == [0, 1, 2]
     np.testing.assert_allclose(
         np.sum([history.history[t] for t in terms], axis=0),

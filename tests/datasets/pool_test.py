@@ -594,6 +594,28 @@ class Numbered(Synthesizer):
         return images, np.tile(labels[::-1], 2)
 
 
+@pytest.mark.parametrize(
+    ("right", "meant", "told"),
+    [(1, True, True), (2, True, False), (1, False, False)],
+)
+def test_it_says_so_where_less_than_half_is_what_was_asked_for(
+    recwarn, right, meant, told
+):
+    class Wrong(Synthesizer):
+        classes, image_shape, means_labels = 10, (2, 2, 1), meant
+
+        def make(self, labels, batch_index, steps=None, verbose=0):
+            shown = np.where(np.arange(len(labels)) < right, labels, 9)
+            return np.zeros((len(labels), 2, 2, 1), "uint8"), shown
+
+    pool = Pool(100, (2, 2, 1), 10)
+    pool.fill(Wrong(), batches=2, images=4, verbose=0)
+    found = [str(w.message) for w in recwarn]
+    assert [text[:40] for text in found] == told * [
+        "The teacher takes 25% of the images for "
+    ]
+
+
 def test_filled_it_has_as_many_batches_as_were_asked_for(capsys):
     pool, made = Pool(100, (2, 2, 1), 10), Numbered()
     plan = {"images": 3, "steps": 5, "first_steps": 9, "classes": [7, 8, 9, 4]}

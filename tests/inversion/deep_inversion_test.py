@@ -1,6 +1,7 @@
 """The loop: what it optimizes, what it leaves alone, what it refuses."""
 
 import gc
+import warnings
 import weakref
 
 import keras
@@ -522,6 +523,75 @@ def test_snapshots_are_of_the_last_stage():
     model = inversion(recipe=recipe.replace(snapshots=[0.5]), transforms=[])
     model.fit(LABELS, steps=[3, 2], verbose=0)
     assert model.snapshots.shape == (1, 4, 8, 8, 1)
+
+
+def still(**kwargs):
+    """An inversion whose images stay the noise that they start from."""
+    model = inversion(transforms=[])
+    model.compile(keras.optimizers.SGD(0.0), TERMS, **kwargs)
+    return model
+
+
+def right_in(count):
+    """Labels of which the teacher takes so many of the four images for."""
+    model = still()
+    model.fit(LABELS, steps=1, verbose=0)
+    logits = tiny_teacher()(model.noise(0), training=False).numpy()
+    shown = logits.argmax(-1)
+    wrong = np.arange(4) >= count
+    return (shown + wrong) % CLASSES
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"micro_batch": 2}, {"jit_compile": True}]
+)
+def test_recognized_is_the_share_that_the_teacher_takes_for_its_label(
+    count, kwargs
+):
+    labels = right_in(count)
+    history = still(**kwargs).fit(labels, steps=2, verbose=0).history
+    assert history["recognized"] == [count / 4]
+
+
+def test_recognized_is_that_of_all_replicas():
+    labels = right_in(3)
+    with two_replicas().scope():
+        model = still()
+    history = model.fit(labels, steps=1, verbose=0).history
+    assert history["recognized"] == [0.75]
+
+
+def warned(model, labels, **kwargs):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        model.fit(labels, steps=1, verbose=0, **kwargs)
+    return [str(w.message) for w in found if "images for what" in str(w)]
+
+
+def test_fit_warns_where_less_than_half_of_the_images_show_their_labels():
+    (message,) = warned(still(), right_in(1))
+    assert message.startswith("The teacher takes 25% of the images for what")
+    assert not warned(still(), right_in(2))
+
+
+def test_nobody_is_warned_where_labels_are_not_meant():
+    between = RECIPES["distillation_pixels"].replace(transforms=[])
+    model = inversion(recipe=between)
+    model.compile(keras.optimizers.SGD(0.0), TERMS)
+    assert not warned(model, right_in(1)) and not model.means_labels
+    prior = inversion()
+    prior.compile(loss=[TotalVariation(0.1)])
+    assert not warned(prior, right_in(1)) and not prior.means_labels
+
+
+def test_a_batch_knows_how_much_of_it_is_recognized():
+    model = still()
+    labels = right_in(1)
+    images, shown = model.make(labels, 0, 1)
+    share = (model.classes_of(images) == labels).mean()
+    assert model.logs["recognized"] == share
+    np.testing.assert_array_equal(shown, model.classes_of(images))
 
 
 def test_second_fit_of_the_same_shape_traces_nothing():

@@ -81,6 +81,21 @@ def _in_package(frame) -> bool:
     return f"{name}.".startswith("tf_deepinversion.")
 
 
+def warn_if_not_recognized(share):
+    """Warns where less than half of some images show their labels.
+
+    Args:
+        share: Float in [0, 1], of the images that the teacher takes for the
+            classes that they were made for.
+    """
+    if share < 0.5:
+        warn_caller(
+            f"The teacher takes {share:.0%} of the images for what they were "
+            "made for. Take more steps (`steps`, `first_steps`), or a recipe "
+            "with more weight on the cross-entropy."
+        )
+
+
 def not_finite(variables):
     """The first of some variables that has a NaN or an infinity, or None."""
     for variable in variables:

@@ -5,6 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.checks import share_right
+from tf_deepinversion.core.checks import warn_if_not_recognized
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.datasets.pool_folder import PoolFolder
@@ -228,6 +230,9 @@ class Pool:
             verbose: `"auto"` or 1 for a bar, 2 for one line per batch, 0 for no
                 output. Defaults to `"auto"`.
 
+        A `UserWarning` says so if the images are meant to show their labels
+        (`Synthesizer.means_labels`) and less than half of the pool does.
+
         Raises:
             ValueError: if an argument is out of range or does not fit the pool.
             TypeError: if the synthesizer's images are not uint8.
@@ -256,6 +261,8 @@ class Pool:
             if after_batch is not None:
                 after_batch(number)
             bar.advance(synthesizer.logs)
+        if synthesizer.means_labels and len(numbers):
+            warn_if_not_recognized(share_right(self.labels, self.requested))
 
     def _check_synthesizer(self, synthesizer, images):
         found = tuple(synthesizer.image_shape), synthesizer.classes

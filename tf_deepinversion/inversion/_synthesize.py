@@ -8,8 +8,6 @@ import numpy as np
 
 from tf_deepinversion.core import run_state
 from tf_deepinversion.core.checks import require_whole
-from tf_deepinversion.core.checks import share_right
-from tf_deepinversion.core.checks import warn_caller
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.inversion.fast_inversion import FastInversion
@@ -94,7 +92,7 @@ def synthesize(
     first_steps = steps if first_steps is None else first_steps
     for count in (first_steps, steps):
         synthesizer.check(np.resize(wanted, images), count)
-    pool = _filled(
+    return _filled(
         synthesizer,
         folder,
         verbose,
@@ -104,8 +102,6 @@ def synthesize(
         first_steps=first_steps,
         classes=wanted,
     )
-    _warn_if_not_recognized(pool)
-    return pool
 
 
 def require_all(classes, batches, images):
@@ -210,13 +206,3 @@ def _save(path, variables, run, number):
         }
         arrays["batches"] = np.array(number + 1)
         run_state.save(path, arrays, run)
-
-
-def _warn_if_not_recognized(pool):
-    share = share_right(pool.labels, pool.requested)
-    if share < 0.5:
-        warn_caller(
-            f"The network takes {share:.0%} of the images for what they were "
-            "made for. Take more `first_steps`, or a recipe with more weight "
-            "on the cross-entropy."
-        )

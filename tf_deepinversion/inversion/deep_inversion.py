@@ -5,6 +5,7 @@ import numpy as np
 
 from tf_deepinversion.core.checks import require_seed
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.checks import warn_if_not_recognized
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.inversion import recipes
@@ -17,6 +18,7 @@ from tf_deepinversion.inversion.run import starting_noise
 from tf_deepinversion.inversion.stage_steps import StageSteps
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.networks import compiled
+from tf_deepinversion.objective.terms import CrossEntropy
 
 
 class DeepInversion(Synthesizer, ImagesModel):
@@ -99,13 +101,14 @@ class DeepInversion(Synthesizer, ImagesModel):
         self.student_preprocessing = self.networks.student_preprocessing
         self.recipe = recipes.find(recipe)
         self._check_recipe()
+        self.images_per_label = self.recipe.images_per_label
         self.networks.require_sizes(
             stage.shape(self.image_shape) for stage in self.recipe.stages
         )
         require_seed(seed)
         self.seed = int(seed)
         self.terms = self._given_optimizer = None
-        self._run, self._newest_terms = None, {}
+        self._run, self._newest_terms, self._in_make = None, {}, False
 
     def compile(
         self,
@@ -201,8 +204,10 @@ class DeepInversion(Synthesizer, ImagesModel):
             steps_per_epoch: Int.
 
         Returns:
-            A `keras.callbacks.History`: for each epoch the loss and every
-            weighted term at its last step, those before an interruption too.
+            A `keras.callbacks.History`: for each epoch the loss, every
+            weighted term, and `recognized`, the share of the images that the
+            teacher takes for their labels, all at its last step; those before
+            an interruption too.
 
         Raises:
             ValueError: if an argument is out of range, or the checkpoint is
@@ -240,7 +245,10 @@ class DeepInversion(Synthesizer, ImagesModel):
         with self.distribute_strategy.scope(), self.networks.open():
             run.begin()
             self._run = run
-            return run.train(callbacks, verbose)
+            history = run.train(callbacks, verbose)
+        if self.means_labels and not self._in_make:
+            warn_if_not_recognized(history.history["recognized"][-1])
+        return history
 
     def check(self, labels, steps=None):
         """Refuses labels and steps that `fit` would refuse.
@@ -260,22 +268,25 @@ class DeepInversion(Synthesizer, ImagesModel):
     def make(self, labels, batch_index, steps=None, verbose=0):
         """Makes a batch by `fit`: its snapshots, and then its images.
 
-        Args:
-            labels: As for `fit`.
-            batch_index: As for `fit`.
-            steps: As for `fit`.
-            verbose: As for `fit`.
+        All arguments are those of `fit`.
 
         Returns:
             A pair: uint8 images `(images_per_label n, height, width,
             channels)`, and the classes that the teacher takes them for.
         """
-        history = self.fit(
-            labels, steps, batch_index=batch_index, verbose=verbose
-        ).history
+        self._in_make = True  # the pool warns, of all its batches
+        try:
+            history = self.fit(
+                labels, steps, batch_index=batch_index, verbose=verbose
+            ).history
+        finally:
+            self._in_make = False
         self._newest_terms = {name: v[-1] for name, v in history.items()}
         images = self._made(batch_index)
-        return images, self.classes_of(images)
+        shown = self.classes_of(images)
+        right = shown == np.resize(self.labels, len(shown))
+        self._newest_terms["recognized"] = float(right.mean())
+        return images, shown
 
     def _made(self, batch_index):
         """The images that a batch gives once `fit` has worked on it."""
@@ -312,7 +323,6 @@ class DeepInversion(Synthesizer, ImagesModel):
         if not self.compiled:
             self.compile()
         settings = {
-            **self._identity(),
             "recipe": self.recipe,
             "competes": self.student is not None,
             "terms": self.terms,
@@ -333,10 +343,6 @@ class DeepInversion(Synthesizer, ImagesModel):
                 f"Received: the recipe from {self.recipe.source!r}"
             )
 
-    def _identity(self):
-        """What else the images depend on, by name."""
-        return {}
-
     @property
     def teacher(self) -> keras.Model:
         """The network that is inverted."""
@@ -349,8 +355,20 @@ class DeepInversion(Synthesizer, ImagesModel):
         return student and student.model
 
     @property
+    def means_labels(self) -> bool:
+        """Whether the images are meant to be of the classes asked for."""
+        return self.recipe.means_labels and any(
+            isinstance(term, CrossEntropy) and term.weight
+            for term in self.terms or self.recipe.loss
+        )
+
+    @property
     def logs(self) -> dict:
-        """The terms of the newest batch of `make`, at its last step."""
+        """The terms of the newest batch of `make`, at its last step.
+
+        `recognized` is the share of its images, as whole pixels, that the
+        teacher takes for their labels.
+        """
         return dict(self._newest_terms)
 
     @property
@@ -380,8 +398,3 @@ class DeepInversion(Synthesizer, ImagesModel):
             An int32 array `(n,)`: the class of the largest logit of each.
         """
         return self.networks.classes_of(images, batch_size)
-
-    @property
-    def images_per_label(self) -> int:
-        """How many images of each label: the last, and `snapshots`."""
-        return self.recipe.images_per_label

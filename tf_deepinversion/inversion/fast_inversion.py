@@ -83,17 +83,13 @@ class FastInversion(DeepInversion):
         _require_fitting(generator, self.image_shape, self.classes)
         self.generator = generator
         self._draws = int(draws)
+        self.images_per_label = self._draws or self.images_per_label
         self._last_run = None, [], []
 
     @property
     def state_variables(self) -> list:
         """The variables that one batch leaves to the next: the generator's."""
         return self.generator.variables
-
-    @property
-    def images_per_label(self) -> int:
-        """How many images of each label `make` gives."""
-        return self._draws or super().images_per_label
 
     def _made(self, batch_index):
         if not self._draws:
@@ -191,8 +187,10 @@ class FastInversion(DeepInversion):
             latent_rate=training.latent_rate,
         )
 
-    def _identity(self):
+    def settings(self) -> dict:
+        """As those of `DeepInversion`, and what the generator is."""
         return {
+            **super().settings(),
             "draws": self._draws,
             "generator": architecture(self.generator),
             "generator weights": self.generator.get_weights(),

@@ -213,6 +213,10 @@ class Recipe(_Settings):
         snapshots: Sequence of floats in (0, 1), shares of the last stage's
             steps. After each share, the pixels as they are then are kept as
             images of their own.
+        means_labels: Bool, whether the images are meant to be of the classes
+            that they are made for. False for images between the classes, of
+            which students learn: nobody is warned if the teacher takes them
+            for other classes.
         source: String, where the numbers come from.
 
     Raises:
@@ -232,6 +236,7 @@ class Recipe(_Settings):
     generator: GeneratorTraining | None = None
     coarseness: int = 1
     snapshots: tuple = ()
+    means_labels: bool = True
     source: str = ""
 
     def __post_init__(self):

@@ -111,6 +111,7 @@ _DISTILLATION = _GENERATOR.replace(
     batch_size=128,
     loss=[CrossEntropy(0.3), FeatureStatistics(1.0)],
     competition=AgreedDivergence(4.0),
+    means_labels=False,
     latent_scale=0.0,
     latent_noise=1.0,
     width=32,
@@ -169,7 +170,7 @@ RECIPES = {
     "distillation": _DISTILLATION,
     # The same where nobody competes: images that are to be of their classes.
     "replay": _DISTILLATION.replace(
-        loss=[CrossEntropy(1.0), FeatureStatistics(1.0)]
+        loss=[CrossEntropy(1.0), FeatureStatistics(1.0)], means_labels=True
     ),
     # Less recognizable than `ours`, better to learn from:
     # docs/results/distillation_trials.md compares.
@@ -182,6 +183,7 @@ RECIPES = {
         ],
         coarseness=4,
         snapshots=[0.5, 0.75],
+        means_labels=False,
         optimizer_arguments={"beta_1": 0.85},
         learning_rate=0.25,
     ),

@@ -243,12 +243,13 @@ class InversionRun:
 
 
 def _logs(terms, values):
+    *values, recognized = values
     logs = {"loss": float(np.sum(values))}
     for term, value in zip(terms, values, strict=True):
         # Two terms of one name, say both forms of the total variation, are
         # logged as one.
         logs[term.name] = logs.get(term.name, 0.0) + float(value)
-    return logs
+    return {**logs, "recognized": float(recognized)}
 
 
 def resized(images, size):

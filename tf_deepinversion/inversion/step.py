@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.objective import terms as objective
+from tf_deepinversion.objective.priors import mean_sums
+from tf_deepinversion.objective.priors import mean_value
 from tf_deepinversion.objective.terms import weighted_values
 from tf_deepinversion.objective.view import View
 from tf_deepinversion.optimizers.apart import keep_apart
@@ -168,10 +170,11 @@ class InversionStep:
             seed: Int tensor `(2,)`.
 
         Returns:
-            How many steps were done; whether all were finite; the weighted
-            terms of the last one, shape `(terms,)`.
+            How many steps were done; whether all were finite; of the last one
+            the weighted terms and the share that was recognized, shape
+            `(terms + 1,)`.
         """
-        shape = (len(self.terms),)
+        shape = (len(self.terms) + 1,)
         return tf.while_loop(
             lambda done, finite, values: (done < count) & finite,
             lambda done, finite, values: (
@@ -214,13 +217,13 @@ class InversionStep:
         draws = tf.nest.map_structure(self.rows.own, draws)
         before = tf.identity(self.images.value)
         images, pullback = self.source.make(labels, draws.noise)
-        values, gradient = self.gradient(images, labels, draws)
+        values, gradient = self._evaluate(images, labels, draws)
         gradient = tf.ensure_shape(gradient, images.shape)
         gradient = self.optimizer.scale_loss(gradient)  # `apply` unscales it
         variables = self.source.variables
         self.optimizer.apply(pullback(gradient), variables)
         after = self.source.after_step(images)
-        loss = tf.reduce_sum(values)
+        loss = tf.reduce_sum(values[:-1])
         finite = tf.math.is_finite(loss)
         for variable in variables:
             finite &= tf.reduce_all(tf.math.is_finite(variable.value))
@@ -238,6 +241,11 @@ class InversionStep:
 
     def gradient(self, images, labels, draws):
         """The weighted terms of the global batch and the rows' gradient."""
+        values, gradient = self._evaluate(images, labels, draws)
+        return values[:-1], gradient
+
+    def _evaluate(self, images, labels, draws):
+        """As `gradient`; after the terms comes the share that is recognized."""
         jit, alone = self.jit_compile, self.rows.replicas == 1
         if self.pieces == 1 and not jit:
             return self._one_pass(images, labels, draws, self._all_reduce)
@@ -304,7 +312,11 @@ class InversionStep:
         return _gradient(tape, own, images, cotangents)
 
     def _sums(self, images, labels, draws):
-        """S_r: the sums of these rows, a list of tensors for each term."""
+        """S_r: the sums of these rows, a list of tensors for each term.
+
+        The last list is no term's: how many images the teacher takes for their
+        labels, and how many there are.
+        """
         images = apply(self.transforms, images, draws.transforms)
         reading, student_logits = self.networks.read(images)
         view = View(
@@ -315,10 +327,12 @@ class InversionStep:
             student_logits,
             reading.head,
         )
-        return [
+        sums = [
             term.sums(view._replace(numbers=numbers))
             for term, numbers in zip(self.terms, draws.terms, strict=True)
         ]
+        shown = tf.argmax(reading.logits, -1, labels.dtype)
+        return [*sums, mean_sums(tf.cast(shown == labels, images.dtype))]
 
     def _all_reduce(self, sums):
         if self.rows.replicas == 1:
@@ -332,14 +346,14 @@ class InversionStep:
         )
 
     def _objective(self, sums):
-        """The weighted terms of the batch, and d loss / d sums."""
+        """The weighted terms of the batch, its share, and d loss / d sums."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sums)
             values = tf.stack(
                 [
                     tf.cast(v, self.images.dtype)
                     for v in weighted_values(
-                        self.terms, sums, self.networks.teacher.batch_norms
+                        self.terms, sums[:-1], self.networks.teacher.batch_norms
                     )
                 ]
             )
@@ -347,7 +361,8 @@ class InversionStep:
         cotangents = tape.gradient(
             loss, sums, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
-        return values, cotangents
+        recognized = mean_value(sums[-1])[None]
+        return tf.concat([values, recognized], 0), cotangents
 
     def _clip(self, images):
         black, white = self.networks.preprocessing.bounds()

@@ -16,6 +16,9 @@ class Synthesizer:
             next. Empty where batches know nothing of each other: then a batch
             that is in a pool already is not made again.
         images_per_label: Int, how many images of each label `make` gives.
+        means_labels: Bool, whether each image is meant to show its label. If
+            so, whoever fills a pool is warned where less than half of the
+            images do.
         logs: Dict from names to floats, the terms of the newest batch at its
             last step. Empty where there are none.
         teacher: The `keras.Model` that is inverted, or None.
@@ -45,6 +48,7 @@ class Synthesizer:
     image_shape = None
     state_variables = ()
     images_per_label = 1
+    means_labels = True
     teacher = None
     student = None
     preprocessing = None

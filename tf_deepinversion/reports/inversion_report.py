@@ -11,6 +11,12 @@ from tf_deepinversion.networks import reader
 from tf_deepinversion.reports import charts
 from tf_deepinversion.reports import page
 
+SHARES_CAPTION = (
+    "Shares of the images, at the last step of each epoch: those that the "
+    "teacher takes for their labels, and what verifiers say."
+)
+
+
 CAPTION = (
     "Each weighted term at the end of each epoch, logarithmic; at the right "
     "its last value."
@@ -80,7 +86,7 @@ relative to real images; copies of one picture would have 0.</p>
 <h2>What the network remembers, class by class</h2>
 {_classes(sets, labels, names)}
 <h2>The terms of the objective</h2>
-{charts.curves(history, CAPTION)}
+{_curves(history)}
 <h2>Figures</h2>
 {page.listed(figures)}
 <h2>What to do next</h2>
@@ -145,3 +151,16 @@ def _most_classes(image_shape, shown, pixels=2**24):
     """How many classes a page shows: 20 of large images, 100 of small ones."""
     height, width, _ = image_shape
     return min(100, max(20, pixels // (height * width * shown)))
+
+
+def _curves(history):
+    shares = {
+        name: values
+        for name, values in history.items()
+        if name == "recognized" or name.endswith("accuracy")
+    }
+    terms = {k: v for k, v in history.items() if k not in shares}
+    drawn = charts.curves(terms, CAPTION)
+    if shares:
+        drawn += charts.curves(shares, SHARES_CAPTION, logarithmic=False)
+    return drawn

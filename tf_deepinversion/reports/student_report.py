@@ -28,6 +28,12 @@ AGE_CAPTION = (
 SHARES = ("agreement", "accuracy")
 
 
+RECOGNIZED_CAPTION = (
+    "The share of the synthesized images that the teacher takes for the "
+    "classes that they were made for, by batch."
+)
+
+
 TERMS_CAPTION = (
     "Each weighted term of the synthesis, at the last step of each batch, "
     "logarithmic; one that is negative is drawn with its sign changed."
@@ -192,18 +198,21 @@ def _table(rows):
 
 def _round_curves(history, synthesis):
     shares = {k: v for k, v in history.items() if k.endswith(SHARES)}
+    recognized = synthesis.get("recognized", ())
     losses = {k: v for k, v in history.items() if k in ("loss", "val_loss")}
     # Their sum may change its sign.
     terms = {
         k: v
         for k, v in synthesis.items()
-        if k not in ("batch", "loss") and len(v) > 1
+        if k not in ("batch", "loss", "recognized") and len(v) > 1
     }
     parts = [
         (shares, "Shares of images, by round.", False),
         (losses, "The student's loss, by round, logarithmic.", True),
         (terms, TERMS_CAPTION, True),
     ]
+    if len(recognized) > 1:
+        parts.append(({"recognized": recognized}, RECOGNIZED_CAPTION, False))
     return "".join(
         charts.curves(lines, caption, logarithmic=logarithmic)
         for lines, caption, logarithmic in parts
