@@ -191,17 +191,15 @@ def test_averages_that_are_swapped_in_go_on_to_the_same_images(tmp_path):
     np.testing.assert_array_equal(run(state), run(None))
 
 
-def test_a_run_that_ends_early_ends_with_its_averages(tmp_path):
-    class Early(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            self.model.stop_training = epoch == 1
+@pytest.mark.parametrize("restored", [False, True])
+def test_a_run_that_ends_early_ends_with_its_averages(tmp_path, restored):
+    """After epoch 1; the images of epoch 0 are put back, or not."""
 
     def run(checkpoint=None):
-        model, seen = inversion(), []
+        model, seen = inversion(transforms=[]), []
         model.compile(
             keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.75),
             [L2()],
-            transforms=[],
             steps_per_execution=1,
         )
         each = keras.callbacks.LambdaCallback(
@@ -210,18 +208,22 @@ def test_a_run_that_ends_early_ends_with_its_averages(tmp_path):
             )
         )
         swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+        early = keras.callbacks.EarlyStopping(
+            "loss", mode="max", patience=1, restore_best_weights=restored
+        )
         model.fit(
             LABELS,
             steps=4,
             steps_per_epoch=1,
             verbose=0,
             checkpoint=checkpoint,
-            callbacks=[swap, each, Early()],
+            callbacks=[swap, each, early],
         )
         return model.step.images.numpy(), seen
 
     found, (first, second) = run()
-    np.testing.assert_allclose(found, 0.75 * first + 0.25 * second, rtol=1e-5)
+    average = first if restored else 0.75 * first + 0.25 * second
+    np.testing.assert_allclose(found, average, rtol=1e-5)
     assert np.abs(found - second).max() > 1e-3
     for _ in range(2):  # the second time nothing is left to do
         again, _ = run(tmp_path / "state.npz")

@@ -72,6 +72,7 @@ class TrainingState(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         if self.epoch:  # other callbacks may have restored the best weights
+            run_state.settle_averages(self.model.optimizer)
             self._save()
 
     def _read(self):

@@ -100,8 +100,20 @@ def keep_averages(callbacks, optimizer):
     """
     kind = keras.callbacks.SwapEMAWeights
     if any(isinstance(c, kind) and c.swap_on_epoch for c in callbacks):
-        for variable, average in averages_of(optimizer):
-            average.assign(variable)
+        settle_averages(optimizer)
+
+
+def settle_averages(optimizer):
+    """Makes the averages of an optimizer what its variables are.
+
+    A run that has ended is begun again where nothing is left to do, and Keras
+    puts the averages into the network then, too.
+
+    Args:
+        optimizer: A `keras.optimizers.Optimizer`, or None.
+    """
+    for variable, average in averages_of(optimizer):
+        average.assign(variable)
 
 
 def fingerprint(description, arrays=()) -> str:

@@ -159,6 +159,7 @@ class InversionRun:
         self.step.optimizer.finalize_variable_values(self.step.source.variables)
         callbacks.on_train_end(logs)
         if done < len(epochs):  # some put the best images back
+            run_state.settle_averages(self.step.optimizer)
             self._save()
         return self._history
 
