@@ -32,7 +32,7 @@ LABELS = np.arange(9) % CLASSES
 def test_labels_in_a_column_are_refused_where_they_would_be_broadcast():
     """As `keras.datasets.cifar10` gives them."""
     teacher, column = tiny_teacher(), LABELS[:, None]
-    with pytest.raises(ValueError, match=r"\(9,\), one an image.*\(9, 1\)"):
+    with pytest.raises(ValueError, match=r"\(9,\), one per image.*\(9, 1\)"):
         recognition.accuracy(teacher, IMAGES, column, FED)
     with pytest.raises(ValueError, match=r"Received: .*\(9, 1\)"):
         verification_table(
@@ -54,7 +54,7 @@ def test_labels_in_a_column_are_refused_where_they_would_be_broadcast():
 def test_pixels_in_0_to_1_are_refused_where_they_would_be_black():
     teacher = tiny_teacher()
     for function in (reader.read, reader.penultimate_features):
-        with pytest.raises(TypeError, match="uint8.*float64; scale"):
+        with pytest.raises(TypeError, match="uint8.*scale the images.*float64"):
             function(teacher, IMAGES / 255, FED)
     with pytest.raises(
         ValueError, match="pixels in .0, 255.. Received: from -"
@@ -101,7 +101,7 @@ def test_a_sigmoid_elsewhere_is_none_of_our_business():
 def test_a_color_student_of_a_gray_teacher_needs_a_mean_of_colors():
     teacher = tiny_teacher()
     student = with_head(keras.layers.Dense(CLASSES), shape=(8, 8, 3))
-    with pytest.raises(ValueError, match="have 3 channels: of gray ones"):
+    with pytest.raises(ValueError, match="have 3 channels: to feed it gray"):
         di.Distillation(teacher, student, FED)
     colors = di.Preprocessing([100, 110, 120], 50, "normalized")
     model = di.Distillation(teacher, student, FED, colors)
@@ -667,7 +667,7 @@ def test_a_folder_of_others_stays_as_it_was(tmp_path):
         (
             lambda t: di.DeepInversion(t, lambda x: x / 127.5 - 1),
             TypeError,
-            "Expected a `Preprocessing`; that of a `preprocess_input`",
+            "matches a `preprocess_input`",
         ),
         (
             lambda t: di.DeepInversion(t, FED, dtype="bfloat16"),
@@ -704,7 +704,7 @@ def test_a_folder_of_others_stays_as_it_was(tmp_path):
         (
             lambda t: di.Verifier({"t": t}),
             ValueError,
-            "not known by its name",
+            "not known from its name",
         ),
         (
             lambda t: di.ImageGrid("grid.png", columns=0),

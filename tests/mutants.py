@@ -289,7 +289,7 @@ MUTANTS = [
     ("pruning/masks/update_pruning_step.py", "return self._calls", "return 0", "pruning/pruning_update"),
     ("pruning/masks/policy.py", "f\"/{v.path}\".endswith(ends)", "False", "pruning/pruning_policy"),
     ("pruning/masks/policy.py", "_is_of_user(self.owner[id(v)]) or", "", "pruning/pruning_policy"),
-    ("pruning/channels/graph.py", "self._parents[b] = a  # the older one stands for both", "self._parents[a] = b", "pruning/pruning_shrink"),
+    ("pruning/channels/graph.py", "self._parents[b] = a  # the older unit represents both", "self._parents[a] = b", "pruning/pruning_shrink"),
     ("pruning/channels/graph.py", "inner = np.repeat(units, layer.depth_multiplier)", "inner = np.tile(units, layer.depth_multiplier)", "pruning/pruning_shrink"),
     ("pruning/channels/graph.py", 'kind == "mixing" or layer_rules.mixes(layer, len(made))', 'kind == "mixing"', "pruning/pruning_shrink"),
     ("pruning/channels/graph.py", "self._unite(units, self.inputs[id(own)])", "pass", "pruning/pruning_shrink"),

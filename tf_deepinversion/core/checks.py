@@ -1,4 +1,4 @@
-"""Checks of arguments that many places share."""
+"""Argument checks shared by many modules."""
 
 import inspect
 import numbers
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def require_seed(seed):
-    """Refuses a seed that is no whole number in [0, 2**31)."""
+    """Checks that a seed is a whole number in [0, 2**31)."""
     if int(seed) != seed or not 0 <= seed < 2**31:
         raise ValueError(
             "`seed` must be a whole number in [0, 2**31). "
@@ -18,14 +18,14 @@ def require_seed(seed):
 
 
 def require_whole(least=1, **values):
-    """Refuses what is no whole number, or below `least`.
+    """Checks that arguments are whole numbers, at least `least`.
 
     Args:
         least: Int.
         **values: The arguments by their names.
 
     Raises:
-        ValueError: if one does not fit; it names the argument.
+        ValueError: if an argument does not fit; the error names it.
 
     >>> require_whole(rounds=3, steps=1)
     >>> require_whole(draws=0)
@@ -41,19 +41,19 @@ def require_whole(least=1, **values):
 
 
 def is_whole(value, least=1) -> bool:
-    """Whether `value` is an int of Python or NumPy, and `least` or more."""
+    """Tells whether `value` is an int of Python or NumPy, at least `least`."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     return whole and value >= least
 
 
 def require_positive(**values):
-    """Refuses what is not positive and finite.
+    """Checks that arguments are positive and finite.
 
     Args:
         **values: The arguments by their names.
 
     Raises:
-        ValueError: if one does not fit; it names the argument.
+        ValueError: if an argument does not fit; the error names it.
     """
     for name, value in values.items():
         if not 0 < value < float("inf"):
@@ -64,7 +64,7 @@ def require_positive(**values):
 
 
 def warn_caller(message):
-    """Warns where this package was called, however deep in it this is.
+    """Warns at the line of user code that called this package.
 
     Args:
         message: String.
@@ -76,7 +76,7 @@ def warn_caller(message):
 
 
 def _in_package(frame) -> bool:
-    # What is run by `exec` may have no name.
+    # Code run by `exec` may have no name.
     name = frame.f_globals.get("__name__", "")
     return f"{name}.".startswith("tf_deepinversion.")
 
@@ -97,7 +97,7 @@ def warn_if_not_recognized(share):
 
 
 def not_finite(variables):
-    """The first of some variables that has a NaN or an infinity, or None."""
+    """Returns the first variable with a NaN or an infinity, or None."""
     for variable in variables:
         if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
             return variable
@@ -105,28 +105,28 @@ def not_finite(variables):
 
 
 def require_integers(dtype):
-    """Refuses images of any but integers. Floats in [0, 1] would be black.
+    """Checks that images are integers. Floats in [0, 1] would turn black.
 
     Args:
-        dtype: A NumPy dtype, or a class that NumPy makes one of.
+        dtype: A NumPy dtype, or a class that NumPy converts to one.
 
     Raises:
-        TypeError: as said.
+        TypeError: if the dtype is not an integer type.
     """
     dtype = np.dtype(dtype)
     if dtype.kind not in "iu":
         raise TypeError(
-            "Expected uint8 pixels in [0, 255]. Received: images of dtype "
-            f"{dtype}; scale them back and cast them"
+            "Expected uint8 pixels in [0, 255]: scale the images to this range "
+            f"and cast them. Received: images of dtype {dtype}"
         )
 
 
 def check_pixels(images) -> np.ndarray:
-    """Images as a uint8 array `(n, height, width, channels)`.
+    """Returns images as a uint8 array `(n, height, width, channels)`.
 
     Raises:
-        TypeError: if they are not integers.
-        ValueError: if they are of another shape, or not in [0, 255].
+        TypeError: if the images are not integers.
+        ValueError: if the images have another shape, or are not in [0, 255].
     """
     images = np.asarray(images)
     require_integers(images.dtype)
@@ -145,27 +145,27 @@ def check_pixels(images) -> np.ndarray:
 
 
 def are_right(predictions, labels) -> np.ndarray:
-    """Which images are taken for their labels: a bool array `(n,)`.
+    """Tells which predictions equal their labels: a bool array `(n,)`.
 
     Args:
         predictions: Int array `(n,)`.
         labels: Int array `(n,)`.
 
     Raises:
-        ValueError: if there is not one label an image. An array `(n, 1)`
-            would be compared with every image.
+        ValueError: if there is not one label per image. NumPy would compare
+            labels `(n, 1)` with every image.
     """
     labels = np.asarray(labels)
     if labels.shape != predictions.shape:
         raise ValueError(
-            f"Expected labels of shape {predictions.shape}, one an image. "
-            f"Received: an array of shape {labels.shape}; "
-            "`labels.reshape(-1)` of one `(n, 1)`, `labels.argmax(-1)` of "
-            "one-hot rows"
+            f"Expected labels of shape {predictions.shape}, one per image: "
+            "use `labels.reshape(-1)` for the shape `(n, 1)`, or "
+            "`labels.argmax(-1)` for one-hot rows. "
+            f"Received: an array of shape {labels.shape}"
         )
     return predictions == labels
 
 
 def share_right(predictions, labels) -> float:
-    """The share of images that are taken for their labels; see `are_right`."""
+    """The share of predictions that equal their labels; see `are_right`."""
     return float(are_right(predictions, labels).mean())

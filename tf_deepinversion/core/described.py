@@ -1,7 +1,7 @@
-"""What objects and networks are, in words that JSON can hold.
+"""Descriptions of objects and networks that JSON can store.
 
-Two of the same description do the same, in this process or in another: a
-description names no place in memory and no name that Keras counts up.
+Objects with the same description behave the same, in this process or another. A
+description contains no memory addresses and no names that Keras numbers.
 """
 
 import functools
@@ -24,21 +24,21 @@ def add_arrays(digest, arrays):
 
 
 def described(value):
-    """What JSON cannot hold, by what it can, or by more of such.
+    """Describes a value that JSON cannot store by values that it can.
 
-    Of a network its architecture and weights; of an object with `get_config`
-    its class and what that gives; of others their class and attributes; of
-    functions their code and what it holds.
+    A network is described by its architecture and weights; an object with
+    `get_config` by its class and config; another object by its class and
+    attributes; a function by its code and the values that it holds.
 
     Raises:
-        TypeError: if another that does otherwise could not be told apart.
+        TypeError: if the description would miss something that matters.
 
     >>> described(np.arange(3))
     [0, 1, 2]
     """
     if hasattr(value, "__array__"):
         array = np.asarray(value)
-        if array.size > 100:  # as text it would be many times as large
+        if array.size > 100:  # text would be many times as large as a hash
             digest = hashlib.sha256()
             add_arrays(digest, [array])
             return digest.hexdigest()
@@ -69,7 +69,7 @@ def described(value):
 
 
 def _config(value) -> dict:
-    """`get_config`, and the arguments that it does not tell of."""
+    """Returns `get_config` and the arguments that it omits."""
     try:
         config = dict(value.get_config())
     except NotImplementedError as error:
@@ -86,7 +86,7 @@ def _config(value) -> dict:
 
 
 def _arguments(value) -> list:
-    """The names of what an object was made of."""
+    """The names of the constructor's arguments."""
     return [
         name
         for name, parameter in inspect.signature(type(value)).parameters.items()
@@ -97,14 +97,14 @@ def _arguments(value) -> list:
 
 def _not_described(value) -> TypeError:
     return TypeError(
-        "To go on later, a run must be told from others by all that it was "
-        "given: let `get_config` give each argument of `__init__`. Received: "
-        f"a {type(value).__name__}, whose does not"
+        "To resume a run, all its arguments must be comparable: make "
+        "`get_config` return each argument of `__init__`. Received: "
+        f"a {type(value).__name__}, whose `get_config` does not"
     )
 
 
 def architecture(model) -> list:
-    """What a network computes, but for its weights and names.
+    """Describes the function of a network, without weights and names.
 
     Args:
         model: A `keras.Model`, or another layer.
@@ -134,7 +134,7 @@ def _layer_config(layer) -> dict:
 
 
 def _nameless(config, places):
-    """A config whose layers are named by their places, for Keras counts."""
+    """A config that names layers by position, because Keras numbers names."""
     if isinstance(config, (list, tuple)):
         return [_nameless(part, places) for part in config]
     if not isinstance(config, dict):

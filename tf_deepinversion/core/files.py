@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what they hold."""
+"""Files that are written atomically, and their hashes."""
 
 import hashlib
 import os
@@ -6,11 +6,11 @@ import pathlib
 
 
 def write_atomically(path, write):
-    """Calls `write` with a binary file that then takes the place of `path`.
+    """Calls `write` with a binary file that then replaces `path`.
 
     Args:
-        path: String or path to replace, or to make.
-        write: Function of one binary file object.
+        path: String or path of the file to replace or create.
+        write: Function that gets a binary file object.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,5 +26,18 @@ def write_atomically(path, write):
 
 
 def sha256_of_file(path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """Computes the SHA-256 of a file, in hexadecimal.
+
+    Args:
+        path: String or path.
+
+    Returns:
+        A string of 64 characters.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     di.models.sha256_of_file(file.name)[:8]
+        'e3b0c442'
+    """
     return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()

@@ -1,8 +1,9 @@
-"""The private names of Keras and TensorFlow on which this library rests.
+"""The private names of Keras and TensorFlow that this library uses.
 
-No other file may name one; `tests/house_test.py` looks. A function here reads
-each of them, and says which name is missing if another version of Keras has
-renamed it. `tests/core/keras_internals_test.py` has a test for each name.
+No other file may use a private name; `tests/house_test.py` checks this. Each
+function here raises an error that names the missing attribute if another
+version of Keras renamed it. `tests/core/keras_internals_test.py` tests each
+name.
 """
 
 import keras
@@ -25,59 +26,61 @@ def _read(owner, name):
 
 
 def layers_of(model, include_self=True) -> list:
-    """Every layer of a model or layer, at any depth.
+    """Lists every layer of a model or layer, at any depth.
 
-    `keras.Model.layers` does not see the lists and dicts of subclassed models,
-    nor what a layer of one's own holds.
+    `keras.Model.layers` misses layers in lists and dicts of subclassed models,
+    and layers inside custom layers.
 
     Args:
         model: A `keras.Model` or a `keras.layers.Layer`.
-        include_self: Bool, whether `model` is the first of the list.
+        include_self: Bool, whether the list starts with `model`. Defaults to
+            True.
     """
     return list(_read(model, "_flatten_layers")(include_self=include_self))
 
 
 def functional_of(model) -> keras.Model:
-    """The functional model that a functional or built sequential one calls."""
+    """The functional model behind a functional or built sequential model."""
     if isinstance(model, keras.Sequential):
         return _read(model, "_functional")
     return model
 
 
 def nodes_of(model) -> list:
-    """The calls of a functional model, each after the calls it depends on."""
+    """Lists a functional model's calls, each after the calls it depends on."""
     nodes = _read(model, "_nodes_by_depth")
     return [node for depth in sorted(nodes)[::-1] for node in nodes[depth]]
 
 
 def output_shape_of(layer):
-    """The `output_shape` that a `keras.layers.Lambda` was given."""
+    """The `output_shape` argument of a `keras.layers.Lambda`."""
     return _read(layer, "_output_shape")
 
 
 def keep_gradients_apart(optimizer):
-    """Makes an optimizer move each replica's variables by its own gradient.
+    """Makes an optimizer apply each replica's own gradient.
 
-    Keras adds up the gradients of all replicas: renamed, they would be added
-    up without a word. So the name must be there before it is replaced.
+    Keras adds up the gradients of all replicas in a private method, which this
+    function replaces. If Keras renamed the method, the replacement would
+    silently have no effect, so the function first checks that it exists.
     """
     _read(optimizer, "_all_reduce_sum_gradients")
     optimizer._all_reduce_sum_gradients = lambda pairs: pairs
 
 
 def index_of(optimizer, variable) -> int:
-    """The place of a variable among those that an optimizer was built for.
+    """The index of a variable among those that an optimizer was built for.
 
-    `update_step` is given the variable of the backend, not Keras's.
+    Keras passes the backend's variable to `update_step`, not its own.
     """
     return _read(optimizer, "_get_variable_index")(variable)
 
 
 def averages_of(optimizer) -> list:
-    """Pairs of a variable and its moving average, of `use_ema=True`.
+    """Lists pairs of a variable and its moving average (`use_ema=True`).
 
     Args:
-        optimizer: A `keras.optimizers.Optimizer`, which may hold others; or
+        optimizer: A `keras.optimizers.Optimizer`, which may wrap others; or
             None.
     """
     inner = getattr(optimizer, "inner_optimizer", None)
@@ -91,7 +94,7 @@ def averages_of(optimizer) -> list:
 
 
 def with_constants(function):
-    """A concrete function whose variables are constants of its graph."""
+    """Replaces a concrete function's variables by constants of its graph."""
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,
     )

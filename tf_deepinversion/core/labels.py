@@ -1,43 +1,44 @@
-"""Which classes to synthesize."""
+"""The classes to synthesize."""
 
 import numpy as np
 
 
 def balanced_labels(classes, images, batch_index=0) -> np.ndarray:
-    """Labels in which every class is as frequent as any other, or one more.
+    """Makes labels in which all classes are equally frequent, up to one image.
 
     Args:
         classes: Int.
-        images: Int, how many labels.
-        batch_index: Int, the number of the batch. Where a batch has fewer
-            images than there are classes, its labels go on where those of the
-            batch before stop; otherwise every class is in every batch, and
-            all batches have the same labels.
+        images: Int, number of labels.
+        batch_index: Int, number of the batch. If a batch has fewer images than
+            there are classes, its labels continue after those of the batch
+            before. Otherwise every batch has all classes and the same labels.
+            Defaults to 0.
 
     Returns:
-        An int32 array `(images,)`: 0, 1, 2, ... and around again.
+        An int32 array `(images,)`: 0, 1, 2, ..., repeated.
 
-    >>> balanced_labels(3, 7).tolist()
-    [0, 1, 2, 0, 1, 2, 0]
-    >>> [balanced_labels(5, 3, i).tolist() for i in range(3)]
-    [[0, 1, 2], [3, 4, 0], [1, 2, 3]]
+    Example:
+        >>> di.balanced_labels(3, 7).tolist()
+        [0, 1, 2, 0, 1, 2, 0]
+        >>> [di.balanced_labels(5, 3, i).tolist() for i in range(3)]
+        [[0, 1, 2], [3, 4, 0], [1, 2, 3]]
     """
     first = batch_index * images if images < classes else 0
     return ((first + np.arange(images)) % classes).astype("int32")
 
 
 def check_labels(labels, classes, replicas=1) -> np.ndarray:
-    """`labels` as an int32 array `(n,)`.
+    """Returns labels as an int32 array `(n,)`.
 
     Raises:
-        TypeError: if they are not integers.
-        ValueError: if they are of another shape, out of [0, classes), or no
-            multiple of the replicas.
+        TypeError: if the labels are not integers.
+        ValueError: if the labels have another shape, are out of [0, classes),
+            or their number is not a multiple of the replicas.
     """
     labels = np.asarray(labels)
     if labels.ndim != 1 or not labels.size:
         raise ValueError(
-            "`labels` must be a list of classes, one an image. "
+            "`labels` must be a list of classes, one per image. "
             f"Received: an array of shape {labels.shape}"
         )
     if labels.dtype.kind not in "iu":
@@ -52,7 +53,7 @@ def check_labels(labels, classes, replicas=1) -> np.ndarray:
     if len(labels) % replicas:
         raise ValueError(
             f"The number of labels must be a multiple of the {replicas} "
-            f"replicas. Received: {len(labels)} labels; add "
-            f"{-len(labels) % replicas} or drop {len(labels) % replicas}."
+            f"replicas: add {-len(labels) % replicas} labels or drop "
+            f"{len(labels) % replicas}. Received: {len(labels)} labels"
         )
     return labels.astype("int32")

@@ -1,4 +1,4 @@
-"""Images to files: grids, PNG, and folders by class."""
+"""Writes images as grids, as PNG files, and as folders by class."""
 
 import io
 import math
@@ -12,7 +12,7 @@ from PIL import PngImagePlugin
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.files import write_atomically
 
-# What tells the pictures that are written here from a user's own.
+# Marks the pictures of this package, which `save_folders` may delete.
 MAKER = "tf_deepinversion"
 
 
@@ -21,9 +21,9 @@ def grid(images, columns=10, scale=1, gap=1) -> np.ndarray:
 
     Args:
         images: uint8 array `(n, height, width, channels)`, 1 or 3 channels.
-        columns: Int, how many a row.
-        scale: Int, by which each pixel is enlarged.
-        gap: Int, white pixels between images.
+        columns: Int, number of images in a row. Defaults to 10.
+        scale: Int, factor by which each pixel is enlarged. Defaults to 1.
+        gap: Int, number of white pixels between images. Defaults to 1.
 
     Returns:
         A uint8 array `(height, width, channels)`.
@@ -49,7 +49,7 @@ def grid(images, columns=10, scale=1, gap=1) -> np.ndarray:
 
 
 def png(image, maker=None) -> bytes:
-    """A uint8 image `(height, width, 1 or 3)` as the bytes of a PNG file."""
+    """Encodes a uint8 image `(height, width, 1 or 3)` as PNG bytes."""
     (image,) = check_pixels(image[np.newaxis])
     content, info = io.BytesIO(), PngImagePlugin.PngInfo()
     if maker:
@@ -61,19 +61,20 @@ def png(image, maker=None) -> bytes:
 
 
 def save_png(path, image, maker=None):
-    """Writes an image `(height, width, 1 or 3)` as a PNG, whole or not."""
+    """Writes an image `(height, width, 1 or 3)` as a PNG, atomically."""
     write_atomically(path, lambda file: file.write(png(image, maker)))
 
 
 def save_folders(directory, images, labels, names=None):
     """Writes each image as a PNG into the folder of its class.
 
-    `keras.utils.image_dataset_from_directory` reads them: the folders' names
-    start with the class number, padded, so that they sort by class. Pictures
-    that a former call has left there are deleted; other files stay.
+    `keras.utils.image_dataset_from_directory` reads the result: the names of
+    the folders start with the zero-padded number of the class, so that they
+    sort by class. The function deletes pictures that an earlier call wrote
+    there; other files stay.
 
     Args:
-        directory: Path of the folder to hold one folder a class.
+        directory: Path of the folder for the classes' folders.
         images: uint8 array `(n, height, width, 1 or 3)`.
         labels: Int array `(n,)`.
         names: List of the names of all classes, or None.
@@ -93,7 +94,7 @@ def save_folders(directory, images, labels, names=None):
     for path in set(directory.glob("*/*.png")) - written:
         if re.fullmatch(r"\d{6,}\.png", path.name) and _is_ours(path):
             path.unlink()
-            if not any(path.parent.iterdir()):  # it would count as a class
+            if not any(path.parent.iterdir()):  # Keras would count it a class
                 path.parent.rmdir()
 
 

@@ -1,4 +1,4 @@
-"""Many images in pieces, of which one fits into memory beside a network."""
+"""Splits many images into pieces that fit into memory beside a network."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,18 +7,19 @@ from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import require_whole
 
 MOST = 250
-PIXELS = 2**20  # of 250 images of 64 pixels a side; of 20 of 224
+PIXELS = 2**20  # about 250 images of 64x64 pixels, or 20 images of 224x224
 
 
 def pieces_of(images, most=None):
     """Yields an array of images piece by piece.
 
-    While a network is read it holds what all its BatchNormalizations see, some
-    hundred times as much as the images: of large ones a piece has fewer.
+    Reading a network keeps the inputs of all its BatchNormalizations in memory,
+    which take about a hundred times the memory of the images. Pieces of large
+    images are therefore smaller.
 
     Args:
         images: Array `(n, height, width, ...)`.
-        most: Int, how many images a piece has; None: at most 250, fewer where
+        most: Int, number of images of a piece. Defaults to 250, or fewer if
             they would have more than `PIXELS` pixels.
 
     >>> large = np.zeros((45, 224, 224, 3), "uint8")
@@ -35,13 +36,13 @@ def pieces_of(images, most=None):
 
 
 def read_by_pieces(function, images, batch_size):
-    """What a function gives for images that it is given piece by piece.
+    """Applies a function to images, piece by piece.
 
     Args:
         function: Function from a float32 tensor `(rows, height, width,
             channels)` of pixels to a tuple of tensors with as many rows.
         images: uint8 array `(n, height, width, channels)`.
-        batch_size: Int, how many images a piece has.
+        batch_size: Int, number of images of a piece.
 
     Returns:
         A tuple of arrays with n rows.

@@ -1,17 +1,17 @@
-"""Keys of random numbers: pure functions of a seed and of numbers."""
+"""Keys of random numbers, computed from a seed and numbers."""
 
 import tensorflow as tf
 
 
 def fold_in(key, number):
-    """Another key, one for each number.
+    """Makes a new key from a key and a number.
 
     Args:
         key: Int tensor `(2,)`.
-        number: Int scalar tensor; below 0 too.
+        number: Int scalar tensor, also negative.
 
     Returns:
         An int tensor `(2,)`.
     """
-    # Under XLA the default is another algorithm.
+    # With XLA the default algorithm is another one.
     return tf.random.experimental.stateless_fold_in(key, number, alg="philox")

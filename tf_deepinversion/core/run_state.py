@@ -1,4 +1,4 @@
-"""The state of a run in one file, which appears whole or not at all."""
+"""The state of a run in one file, written atomically."""
 
 import hashlib
 import io
@@ -18,23 +18,23 @@ FORMAT = "tf_deepinversion checkpoint 1"
 
 
 def save(path, arrays, run):
-    """Saves arrays together with the identity of the run they belong to.
+    """Saves arrays together with the identity of their run.
 
     Args:
         path: String or path.
         arrays: Dict from names to arrays.
-        run: String that tells this run from others, see `fingerprint`.
+        run: String that identifies the run, see `fingerprint`.
     """
     header = np.array(json.dumps({"format": FORMAT, "run": run}))
     write_atomically(path, lambda f: np.savez(f, **arrays, _header=header))
 
 
 def load(path, run) -> dict | None:
-    """Loads what `save` saved, or None where there is no such file.
+    """Loads what `save` saved, or returns None if there is no file.
 
     Args:
         path: String or path.
-        run: String, that of the run which wants to go on.
+        run: String, identity of the run that wants to resume.
 
     Raises:
         ValueError: if the file is damaged or belongs to another run.
@@ -45,7 +45,8 @@ def load(path, run) -> dict | None:
     try:
         content = io.BytesIO(path.read_bytes())
         with zipfile.ZipFile(content) as archive:
-            # np.load alone checks no sum of an array that claims to be small.
+            # np.load does not check the sum of an array that claims to be
+            # small.
             if archive.testzip() is not None:
                 raise zipfile.BadZipFile(f"bad sum of {archive.testzip()}")
         content.seek(0)
@@ -54,29 +55,31 @@ def load(path, run) -> dict | None:
         header = json.loads(str(arrays.pop("_header")))
     except Exception as e:  # damage makes zip and npy readers raise anything
         raise ValueError(
-            f"The checkpoint {path} is damaged ({e}). Delete it to start anew."
+            f"The checkpoint {path} is damaged ({e}). Delete the file to start "
+            "again."
         ) from e
     if header.get("format") != FORMAT or header.get("run") != run:
         raise ValueError(
             f"The checkpoint {path} belongs to another run: "
-            f"{difference(run, header.get('run'))}. Delete it, or give this "
-            "run a file of its own."
+            f"{difference(run, header.get('run'))}. Delete the file, or use "
+            "another file for this run."
         )
     return arrays
 
 
 def swapped_again(callbacks, epoch, read, write):
-    """Tells callbacks that swap weights that those of a state are swapped.
+    """Tells callbacks that swap weights that a restored state is swapped.
 
-    Where `SwapEMAWeights` has put the averages into the network at the end of
-    an epoch, a new one would take them for the weights in training. The hook
-    by which it swaps tells it; what it swapped is put back.
+    At the end of an epoch, `SwapEMAWeights` replaces the network's weights by
+    their averages. A new callback would take the restored averages for the
+    training weights. Calling its hook marks the weights as swapped; the
+    function then writes back the values that the hook swapped.
 
     Args:
-        callbacks: List of `keras.callbacks.Callback`, their model set.
-        epoch: Int, the last that is done.
-        read: Function that gives the values of the state.
-        write: Function that takes them back.
+        callbacks: List of `keras.callbacks.Callback` with their model set.
+        epoch: Int, the last finished epoch.
+        read: Function that returns the values of the state.
+        write: Function that restores these values.
     """
     kind = keras.callbacks.SwapEMAWeights
     swapping = [c for c in callbacks if isinstance(c, kind)]
@@ -117,22 +120,23 @@ def settle_averages(optimizer):
 
 
 def fingerprint(description, arrays=()) -> str:
-    """A hash of a description and arrays: equal for equal runs alone.
+    """Hashes a description and arrays; only equal runs have equal hashes.
 
     Args:
-        description: What JSON can hold; other objects as `described` has
-            them.
+        description: A value that JSON can store; `described` handles other
+            objects.
         arrays: Iterable of arrays.
 
     Raises:
-        TypeError: if an object cannot be told from another of its class.
+        TypeError: if an object cannot be distinguished from others of its
+            class.
     """
     try:
         text = json.dumps(description, sort_keys=True, default=described)
     except (ValueError, RecursionError) as error:
         raise TypeError(
-            "What a run was given holds itself, and cannot be described: give "
-            f"its class a `get_config`. Received: {description}"
+            "An argument of the run contains itself and cannot be described: "
+            f"give its class a `get_config`. Received: {description}"
         ) from error
     digest = hashlib.sha256(text.encode())
     add_arrays(digest, arrays)
@@ -140,10 +144,10 @@ def fingerprint(description, arrays=()) -> str:
 
 
 def fingerprints(parts, arrays=None) -> str:
-    """A `fingerprint` of each part, so that it can be said what differs.
+    """Hashes each part, so that a message can name the parts that differ.
 
     Args:
-        parts: Dict from names to descriptions, as of `fingerprint`.
+        parts: Dict from names to descriptions, see `fingerprint`.
         arrays: Dict from names to lists of arrays, or None.
 
     Returns:
@@ -156,11 +160,11 @@ def fingerprints(parts, arrays=None) -> str:
 
 
 def difference(run, found) -> str:
-    """What tells two runs apart, for a message.
+    """Names the parts in which two runs differ, for a message.
 
     Args:
-        run: String, the run that was expected.
-        found: What was found in its place.
+        run: String, the expected run.
+        found: The run that was found.
     """
     try:
         pair = [dict(json.loads(text)) for text in (run, found)]

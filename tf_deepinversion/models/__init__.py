@@ -1,4 +1,4 @@
-"""Networks that can be built, and those that ship with their weights."""
+"""Network architectures, and pretrained networks that ship."""
 
 from tf_deepinversion.core.files import sha256_of_file
 from tf_deepinversion.models.efficientnet_lite import EfficientNetLite0

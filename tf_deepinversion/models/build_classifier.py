@@ -1,4 +1,4 @@
-"""What every network here shares: pixels in, normalized; logits out."""
+"""The common frame of the small networks: pixels in, logits out."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ def build_classifier(features, *, input_shape, classes, mean, std, name):
 
     Args:
         features: Function from a symbolic tensor `(batch, *input_shape)` of
-            normalized images to one of `(batch, features)`.
+            normalized images to a tensor `(batch, features)`.
         input_shape: Tuple `(height, width, channels)`.
         classes: Int, number of logits, at least 2.
         mean: Float or list of `channels` floats, in gray levels.
@@ -38,8 +38,8 @@ def build_classifier(features, *, input_shape, classes, mean, std, name):
     for name_, values in (("mean", mean), ("std", std)):
         if values.shape not in ((1,), (channels,)):
             raise ValueError(
-                f"`{name_}` must be a number or one for each of {channels} "
-                f"channels. Received: {name_}={values}"
+                f"`{name_}` must be one number, or one number for each of "
+                f"{channels} channels. Received: {name_}={values}"
             )
         if not np.isfinite(values).all():
             raise ValueError(

@@ -1,11 +1,11 @@
-"""EfficientNet-Lite, networks for ImageNet without squeeze and excitation."""
+"""EfficientNet-Lite: ImageNet networks without squeeze and excitation."""
 
 import math
 
 import keras
 from keras import layers
 
-# Width, depth, size of the images that it was trained on.
+# Width, depth, size of the training images.
 VARIANTS = {
     0: (1.0, 1.0, 224),
     1: (1.0, 1.1, 240),
@@ -31,7 +31,7 @@ STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
 
 
 def scaled_channels(channels, width) -> int:
-    """The multiple of 8 next to channels x width, not 10 % below it.
+    """Rounds channels x width to a multiple of 8, at least 90% of the product.
 
     >>> [scaled_channels(c, 1.1) for c in (16, 24, 40, 80)]
     [16, 24, 48, 88]
@@ -42,7 +42,7 @@ def scaled_channels(channels, width) -> int:
 
 
 def blocks(version) -> list:
-    """Kernel size, strides, expansion and channels of every block."""
+    """Lists kernel size, strides, expansion and channels of every block."""
     width, depth, _ = VARIANTS[version]
     found = []
     for i, (repeats, kernel, strides, expansion, channels) in enumerate(STAGES):
@@ -78,7 +78,7 @@ def _conv_bn(x, channels, kernel, strides, conv, bn):
 
 
 def inverted_residual(x, kernel, strides, expansion, channels, name):
-    """A wide depthwise convolution between two narrow ends."""
+    """A wide depthwise convolution between two narrow convolutions."""
     inputs, wide = x, x.shape[-1] * expansion
     if expansion > 1:
         x = _conv_bn(x, wide, 1, 1, f"{name}_expand_conv", f"{name}_bn0")
@@ -119,10 +119,10 @@ def _network(version):
         return keras.Model(pixels, logits, name=name)
 
     build.__name__ = build.__qualname__ = f"EfficientNetLite{version}"
-    build.__doc__ = f"""EfficientNet-Lite{version}: pixels to logits.
+    build.__doc__ = f"""Builds EfficientNet-Lite{version}: pixels to logits.
 
-    The weights are random; `checkpoints.load_efficientnet_lite` reads those
-    of ImageNet.
+    The weights are random; `checkpoints.load_efficientnet_lite` loads the
+    ImageNet weights.
 
     Args:
         input_shape: Tuple `(height, width, channels)`; `(None, None, 3)` for
@@ -133,6 +133,11 @@ def _network(version):
     Returns:
         A functional `keras.Model` from pixels `(batch, *input_shape)` in
         [0, 255] to logits `(batch, classes)`.
+
+    Example:
+        ```python
+        model = di.models.EfficientNetLite{version}(classes=10)
+        ```
 
     Reference:
         - Tan and Le, EfficientNet, arXiv:1905.11946

@@ -1,4 +1,4 @@
-"""A network that draws images of given classes from random latents."""
+"""A network that generates images of given classes from random latents."""
 
 import math
 
@@ -9,21 +9,22 @@ from keras import layers
 def Generator(
     image_shape, classes, latents=64, width=64, seed=0, name="generator"
 ) -> keras.Model:
-    """From latents and classes to images.
+    """Builds a network from latents and classes to images.
 
-    A dense layer makes a small map, as many nearest-neighbor doublings as
-    lead from about 7 pixels to the size of the image enlarge it, each followed
-    by a 3x3 convolution, BatchNormalization and a leaky ReLU, with half the
-    channels of the one before. Convolutions shared by all places and images
-    are a strong prior: what is drawn hangs together.
+    A dense layer makes a small map of about 7 pixels. Nearest-neighbor
+    upsampling doubles the map until it has the size of the image. A 3x3
+    convolution with half the channels of the one before, BatchNormalization and
+    a leaky ReLU follow each doubling. All positions and images share these
+    convolutions, which is a strong prior for coherent images.
 
     Args:
         image_shape: Tuple `(height, width, channels)`.
         classes: Int, at least 1.
-        latents: Int, numbers that tell images of one class apart.
-        width: Int, channels after the first doubling.
-        seed: Int, of the initial weights.
-        name: String.
+        latents: Int, number of latents, which distinguish images of one class.
+            Defaults to 64.
+        width: Int, number of channels after the first doubling. Defaults to 64.
+        seed: Int, seed of the initial weights. Defaults to 0.
+        name: String. Defaults to `"generator"`.
 
     Returns:
         A functional `keras.Model` from `(batch, latents + classes)`, N(0, 1)

@@ -1,4 +1,4 @@
-"""The networks that ship with the package."""
+"""The pretrained networks that ship with the package."""
 
 import pathlib
 import shutil
@@ -14,8 +14,8 @@ FOLDER = pathlib.Path(__file__).parent / "pretrained"
 KINDS = (".keras", ".h5", ".hdf5")
 
 
-# What examples/train_teacher.py printed of each. `test_accuracy` is over the
-# 10,000 test images of Fashion-MNIST, read once, after training.
+# The output of examples/train_teacher.py. `test_accuracy` is over the 10,000
+# test images of Fashion-MNIST, measured once, after training.
 PRETRAINED = {
     "fashion_mnist_resnet20": {
         "sha256": "adeb2de54d96d58b74b029bcd7a6b81b"
@@ -34,44 +34,52 @@ def load_pretrained(name) -> keras.Model:
     """Loads a network that ships: pixels in [0, 255] to logits.
 
     Args:
-        name: `"fashion_mnist_resnet20"`, the teacher of the examples (ResNet
-            of width 16), or `"fashion_mnist_vgg11"`, a network of another
-            family that verifies its images (VGG-11 of width 16).
+        name: `"fashion_mnist_resnet20"`, the examples' teacher (a ResNet of
+            width 16), or `"fashion_mnist_vgg11"`, a network of another family
+            that verifies the teacher's images (a VGG-11 of width 16).
 
     Returns:
         A functional `keras.Model` from pixels `(batch, 28, 28, 1)` to logits
         `(batch, 10)`.
 
     Raises:
-        ValueError: if there is no such network, or its file is damaged.
+        ValueError: if the name is unknown, or the file is damaged.
+
+    Example:
+        >>> teacher = di.load_pretrained("fashion_mnist_vgg11")
+        >>> teacher.output_shape
+        (None, 10)
     """
     if name not in PRETRAINED:
         raise ValueError(
-            f"`name` must be one of {sorted(PRETRAINED)}, or for "
-            f"`load_network` the path of a file that ends in {KINDS}. "
+            f"`name` must be one of {sorted(PRETRAINED)}; `load_network` also "
+            f"accepts the path of a file that ends in {KINDS}. "
             f"Received: name={name!r}"
         )
     path = FOLDER / f"{name}.keras"
     if sha256_of_file(path) != PRETRAINED[name]["sha256"]:
         raise ValueError(
-            f"{path} is not the file that was shipped: its SHA-256 differs. "
+            f"{path} is not the file that ships: its SHA-256 differs. "
             "Install the package again."
         )
-    # The files hold the optimizer's counters without its moments, of which
-    # Keras would warn.
+    # The files hold the optimizer's counters without its moments; with
+    # compile=True Keras would warn.
     return keras.models.load_model(path, compile=False)
 
 
 def load_network(name) -> keras.Model:
-    """Loads a network that ships by its name, or a user's by its file.
+    """Loads a network that ships by its name, or a user's network by its file.
 
     Args:
-        name: As for `load_pretrained`, or the path of a `.keras` file or of
-            an `.h5` (`.hdf5`) file of a whole model, in any case.
+        name: As for `load_pretrained`, or the path of a `.keras` file or of an
+            `.h5` (`.hdf5`) file of a whole model, in any case of letters.
+
+    Returns:
+        A `keras.Model`.
 
     Raises:
-        ValueError: as `load_pretrained`, if the file is not found, or if it
-            is none of a whole model.
+        ValueError: as `load_pretrained`, if the file is missing, or if it does
+            not hold a whole model.
     """
     path = pathlib.Path(name)
     kind = path.suffix.lower()
@@ -79,12 +87,12 @@ def load_network(name) -> keras.Model:
         return load_pretrained(name)
     if not path.is_file():
         raise ValueError(
-            f"Expected the file of a network ({', '.join(KINDS)}), and there "
-            f"is none. Received: name={name}"
+            f"Expected the path of an existing file ({', '.join(KINDS)}). "
+            f"Received: name={name}"
         )
     if path.suffix == kind:
         return keras.models.load_model(path, compile=False)
-    # Keras tells the kinds apart by what a name ends in, in lower case.
+    # Keras recognizes file formats by the suffix in lower case only.
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copy(path, pathlib.Path(folder) / f"network{kind}")
         return keras.models.load_model(copy, compile=False)

@@ -1,4 +1,4 @@
-"""Residual networks in the form used for small images."""
+"""Residual networks for small images."""
 
 import keras
 from keras import layers
@@ -22,7 +22,7 @@ def conv_bn(x, filters, kernel_size, strides, name):
 
 
 def basic_block(x, filters, strides, name):
-    """relu(x + bn(conv(relu(bn(conv(x)))))); x projected if shapes differ."""
+    """relu(x + bn(conv(relu(bn(conv(x)))))); projects x if shapes differ."""
     shortcut = x
     if strides != 1 or x.shape[-1] != filters:
         shortcut = conv_bn(x, filters, 1, strides, f"{name}_shortcut")
@@ -34,7 +34,7 @@ def basic_block(x, filters, strides, name):
 
 
 def resnet_features(blocks, width):
-    """A function from a normalized image to the pooled features."""
+    """Makes a function from a normalized image to the pooled features."""
 
     def features(x):
         x = conv_bn(x, width, 3, 1, "stem")
@@ -68,23 +68,28 @@ def _network(depth, blocks, default_width):
         )
 
     build.__name__ = build.__qualname__ = f"ResNet{depth}"
-    build.__doc__ = f"""ResNet-{depth} for small images: pixels to logits.
+    build.__doc__ = f"""Builds ResNet-{depth} for small images.
 
     Args:
         input_shape: Tuple `(height, width, channels)`. Defaults to
             `(32, 32, 3)`.
         classes: Int, number of logits. Defaults to 10.
         width: Int, channels of the first stage; each later stage doubles
-            them. Defaults to {default_width}.
-        mean: Float or list of `channels` floats, in gray levels (0-255),
-            subtracted from the pixels by the first layer.
-        std: Float or list of `channels` floats, in gray levels, by which the
-            first layer divides.
+            the channels. Defaults to {default_width}.
+        mean: Float or list of `channels` floats, in gray levels (0-255). The
+            first layer subtracts it from the pixels. Defaults to 127.5.
+        std: Float or list of `channels` floats, in gray levels. The first
+            layer divides by it. Defaults to 64.
         name: String, the name of the model.
 
     Returns:
         A functional `keras.Model` from pixels `(batch, *input_shape)` in
         [0, 255] to logits `(batch, classes)`.
+
+    Example:
+        ```python
+        model = di.models.ResNet{depth}((28, 28, 1), classes=10)
+        ```
 
     Reference:
         - He et al., Deep Residual Learning, arXiv:1512.03385

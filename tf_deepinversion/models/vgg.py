@@ -1,4 +1,4 @@
-"""VGG-11 with batch normalization, in the form used for small images."""
+"""VGG-11 with batch normalization, for small images."""
 
 import keras
 from keras import layers
@@ -18,22 +18,27 @@ def VGG11BN(
     std=64.0,
     name="vgg11_bn",
 ) -> keras.Model:
-    """VGG-11 with batch normalization and one dense layer: pixels to logits.
+    """Builds VGG-11 with batch normalization and one dense layer.
 
     Args:
         input_shape: Tuple `(height, width, channels)`. Defaults to
             `(32, 32, 3)`.
         classes: Int, number of logits. Defaults to 10.
         width: Int, channels of the first convolution. Defaults to 64.
-        mean: Float or list of `channels` floats, in gray levels (0-255),
-            subtracted from the pixels by the first layer.
-        std: Float or list of `channels` floats, in gray levels, by which the
-            first layer divides.
+        mean: Float or list of `channels` floats, in gray levels (0-255). The
+            first layer subtracts it from the pixels. Defaults to 127.5.
+        std: Float or list of `channels` floats, in gray levels. The first layer
+            divides by it. Defaults to 64.
         name: String, the name of the model.
 
     Returns:
         A functional `keras.Model` from pixels `(batch, *input_shape)` in
         [0, 255] to logits `(batch, classes)`.
+
+    Example:
+        >>> model = di.models.VGG11BN((28, 28, 1), classes=4, width=2)
+        >>> model.output_shape
+        (None, 4)
 
     Reference:
         - Simonyan and Zisserman, Very Deep Convolutional Networks,

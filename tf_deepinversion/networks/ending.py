@@ -1,4 +1,4 @@
-"""How a network ends, seen in the graph of one call of it."""
+"""How a network ends, derived from the graph of one call."""
 
 import typing
 
@@ -9,14 +9,14 @@ from tf_deepinversion.networks.call_hooks import original
 
 
 class Ends(typing.NamedTuple):
-    """How a network ends, as one call of it shows in a graph.
+    """The end of a network, as the graph of one call shows it.
 
     Attributes:
         softmax: The layer whose softmax ends the network, or None.
-        head: The `Dense` that gives the logits, or None.
-        features: Int, how many features feed the head, or None.
-        unbounded: Bool, whether the logits are known to have no bounds.
-        random: Bool, whether the logits are made of random numbers.
+        head: The `Dense` layer that outputs the logits, or None.
+        features: Int, number of inputs of the head, or None.
+        unbounded: Bool, whether the logits are known to be unbounded.
+        random: Bool, whether the logits depend on random numbers.
     """
 
     softmax: object
@@ -27,14 +27,14 @@ class Ends(typing.NamedTuple):
 
 
 class Reading(typing.NamedTuple):
-    """What one call of a network shows.
+    """The tensors of one call of a network.
 
     Attributes:
         logits: Tensor `(batch, classes)` in float32 or float64.
-        batch_norm_calls: List of the `Call` of every BatchNormalization, in
-            their order.
-        head: The `Call` of the `Dense` that gives the logits, or None where
-            another layer does.
+        batch_norm_calls: List with the `Call` of every BatchNormalization, in
+            the order of the calls.
+        head: The `Call` of the `Dense` layer that outputs the logits, or None
+            if another layer does.
     """
 
     logits: object
@@ -48,26 +48,25 @@ class Reading(typing.NamedTuple):
 
     @property
     def features(self):
-        """What feeds the head, `(batch, features)`; without one, the logits."""
+        """The head's inputs `(batch, features)`; without a head, the logits."""
         if self.head is None:
             return self.logits
         return at_least_float32(self.head.inputs)
 
 
 def at_least_float32(x):
-    """A float tensor in float32, or as it is in float64."""
+    """Casts a tensor to float32; leaves float64 unchanged."""
     if keras.backend.standardize_dtype(x.dtype) == "float64":
         return x
     return keras.ops.cast(x, "float32")
 
 
 def masked_logits(head, mask):
-    """The logits that a dense head gives of a part of the features.
+    """Computes the logits that a dense head outputs for masked features.
 
     Args:
-        head: The `Call` of the `Dense`.
-        mask: Float tensor `(batch, features)` by which the features are
-            multiplied.
+        head: The `Call` of the `Dense` layer.
+        mask: Float tensor `(batch, features)` that multiplies the features.
 
     Returns:
         A tensor `(batch, classes)` in float32 or float64.
@@ -81,16 +80,16 @@ def masked_logits(head, mask):
 
 
 def reading_of(result, calls, ends) -> Reading:
-    """What a call of a network shows.
+    """Makes the `Reading` of a call.
 
     Args:
-        result: Tensor `(batch, classes)`, what the network gave.
-        calls: List of the `Call` of the watched layers within.
+        result: Tensor `(batch, classes)`, the network's output.
+        calls: List of the `Call`s of the watched layers.
         ends: `Ends` of the network.
     """
     logits, batch_norm_calls, head = result, [], None
     for call in calls:
-        # The last calls of these are those at the end.
+        # A layer may be called twice: its last call is at the network's end.
         softmax = isinstance(call.layer, keras.layers.Softmax)
         if softmax or call.name == "activation":
             if call.layer is ends.softmax:
@@ -103,11 +102,11 @@ def reading_of(result, calls, ends) -> Reading:
 
 
 def find(result, calls) -> Ends:
-    """Which layer's softmax ends a network, and which `Dense`, if any.
+    """Finds the softmax and the `Dense` layer that end a network, if any.
 
     Args:
-        result: Tensor `(batch, classes)` of a graph, what the network gave.
-        calls: List of the `Call` of the watched layers within.
+        result: Tensor `(batch, classes)` of a graph, the network's output.
+        calls: List of the `Call`s of the watched layers.
     """
     softmax, dense, logits = None, None, result
     for call in calls:
@@ -117,7 +116,7 @@ def find(result, calls) -> Ends:
                 softmax, logits = call.layer, call.inputs
     for call in calls:
         if type(call.layer) is keras.layers.Dense and call.name == "call":
-            # One that puts another function after its kernel is no head.
+            # A `Dense` with another activation does not output logits.
             own = original(call.layer, "activation")
             linear = own in (None, keras.activations.linear)
             if (linear and gives(call.outputs, logits)) or (
@@ -127,7 +126,7 @@ def find(result, calls) -> Ends:
     return Ends(softmax, dense)
 
 
-# What gives its values on, in the same order.
+# Operations that pass on their values in the same order.
 KEEPING = {
     "Cast",
     "EnsureShape",
@@ -139,7 +138,7 @@ KEEPING = {
 }
 
 
-# What has no bounds: as far as its weights go, it gives any number.
+# Operations whose outputs are unbounded for suitable weights.
 UNBOUNDED = {
     "BatchMatMulV2",
     "BatchMatMulV3",
@@ -156,7 +155,7 @@ UNBOUNDED = {
 }
 
 
-# What has no bounds where one of its inputs has none.
+# Operations that are unbounded if one of their inputs is.
 PASSING = KEEPING | {
     "AddN",
     "AddV2",
@@ -181,7 +180,7 @@ SCALING = {"Mul", "RealDiv"}
 
 
 def _given_on(tensor) -> list:
-    """The inputs of a tensor's operation that are in the tensor."""
+    """The inputs that an operation passes on to a tensor."""
     inputs = tensor.op.inputs
     if tensor.op.type == "IdentityN":
         return [inputs[tensor.value_index]]
@@ -189,7 +188,7 @@ def _given_on(tensor) -> list:
 
 
 def _fixed(tensor) -> bool:
-    """Whether a tensor is of weights and constants only."""
+    """Tells whether a tensor depends on weights and constants only."""
     seen, waiting = set(), [tensor.op]
     while waiting:
         operation = waiting.pop()
@@ -202,7 +201,7 @@ def _fixed(tensor) -> bool:
 
 
 def gives(layer_output, tensor) -> bool:
-    """Whether a tensor is what a layer gave, but for its dtype.
+    """Tells whether a tensor is a layer's output, up to its dtype.
 
     Args:
         layer_output: Tensor `(batch, n)` of the graph.
@@ -218,14 +217,14 @@ def gives(layer_output, tensor) -> bool:
 
 
 def is_unbounded(tensor, known=()) -> bool:
-    """Whether a tensor is for certain one of numbers without bounds.
+    """Tells whether a tensor's values are certainly unbounded.
 
-    Where it ends in a multiplication by weights; sums, means and scales after
-    that change nothing.
+    They are if the tensor comes from a multiplication by weights, followed only
+    by sums, means and scales.
 
     Args:
         tensor: Tensor of a graph.
-        known: List of tensors that have no bounds.
+        known: List of tensors known to be unbounded.
     """
     kind = tensor.op.type
     if kind in UNBOUNDED or any(tensor is x for x in known):
@@ -235,7 +234,7 @@ def is_unbounded(tensor, known=()) -> bool:
         inputs = _given_on(tensor)
     elif kind in SCALING:
         inputs = [x for x in tensor.op.inputs if not _fixed(x)]
-        # Two that move may keep each other within bounds.
+        # A product of two variable tensors may be bounded.
         inputs = inputs if len(inputs) == 1 else []
     return any(is_unbounded(x, known) for x in inputs)
 
@@ -269,7 +268,7 @@ def is_random(tensor) -> bool:
 
 
 def assigned(graph, variables) -> list:
-    """The variables that are given a value in a graph of one call.
+    """Lists the variables that the graph of one call assigns.
 
     Args:
         graph: The graph of a concrete `tf.function`.

@@ -1,10 +1,11 @@
-"""BatchNormalization layers as Keras computes them, in fewer passes.
+"""BatchNormalization layers with Keras's results, in fewer passes over memory.
 
-On a CPU what surrounds the convolutions is bound by memory, and TensorFlow
-makes a pass for each multiplication, addition and cast. Here XLA makes one of
-the affine map, one of the sums that R_feature needs, and one of their gradient,
-whatever compiles the rest; in training one kernel of TensorFlow does it all.
-On other devices Keras's own layer is called: nobody has run this code there.
+On a CPU, memory limits the layers around the convolutions, and TensorFlow makes
+one pass for each multiplication, addition and cast. Here XLA makes one pass for
+the affine map, one for the sums of R_feature, and one for their gradient, even
+if XLA does not compile the rest. In training, one kernel of TensorFlow does
+everything. On other devices Keras's own layer runs: this code was never tried
+there.
 """
 
 import math
@@ -17,18 +18,28 @@ from tf_deepinversion.networks.call_hooks import Call
 
 
 def read(layer, function, inputs, *args, **kwargs) -> Call:
-    """What `function`, the `call` of a layer, gives, and sums of its inputs.
+    """Calls a layer, and sums its inputs on the way.
 
-    Of a layer that is not plain (another axis, a mask, a subclass or a user
-    with a `call` of their own, unnamed arguments), of one that is not on a CPU
-    and in training there are no sums: then `batch_norm_moments.moments` makes
-    them.
+    Some layers run as in Keras, without sums; `batch_norm_moments.moments` then
+    computes the sums. These are layers with another axis, a mask, a subclass or
+    a replaced `call`, unnamed arguments, or another device than a CPU, and
+    layers in training.
+
+    Args:
+        layer: A BatchNormalization layer.
+        function: The layer's `call`.
+        inputs: Tensor.
+        *args: Further arguments of the call.
+        **kwargs: Further arguments of the call.
+
+    Returns:
+        A `Call`.
     """
     if args or not _plain(layer, function, inputs, **kwargs):
         return Call(layer, inputs, function(inputs, *args, **kwargs))
     if kwargs.get("training") and layer.trainable:
         x = inputs
-        # The kernel's own casts are cheaper, in these shapes.
+        # In the other shapes the kernel's own casts of bfloat16 are cheaper.
         if x.dtype != tf.bfloat16 or x.shape[-1] % 16:
             x = tf.cast(x, "float32")
         y, sums = tf.cast(_train(layer, x), inputs.dtype), None
@@ -53,13 +64,13 @@ def _plain(layer, function, inputs, training=None, mask=None, **others):
         return False
     if not (training and layer.trainable):
         return True
-    # TensorFlow's kernel is one of images in float32, on one device.
+    # TensorFlow's kernel handles images in float32, on one device.
     single = inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
     return rank == 4 and single and not (layer.renorm or layer.synchronized)
 
 
 def _on_cpu(layer) -> bool:
-    """Whether a layer's statistics lie on a CPU, so its calls run there."""
+    """Tells whether a layer's statistics, and so its calls, are on a CPU."""
     device = tf.DeviceSpec.from_string(layer.moving_mean.value.device)
     return device.device_type in (None, "CPU")
 
@@ -74,7 +85,7 @@ def _parameters(layer, like, dtype):
 
 
 def _affine_of(layer, dtype):
-    """m, a and b of y = a (x - m) + b, each `(channels,)`."""
+    """Returns m, a and b of y = a (x - m) + b, each `(channels,)`."""
     mean = tf.cast(layer.moving_mean.value, dtype)
     variance = tf.cast(layer.moving_variance.value, dtype)
     gamma, beta = _parameters(layer, mean, dtype)
@@ -82,7 +93,7 @@ def _affine_of(layer, dtype):
 
 
 def _train(layer, x):
-    """Normalizes by the batch, and moves the moving statistics as Keras."""
+    """Normalizes with the batch's statistics; updates the moving ones."""
     mean = tf.cast(layer.moving_mean.value, "float32")
     gamma, beta = _parameters(layer, mean, "float32")
     found = tf.raw_ops.FusedBatchNormV3(
@@ -94,7 +105,7 @@ def _train(layer, x):
         epsilon=layer.epsilon,
         is_training=True,
     )
-    # TensorFlow's variance is the unbiased one, Keras keeps the biased.
+    # TensorFlow returns the unbiased variance, Keras stores the biased one.
     count = tf.cast(tf.size(x) // x.shape[-1], "float32")
     biased = found.batch_variance * ((count - 1) / count)
     for variable, new in (
@@ -110,10 +121,10 @@ _checked = weakref.WeakKeyDictionary()  # by graph
 
 
 def _numerics_are_checked() -> bool:
-    """Whether `tf.debugging.enable_check_numerics` is on.
+    """Tells whether `tf.debugging.enable_check_numerics` is on.
 
-    XLA has no kernel for the operations that it adds to all others. To see
-    them a graph is traced, once for each graph that is being made.
+    It adds operations without XLA kernels to all graphs. The function traces a
+    small graph to see them, once for each graph under construction.
     """
     graph = tf.compat.v1.get_default_graph()
     if graph not in _checked:
@@ -131,7 +142,7 @@ def _xla(function):
     compiled = tf.function(function, jit_compile=True, autograph=False)
 
     def call(*tensors):
-        # Eagerly it would be compiled for each shape, perhaps for one call.
+        # Eager calls would compile for each shape, perhaps for a single call.
         if not tf.inside_function() or _numerics_are_checked():
             return function(*tensors)
         return compiled(*tensors)
@@ -139,8 +150,8 @@ def _xla(function):
     return call
 
 
-# These compute in the type of the channels' numbers, and cast within: of
-# bfloat16, passes for the casts alone would take a quarter of a step.
+# These functions compute in the dtype of the per-channel values and cast
+# inside: for bfloat16, separate passes for the casts would take 25% of a step.
 
 
 @_xla
@@ -150,7 +161,7 @@ def _affine(x, scale, shift):
 
 @_xla
 def _sums_of_few(x, mean):
-    """The sums of 16 rows each: what XLA does fast, and leaves little to do.
+    """Sums over 16 groups of rows, which XLA does fast.
 
     Sums of sums are also more exact than one long sum.
     """
@@ -174,9 +185,9 @@ def _sum_rows(x):
 
 
 def _affine_of_lines(x, scale, shift):
-    """`_affine`; of bfloat16 on lines of images, whose loops are longer.
+    """`_affine`, applied to whole image lines for bfloat16: longer loops.
 
-    Of float32 such lines were rounded otherwise from process to process.
+    In float32, such lines were rounded differently from process to process.
     """
     if x.dtype != tf.bfloat16 or len(x.shape) < 3 or not x.shape[-2]:
         return _affine(x, scale, shift)
@@ -188,13 +199,14 @@ def _affine_of_lines(x, scale, shift):
 
 @tf.custom_gradient
 def _normalize_and_sum(x, mean, scale, offset):
-    """a (x - m) + b, and the sums of x - m and of its square, by channel.
+    """a (x - m) + b, and the sums of x - m and of its square, per channel.
 
-    There is no gradient for the moving mean.
+    The moving mean gets no gradient.
     """
-    # Rounded as TensorFlow does: a deep network may magnify a difference.
+    # This order of operations rounds like TensorFlow: a deep network may
+    # magnify a difference.
     y = _affine_of_lines(x, scale, offset - mean * scale)
-    # Where nobody asks for these, a graph does not compute them.
+    # A graph does not compute these sums if nothing uses them.
     first, second = (_sum_rows(few) for few in _sums_of_few(x, mean))
 
     def gradient(d_y, d_first, d_second):

@@ -1,4 +1,4 @@
-"""Which images a network takes: their size, and channels last."""
+"""The shape of a network's input images."""
 
 import keras
 
@@ -7,17 +7,17 @@ from tf_deepinversion.networks.batch_norm_moments import channels_axis
 
 
 def require_channels_last():
-    """Refuses Keras's other layout: pixels are (height, width, channels).
+    """Checks that Keras stores images as (height, width, channels).
 
     Raises:
-        ValueError: as said.
+        ValueError: if Keras's image data format is channels first.
     """
     layout = keras.config.image_data_format()
     if layout != "channels_last":
         raise ValueError(
-            "Images are channels last here: call "
-            'keras.config.set_image_data_format("channels_last") before the '
-            f"network is made. Received: {layout!r}"
+            "tf_deepinversion needs images with channels last: call "
+            'keras.config.set_image_data_format("channels_last") before you '
+            f"create the network. Received: {layout!r}"
         )
 
 
@@ -28,15 +28,15 @@ def _is_channels_first(layer):
 
 
 def find_image_shape(model, given=None) -> tuple:
-    """The shape of the images that a model takes, `(height, width, channels)`.
+    """Returns the shape of a model's images, `(height, width, channels)`.
 
     Args:
         model: A `keras.Model`.
         given: Tuple, or None if the model fixes its size.
 
     Raises:
-        ValueError: if the model takes no image, its size is not known, or is
-            another one than was given.
+        ValueError: if the model's input is not an image, its size is unknown,
+            or `given` contradicts the model.
     """
     try:
         shape = model.input_shape
@@ -56,7 +56,7 @@ def find_image_shape(model, given=None) -> tuple:
     found = tuple(given) if given else tuple(fixed)
     if len(found) != 3 or None in found:
         raise ValueError(
-            "The size of the images is not known from the model: pass "
+            "The model does not fix the size of its images: pass "
             "image_shape=(height, width, channels). "
             f"Received: input_shape={shape}, image_shape={given}"
         )
@@ -67,8 +67,8 @@ def find_image_shape(model, given=None) -> tuple:
         )
     if found[0] in (1, 3) and any(map(_is_channels_first, layers_of(model))):
         raise ValueError(
-            "Expected images of shape (height, width, channels): let a "
-            "`keras.layers.Permute((3, 1, 2))` precede a model that takes "
-            f"its channels first. Received: {found}"
+            "Expected images of shape (height, width, channels): put a "
+            "`keras.layers.Permute((3, 1, 2))` before a model with channels "
+            f"first. Received: {found}"
         )
     return found

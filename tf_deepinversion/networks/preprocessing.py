@@ -1,4 +1,4 @@
-"""Between pixels, the space in which images are optimized, and a teacher."""
+"""Conversions between pixels, the optimized images, and a teacher's input."""
 
 import re
 import warnings
@@ -21,9 +21,9 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 
-# How keras.applications feed their networks, by a model's whole name in lower
-# case, here and in earlier Keras: `keras.applications.FAMILY.preprocess_input`.
-# Also the EfficientNet-Lites of `models`: trained on ImageNet, they rescale.
+# The conventions of `keras.applications.FAMILY.preprocess_input`, by a model's
+# complete name in lower case, in this and in earlier versions of Keras. Also
+# the EfficientNet-Lites of `models`, which rescale pixels themselves.
 APPLICATIONS = {
     "caffe": r"resnet(50|101|152)|vgg(16|19)",
     "pixels": r"efficientnet(b\d|v2-(b\d|[sml])|_lite[0-4])"
@@ -41,14 +41,15 @@ def _rescales(model) -> bool:
 
 
 def _is_fed_pixels(model, layer) -> bool:
-    """Whether a layer sees the pixels as the model is given them."""
+    """Tells whether a layer receives the model's pixels unchanged."""
     try:
         given = layer.input
     except (AttributeError, ValueError):  # not called in a graph, or twice
         return False
     if given is model.inputs[0]:
         return True
-    # Layers that augment do nothing here, and resizing leaves one color.
+    # Augmenting layers do nothing in inference, and resizing an image of one
+    # color keeps the color.
     shape = [size or 32 for size in model.inputs[0].shape[1:]]
     pixels = np.float32([0, 100, 255]).reshape(-1, 1, 1, 1) * np.ones(shape)
     seen = np.asarray(keras.Model(model.inputs[0], given)(pixels))
@@ -57,7 +58,7 @@ def _is_fed_pixels(model, layer) -> bool:
 
 
 def _channels(model):
-    """How many channels a network's images have, or None if not known."""
+    """The number of channels of a network's images, or None if unknown."""
     shape = getattr(model, "input_shape", None)
     image = isinstance(shape, tuple) and len(shape) == 4
     return shape[-1] if image else None
@@ -65,32 +66,35 @@ def _channels(model):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class Preprocessing:
-    """A teacher's view of pixels, and the space in which images are optimized.
+    """Tells how a teacher expects pixels, and normalizes images for synthesis.
 
-    Images are optimized as z = (pixel - mean) / std, where a natural image has
-    mean 0 and variance 1 and so the paper's learning rates, weights and
-    N(0, 1) start mean what they say, whatever the teacher's own convention.
-    What the teacher is fed is a second map of the same pixels.
+    Synthesis optimizes z = (pixel - mean) / std, so that natural images have
+    mean 0 and variance 1. The paper's learning rates, weights and N(0, 1) start
+    assume this for every teacher. A second map converts the same pixels to the
+    teacher's input.
 
     Args:
         mean: Float or one float per channel (red first), in gray levels
-            (0-255): the mean of the pixels that the teacher was trained on.
-        std: Float or one per channel, in gray levels, positive.
-        pixel_range: The values by which the teacher is told black and white:
-            `(0, 255)`, the default, for pixels as they are, also where the
-            network rescales them itself; `(0, 1)`; `(-1, 1)`; or a pair of
-            per-channel lists (red first); or `"normalized"`, for a teacher
-            that is fed z itself.
-        channel_order: `"rgb"` (also for one channel) or `"bgr"`.
+            (0-255): the mean pixel of the teacher's training images.
+        std: Float or one float per channel, in gray levels, positive: the
+            standard deviation of these pixels.
+        pixel_range: The teacher's input values for black and white. `(0, 255)`
+            is for unchanged pixels, and for networks that rescale pixels
+            themselves. Alternatives are `(0, 1)`, `(-1, 1)`, a pair of lists
+            with one float per channel (red first), and `"normalized"` for a
+            teacher whose input is z. Defaults to `(0, 255)`.
+        channel_order: `"rgb"`, also for one channel, or `"bgr"`. Defaults to
+            `"rgb"`.
 
     Raises:
-        ValueError: if a value is out of its range.
+        ValueError: if a value is out of range.
 
-    >>> p = Preprocessing(mean=127.5, std=51.0, pixel_range=(-1, 1))
-    >>> p.to_pixels(np.zeros((1, 2, 2, 1))).tolist()[0][0]
-    [[128], [128]]
-    >>> p.teacher_input(np.zeros((1, 1, 1, 1), "float32")).numpy().item()
-    0.0
+    Example:
+        >>> p = di.Preprocessing(mean=127.5, std=51.0, pixel_range=(-1, 1))
+        >>> p.to_pixels(np.zeros((1, 2, 2, 1))).tolist()[0][0]
+        [[128], [128]]
+        >>> p.teacher_input(np.zeros((1, 1, 1, 1), "float32")).numpy().item()
+        0.0
     """
 
     def __init__(self, mean, std, pixel_range=(0, 255), channel_order="rgb"):
@@ -118,7 +122,7 @@ class Preprocessing:
         sizes = {v.size for v in (self.mean, self.std, black, white)}
         if not sizes <= {1, self.channels}:
             raise ValueError(
-                "`pixel_range` must have a value for each channel, or one. "
+                "`pixel_range` must have one value, or one per channel. "
                 f"Received: pixel_range={pixel_range}, mean={self.mean}, "
                 f"std={self.std}"
             )
@@ -132,7 +136,7 @@ class Preprocessing:
         mean, std = self.mean, self.std
         if mean.size != std.size and 1 not in (mean.size, std.size):
             raise ValueError(
-                "`mean` and `std` must have a value for each channel, or one. "
+                "`mean` and `std` must have one value, or one per channel. "
                 f"Received: mean={mean}, std={std}"
             )
         if not (np.isfinite(mean).all() and np.isfinite(std).all()):
@@ -144,8 +148,8 @@ class Preprocessing:
             raise ValueError(f"`std` must be positive. Received: std={std}")
         if (std <= 1).all():
             raise ValueError(
-                "`mean` and `std` are in gray levels, 0 to 255; these look "
-                "like those of pixels in [0, 1]: multiply both by 255. "
+                "`mean` and `std` must be in gray levels, 0 to 255. These "
+                "values look like pixels in [0, 1]: multiply both by 255. "
                 f"Received: mean={mean}, std={std}"
             )
         if not ((mean >= 0) & (mean <= 255)).all():
@@ -168,36 +172,36 @@ class Preprocessing:
 
     @property
     def channels(self) -> int:
-        """How many channels there are values for; 1: for any."""
+        """Int, number of channels with own values; 1 fits any images."""
         return max(
             np.size(values)
             for values in (self.mean, self.std, *self._black_and_white())
         )
 
     def require_channels(self, channels):
-        """Refuses images of another number of channels.
+        """Checks the number of channels of images.
 
         Raises:
-            ValueError: as said.
+            ValueError: if the preprocessing has values for another number.
         """
         if self.channels not in (1, channels):
             raise ValueError(
-                f"The teacher's images have {channels} channels: give as many "
-                "values as channels, or one. Received: preprocessing with "
+                f"The teacher's images have {channels} channels: pass one "
+                "value, or one value per channel. Received: preprocessing with "
                 f"mean={self.mean}, std={self.std} and "
                 f"pixel_range={self.pixel_range}"
             )
 
     def bounds(self):
-        """z of a black and of a white pixel, one value a channel each."""
+        """Returns z of black and z of white, one value per channel each."""
         return (0 - self.mean) / self.std, (255 - self.mean) / self.std
 
     def normalize(self, pixels) -> np.ndarray:
-        """Pixels in [0, 255] to z, float32, of the same shape."""
+        """Converts pixels in [0, 255] to z: float32, same shape."""
         return ((np.asarray(pixels) - self.mean) / self.std).astype("float32")
 
     def to_pixels(self, z) -> np.ndarray:
-        """z to the nearest gray levels, uint8, of the same shape.
+        """Converts z to the nearest gray levels: uint8, same shape.
 
         Raises:
             ValueError: if a value is not finite.
@@ -208,7 +212,7 @@ class Preprocessing:
         return np.rint(z * self.std + self.mean).clip(0, 255).astype("uint8")
 
     def teacher_input(self, z):
-        """z to what the teacher is fed, a tensor of the same shape."""
+        """Converts z to the teacher's input: a tensor of the same shape."""
         black, white = self._black_and_white()
         scale = self.std * (white - black) / 255
         offset = black + self.mean * (white - black) / 255
@@ -217,12 +221,12 @@ class Preprocessing:
         return ops.flip(fed, axis=-1) if self.channel_order == "bgr" else fed
 
     def pixels(self, z):
-        """z to pixels in [0, 255], a tensor of the same shape, not rounded."""
+        """Converts z to pixels in [0, 255], not rounded: a tensor."""
         std = ops.convert_to_tensor(self.std, z.dtype)
         return z * std + ops.convert_to_tensor(self.mean, z.dtype)
 
     def feeds_as(self, other) -> bool:
-        """Whether a network is told of every pixel what another one is."""
+        """Tells whether two preprocessings convert pixels to the same input."""
         pairs = zip(
             self._black_and_white(), other._black_and_white(), strict=True
         )
@@ -231,14 +235,14 @@ class Preprocessing:
         )
 
     def fed(self, pixels):
-        """Pixels in [0, 255], a tensor, to what the teacher is fed."""
+        """Converts pixels in [0, 255] to the teacher's input: a tensor."""
         mean, std = (
             ops.convert_to_tensor(v, "float32") for v in (self.mean, self.std)
         )
         return self.teacher_input((ops.cast(pixels, "float32") - mean) / std)
 
     def training_input(self) -> RememberedInput:
-        """The mean and the deviation of training images, as they are fed."""
+        """Returns the mean and deviation of the teacher's training inputs."""
         z = np.float32([-1, 0, 1]).reshape(3, 1, 1, 1)
         z = ops.convert_to_tensor(np.tile(z, (1, 1, 1, self.channels)))
         low, middle, high = ops.convert_to_numpy(self.teacher_input(z))
@@ -254,9 +258,9 @@ class Preprocessing:
             "The teacher's first BatchNormalization remembers inputs of mean "
             f"{remembered.mean:.3g} and deviation {remembered.deviation:.3g}; "
             f"the preprocessing feeds it a mean of {told.mean:.3g} and a "
-            f"deviation of {told.deviation:.3g}. Images made for wrong inputs "
-            "show nothing: compare `pixel_range`, `mean` and `std` with what "
-            "the teacher was trained on.",
+            f"deviation of {told.deviation:.3g}. With wrong inputs, "
+            "synthesized images show nothing: compare `pixel_range`, `mean` "
+            "and `std` with the teacher's training.",
             stacklevel=4,
         )
 
@@ -277,33 +281,34 @@ class Preprocessing:
 
     @classmethod
     def of(cls, model, given=None) -> "Preprocessing":
-        """The preprocessing of a network: what is given, or known by its name.
+        """Finds the preprocessing of a network.
 
-        Known are the networks of `tf_deepinversion.models` (and every model
-        whose first layer, `normalize`, is such a normalization of pixels) and
-        those of `keras.applications`.
+        The function knows networks of `tf_deepinversion.models` and of
+        `keras.applications` by their names. It also knows every model whose
+        first layer is a `Rescaling` named `normalize` that normalizes pixels.
 
         Args:
             model: A `keras.Model`.
-            given: A `Preprocessing`, which is returned as it is, or None.
+            given: A `Preprocessing`, which is returned as is, or None.
+
+        Returns:
+            A `Preprocessing`.
 
         Warns:
             UserWarning: if the network's first BatchNormalization remembers
-                other inputs than the given one feeds, see
-                `check_preprocessing`.
+                other inputs than `given` provides, see `check_preprocessing`.
 
         Raises:
-            TypeError: if what is given is no `Preprocessing`.
-            ValueError: if the network is not known, or is not what its names
-                say; give a `Preprocessing`. If its images have another number
-                of channels.
+            TypeError: if `given` is not a `Preprocessing`.
+            ValueError: if the network is unknown or contradicts its name, or if
+                its images have another number of channels.
         """
         if given is None:
             given = cls._known(model)
         elif not isinstance(given, cls):
             raise TypeError(
-                "Expected a `Preprocessing`; that of a `preprocess_input` "
-                "of Keras is Preprocessing.imagenet(convention). "
+                "Expected a `Preprocessing`; Preprocessing.imagenet(convention)"
+                " matches a `preprocess_input` of Keras. "
                 f"Received: preprocessing={given!r}"
             )
         else:
@@ -325,49 +330,61 @@ class Preprocessing:
         for convention, names in APPLICATIONS.items():
             if not re.fullmatch(names, name.lower()):
                 continue
-            # Fed otherwise: if made with include_preprocessing=False, or if
-            # `input_tensor` came out of a Rescaling.
+            # The name does not tell the convention of a network made with
+            # include_preprocessing=False, or with an `input_tensor` that
+            # comes from a Rescaling.
             if _rescales(model) == (convention == "pixels"):
                 return cls.imagenet(convention)
         raise ValueError(
-            "How this teacher wants its pixels is not known by its name, and a "
+            "The teacher's preprocessing is not known from its name, and a "
             "wrong guess would give wrong images: pass preprocessing="
-            "Preprocessing(mean, std, pixel_range), or Preprocessing.imagenet("
-            "convention) where a preprocess_input of Keras feeds it. "
+            "Preprocessing(mean, std, pixel_range), or, for a teacher that "
+            "uses a preprocess_input of Keras, "
+            "Preprocessing.imagenet(convention). "
             f"Received: a teacher named {name!r}"
         )
 
     @classmethod
     def _of_layer(cls, model, layer) -> "Preprocessing":
-        """That of a model which says by a layer's name how it is fed."""
+        """The preprocessing that a layer named `normalize` implies."""
         scale, offset = (
             np.asarray(v, "float64") for v in (layer.scale, layer.offset)
         )
         if np.isfinite(scale).all() and (scale > 0).all():
             std = 1 / scale
             mean = -offset * std
-            # No values in [0, 255] with that mean deviate further.
+            # The largest variance of values in [0, 255] with that mean.
             most = mean * (255 - mean) * (1 + 1e-3)
             possible = (std > 1).all() and (std**2 <= most).all()
             if possible and _is_fed_pixels(model, layer):
                 return cls(mean, std)
         raise ValueError(
-            f"The layer {layer.name!r} is not what such a layer is here, the "
-            "first of the model, which normalizes pixels in [0, 255] by their "
-            "mean and deviation, (pixel - mean) / std: pass preprocessing="
-            "Preprocessing(mean, std, pixel_range), or give the layer another "
-            f"name. Received: a Rescaling with scale={layer.scale} and "
-            f"offset={layer.offset}"
+            f"A layer named {layer.name!r} must be the model's first and "
+            "normalize pixels in [0, 255], (pixel - mean) / std. This layer "
+            "does not: pass preprocessing=Preprocessing(mean, std, "
+            "pixel_range), or rename the layer. Received: a Rescaling with "
+            f"scale={layer.scale} and offset={layer.offset}"
         )
 
     @classmethod
     def imagenet(cls, convention) -> "Preprocessing":
-        """The preprocessing of ImageNet networks under a named convention.
+        """Makes the preprocessing of ImageNet networks by convention.
 
         Args:
             convention: `"torch"` (pixels normalized by ImageNet's mean and
-                deviation), `"tf"` ([-1, 1]), `"caffe"` (BGR less the mean) or
+                deviation), `"tf"` ([-1, 1]), `"caffe"` (BGR minus the mean) or
                 `"pixels"` (0 to 255; the network rescales them itself).
+
+        Returns:
+            A `Preprocessing`.
+
+        Raises:
+            ValueError: if `convention` is unknown.
+
+        Example:
+            >>> p = di.Preprocessing.imagenet("tf")
+            >>> p.pixel_range
+            (-1, 1)
         """
         caffe = np.asarray(CAFFE_MEAN)
         ranges = {

@@ -1,4 +1,4 @@
-"""Reads images in batches: logits, features, statistics."""
+"""Reads logits, features and statistics of images, batch by batch."""
 
 import numpy as np
 from keras import ops
@@ -12,23 +12,23 @@ from tf_deepinversion.networks.preprocessing import Preprocessing
 
 
 def read(model, images, preprocessing=None, batch_size=None):
-    """What a network makes of images: its logits, and what its BNs see.
+    """Reads a network's logits for images, and its batch statistics.
 
     Args:
         model: A `keras.Model` classifier.
         images: uint8 array `(n, height, width, channels)`.
-        preprocessing: The network's `Preprocessing`; None if known by name.
-        batch_size: Int, how many images are read at once; None: see
-            `pieces_of`. What is returned does not depend on it, but for
-            rounding.
+        preprocessing: The network's `Preprocessing`, or None if the network is
+            known by its name.
+        batch_size: Int, number of images per call; defaults to `pieces_of`'s.
+            The result depends on it only by rounding.
 
     Returns:
         A pair: logits, an array `(n, classes)`, and a list of pairs (layer,
         `Moments` over all images), one for each BatchNormalization call.
 
     Raises:
-        TypeError: if the images are not of integers.
-        ValueError: if they are of another shape.
+        TypeError: if the images are not integers.
+        ValueError: if the images have another shape.
     """
     images = check_pixels(images)
     preprocessing = Preprocessing.of(model, preprocessing)
@@ -46,7 +46,7 @@ def read(model, images, preprocessing=None, batch_size=None):
 
 
 def _added(sums, piece) -> list:
-    """Moments of some images, and of more, as those of all."""
+    """Adds the moments of a piece to the sums so far."""
     if sums is None:
         return piece
     return [
@@ -56,13 +56,14 @@ def _added(sums, piece) -> list:
 
 
 def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
-    """What the last layer of a network is fed, `(n, features)`.
+    """Reads the inputs of a network's last layer, `(n, features)`.
 
     Args:
-        model: A `keras.Model` classifier; of one whose head is not dense the
-            logits are taken.
+        model: A `keras.Model` classifier. The function returns the logits of a
+            model whose last layer is not dense.
         images: uint8 array `(n, height, width, channels)`.
-        preprocessing: The network's `Preprocessing`; None if known by name.
+        preprocessing: The network's `Preprocessing`, or None if the network is
+            known by its name.
     """
     images = check_pixels(images)
     preprocessing = Preprocessing.of(model, preprocessing)
@@ -75,7 +76,7 @@ def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
 
 
 def resized(images, network) -> np.ndarray:
-    """Images at the size that a network takes, if that is fixed: uint8."""
+    """Resizes images to the size that a network requires, as uint8."""
     images = check_pixels(images)
     shape = getattr(network, "input_shape", None)  # none if subclassed
     size = tuple(shape[1:3]) if shape else (None,)

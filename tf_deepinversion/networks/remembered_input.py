@@ -1,8 +1,9 @@
-"""What a network's first BatchNormalization tells of its training images.
+"""Traces a network's first BatchNormalization back to its training images.
 
-The inputs of that layer are affine in the image, where only convolutions and
-rescalings come before it. So its moving mean and moving variance, which are of
-the training images, can be traced back to the values that the network was fed.
+If only convolutions and rescalings precede that layer, its inputs are affine in
+the image. The layer's moving mean and variance, measured on the training
+images, then tell the mean and deviation of the values that the network
+received.
 """
 
 import typing
@@ -16,9 +17,9 @@ from tf_deepinversion.networks.batch_norm_moments import channels_axis
 from tf_deepinversion.networks.batch_norm_moments import tap
 from tf_deepinversion.networks.call_hooks import collect
 
-# Fewer channels than these can agree by chance.
+# Fewer channels could agree by chance.
 _LEAST_CHANNELS = 8
-# The share of a channel's variance that brightness explains, at least.
+# The least share of a channel's variance that brightness must explain.
 _BRIGHT = 0.5
 # Deviations further apart than this factor, or means further apart than one
 # deviation, are a contradiction: [0, 1] and [-1, 1] differ by a factor of 2.
@@ -28,11 +29,11 @@ _found = weakref.WeakKeyDictionary()  # by network
 
 
 class RememberedInput(typing.NamedTuple):
-    """The values that a network was fed in training, as its layers tell.
+    """Mean and deviation of the values that a network received in training.
 
     Attributes:
-        mean: Float, in the units that the network is fed.
-        deviation: Float, likewise.
+        mean: Float, in the units of the network's input.
+        deviation: Float, in the units of the network's input.
     """
 
     mean: float
@@ -44,11 +45,11 @@ def remembered_input(model, image_shape=None):
 
     The mean m solves `moving_mean = response(0) + m response'`, by weighted
     least squares over the channels. The deviation s is the median of
-    `sqrt(moving_variance / variance(1))`, where `variance(1)` is that of the
-    layer's inputs for images of unit deviation with the spectrum of natural
-    images, whose power falls as the square of the frequency. The median is
-    over the channels that see brightness: those that see edges tell more of
-    the sharpness of the images.
+    `sqrt(moving_variance / variance(1))`. `variance(1)` is the variance of the
+    layer's inputs for noise of unit deviation with the spectrum of natural
+    images, whose power falls with the square of the frequency. The median
+    covers only channels that respond to brightness: channels that respond to
+    edges depend on the sharpness of the images.
 
     Args:
         model: A `keras.Model`.
@@ -56,9 +57,9 @@ def remembered_input(model, image_shape=None):
             fixes it.
 
     Returns:
-        A `RememberedInput`; None where the layers do not tell: without
-        BatchNormalization, with fewer than 8 channels or fewer than 2 of
-        brightness, after an activation, never trained, or if the channels
+        A `RememberedInput`, or None if the layers do not tell: without
+        BatchNormalization, with fewer than 8 channels or fewer than 2 channels
+        of brightness, after an activation, without training, or if the channels
         contradict each other.
     """
     shape = tuple(image_shape or model.input_shape[1:])
@@ -93,10 +94,10 @@ def remembered_input(model, image_shape=None):
 
 
 def input_of(model) -> RememberedInput | None:
-    """`remembered_input` of a network, traced once.
+    """Returns the `remembered_input` of a network, traced once.
 
-    A network of any size is asked by images of 64x64; one that was never
-    called, or that has several inputs, tells nothing.
+    A network without a fixed size gets images of 64x64. A network that was
+    never called, or that has several inputs, gives None.
     """
     if model not in _found:
         shape = getattr(model, "input_shape", None)
@@ -107,7 +108,7 @@ def input_of(model) -> RememberedInput | None:
 
 
 def contradict(told, remembered) -> bool:
-    """Whether two `RememberedInput`s cannot be of the same images."""
+    """Tells whether two `RememberedInput`s cannot describe the same images."""
     ratio = remembered.deviation / told.deviation
     gap = abs(remembered.mean - told.mean)
     widest = max(remembered.deviation, told.deviation)
@@ -115,7 +116,7 @@ def contradict(told, remembered) -> bool:
 
 
 def _may_tell(layer) -> bool:
-    """Whether a layer has enough channels, and has ever been trained."""
+    """Tells whether a layer has enough channels and was ever trained."""
     mean = np.asarray(layer.moving_mean)
     trained = mean.any() or (np.asarray(layer.moving_variance) != 1).any()
     return mean.size >= _LEAST_CHANNELS and bool(trained)
@@ -126,7 +127,7 @@ def _size(values):
 
 
 def _first_inputs(model, images):
-    """The BatchNormalization that is called first and its inputs, or None."""
+    """The BatchNormalization called first and its inputs, or None."""
     with tap(model, sums=False), collect() as calls:
         model(tf.constant(images), training=False)
     calls = [call for call in calls if call.inputs is not None]
@@ -137,10 +138,10 @@ def _first_inputs(model, images):
 
 
 def natural_noise(count, shape, seed=0) -> np.ndarray:
-    """Noise with the spectrum of natural images and unit deviation.
+    """Makes noise with the spectrum of natural images and unit deviation.
 
-    Its power falls as the square of the frequency; nine tenths of the variance
-    are common to all channels.
+    The power falls with the square of the frequency. All channels share 90% of
+    the variance.
 
     Args:
         count: Int.
@@ -152,7 +153,7 @@ def natural_noise(count, shape, seed=0) -> np.ndarray:
     """
     height, width, channels = shape
     random = np.random.default_rng(seed)
-    # Of twice the size, so that parts of it differ in brightness, too.
+    # Crops of noise of twice the size also differ in mean brightness.
     size = 2 * height, 2 * width
     frequency = np.hypot(
         np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None]

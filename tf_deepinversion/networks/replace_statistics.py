@@ -1,4 +1,4 @@
-"""The same network, with the moving statistics of other images."""
+"""The same network with the moving statistics of other images."""
 
 import keras
 import numpy as np
@@ -11,41 +11,41 @@ from tf_deepinversion.networks.reader import read
 
 
 def restated(model, images, preprocessing=None):
-    """A copy that answers as before, and remembers these images instead.
+    """Copies a network; the copy stores the statistics of the given images.
 
-    Each BatchNormalization computes y = gamma (x - m) / s + beta, where s is
-    sqrt(v + epsilon). With the mean m' and the variance v' of what it sees of
-    the images in place of m and v, that stays the same function of x if
+    The copy computes the same function. Each BatchNormalization computes
+    y = gamma (x - m) / s + beta, where s is sqrt(v + epsilon). The copy holds
+    the images' mean m' and variance v' in place of m and v. The function of x
+    stays the same with
 
         gamma' = gamma s' / s,    beta' = beta + gamma (m' - m) / s.
 
-    So what is synthesized from the copy looks like these images: those of a
-    few classes, say, of a network that was trained on others too. Train
-    further with the model itself: statistics of batches suit its own gamma
-    and beta.
+    Images synthesized from the copy resemble the given images, for instance
+    images of some of the network's classes. Continue training with the original
+    model: its gamma and beta suit the statistics of batches.
 
     Args:
-        model: A `keras.Model` that can be copied; it stays as it is.
+        model: A `keras.Model` that can be copied. It stays unchanged.
         images: uint8 array `(n, height, width, channels)`.
-        preprocessing: The network's `Preprocessing`; None if known by name.
+        preprocessing: The network's `Preprocessing`, or None if the network is
+            known by its name.
 
     Returns:
-        A `keras.Model`. Its answers differ by rounding.
+        A `keras.Model`, whose outputs differ by rounding only.
 
     Raises:
-        ValueError: if there are no images, or a layer has no gamma or beta to
-            hold what changes.
+        ValueError: if there are no images, or a layer lacks gamma or beta.
     """
     if not len(images):
         raise ValueError(
-            "`images` must have at least one image, to measure statistics of. "
-            "Received: none"
+            "`images` must contain at least one image, to measure its "
+            "statistics. Received: no image"
         )
     check_restatable(model)
     copy = copy_of(model)
     _, seen = read(copy, images, preprocessing)
     for layer in batch_norms(copy):
-        # One that is called twice has seen both.
+        # A layer that is called twice sees the inputs of both calls.
         calls = [sums for of, sums in seen if of is layer]
         if calls:
             _restate(layer, *mean_and_variance_gaps(_total(calls), layer))
@@ -53,7 +53,7 @@ def restated(model, images, preprocessing=None):
 
 
 def check_restatable(model):
-    """Refuses a network that `restated` cannot copy.
+    """Checks that `restated` can copy a network.
 
     Raises:
         ValueError: if a layer has no gamma or beta.
@@ -66,15 +66,15 @@ def check_restatable(model):
     ]
     if bare:
         raise ValueError(
-            "A BatchNormalization needs gamma and beta, to stay the same "
-            f"function with other statistics. Received: {model.name!r}, whose "
-            f"layers {bare} have not both (`center=False`, `scale=False`). "
-            "`learn_tasks` does without by `measure=False`."
+            "A BatchNormalization needs gamma and beta to compute the same "
+            "function with other statistics. `learn_tasks(measure=False)` "
+            f"avoids the need. Received: {model.name!r}, whose layers {bare} "
+            "lack gamma or beta (`scale=False`, `center=False`)"
         )
 
 
 def _total(calls):
-    """The sums of all calls, in float64."""
+    """Adds up the sums of all calls, in float64."""
     return Moments(
         *(
             np.sum([keras.ops.convert_to_numpy(x) for x in part], 0, "float64")

@@ -1,8 +1,8 @@
-"""What the replicas of a strategy are to each other: parts of one batch.
+"""Replicas that together compute what one device computes.
 
-N devices do what one does where a sum is one over all replicas, a random
-number is that of an image's place in the batch of all, and each batch of the
-data is cut as it is, with nothing read ahead.
+The result is the same because sums run over all replicas, random numbers depend
+on an image's position in the batch of all replicas, and each batch is split as
+it comes, without reading ahead.
 """
 
 import keras
@@ -13,7 +13,7 @@ from tf_deepinversion.networks.batch_norm_moments import batch_norms
 
 
 def several():
-    """The replica context where there are several replicas, or None."""
+    """Returns the replica context if there are several replicas, else None."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return None
@@ -21,7 +21,7 @@ def several():
 
 
 def total(tensors):
-    """The sums over all replicas of a nest of tensors; alone, as they are."""
+    """Adds up tensors over all replicas."""
     context = several()
     if context is None:
         return tensors
@@ -29,18 +29,19 @@ def total(tensors):
 
 
 def share(count):
-    """How large a part of the rows of all replicas these are, a float."""
+    """Returns the share of these rows in the rows of all replicas, a float."""
     rows = tf.cast(tf.stack([count, total(count)]), "float32")
     return tf.math.divide_no_nan(rows[0], rows[1])
 
 
 def add_to(metric, values, weight=1.0):
-    """Adds to a mean what is of the batch of all replicas, by each a part.
+    """Adds values to a mean; the values belong to the batch of all replicas.
 
     Args:
-        metric: A `keras.metrics.Mean`, whose variables are summed over them.
+        metric: A `keras.metrics.Mean`, whose variables are summed over the
+            replicas.
         values: Float tensor, the same on all replicas.
-        weight: Float scalar tensor, of each value.
+        weight: Float scalar tensor, the weight of each value.
     """
     context = several()
     if context is not None:
@@ -49,7 +50,7 @@ def add_to(metric, values, weight=1.0):
 
 
 def whole(rows):
-    """The rows of all replicas as one tensor, in their order."""
+    """Concatenates the rows of all replicas, in the order of the replicas."""
     context = several()
     if context is None:
         return rows
@@ -58,19 +59,19 @@ def whole(rows):
 
 
 def own_rows(*counts):
-    """Where the images of this replica stand in the batch of all.
+    """Finds the positions of this replica's images in the batch of all.
 
-    Replica r has some rows of each stream of a batch, those after the rows of
-    replicas before it; their numbers may differ, and may be 0. One device has
-    the streams whole, one after the other.
+    Replica r holds some rows of each stream of a batch, which follow the rows
+    of replicas before r. The numbers of rows may differ between replicas, and
+    may be 0. One device holds the complete streams, one after the other.
 
     Args:
-        *counts: Int scalar tensors, how many rows this replica has of each
+        *counts: Int scalar tensors, numbers of rows on this replica for each
             stream.
 
     Returns:
-        A pair: int32 tensor `(sum(counts),)`, the places of the rows, stream
-        by stream; int32 scalar tensor, how many rows all replicas have.
+        A pair: int32 tensor `(sum(counts),)`, the positions of the rows, stream
+        by stream; int32 scalar tensor, number of rows on all replicas.
     """
     counts = tf.stack([tf.cast(count, "int32") for count in counts])
     context = several()
@@ -88,31 +89,31 @@ def own_rows(*counts):
 
 
 class OneBatch(keras.Model):
-    """A model in whose `fit` several replicas do what one device does.
+    """A model whose `fit` gives the same result on several replicas as on one.
 
-    Its `train_step` takes random numbers by `transforms.draw_own`, adds up the
-    gradients of a mean over the batch of all replicas, and keeps its metrics
-    by `add_to`. What is trained is a property `trained`.
+    A subclass's `train_step` draws random numbers by `transforms.draw_own`,
+    adds up the gradients of a mean over the batch of all replicas, and updates
+    metrics by `add_to`. Its property `trained` is the trained network.
     """
 
     def fit(self, x=None, *args, **kwargs):
-        """As in Keras; of a `tf.data.Dataset` no replica reads ahead."""
+        """As in Keras, but no replica reads a `tf.data.Dataset` ahead."""
         self.require_replicas()
         x = spread(x, self.distribute_strategy)
         return super().fit(x, *args, **kwargs)
 
     def train_on_batch(self, *args, **kwargs):
-        """As in Keras, on one device."""
+        """As in Keras, on one device only."""
         count = self.distribute_strategy.num_replicas_in_sync
         if count > 1:
             raise ValueError(
-                "`train_on_batch` gives the whole batch to each of several "
-                f"replicas: use `fit`. Received: {count} replicas"
+                "`train_on_batch` passes the whole batch to each replica: use "
+                f"`fit` with several replicas. Received: {count} replicas"
             )
         return super().train_on_batch(*args, **kwargs)
 
     def require_replicas(self):
-        """Refuses what several replicas would do otherwise than one device.
+        """Refuses settings whose result depends on the number of replicas.
 
         Raises:
             ValueError: as for `require_training`.
@@ -120,14 +121,14 @@ class OneBatch(keras.Model):
         require_training(self, self.trained, self.distribute_strategy)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Keras would read a batch ahead, and add up parts of two sizes."""
+        """Builds the optimizer only: Keras would read a batch ahead."""
         with self.distribute_strategy.scope():
             if self.optimizer is not None and not self.optimizer.built:
                 self.optimizer.build(self.trained.trainable_variables)
 
 
 def require_training(model, network, strategy):
-    """Refuses to train on several replicas what one device trains otherwise.
+    """Refuses a training whose result depends on the number of replicas.
 
     Args:
         model: A compiled `OneBatch`.
@@ -135,30 +136,32 @@ def require_training(model, network, strategy):
         strategy: A `tf.distribute.Strategy`.
 
     Raises:
-        ValueError: if the result would be another one.
+        ValueError: if several replicas would give another result.
     """
     count = strategy.num_replicas_in_sync
     if count == 1:
         return
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError(
-            "The `fit` of Keras does not run on several machines: use a "
-            f"`MirroredStrategy`, of one. Received: {type(strategy).__name__}"
+            "Keras's `fit` does not run on several machines: use a "
+            "`MirroredStrategy` on one machine. "
+            f"Received: {type(strategy).__name__}"
         )
     require_network(network, strategy)
     _require_compiled(model, count)
 
 
 def require_network(network, strategy):
-    """Refuses to train on several replicas a network that would be another.
+    """Refuses a network that several replicas would train differently.
 
     Args:
         network: A `keras.Model`.
         strategy: A `tf.distribute.Strategy`.
 
     Raises:
-        ValueError: if it is not of the strategy's scope, draws random numbers
-            of its own, or measures statistics of parts of a batch.
+        ValueError: if the network was not created in the strategy's scope,
+            draws its own random numbers, or measures statistics of parts of a
+            batch.
     """
     count = strategy.num_replicas_in_sync
     if count > 1:
@@ -175,14 +178,14 @@ def _require_scope(network, strategy):
     ]
     if outside:
         raise ValueError(
-            "What is trained on several replicas must be made or loaded under "
-            f"`with strategy.scope():`. Received: {network.name!r} with "
+            "A network that several replicas train must be created or loaded "
+            f"under `with strategy.scope():`. Received: {network.name!r} with "
             f"{outside[:3]}"
         )
 
 
 def _require_no_own_draws(network, count):
-    """`variables` have, unlike `weights`, the seeds of layers that draw."""
+    """Unlike `weights`, `variables` include the seeds of random layers."""
     weights = {id(variable) for variable in network.weights}
     drawing = [
         layer.name
@@ -193,8 +196,8 @@ def _require_no_own_draws(network, count):
     if drawing:
         raise ValueError(
             "Layers that draw random numbers, such as Dropout, draw the same "
-            "on each replica: make the network without them, or train it on "
-            f"one device. Received: {drawing[:3]} on {count} replicas"
+            "numbers on each replica: remove these layers, or train on one "
+            f"device. Received: {drawing[:3]} on {count} replicas"
         )
 
 
@@ -206,8 +209,8 @@ def _require_synchronized(network, count):
     ]
     if apart:
         raise ValueError(
-            "A BatchNormalization in training sees the images of its replica "
-            "alone: set `layer.synchronized = True` for each, or "
+            "A BatchNormalization in training sees only the images of its own "
+            "replica: set `layer.synchronized = True` for each layer, or "
             f"`layer.trainable = False`. Received: {apart[:3]} on {count} "
             "replicas"
         )
@@ -216,7 +219,7 @@ def _require_synchronized(network, count):
 def _require_compiled(model, count):
     if model.jit_compile or model.steps_per_execution > 1:
         raise ValueError(
-            "Keras does not run a step on several replicas that XLA compiles, "
+            "On several replicas, Keras runs neither steps compiled by XLA "
             "nor several steps at once: leave `jit_compile` and "
             "`steps_per_execution` out of `compile`. Received: "
             f"jit_compile={model.jit_compile}, "
@@ -226,26 +229,26 @@ def _require_compiled(model, count):
     for name in ("clipnorm", "global_clipnorm", "clipvalue"):
         if getattr(model.optimizer, name, None):
             raise ValueError(
-                "The optimizer would clip the gradient of each replica before "
-                f"they are added up: leave {name!r} out. Received: {name}="
+                "The optimizer would clip each replica's gradient before the "
+                f"gradients are added up: leave {name!r} out. Received: {name}="
                 f"{getattr(model.optimizer, name)} on {count} replicas"
             )
 
 
 def spread(dataset, strategy):
-    """Cuts each batch of a data set among replicas, and reads none ahead.
+    """Splits each batch of a data set among replicas, without reading ahead.
 
-    Keras leaves that to the strategy, which reads a few batches ahead, and
-    makes whole batches of the odd ones in the midst of a data set.
+    The strategy's own distribution reads a few batches ahead, and merges
+    incomplete batches in the middle of a data set.
 
     Args:
-        dataset: A `tf.data.Dataset` of batches, or of nests of some, each of
-            its own size; anything else is returned as it is, and so is all on
-            one replica.
+        dataset: A `tf.data.Dataset` of batches, or of nests of batches, each of
+            its own size. Anything else is returned unchanged, as is everything
+            on one replica.
         strategy: A `tf.distribute.Strategy`.
 
     Returns:
-        What `fit` takes.
+        An input for `fit`.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas == 1 or not isinstance(dataset, tf.data.Dataset):

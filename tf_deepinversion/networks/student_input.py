@@ -1,4 +1,4 @@
-"""How a student is fed the images that its teacher sees."""
+"""Prepares the teacher's images for a student."""
 
 from keras import ops
 
@@ -6,7 +6,10 @@ from tf_deepinversion.networks.preprocessing import Preprocessing
 
 
 def preprocessing_of_student(student, given, teacher) -> Preprocessing:
-    """What is given, or the student's own if known by name, or its teacher's.
+    """Chooses a student's preprocessing.
+
+    The order is: `given`, the student's own if its name is known, the
+    teacher's.
 
     Args:
         student: A `keras.Model`.
@@ -14,7 +17,7 @@ def preprocessing_of_student(student, given, teacher) -> Preprocessing:
         teacher: The teacher's `Preprocessing`.
 
     Raises:
-        TypeError: if what is given is no `Preprocessing`.
+        TypeError: if `given` is not a `Preprocessing`.
     """
     if given is not None:
         return Preprocessing.of(student, given)
@@ -25,23 +28,25 @@ def preprocessing_of_student(student, given, teacher) -> Preprocessing:
 
 
 def check_channels(image_shape, student_shape, preprocessing):
-    """A gray image becomes one of colors by a mean of as many.
+    """Checks that images have the student's number of channels.
+
+    A preprocessing with several means turns a gray image into a color image.
 
     Raises:
-        ValueError: if that does not give the student's channels.
+        ValueError: if the number of channels does not fit.
     """
     given = max(image_shape[-1], preprocessing.channels)
     if given != student_shape[-1]:
         raise ValueError(
-            f"The student's images have {student_shape[-1]} channels: of gray "
-            "ones a `student_preprocessing` of as many values makes them. "
-            f"Received: images of {image_shape[-1]} channels, and "
+            f"The student's images have {student_shape[-1]} channels: to feed "
+            "it gray images, pass a `student_preprocessing` with one mean per "
+            f"channel. Received: images of {image_shape[-1]} channels, and "
             f"student_preprocessing with mean={preprocessing.mean}"
         )
 
 
 def shape_of_student(student, image_shape) -> tuple:
-    """The student's own size and channels, where it has them."""
+    """The student's image shape; the teacher's where the student's is open."""
     own = getattr(student, "input_shape", None)
     if not isinstance(own, tuple) or len(own) != 4:
         return tuple(image_shape)
@@ -49,7 +54,7 @@ def shape_of_student(student, image_shape) -> tuple:
 
 
 def student_input(pixels, student_shape, preprocessing):
-    """Pixels in [0, 255] to what the student is fed, at its size.
+    """Converts pixels in [0, 255] to the student's input, at its size.
 
     Args:
         pixels: Float tensor `(batch, height, width, channels)`.

@@ -1,4 +1,4 @@
-"""Pruning of Keras 3 models: masks of weights, and networks made smaller."""
+"""Pruning of Keras models: masks of weights, and removal of channels."""
 
 from tf_deepinversion.pruning._prune import Pruned
 from tf_deepinversion.pruning._prune import prune

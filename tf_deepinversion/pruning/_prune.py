@@ -1,4 +1,4 @@
-"""Pruning in rounds: rank, remove, recover; a smaller network each round."""
+"""Removal of channels in rounds: rank, remove, recover."""
 
 import dataclasses
 from typing import NamedTuple
@@ -20,13 +20,28 @@ from tf_deepinversion.pruning.rounds import Rounds
 
 
 class Pruned(NamedTuple):
-    """What `prune` gives.
+    """The result of `prune`.
 
     Attributes:
         student: The smaller `keras.Model`.
-        history: Dict of lists, the logs of all epochs of all recoveries.
-        keep: Bool array, which channels of `ChannelGraph(teacher)` stayed.
-        costs: List of floats, the share of the cost after each round.
+        history: Dict of lists, the logs of all epochs of all trainings.
+        keep: Bool array, the channels of `ChannelGraph(teacher)` that stayed.
+        costs: List of floats, the cost after each round as a share of the
+            teacher's cost.
+
+    Example:
+        >>> pruned = di.prune(
+        ...     teacher,
+        ...     (images, labels),
+        ...     target=0.5,
+        ...     rounds=1,
+        ...     final_steps=0,
+        ...     criterion="filter_norm",
+        ...     ranking_batches=1,
+        ...     batch_size=4,
+        ... )
+        >>> pruned.keep.tolist().count(True), len(pruned.costs)
+        (2, 1)
     """
 
     student: keras.Model
@@ -63,56 +78,71 @@ def prune(
     callbacks=None,
     verbose="auto",
 ) -> Pruned:
-    """Makes a smaller network that answers as its teacher, in rounds.
+    """Removes channels of a teacher in rounds, and trains what remains.
 
-    Each round ranks the channels of the network as it then is, removes the
-    least important ones and trains what is left for some steps. The cost falls
-    from round to round by the same factor.
+    Each round ranks the channels of the current network, removes the least
+    important channels, and trains the network for some steps with the teacher's
+    outputs as targets. The cost falls by the same factor in each round.
 
     Args:
-        teacher: A functional or sequential `keras.Model` classifier. One that
-            takes images of any size is pruned at the size of `images`.
-        images: Images of any kind, see `datasets.as_stream`: synthesized,
-            real or noise. Their labels are not looked at.
-        target: Float in (0, 1), the share of the cost that is to go.
-        cost: `"flops"`, `"parameters"`, a `LatencyTable`, or a function of a
-            `ChannelGraph` and the channels that stay to a float.
-        criterion: `"taylor"` (of second order in the first round, then of
-            first), `"fisher"` (always of second), `"bn_scale"`,
-            `"filter_norm"` or `"random"`; or a function of (a `ChannelGraph`
-            of the network as it then is, a `tf.data.Dataset` of the round's
-            `ranking_batches` of pixels and labels, an int seed) to a float
-            array, the importance of each channel.
-        rounds: Int.
-        steps_per_round: Int, of training after each round but the last.
-        final_steps: Int, of training after the last; 0 for none.
-        ranking_batches: Int, by which channels are ranked in each round.
-        momentum: Float in [0, 1), how much of the former rounds' ranking stays.
-        multiple_of: Int, of the channels that are left in each group; 8 suits
-            most hardware.
+        teacher: A functional or sequential `keras.Model` classifier. A teacher
+            without a fixed image size is pruned at the size of `images`.
+        images: Synthesized, real or noise images of any kind, see
+            `datasets.as_stream`. Their labels are not used.
+        target: Float in (0, 1), the share of the cost to remove.
+        cost: `"flops"`, `"parameters"`, a `LatencyTable`, or a function from a
+            `ChannelGraph` and the remaining channels to a float. Defaults to
+            `"flops"`.
+        criterion: `"taylor"` (second order in the first round, first order
+            later), `"fisher"` (always second order), `"bn_scale"`,
+            `"filter_norm"` or `"random"`; or a function from (a `ChannelGraph`
+            of the current network, a `tf.data.Dataset` of the round's
+            `ranking_batches` batches of pixels and labels, an int seed) to a
+            float array, the importance of each channel. Defaults to
+            `"taylor"`.
+        rounds: Int. Defaults to 5.
+        steps_per_round: Int, training steps after each round but the last.
+            Defaults to 100.
+        final_steps: Int, training steps after the last round; 0 for none.
+            Defaults to 500.
+        ranking_batches: Int, number of batches that rank the channels in each
+            round. Defaults to 30.
+        momentum: Float in [0, 1), the weight of earlier rounds in the ranking.
+            Defaults to 0.9.
+        multiple_of: Int. Each group of channels keeps a multiple of it; 8 suits
+            most hardware. Defaults to 1.
         eta: Float, the weight of the hardware-aware term, see `with_cost`.
-        batch_size: As for `recover`, and so are all that follow.
-        learning_rate: Float.
-        steps_per_epoch: Int.
-        keep_statistics: Bool.
-        temperature: Float.
-        transforms: List of transforms.
-        preprocessing: The teacher's `Preprocessing`; None if known by name.
-        dtype: A dtype policy.
-        folder: Path for the state, or None. The same call goes on from there,
-            after any interruption, to the same network.
-        run: String, the name of the images, where there is a folder.
-        seed: Int.
-        callbacks: List of `keras.callbacks.Callback`, of every training.
-        verbose: As in Keras.
+            Defaults to 0.
+        batch_size: Int, see `recover`. Defaults to 128.
+        learning_rate: Float, see `recover`. Defaults to 0.02.
+        steps_per_epoch: Int, see `recover`. Defaults to 100.
+        keep_statistics: Bool, see `recover`. Defaults to False.
+        temperature: Float, see `recover`. Defaults to 4.
+        transforms: List of transforms, see `recover`.
+        preprocessing: The teacher's `Preprocessing`, or None if the teacher is
+            known by its name.
+        dtype: A dtype policy, see `recover`.
+        folder: Path for the state, or None. With a folder, repeating the same
+            call resumes after an interruption and gives the same network.
+        run: String, a name of the images, required with `folder` if the images
+            do not identify themselves.
+        seed: Int. Defaults to 0.
+        callbacks: List of `keras.callbacks.Callback` for every training.
+        verbose: As in `keras.Model.fit`. Defaults to `"auto"`.
 
     Returns:
         A `Pruned`.
 
     Raises:
-        FloatingPointError: as for `recover`.
+        FloatingPointError: if a value of the network is no longer finite.
         TypeError: if the model is subclassed, or as for `as_stream`.
         ValueError: if an argument is out of range, or as for `shrink`.
+
+    Example:
+        ```python
+        pruned = di.prune(teacher, pool, target=0.5)
+        pruned.student.save("smaller.keras")
+        ```
     """
     plan = Rounds(
         target,
@@ -148,12 +178,12 @@ def prune(
 
 
 def _cost_function(cost):
-    """A cost that may be given by its name."""
+    """Returns the cost function that a name or a function stands for."""
     found = COSTS.get(cost) if isinstance(cost, str) else cost
     if not callable(found):
         raise ValueError(
             f"`cost` must be one of {sorted(COSTS)}, a LatencyTable, or a "
-            "function of a `ChannelGraph` and the channels that stay. "
+            "function of a `ChannelGraph` and the remaining channels. "
             f"Received: cost={cost!r}"
         )
     return found
@@ -166,7 +196,7 @@ def _start(teacher, path, run) -> PruningState:
 
 
 def _run_rounds(plan, state, recovery, teacher, stream, callbacks, verbose):
-    """Goes through the rounds that are left; `state` has what comes of them."""
+    """Runs the remaining rounds and stores their results in `state`."""
     for number in range(len(state.costs), plan.rounds):
         plan.remove(number, state, teacher, stream, recovery)
         of_round = dataclasses.replace(recovery, seed=plan.seed_of(number))
@@ -187,7 +217,7 @@ def _run_rounds(plan, state, recovery, teacher, stream, callbacks, verbose):
 
 
 def _of_one_size(teacher, stream):
-    """The network, or where it takes any size a copy for that of the images."""
+    """The network, or a copy at the images' size if its size is open."""
     given = functional(teacher).inputs[0].shape
     if None not in given[1:]:
         return teacher
@@ -196,13 +226,13 @@ def _of_one_size(teacher, stream):
 
 
 def _of_size_of(teacher, sized, student):
-    """The network for images of any size, if its teacher takes them."""
+    """The network, with an open image size if its teacher has one."""
     given, size = (functional(x).inputs[0].shape for x in (teacher, sized))
     return student if given == size else _of_shape(student, size, given)
 
 
 def _of_shape(model, old, new):
-    """A copy for images of another shape, in models within the model too."""
+    """Copies a model, and the models inside it, for another image shape."""
     return copy_of(
         model, input_shape=lambda x: new if x.shape == old else x.shape
     )

@@ -1,4 +1,4 @@
-"""Magnitude pruning of a trained network, by its teacher's answers alone."""
+"""Magnitude pruning of a trained network, with the teacher's outputs only."""
 
 from typing import NamedTuple
 
@@ -19,13 +19,18 @@ from tf_deepinversion.pruning.recovery import state_file
 
 
 class Sparsified(NamedTuple):
-    """What `sparsify` gives.
+    """The result of `sparsify`.
 
     Attributes:
-        student: The `keras.Model`, without masks but with the zeros.
+        student: The `keras.Model`, without masks but with zeros as weights.
         history: Dict of lists, the logs of all epochs.
-        kept: Dict from the names of layers to pairs of ints: how many weights
-            they have, and how many of them stay.
+        kept: Dict from names of layers to pairs of ints: number of weights, and
+            number of weights that are not zero.
+
+    Example:
+        >>> sparse = di.sparsify(teacher, (images, labels), target=0.5, steps=0)
+        >>> list(sparse.kept.values())  # of the convolution and the head
+        [(36, 18), (12, 6)]
     """
 
     student: keras.Model
@@ -59,46 +64,56 @@ def sparsify(
     callbacks=None,
     verbose="auto",
 ) -> Sparsified:
-    """Makes a sparse network that answers as its teacher.
+    """Sets the smallest weights of a teacher to zero, and trains the others.
 
-    The sparsity rises in the first half of the training, by the cubic of
-    `PolynomialDecay`; in the second half the masks stay.
+    The teacher's outputs are the targets. During the first 50% of the steps the
+    sparsity rises by the cubic schedule of `PolynomialDecay`; then the masks
+    stay fixed.
 
     Args:
-        teacher: A functional or sequential `keras.Model`; it stays as it is.
-        images: Images of any kind, see `datasets.as_stream`; their labels are
-            not looked at.
+        teacher: A functional or sequential `keras.Model`. It stays unchanged.
+        images: Images of any kind, see `datasets.as_stream`. Their labels are
+            not used.
         target: Float in (0, 1), the share of weights that become zero.
-        steps: Int, of training, 2 or more; 0 for none.
-        frequency: Int, steps between two makings of masks; None: such that
-            there are twenty.
-        policy: Which layers, as for `prune_low_magnitude`, and so are the
-            three that follow.
-        block_size: Pair of ints.
-        block_pooling_type: `"AVG"` or `"MAX"`.
-        sparsity_m_by_n: Pair of ints, or None.
-        batch_size: As for `recover`, and so are all that follow.
-        learning_rate: Float.
-        steps_per_epoch: Int.
-        keep_statistics: Bool.
-        temperature: Float.
-        transforms: List of transforms.
-        preprocessing: The teacher's `Preprocessing`; None if known by name.
-        image_shape: Tuple `(height, width, channels)`.
-        dtype: A dtype policy.
-        folder: Path for the state, or None. The same call goes on from there.
-        run: String, the name of the images, where there is a folder.
-        seed: Int.
+        steps: Int, training steps, at least 2; 0 for none.
+        frequency: Int, number of steps between updates of the masks. Defaults
+            to 20 updates in all.
+        policy: The layers to prune, see `prune_low_magnitude`.
+        block_size: Pair of ints, see `prune_low_magnitude`.
+        block_pooling_type: `"AVG"` or `"MAX"`, see `prune_low_magnitude`.
+        sparsity_m_by_n: Pair of ints or None, see `prune_low_magnitude`.
+        batch_size: Int, see `recover`. Defaults to 128.
+        learning_rate: Float, see `recover`. Defaults to 0.02.
+        steps_per_epoch: Int, see `recover`. Defaults to 100.
+        keep_statistics: Bool, see `recover`. Defaults to False.
+        temperature: Float, see `recover`. Defaults to 4.
+        transforms: List of transforms, see `recover`.
+        preprocessing: The teacher's `Preprocessing`, or None if the teacher is
+            known by its name.
+        image_shape: Tuple `(height, width, channels)`, required if the teacher
+            does not fix it.
+        dtype: A dtype policy, see `recover`.
+        folder: Path for the state, or None. With a folder, repeating the same
+            call resumes after an interruption.
+        run: String, a name of the images, required with `folder` if the images
+            do not identify themselves.
+        seed: Int. Defaults to 0.
         callbacks: List of `keras.callbacks.Callback`.
-        verbose: As in Keras.
+        verbose: As in `keras.Model.fit`. Defaults to `"auto"`.
 
     Returns:
         A `Sparsified`.
 
     Raises:
-        FloatingPointError: as for `recover`.
+        FloatingPointError: if a value of the network is no longer finite.
         TypeError: as for `as_stream`.
         ValueError: if an argument is out of range.
+
+    Example:
+        ```python
+        sparse = di.sparsify(teacher, pool, target=0.8, steps=1000)
+        sparse.student.save("sparse.keras")
+        ```
     """
     schedule = _schedule(target, steps, frequency)
     stream = as_stream(images, batch_size, seed)
@@ -146,13 +161,13 @@ def _schedule(target, steps, frequency) -> PolynomialDecay:
     end = max(1, steps // 2)
     frequency = frequency or max(1, end // 20)
     require_whole(frequency=frequency)
-    # The last making falls on `end`.
+    # `begin` is chosen so that the last update falls on `end`.
     begin = end % min(frequency, end)
     return PolynomialDecay(0.0, target, begin, end, frequency=frequency)
 
 
 def _with_masks(teacher, schedule, policy, steps, block_size, pooling, m_by_n):
-    """A copy of a network with masks, made now if there is no step to train."""
+    """A copy of a network with masks; without training, masks are made now."""
     student = prune_low_magnitude(
         copy_of(teacher),
         schedule,
@@ -167,9 +182,9 @@ def _with_masks(teacher, schedule, policy, steps, block_size, pooling, m_by_n):
 
 
 def _places_of_masks(student) -> list:
-    """Which weights have masks: their names, and the places of their layers.
+    """Identifies the weights with masks by name and the layer's position.
 
-    Names that Keras gives layers differ in each process.
+    Keras's names of layers differ from process to process.
     """
     places = {id(layer): i for i, layer in enumerate(layers_of(student))}
     return [
@@ -179,7 +194,7 @@ def _places_of_masks(student) -> list:
 
 
 def _stripped(student) -> dict:
-    """By layer, how many weights it has, and how many stay; without masks."""
+    """Removes the masks; counts weights and nonzero weights by layer."""
     found = {}
     for mask in masks_of(student):
         stays = keras.ops.convert_to_numpy(mask.mask)

@@ -1,4 +1,4 @@
-"""The network between two rounds of pruning, and how it came to be."""
+"""The state between two rounds of pruning."""
 
 import json
 
@@ -12,22 +12,22 @@ class PruningState:
     """A network that becomes smaller, in memory and in a file.
 
     Args:
-        teacher: The network as it was.
-        channels: Int, how many it has.
+        teacher: The original network.
+        channels: Int, number of the teacher's channels.
         path: Path of the file, or None.
-        run: String that tells this run from others.
+        run: String that identifies the run.
 
     Attributes:
         path: Path of the file, or None.
         run: String, as given.
-        student: The network as it is.
-        keep: Bool array `(channels,)`, which of the teacher's channels stay.
-        importance: Float array of those channels, or None before any ranking.
-        costs: List, the share of the cost after each round.
+        student: The current network.
+        keep: Bool array `(channels,)`, the teacher's channels that stay.
+        importance: Float array of these channels, or None before any ranking.
+        costs: List, the cost after each round as a share of the teacher's.
         history: Dict of lists, the logs of all trainings.
 
     Raises:
-        ValueError: if the file is damaged or another run's.
+        ValueError: if the file is damaged or belongs to another run.
     """
 
     def __init__(self, teacher, channels, path, run):
@@ -55,12 +55,12 @@ class PruningState:
         return momentum * self.importance + (1 - momentum) * found
 
     def remove(self, stays, importance, cost):
-        """Takes channels out of the network.
+        """Removes channels from the network.
 
         Args:
-            stays: Bool array, which of the present channels stay.
-            importance: Float array, of the present channels.
-            cost: Float, the share of the teacher's cost that is left.
+            stays: Bool array, the current channels that stay.
+            importance: Float array of the current channels.
+            cost: Float, the remaining share of the teacher's cost.
         """
         self.student = shrink(self.student, stays)
         self.keep[np.flatnonzero(self.keep)[~stays]] = False
@@ -68,7 +68,7 @@ class PruningState:
         self.costs.append(float(cost))
 
     def end_round(self, history):
-        """Adds the logs of a round's training, and saves all."""
+        """Adds the logs of a round's training, and saves the state."""
         for name, values in history.items():
             self.history.setdefault(name, []).extend(values)
         if self.path is None:

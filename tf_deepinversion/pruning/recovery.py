@@ -1,4 +1,4 @@
-"""Recovery of a pruned network by its teacher's answers."""
+"""Trains a pruned network with its teacher's outputs."""
 
 import contextlib
 import dataclasses
@@ -39,46 +39,54 @@ def recover(
     callbacks=None,
     verbose="auto",
 ) -> dict:
-    """Trains a pruned network by its teacher's soft answers.
+    """Trains a pruned network with its teacher's soft outputs as targets.
 
     Args:
         teacher: A `keras.Model` classifier.
-        student: A `keras.Model` with the same classes; it is changed. It is
-            fed as the teacher is.
-        images: Images of any kind, see `datasets.as_stream`; their labels are
-            not looked at.
+        student: A `keras.Model` with the same classes and the teacher's
+            preprocessing. The function changes it.
+        images: Images of any kind, see `datasets.as_stream`. Their labels are
+            not used.
         steps: Int, rounded up to whole epochs.
-        steps_per_epoch: Int, after which the state is saved, the masks of
-            `prune_low_magnitude` too.
-        batch_size: Int, of images; of a function of a step it is not asked.
-        learning_rate: Float, the peak of SGD, see `optimizers.sgd`: the first
-            twentieth of the steps warms up, and no weight decays.
-        optimizer: A `keras.optimizers.Optimizer` in its place, or None.
-        keep_statistics: Bool, whether BatchNormalization layers stay as they
-            are: in inference mode, with the statistics of the teacher's data.
-        temperature: Float, of the distillation.
-        transforms: List of transforms, as for `Distillation`.
-        preprocessing: The teacher's `Preprocessing`; None if known by name.
-        image_shape: Tuple `(height, width, channels)`, needed where the
-            teacher does not fix it.
-        dtype: A dtype policy, as for `Distillation`.
-        folder: Path for the state, or None. The same call goes on from there,
-            after any interruption, to the same network.
-        run: String that tells these images and callbacks from others, where
-            there is a folder; needed where the images do not say which they
-            are.
-        seed: Int, of batches and transforms.
+        steps_per_epoch: Int, number of steps after which the state is saved,
+            including the masks of `prune_low_magnitude`. Defaults to 100.
+        batch_size: Int, number of images of a batch. Not used if `images` is a
+            function of a step. Defaults to 128.
+        learning_rate: Float, the peak of SGD, see `optimizers.sgd`. The first
+            5% of the steps warm up, without weight decay. Defaults to 0.02.
+        optimizer: A `keras.optimizers.Optimizer` that replaces SGD, or None.
+        keep_statistics: Bool, whether BatchNormalization layers stay in
+            inference mode, with the statistics of the teacher's data. Defaults
+            to False.
+        temperature: Float, temperature of the distillation. Defaults to 4.
+        transforms: List of transforms, see `Distillation`.
+        preprocessing: The teacher's `Preprocessing`, or None if the teacher is
+            known by its name.
+        image_shape: Tuple `(height, width, channels)`, required if the teacher
+            does not fix it.
+        dtype: A dtype policy, see `Distillation`.
+        folder: Path for the state, or None. With a folder, repeating the same
+            call resumes after an interruption and gives the same network.
+        run: String that identifies images and callbacks, used with `folder`;
+            required if the images do not identify themselves.
+        seed: Int, seed of batches and transforms. Defaults to 0.
         callbacks: List of `keras.callbacks.Callback`.
-        verbose: As in Keras.
+        verbose: As in `keras.Model.fit`. Defaults to `"auto"`.
 
     Returns:
-        The dict of the history.
+        A dict of lists, the history.
 
     Raises:
-        FloatingPointError: if the student comes to be not finite.
+        FloatingPointError: if a value of the student is no longer finite.
         TypeError: as for `as_stream`.
         ValueError: if a number is out of range, as for `as_stream` and
-            `Distillation`, or if the folder holds another run.
+            `Distillation`, or if the folder belongs to another run.
+
+    Example:
+        ```python
+        smaller = di.pruning.shrink(teacher, keep)
+        di.pruning.recover(teacher, smaller, pool, steps=500)
+        ```
     """
     require_whole(0, steps=steps)
     stream = as_stream(images, batch_size, seed)
@@ -116,20 +124,20 @@ def recover(
 
 
 def state_file(folder, name, run, stream, parts) -> tuple:
-    """The file of a state, and what tells its run from others.
+    """Returns the file of a state, and the identity of its run.
 
     Args:
-        folder: Path, or None where nothing is saved.
-        name: String, of the file.
+        folder: Path, or None to save nothing.
+        name: String, name of the file.
         run: String, the user's name of the images.
-        stream: A `Stream`, the images.
-        parts: Dict from names to all else on which the result depends.
+        stream: A `Stream` of the images.
+        parts: Dict from names to all other settings that affect the result.
 
     Returns:
         A pair: the path, or None; and a string, see `core.run_state.load`.
 
     Raises:
-        ValueError: if the images are not told apart, see `Stream.named`.
+        ValueError: if the images have no identity, see `Stream.named`.
     """
     if folder is None:
         return None, run
@@ -138,14 +146,14 @@ def state_file(folder, name, run, stream, parts) -> tuple:
 
 
 def recovery_optimizer(steps, learning_rate):
-    """SGD whose first twentieth of the steps warms up; no weight decays."""
+    """SGD without weight decay that warms up for the first 5% of the steps."""
     require_positive(learning_rate=learning_rate)
     return sgd(steps, learning_rate, weight_decay=None, warmup=steps // 20)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recovery:
-    """How a network is trained after each pruning; fields as of `recover`.
+    """The settings of the training after each pruning, see `recover`.
 
     Raises:
         ValueError: if `steps_per_epoch` is out of range.
@@ -177,22 +185,22 @@ class Recovery:
         callbacks=None,
         verbose="auto",
     ) -> dict:
-        """Trains for some steps, by batches from `first_step` on.
+        """Trains for some steps, with the batches from `first_step` on.
 
         Args:
-            teacher: As of `recover`, and so are all that are not said here.
-            student: See there.
+            teacher: See `recover`.
+            student: See `recover`.
             stream: A `Stream`.
             steps: Int, 0 for none.
             optimizer: A `keras.optimizers.Optimizer`, not yet built.
-            first_step: Int, of the stream.
+            first_step: Int, first step of the stream.
             path: Path of the state, or None.
-            run: String that tells this run from others, with all settings.
+            run: String that identifies the run with all its settings.
             callbacks: List of `keras.callbacks.Callback`, or None.
-            verbose: As in Keras.
+            verbose: As in `keras.Model.fit`.
 
         Returns:
-            The dict of the history.
+            A dict of lists, the history.
         """
         if not steps:
             return {}
@@ -230,7 +238,7 @@ class Recovery:
 
 @contextlib.contextmanager
 def _statistics_kept(student, keep_statistics):
-    """Within it BatchNormalization layers do not train, if so is asked."""
+    """Within the context, BatchNormalization layers optionally do not train."""
     norms = batch_norms(student)
     trained = [layer.trainable for layer in norms]
     try:

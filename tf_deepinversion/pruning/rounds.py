@@ -1,4 +1,4 @@
-"""The rounds of `prune`: each ranks channels and removes some."""
+"""The rounds of `prune`: each ranks the channels and removes some."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tf_deepinversion.pruning.channels.selection import with_cost
 
 @dataclasses.dataclass(frozen=True)
 class Rounds:
-    """How channels are removed, round by round; fields as of `prune`.
+    """The settings by which rounds remove channels, see `prune`.
 
     Raises:
         ValueError: if a field is out of range.
@@ -37,8 +37,8 @@ class Rounds:
     def __post_init__(self):
         if not 0 < self.target < 1:
             raise ValueError(
-                "`target` is the share of the cost that is to go, between 0 "
-                f"and 1: 0.5 halves it. Received: target={self.target}"
+                "`target` is the share of the cost to remove, between 0 and 1: "
+                f"0.5 halves the cost. Received: target={self.target}"
             )
         require_criterion(self.criterion)
         require_whole(

@@ -1,4 +1,4 @@
-"""Pruning of channels: the same network, really smaller."""
+"""Removal of channels: the same architecture with fewer channels."""
 
 from tf_deepinversion.pruning.channels._shrink import dead_channels
 from tf_deepinversion.pruning.channels._shrink import mask_channels

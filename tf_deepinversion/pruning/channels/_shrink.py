@@ -1,4 +1,4 @@
-"""A smaller network from a network and the channels that stay."""
+"""Builds the smaller network from a network and the remaining channels."""
 
 import warnings
 
@@ -15,22 +15,28 @@ from tf_deepinversion.pruning.channels.graph import functional
 
 
 def shrink(model, keep=None):
-    """A plain, smaller Keras model without the channels that do nothing.
+    """Removes channels from a model: the result is a plain, smaller model.
 
     Args:
-        model: A functional or sequential `keras.Model`; it stays as it is.
-        keep: Bool array, which of the channels of `ChannelGraph(model)` stay.
-            None: all but those that are zero or unread, as `mask_channels`
-            leaves them; the outputs are then the same.
+        model: A functional or sequential `keras.Model`. It stays unchanged.
+        keep: Bool array, the channels of `ChannelGraph(model)` that stay. By
+            default `shrink` removes only channels that are zero or unread, such
+            as those of `mask_channels`; the outputs then stay the same.
 
     Returns:
-        A functional `keras.Model` with the names of the other's layers, not
-        compiled.
+        A functional `keras.Model` with the same names of layers, not compiled.
 
     Raises:
         TypeError: if the model is subclassed.
-        ValueError: if a layer mixes channels in a way that is not known, or a
+        ValueError: if pruning does not know how a layer mixes channels, or a
             group of channels would vanish.
+
+    Example:
+        >>> graph = di.pruning.ChannelGraph(teacher)
+        >>> keep = np.array([True, False, True, True])
+        >>> smaller = di.pruning.shrink(teacher, keep)
+        >>> smaller.count_params() < teacher.count_params()
+        True
     """
     graph = ChannelGraph(model)
     keep = _all_but_dead(graph) if keep is None else graph.check_keep(keep)
@@ -83,26 +89,35 @@ def _copy_weights(graph, keep, twins):
 
 
 def mask_channels(model, keep):
-    """Zeroes all weights of the channels that go: the network keeps its size.
+    """Sets all weights of removed channels to zero; the model keeps its size.
 
-    What made them makes zero, also after BatchNormalization, and what read
-    them reads them no more.
+    Layers then output zero for these channels, also after BatchNormalization,
+    and following layers ignore them.
 
     Args:
-        model: As for `shrink`; it is changed.
+        model: As for `shrink`. The function changes the model.
         keep: As for `shrink`.
 
     Returns:
         The model.
 
     Raises:
-        TypeError, ValueError: as `shrink`.
+        TypeError: as for `shrink`.
+        ValueError: as for `shrink`.
+
+    Example:
+        >>> model = di.networks.copy_of(teacher)
+        >>> keep = np.array([True, False, True, True])
+        >>> model = di.pruning.mask_channels(model, keep)
+        >>> dead = di.pruning.dead_channels(di.pruning.ChannelGraph(model))
+        >>> dead.tolist()
+        [False, True, False, False]
     """
     graph = ChannelGraph(model)
     keep = graph.check_keep(keep)
     for axis in graph.axes:
         if axis.name.startswith("moving_"):
-            continue  # a variance of zero would say something else
+            continue  # a moving variance of 0 would scale up its channel
         variable = getattr(axis.layer, axis.name)
         shape = [1] * len(variable.shape)
         shape[axis.axis] = -1
@@ -117,7 +132,7 @@ def _all_but_dead(graph):
     for group in np.flatnonzero(left == 0):
         names = ", ".join(layer.name for layer in graph.makers(group))
         warnings.warn(
-            f"All channels of {names} are zero or unread: one stays.",
+            f"All channels of {names} are zero or unread: one channel stays.",
             stacklevel=3,
         )
         keep[np.flatnonzero(graph.groups == group)[0]] = True
@@ -125,13 +140,18 @@ def _all_but_dead(graph):
 
 
 def dead_channels(graph) -> np.ndarray:
-    """Which channels do nothing: wherever one is read, it is zero or ignored.
+    """Finds channels without effect: all their readers get or make zero.
 
     Args:
         graph: A `ChannelGraph`.
 
     Returns:
         A bool array `(graph.count,)`.
+
+    Example:
+        >>> graph = di.pruning.ChannelGraph(teacher)
+        >>> di.pruning.dead_channels(graph).any()
+        np.False_
     """
     zero, alive = {}, np.zeros(graph.count + 1, bool)
     channels = {}
@@ -148,7 +168,7 @@ def dead_channels(graph) -> np.ndarray:
 
 
 def _nonzero(layer):
-    """Which output of a kernel depends on which input: `(inputs, outputs)`."""
+    """Which kernel outputs depend on which inputs: `(inputs, outputs)`."""
     if layer_rules.kind_of(layer) == "separable":
         depthwise = (
             keras.ops.convert_to_numpy(layer.depthwise_kernel) != 0
@@ -172,7 +192,7 @@ def _ignored(layer):
 
 
 def _keeps_zero(call):
-    """Whether the function of zero that a call computes is zero."""
+    """Tells whether a call maps zero to zero."""
     layer = call.layer
     if not isinstance(layer, layers.Layer):
         (tensor,) = call.node.arguments.keras_tensors
@@ -189,7 +209,7 @@ def _keeps_zero(call):
 
 
 def _zeros(call, inputs):
-    """Which channels of a call's output are zero whatever the image is."""
+    """The channels of a call's output that are zero for every image."""
     layer, kind, n = call.layer, call.kind, len(call.channels)
     if kind == "same":
         return inputs[0]

@@ -1,7 +1,7 @@
-"""What a network costs with some of its channels: parameters and FLOPs.
+"""The cost of a network with some of its channels: parameters and FLOPs.
 
-A cost is a function of a `ChannelGraph` and of the channels that stay (None:
-all); so is a `LatencyTable`.
+A cost is a function of a `ChannelGraph` and of the remaining channels (None for
+all). A `LatencyTable` is such a function.
 """
 
 import math
@@ -14,7 +14,7 @@ KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
 def weight_shapes(graph, keep=None) -> dict:
-    """The shapes of all weights that have channels, by (layer, name)."""
+    """The shapes of all weights with channels, by (layer, name)."""
     shapes = {}
     for axis in graph.axes:
         whole = list(getattr(axis.layer, axis.name).shape)
@@ -25,7 +25,7 @@ def weight_shapes(graph, keep=None) -> dict:
 
 
 def parameters(graph, keep=None) -> int:
-    """How many numbers the weights hold."""
+    """Counts the numbers in all weights."""
     shapes = weight_shapes(graph, keep)
     known = {id(getattr(layer, name)) for layer, name in shapes}
     others = [v.shape for v in graph.model.weights if id(v) not in known]
@@ -33,12 +33,12 @@ def parameters(graph, keep=None) -> int:
 
 
 def flops(graph, keep=None) -> int:
-    """Two for each multiplication of convolutions and dense layers, an image.
+    """Counts the FLOPs of convolutions and dense layers for one image.
 
-    What other layers do is not counted, as is usual.
+    Each multiplication counts twice. As usual, other layers do not count.
 
     Raises:
-        ValueError: if images of any size are taken.
+        ValueError: if the image size is not fixed.
     """
     graph.check_size()
     return 2 * sum(
@@ -49,16 +49,16 @@ def flops(graph, keep=None) -> int:
 
 
 def savings(graph, cost, keep=None, step=1) -> np.ndarray:
-    """What removing a channel saves: I_lat of each, less a sign.
+    """Computes the cost that removing each channel saves, -I_lat.
 
-    Channels of one group save the same; that is measured by taking `step` of
-    them at once, so that a table in steps of 8 channels tells something.
+    Channels of one group save the same. The function removes `step` channels of
+    a group at once, so that a latency table in steps of 8 channels responds.
 
     Args:
         graph: A `ChannelGraph`.
-        cost: A function of the graph and the channels that stay.
-        keep: Bool array, the channels that are there; None for all.
-        step: Int, how many channels are removed at once.
+        cost: A function of the graph and the remaining channels.
+        keep: Bool array, the present channels; None for all.
+        step: Int, number of channels removed at once. Defaults to 1.
 
     Returns:
         A float array `(graph.count,)`.
@@ -80,11 +80,20 @@ COSTS = {"flops": flops, "parameters": parameters}
 
 
 def channel_widths(graph, keep) -> dict[str, tuple[int, int]]:
-    """By layer, how many channels it made and how many of them stay.
+    """Lists the number of channels of each layer, before and after pruning.
 
     Args:
         graph: A `ChannelGraph`.
-        keep: Bool array, which channels stay.
+        keep: Bool array, the channels that stay.
+
+    Returns:
+        A dict from names of layers to pairs (before, after).
+
+    Example:
+        >>> graph = di.pruning.ChannelGraph(teacher)
+        >>> keep = np.array([True, False, True, True])
+        >>> list(di.pruning.channel_widths(graph, keep).values())
+        [(4, 3)]
     """
     return {
         layer.name: (len(channels), int(graph.kept(channels, keep).sum()))

@@ -1,4 +1,4 @@
-"""What ranks the channels of a network: a criterion by its name."""
+"""The criteria that rank channels, by name."""
 
 import numpy as np
 
@@ -14,10 +14,10 @@ CRITERIA = ("taylor", "fisher", *OF_WEIGHTS, "random")
 
 
 def require_criterion(criterion):
-    """Refuses what is neither a name nor a function.
+    """Checks that a criterion is a known name or a function.
 
     Raises:
-        ValueError: as said.
+        ValueError: if it is neither.
     """
     if criterion not in CRITERIA and not callable(criterion):
         raise ValueError(
@@ -29,23 +29,23 @@ def require_criterion(criterion):
 def scores_of(
     graph, criterion, batches, seed, teacher, preprocessing, temperature
 ) -> np.ndarray:
-    """The importance of each channel of a network.
+    """Computes the importance of each channel of a network.
 
     Args:
         graph: A `ChannelGraph` of the network.
-        criterion: String, one of `CRITERIA`, or a function of (graph, batches,
-            seed) to the scores.
+        criterion: String, one of `CRITERIA`, or a function from (graph,
+            batches, seed) to the scores.
         batches: `tf.data.Dataset` of batches of pixels and labels.
         seed: Int.
         teacher: A `keras.Model` with the same classes.
-        preprocessing: The `Preprocessing` of both.
+        preprocessing: The `Preprocessing` of both networks.
         temperature: Float, see `GateImportance`.
 
     Returns:
-        A float array `(graph.count,)`; infinite of what has to stay.
+        A float array `(graph.count,)`, infinite for channels that must stay.
 
     Raises:
-        ValueError: if a function gives anything else.
+        ValueError: if a criterion function returns anything else.
     """
     if callable(criterion):
         return _checked(criterion(graph, batches, seed), graph.count)
@@ -63,9 +63,9 @@ def _checked(scores, count):
     scores = np.asarray(scores, "float64")
     if scores.shape != (count,) or np.isnan(scores).any():
         raise ValueError(
-            f"A criterion must give {count} scores, one for each channel of "
-            "the `ChannelGraph`: the larger, the more important, infinite of "
-            f"what has to stay. Received: an array of shape {scores.shape}, "
-            f"with {np.isnan(scores).sum()} that are not numbers"
+            f"A criterion must return {count} scores, one for each channel of "
+            "the `ChannelGraph`: larger scores for more important channels, "
+            "infinity for channels that must stay. Received: an array of "
+            f"shape {scores.shape}, with {np.isnan(scores).sum()} NaN"
         )
     return scores

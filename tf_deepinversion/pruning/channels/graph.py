@@ -1,16 +1,16 @@
-"""Which channels of a network must go together: its dependency groups.
+"""Finds the channels of a network that must be removed together.
 
-Each channel that a convolution or dense layer makes is a *unit*. The graph of
-the model is walked once, and each tensor carries the units of its last axis:
-a residual addition unites those of its summands, a concatenation lines them
-up, flattening repeats them. What remains is a set of *channels*, classes of
-units that can only be removed as one; the channels that one layer makes are a
-*group*. Every axis of every weight is then a list of channels, which is all
-that shrinking, masking and counting need.
+Each output channel of a convolution or dense layer is a *unit*. The graph of
+the model is walked once, and each tensor carries the units of its last axis. A
+residual addition unites the units of its summands, a concatenation lines them
+up, flattening repeats them. The result is a set of *channels*: classes of units
+that can only be removed together. The channels of one layer form a *group*.
+Every axis of every weight is then a list of channels, which is all that
+shrinking, masking and counting need.
 
-The walk goes through models within the model, too. It rests on these private
-names of Keras: `_nodes_by_depth` of a functional model, `_functional` of a
-sequential one; `arguments` and `outputs` of its nodes.
+The walk also enters nested models. It uses these private names of Keras:
+`_nodes_by_depth` of a functional model, `_functional` of a sequential model,
+and `arguments` and `outputs` of their nodes.
 """
 
 import dataclasses
@@ -34,11 +34,11 @@ class Axis:
 
     Attributes:
         layer: The layer.
-        name: String, the attribute that is the weight.
+        name: String, the attribute that holds the weight.
         axis: Int, negative.
         channels: Int array, the channel of each index.
-        reads: Bool, whether the axis is the inputs of a kernel, which turns
-            them into other channels. Otherwise it makes or scales them.
+        reads: Bool, whether the axis holds the inputs of a kernel that turns
+            them into other channels. Otherwise the axis makes or scales them.
     """
 
     layer: object
@@ -49,11 +49,11 @@ class Axis:
 
 
 class Call(typing.NamedTuple):
-    """One call of a layer: its tensors by number, and their channels.
+    """One call of a layer: its tensors by id, and their channels.
 
-    `kind` is what it does with channels, see `rules.KINDS`; `"same"`, where a
-    tensor enters or leaves a model within the model; `"mixing"`, where all of
-    its channels must stay. `node` is Keras's record of it.
+    `kind` tells what the call does with channels, see `layer_rules.KINDS`. It
+    is `"same"` where a tensor enters or leaves a nested model, and `"mixing"`
+    where all channels must stay. `node` is Keras's record of the call.
     """
 
     layer: object
@@ -65,31 +65,35 @@ class Call(typing.NamedTuple):
 
 
 class ChannelGraph:
-    """The channels of a functional or sequential model, and where they are.
+    """The channels of a functional or sequential model, and their weights.
 
     Args:
-        model: A built `keras.Model`, functional or sequential, its channels
+        model: A built `keras.Model`, functional or sequential, with channels
             last.
 
     Attributes:
         model: The model.
-        count: Int, how many channels there are, those aside that are fixed:
-            of the images and of the logits. They are numbered from 0 in the
-            order in which the network makes them.
+        count: Int, number of channels, without the fixed channels of images and
+            logits. They are numbered from 0 in the order of the network.
         groups: Int array `(count,)`, the group of each channel.
-        axes: List of `Axis`, of all weights that have channels.
-        outputs: Dict from layers that make channels to those; -1 is fixed.
-        places: Dict from layers with kernels to at how many places of an
-            image they are applied, in all their calls together.
+        axes: List of `Axis` of all weights with channels.
+        outputs: Dict from layers to the channels that they make; -1 is fixed.
+        places: Dict from layers with kernels to the number of positions of an
+            image at which all their calls together apply the kernel.
         input_shapes: Dict from the same layers to the shape `(batch, ...,
-            channels)` that they are first given.
-        calls: List of `Call`, each after those that it depends on.
-        inputs: Dict from the tensors that the model, and models within it, are
-            given, by number, to their channels.
+            channels)` of their first input.
+        calls: List of `Call`, each after the calls it depends on.
+        inputs: Dict from ids of the inputs of the model, and of nested models,
+            to their channels.
 
     Raises:
         TypeError: if the model is subclassed.
-        ValueError: if a layer mixes channels in a way that is not known.
+        ValueError: if pruning does not know how a layer mixes channels.
+
+    Example:
+        >>> graph = di.pruning.ChannelGraph(teacher)
+        >>> graph.count, graph.groups.tolist()
+        (4, [0, 0, 0, 0])
     """
 
     def __init__(self, model):
@@ -119,7 +123,7 @@ class ChannelGraph:
     def _unite(self, first, second):
         for a, b in np.nditer(np.broadcast_arrays(first, second), ["refs_ok"]):
             a, b = sorted((self._root(int(a)), self._root(int(b))))
-            self._parents[b] = a  # the older one stands for both
+            self._parents[b] = a  # the older unit represents both
 
     def _visit(self, node):
         layer, inputs = node.operation, node.arguments.keras_tensors
@@ -131,7 +135,7 @@ class ChannelGraph:
         if kind not in ("kernel", "separable") and all(
             (u == self._fixed).all() for u in units
         ):
-            # An image, or what is done to it before any channel is made.
+            # The image, before any layer makes channels.
             for tensor in node.outputs:
                 fixed = np.full(tensor.shape[-1] or 1, self._fixed)
                 self._called(node, None, tensor, fixed)
@@ -143,8 +147,8 @@ class ChannelGraph:
         made = self._apply(layer, kind, units, inputs, output)
         if len(made) != output.shape[-1]:
             raise ValueError(
-                f"Channels cannot be followed through {layer.name!r}: of "
-                f"{len(made)} it makes {output.shape[-1]}."
+                f"Channels cannot be followed through {layer.name!r}: it "
+                f"turns {len(made)} channels into {output.shape[-1]}."
             )
         if kind == "mixing" or layer_rules.mixes(layer, len(made)):
             self._unite(made, self._fixed)
@@ -161,7 +165,7 @@ class ChannelGraph:
         )
 
     def _visit_within(self, node):
-        """A model within the model: what it is given enters, and comes out."""
+        """Walks through a nested model, from its inputs to its outputs."""
         inner = functional(node.operation)
         given = node.arguments.keras_tensors
         for tensor, own in zip(given, inner.inputs, strict=True):
@@ -178,7 +182,7 @@ class ChannelGraph:
             self._called(node, "same", tensor, units, [own])
 
     def _apply(self, layer, kind, units, inputs, output):
-        """The units that come out of a layer."""
+        """The units of a layer's output."""
         makes = kind in ("kernel", "separable")
         if makes or kind == "depthwise":
             at = inputs[0] if layer_rules.is_transposed(layer) else output
@@ -202,17 +206,17 @@ class ChannelGraph:
         for other in units:
             if len(other) == len(widest):
                 self._unite(widest, other)
-            elif len(other) == 1:  # one for all: a part of each of them
+            elif len(other) == 1:  # broadcast: it takes part in each channel
                 self._unite(other, self._fixed)
             else:
                 raise ValueError(
                     f"{layer.name!r} unites {len(other)} channels with "
-                    f"{len(widest)}: this is not known."
+                    f"{len(widest)}, which pruning does not support."
                 )
         return widest
 
     def _reshaped(self, layer, units, inputs, output):
-        """The units of the last axis, where they are the same in all places."""
+        """The units of the last axis, if they are the same at all positions."""
         before = inputs.shape[1:]
         if None in before or None in output.shape[1:]:
             if output.shape[-1] == len(units) != 1:
@@ -229,8 +233,8 @@ class ChannelGraph:
         return rows[0]
 
     def _made_by(self, layer, kind, units):
-        """The units that come out of a layer with kernels."""
-        if layer in self._made:  # shared: all its calls see the same
+        """The units of the output of a layer with kernels."""
+        if layer in self._made:  # all calls of a shared layer share channels
             made, seen = self._made[layer]
             self._unite(seen, units)
             return made
@@ -253,9 +257,9 @@ class ChannelGraph:
             self._pending.append((layer, name, axis, role, roles[role]))
 
     def _number(self):
-        """From units to channels, numbered in the order they are made in."""
+        """Numbers the channels in the order in which layers make them."""
         roots = np.array([self._root(i) for i in range(len(self._parents))])
-        found = np.unique(roots)  # the fixed unit is the oldest: number 0
+        found = np.unique(roots)  # the fixed unit is the oldest: root 0
         number = np.searchsorted(found, roots) - 1
         self.count = len(found) - 1
         self.axes = [
@@ -272,7 +276,7 @@ class ChannelGraph:
         self.groups = self._grouped()
 
     def _grouped(self):
-        """Numbers channels alike that are made by the same layer."""
+        """Gives channels that the same layer makes the same group."""
         group = np.arange(self.count)
         for layer, channels in self.outputs.items():
             own = channels[channels >= 0]
@@ -282,13 +286,13 @@ class ChannelGraph:
         return np.unique(group, return_inverse=True)[1]
 
     def check_size(self):
-        """Raises a ValueError if images of any size are taken."""
+        """Raises a ValueError if the image size is not fixed."""
         for layer, places in self.places.items():
             if places == np.inf:
                 raise _open_size(f"{self.model.name!r}, with {layer.name!r}")
 
     def makers(self, group) -> list:
-        """The layers whose kernels make the channels of a group."""
+        """Lists the layers whose kernels make the channels of a group."""
         own = set(np.flatnonzero(self.groups == group))
         return [
             layer
@@ -297,59 +301,64 @@ class ChannelGraph:
         ]
 
     def check_keep(self, keep) -> np.ndarray:
-        """`keep` as a bool array, if it leaves something of each group.
+        """Returns `keep` as a bool array that leaves a channel of each group.
 
         Raises:
-            ValueError: if it has another shape or leaves a group empty.
+            ValueError: if the shape does not fit, or a group would be empty.
         """
         keep = np.asarray(keep, bool)
         if keep.shape != (self.count,):
             raise ValueError(
-                f"Expected a bool for each of {self.count} channels. "
+                f"Expected one bool for each of {self.count} channels. "
                 f"Received: shape {keep.shape}"
             )
         left = np.bincount(self.groups[keep], minlength=self.groups.max() + 1)
         for group in np.flatnonzero(left == 0):
             names = [layer.name for layer in self.makers(group)]
             raise ValueError(
-                "A group of channels would vanish, and the network with it: "
-                f"keep at least one. Received: none of {', '.join(names)}"
+                "A group of channels would vanish, and cut the network: keep "
+                "at least one channel. "
+                f"Received: none of {', '.join(names)}"
             )
         return keep
 
     @staticmethod
     def kept(channels, keep) -> np.ndarray:
-        """Which indices of an axis stay: the fixed ones, and those kept."""
+        """Tells which indices of an axis stay: fixed and kept channels."""
         return np.append(keep, True)[channels]
 
 
 def functional(model):
-    """The functional model that a model is."""
+    """The functional model behind a functional or sequential model."""
     if not isinstance(model, keras.Model) or not hasattr(model, "layers"):
         raise TypeError(f"Expected a `keras.Model`. Received: {type(model)}")
     if isinstance(model, keras.Sequential) and not model.built:
-        raise ValueError("Build the model first: it has no weights yet.")
+        raise ValueError(
+            "Build the model first: it has no weights yet. "
+            f"Received: {model.name!r}"
+        )
     if is_graph(model):
         whole = functional_of(model)
-        if whole is not None:  # a Sequential whose layers gave no graph
+        if whole is not None:  # None for a Sequential without a graph
             return whole
     raise TypeError(
-        "Channels are found in the graph of a functional or sequential model; "
-        "a subclassed one has none, nor one with a `call` of its own. Rebuild "
-        "it with `keras.Input` and `keras.Model(inputs, outputs)`. "
+        "Expected a functional or sequential model, whose graph shows the "
+        "channels. A subclassed model, or one with its own `call`, has no "
+        "graph: rebuild it with `keras.Input` and `keras.Model(inputs, "
+        "outputs)`. "
         f"Received: {type(model)}"
     )
 
 
 def _open_size(received):
     return ValueError(
-        "The images' size must be fixed, for the channels and their cost to "
-        "be known: copy the model by `copy_of(model, input_shape=lambda x: "
-        "(None, height, width, 3))` of `tf_deepinversion.networks`. "
+        "Channels and cost need a fixed image size: copy the model by "
+        "`tf_deepinversion.networks.copy_of(model, input_shape=lambda x: "
+        "(None, height, width, 3))`. "
         f"Received: {received}"
     )
 
 
 def _places(tensor):
-    """At how many places something is, or infinitely many if it is open."""
+    """The number of positions of a tensor, infinite if its size is open."""
     return math.prod(np.inf if n is None else n for n in tensor.shape[1:-1])

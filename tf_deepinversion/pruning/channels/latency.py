@@ -15,12 +15,15 @@ from tf_deepinversion.pruning.channels import layer_rules
 
 
 def measure(function, repeats=30, warmup=5) -> float:
-    """The median of the seconds that a call takes, the first ones aside.
+    """Measures the median duration of a call, in seconds.
 
     Args:
-        function: Function without arguments, that waits for its result.
-        repeats: Int, how many calls are timed.
-        warmup: Int, how many before them are not.
+        function: Function without arguments that waits for its result.
+        repeats: Int, number of timed calls. Defaults to 30.
+        warmup: Int, number of untimed calls before them. Defaults to 5.
+
+    Returns:
+        A float.
     """
     for _ in range(warmup):
         function()
@@ -33,36 +36,37 @@ def measure(function, repeats=30, warmup=5) -> float:
 
 
 def compare(functions, turns=7, repeats=10) -> list[float]:
-    """As `measure`, of several functions in turns, so that all see the same.
+    """Measures several functions in turns, so that all see equal conditions.
 
     Args:
         functions: List of functions without arguments.
-        turns: Int, how many there are.
-        repeats: Int, calls of each in a turn.
+        turns: Int, number of turns. Defaults to 7.
+        repeats: Int, calls of each function in a turn. Defaults to 10.
 
     Returns:
-        A list of floats, the median over turns of each one's seconds.
+        A list of floats, for each function the median over turns, in seconds.
     """
     rows = [[measure(f, repeats, 2) for f in functions] for _ in range(turns)]
     return [statistics.median(column) for column in zip(*rows, strict=True)]
 
 
 class LatencyTable:
-    """Seconds of each convolution and dense layer, by its widths; a cost.
+    """Seconds of each convolution and dense layer, by its widths.
 
-    Between the widths that were measured it is interpolated, below the least
-    it is constant. Called with a `ChannelGraph` and the channels that stay, it
-    gives the sum over all layers.
+    Called with a `ChannelGraph` and the remaining channels, a table returns the
+    sum over all layers: it is a `cost` of `prune`. The table interpolates
+    between measured widths, and is constant below the smallest width.
 
     Args:
-        entries: Dict from the names of layers to `{"inputs": widths,
-            "outputs": widths, "seconds": rows}`, a row for each input width.
+        entries: Dict from names of layers to `{"inputs": widths, "outputs":
+            widths, "seconds": rows}`, with one row per input width.
 
-    >>> table = LatencyTable(
-    ...     {"a": {"inputs": [4, 8], "outputs": [8], "seconds": [[1], [3]]}}
-    ... )
-    >>> table.seconds("a", 6, 8)
-    2.0
+    Example:
+        >>> table = di.pruning.LatencyTable(
+        ...     {"a": {"inputs": [4, 8], "outputs": [8], "seconds": [[1], [3]]}}
+        ... )
+        >>> table.seconds("a", 6, 8)
+        2.0
     """
 
     def __init__(self, entries):
@@ -70,14 +74,18 @@ class LatencyTable:
 
     @classmethod
     def measure(cls, graph, *, levels=4, batch_size=1, repeats=20, timer=None):
-        """Times the layers of a model at a few widths, each sort once.
+        """Measures the layers of a model at several widths; equal layers once.
 
         Args:
             graph: A `ChannelGraph`.
-            levels: Int, how many widths an axis is measured at.
-            batch_size: Int, of the images.
-            repeats: Int, how often each is timed.
-            timer: Function from a function to its seconds; None: `measure`.
+            levels: Int, number of widths per axis. Defaults to 4.
+            batch_size: Int, number of images of a batch. Defaults to 1.
+            repeats: Int, number of timed calls. Defaults to 20.
+            timer: Function from a function to its seconds. Defaults to
+                `measure`.
+
+        Returns:
+            A `LatencyTable`.
         """
         graph.check_size()
         timer = timer or (lambda call: measure(call, repeats, warmup=3))
@@ -101,7 +109,7 @@ class LatencyTable:
         return cls(entries)
 
     def seconds(self, name, inputs, outputs) -> float:
-        """Of one layer at one pair of widths."""
+        """Returns the seconds of a layer at a pair of widths."""
         entry = self.entries[name]
         rows = [
             np.interp(outputs, entry["outputs"], row)
@@ -122,22 +130,22 @@ class LatencyTable:
         )
 
     def save(self, path):
-        """Writes the table as JSON, whole or not at all."""
+        """Writes the table as JSON, atomically."""
         content = json.dumps(self.entries).encode()
         write_atomically(path, lambda file: file.write(content))
 
     @classmethod
     def load(cls, path):
-        """Reads what `save` wrote."""
+        """Reads a file written by `save`."""
         return cls(json.loads(pathlib.Path(path).read_text()))
 
 
 def _widths(graph, layer, levels):
-    """The input and output widths at which a layer is measured."""
+    """The input and output widths at which to measure a layer."""
     axes = [a for a in graph.axes if a.layer is layer and a.name != "bias"]
     ends = axes[0].channels, axes[-1].channels
     if layer_rules.kind_of(layer) == "depthwise":
-        ends = axes[0].channels, np.full(1, -1)  # made from the inputs alone
+        ends = axes[0].channels, np.full(1, -1)  # the inputs fix the outputs
     found = []
     for channels in ends:
         n = len(channels)

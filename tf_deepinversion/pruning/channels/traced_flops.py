@@ -1,4 +1,4 @@
-"""FLOPs counted in a traced graph: of a SavedModel, whatever made it."""
+"""FLOPs counted in a traced graph, also of a SavedModel."""
 
 import math
 
@@ -8,11 +8,11 @@ from tf_deepinversion.core.keras_internals import with_constants
 
 
 def _per_image(operation, output) -> int:
-    """Multiplications of one operation, for a batch of one.
+    """The multiplications of one operation, for a batch of one.
 
     Args:
         operation: A `tf.Operation`.
-        output: Tuple of ints, the shape of what it makes of one image.
+        output: Tuple of ints, the shape of its output for one image.
     """
     kernel = operation.inputs[1].shape.as_list()
     if operation.type == "MatMul":
@@ -24,7 +24,7 @@ def _per_image(operation, output) -> int:
 
 
 def _shapes(function, operations) -> list[tuple[int, ...]]:
-    """Of what operations make of one image; a graph may leave them open."""
+    """The shapes of the operations' outputs for one image."""
     with function.graph.as_default():
         shapes = [tf.shape(x.outputs[0]) for x in operations]
     whole = function.prune(function.inputs, shapes)
@@ -42,11 +42,22 @@ COUNTED = (
 
 
 def count_flops(function) -> int:
-    """Two for each multiplication of convolutions and matrices, an image.
+    """Counts the FLOPs of convolutions and matrix products for one image.
+
+    Each multiplication counts twice.
 
     Args:
-        function: A concrete function, such as a signature of
-            `tf.saved_model.load`, of images of a fixed size.
+        function: A concrete function of images of a fixed size, such as a
+            signature of `tf.saved_model.load`.
+
+    Returns:
+        An int.
+
+    Example:
+        >>> call = tf.function(lambda x: tf.matmul(x, tf.ones((3, 2))))
+        >>> call = call.get_concrete_function(tf.TensorSpec((1, 3)))
+        >>> di.pruning.count_flops(call)
+        12
     """
     frozen = with_constants(function)
     operations = [
@@ -59,7 +70,18 @@ def count_flops(function) -> int:
 
 
 def flops_of_model(model) -> int:
-    """As `count_flops`, of a Keras model with one input of a fixed size."""
+    """Counts the FLOPs of a Keras model with one input of a fixed size.
+
+    Args:
+        model: A `keras.Model`.
+
+    Returns:
+        An int, see `count_flops`.
+
+    Example:
+        >>> di.pruning.flops_of_model(teacher)  # 6 x 6 x 9 x 4 x 2 + 4 x 3 x 2
+        2616
+    """
     signature = tf.TensorSpec((1, *model.input_shape[1:]), "float32")
     function = tf.function(lambda x: model(x, training=False))
     return count_flops(function.get_concrete_function(signature))

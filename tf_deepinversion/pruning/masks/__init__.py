@@ -1,4 +1,4 @@
-"""Pruning of weights: masks by magnitude."""
+"""Pruning of single weights by masks of magnitude."""
 
 from tf_deepinversion.pruning.masks.magnitude import masks_of
 from tf_deepinversion.pruning.masks.magnitude import prune_low_magnitude

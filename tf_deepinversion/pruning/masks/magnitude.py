@@ -1,8 +1,8 @@
-"""Magnitude pruning: masks that live in the constraints of variables.
+"""Magnitude pruning by masks in the constraints of variables.
 
-A constraint is applied by the optimizer after each step, in the same graph:
-under XLA, under strategies and in anybody's `train_step`. It is no part of
-what Keras saves, so that the saved model is a plain one.
+The optimizer applies a constraint after each step, in the same graph: with XLA,
+with strategies, and in any `train_step`. Keras does not save constraints of
+variables, so the saved model is a plain model.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ from tf_deepinversion.pruning.masks.policy import weights_to_prune
 
 
 class MagnitudeMask:
-    """Keeps the masked entries of a variable zero; its `constraint`.
+    """The `constraint` that keeps masked entries of a variable zero.
 
     Args:
         variable: A `keras.Variable`.
-        layer: The layer whose weight that is.
+        layer: The layer that owns the variable.
         schedule: A `ConstantSparsity` or `PolynomialDecay`.
         pattern: Function from weights and a sparsity to a mask.
     """
@@ -30,8 +30,8 @@ class MagnitudeMask:
         self.variable, self.layer = variable, layer
         self.schedule, self._pattern = schedule, pattern
         self.before = variable.constraint
-        self.made = False  # so far it masks nothing, whatever is asked for
-        self.watched = False  # by an `UpdatePruningStep`
+        self.made = False  # whether a mask was ever computed
+        self.watched = False  # whether an `UpdatePruningStep` exists
         with _scope_of(variable):
             self.mask = keras.Variable(
                 np.ones(variable.shape, "float32"),
@@ -48,43 +48,43 @@ class MagnitudeMask:
         return weights * keras.ops.cast(self.mask, weights.dtype)
 
     def apply(self):
-        """Zeroes the masked entries of the variable now."""
+        """Sets the masked entries of the variable to zero now."""
         mask = keras.ops.convert_to_tensor(self.mask)
         self.variable.assign(self.variable * mask)
 
     def is_held(self) -> bool:
-        """Whether the masked entries of the variable are zero."""
+        """Tells whether the masked entries of the variable are zero."""
         weights, mask = map(
             keras.ops.convert_to_numpy, (self.variable, self.mask)
         )
-        return not np.any(np.abs(weights[mask == 0]) > 0)  # not even NaN is
+        return not np.any(np.abs(weights[mask == 0]) > 0)  # False for NaN
 
     def strip(self):
-        """Takes the mask off; the zeros stay as values."""
+        """Removes the mask; the zeros stay as values."""
         self.apply()
         self.variable.constraint = self.before
-        # What was traced with this mask goes on to multiply by it.
+        # Functions traced with this mask still multiply by it.
         self.mask.assign(np.ones(self.variable.shape, "float32"))
 
     def _warn_if_forgotten(self):
-        """Where training is traced: it would be dense to its end."""
+        """Warns at tracing if nothing will ever update the masks."""
         if self.watched:
             return
         with tf.init_scope():
             made = self.sparsity > 0
         if not made:
             warnings.warn(
-                "Nobody makes the masks of this model, so its training is "
-                "dense: give `callbacks=[UpdatePruningStep()]` to `fit`, or in "
-                "a loop of your own call its `on_train_begin` before the "
-                "first step. Received: masks without zeros",
+                "Nothing updates the masks of this model, so its training is "
+                "dense: pass `callbacks=[UpdatePruningStep()]` to `fit`. In a "
+                "custom loop, call its `on_train_begin` before the first "
+                "step. Received: masks without zeros",
                 UserWarning,
                 stacklevel=2,
             )
-        self.watched = True  # said once
+        self.watched = True  # warn only once
 
     def update(self, sparsity):
-        """Makes the mask of the present weights, and applies it."""
+        """Computes the mask of the current weights, and applies it."""
         weights = keras.ops.convert_to_numpy(self.variable).astype("float32")
         self.mask.assign(self._pattern(weights, sparsity))
         self.made = True
@@ -92,18 +92,29 @@ class MagnitudeMask:
 
     @property
     def sparsity(self) -> float:
-        """The share of the mask that is zero."""
+        """Float, the share of the mask that is zero."""
         return float(1 - keras.ops.convert_to_numpy(self.mask).mean())
 
 
 def _scope_of(variable):
-    """Where the variable's replicas are, for another one to be beside them."""
+    """The strategy's scope of the variable, in which to create the mask."""
     strategy = getattr(variable.value, "distribute_strategy", None)
     return strategy.scope() if strategy else contextlib.nullcontext()
 
 
 def masks_of(model) -> list[MagnitudeMask]:
-    """The masks of a model, in the order of its weights."""
+    """Lists the masks of a model, in the order of its weights.
+
+    Args:
+        model: A `keras.Model`.
+
+    Returns:
+        A list of `MagnitudeMask`.
+
+    Example:
+        >>> di.pruning.masks_of(teacher)
+        []
+    """
     found = [v.constraint for v in model.trainable_variables]
     found += [v.constraint for v in model.non_trainable_variables]
     return [c for c in found if isinstance(c, MagnitudeMask)]
@@ -118,33 +129,42 @@ def prune_low_magnitude(
     block_pooling_type="AVG",
     sparsity_m_by_n=None,
 ):
-    """Gives the weights of a model masks, which `UpdatePruningStep` makes.
+    """Gives the weights of a model masks, which `UpdatePruningStep` updates.
 
-    The model itself is changed, and stays what it is: it needs no new
-    `compile`, and what it saves is a plain Keras model. A `tf.function` of
-    your own that was traced before knows no masks: make it anew.
+    The function changes the model in place: the model needs no new `compile`,
+    and saves as a plain Keras model. A `tf.function` that was traced earlier
+    does not know the masks: create it again.
 
     Args:
         model: A built `keras.Model` of any kind.
         schedule: A `ConstantSparsity` or `PolynomialDecay`.
-        policy: Which weights: the name of a layer or the path of a weight, a
-            class of layers, or a list of these and of pairs of one of them
-            and the name of a weight, such as `("mixer", "table")`; or a
-            function from a layer to a bool, or to a list of names of its
-            weights. None: the kernels of Keras's layers but depthwise ones; a
-            warning names what else stays dense.
-        block_size: Pair of ints, inputs and outputs that are zeroed together.
-        block_pooling_type: `"AVG"` or `"MAX"`, see `patterns.blocks`.
-        sparsity_m_by_n: Pair of ints (m, n): m zeros of every n inputs. The
-            schedule then only says when.
+        policy: The weights to prune: a layer's name, a weight's path, a class
+            of layers, a list of these, or pairs of one of these and a weight's
+            name, such as `("mixer", "table")`; or a function from a layer to a
+            bool, or to a list of names of its weights. The default prunes the
+            kernels of Keras's layers except depthwise kernels; a warning names
+            other weights that stay dense.
+        block_size: Pair of ints, number of inputs and outputs that become zero
+            together. Defaults to `(1, 1)`.
+        block_pooling_type: `"AVG"` or `"MAX"`, see `patterns.blocks`. Defaults
+            to `"AVG"`.
+        sparsity_m_by_n: Pair of ints (m, n): m zeros in every n inputs. The
+            schedule then sets only the time. Defaults to None.
 
     Returns:
         The model.
 
     Raises:
-        TypeError: if the schedule is none.
-        ValueError: if the model is not built or has masks already, or the
-            policy names what is not there or has nothing to prune.
+        TypeError: if `schedule` is not a schedule.
+        ValueError: if the model is not built or already has masks, or the
+            policy selects nothing.
+
+    Example:
+        >>> model = di.networks.copy_of(teacher)
+        >>> schedule = di.pruning.ConstantSparsity(0.5)
+        >>> model = di.pruning.prune_low_magnitude(model, schedule)
+        >>> len(di.pruning.masks_of(model))
+        2
     """
     if not callable(getattr(schedule, "last_update", None)):
         raise TypeError(
@@ -175,13 +195,13 @@ def _require_matrices(chosen):
     vectors = [v.path for _, v in chosen if len(v.shape) < 2]
     if vectors:
         raise ValueError(
-            "Blocks and m of n are of weights with inputs and outputs. "
-            f"Received: policy takes {vectors}"
+            "Blocks and m of n need weights with inputs and outputs. "
+            f"Received: a policy that selects {vectors}"
         )
 
 
 def _forget_traced(model):
-    """Keras keeps its step as it was traced, with the constraints of then."""
+    """Removes Keras's traced step, which holds the earlier constraints."""
     model.train_function = None
 
 
@@ -199,7 +219,7 @@ def _pattern(block_size, pooling, m_by_n):
     if m_by_n is not None:
         if tuple(block_size) != (1, 1):
             raise ValueError(
-                "Either blocks or m of n. Received: "
+                "Pass either `block_size` or `sparsity_m_by_n`. Received: "
                 f"block_size={block_size}, sparsity_m_by_n={m_by_n}"
             )
         m, n = m_by_n
@@ -215,23 +235,35 @@ def _pattern(block_size, pooling, m_by_n):
 
 
 def strip_pruning(model):
-    """Takes the masks off; the zeros stay, and so do former constraints.
+    """Removes the masks and restores earlier constraints; zeros stay.
 
-    Whatever was traced before, in this model or around it, trains densely
-    from now on.
+    Functions traced earlier, in this model or around it, then train densely.
+
+    Args:
+        model: A `keras.Model` with masks.
 
     Returns:
         The model.
 
     Raises:
         ValueError: if the model has no masks.
+
+    Example:
+        >>> model = di.networks.copy_of(teacher)
+        >>> schedule = di.pruning.ConstantSparsity(0.5)
+        >>> model = di.pruning.prune_low_magnitude(model, schedule)
+        >>> for mask in di.pruning.masks_of(model):
+        ...     mask.update(0.5)
+        >>> model = di.pruning.strip_pruning(model)
+        >>> int((model.weights[0].numpy() == 0).sum())  # of 36
+        18
     """
     masks = required_masks(model)
     if not any(mask.made or mask.sparsity for mask in masks):
         warnings.warn(
-            "No mask was ever made: the network is as dense as it was. Train "
-            "it with `callbacks=[UpdatePruningStep()]` before, for longer than "
-            f"its schedule's `begin_step`. Received: {model.name!r}",
+            "No mask was ever made: the network is as dense as before. First "
+            "train it with `callbacks=[UpdatePruningStep()]`, for more steps "
+            f"than its schedule's `begin_step`. Received: {model.name!r}",
             UserWarning,
             stacklevel=2,
         )
@@ -242,7 +274,7 @@ def strip_pruning(model):
 
 
 def required_masks(model):
-    """As `masks_of`; a ValueError where there are none."""
+    """As `masks_of`, but raises a ValueError without masks."""
     masks = masks_of(model)
     if not masks:
         raise ValueError(

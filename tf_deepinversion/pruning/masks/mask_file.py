@@ -1,4 +1,4 @@
-"""Masks in a file beside a model, which is itself saved without them."""
+"""Saves masks beside a model, whose own file has none."""
 
 import keras
 import numpy as np
@@ -15,11 +15,16 @@ def _identity(masks):
 
 
 def save_masks(path, model):
-    """Saves the masks, whole or not at all, beside a model that is plain.
+    """Saves the masks of a model, atomically; the model's file is plain.
 
     Args:
         path: String or path of an .npz file.
         model: A model with masks.
+
+    Example:
+        ```python
+        di.pruning.save_masks("masks.npz", model)
+        ```
     """
     masks = required_masks(model)
     arrays = {
@@ -32,20 +37,33 @@ def save_masks(path, model):
 
 
 def load_masks(path, model):
-    """Reads what `save_masks` wrote into a model of the same layers.
+    """Loads the masks that `save_masks` saved.
 
     Args:
         path: String or path.
-        model: A model that went through `prune_low_magnitude` as the other.
+        model: A model of the same layers that went through
+            `prune_low_magnitude` with the same arguments.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged or the masks are of other weights.
+        ValueError: if the file is damaged or its masks belong to other weights.
+
+    Example:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/masks.npz"
+        >>> model = di.networks.copy_of(teacher)
+        >>> schedule = di.pruning.ConstantSparsity(0.5)
+        >>> model = di.pruning.prune_low_magnitude(model, schedule)
+        >>> di.pruning.save_masks(path, model)
+        >>> di.pruning.load_masks(path, model)
     """
     masks = required_masks(model)
     arrays = run_state.load(path, _identity(masks))
     if arrays is None:
-        raise FileNotFoundError(f"There is no file {path}.")
+        raise FileNotFoundError(
+            f"Expected a file of `save_masks`. Received: path={path}, which "
+            "does not exist"
+        )
     for i, mask in enumerate(masks):
         size = int(np.prod(mask.variable.shape))
         bits = np.unpackbits(arrays[f"mask_{i}"], count=size)

@@ -1,18 +1,18 @@
-"""Which weights of a tensor stay, by their magnitude: the equations.
+"""Masks by magnitude: the equations.
 
-All masks are NumPy arrays of 0 and 1. Of equal magnitudes the one with the
-lower index stays, so that exactly as many stay as are asked for.
+All masks are NumPy arrays of 0 and 1. Of equal magnitudes the lower index
+stays, so that the number of remaining weights is exact.
 """
 
 import numpy as np
 
 
 def largest(values, k) -> np.ndarray:
-    """1 for the k largest values, 0 for the others.
+    """Marks the k largest values with 1, the others with 0.
 
     Args:
         values: Array `(..., n)`.
-        k: Int in [0, n], of each row.
+        k: Int in [0, n], for each row.
 
     >>> largest(np.array([2.0, 3.0, 2.0, 1.0]), 2)
     array([1., 1., 0., 0.], dtype=float32)
@@ -24,12 +24,12 @@ def largest(values, k) -> np.ndarray:
 
 
 def kept(n, sparsity) -> int:
-    """k = max(1, round(n (1 - s))), how many of n stay."""
+    """k = max(1, round(n (1 - s))), the number of n weights that stay."""
     return max(1, round(n * (1 - sparsity)))
 
 
 def unstructured(weights, sparsity) -> np.ndarray:
-    """The mask that keeps the k weights of largest magnitude.
+    """Makes the mask that keeps the k weights of largest magnitude.
 
     Args:
         weights: Float array of any shape.
@@ -44,15 +44,16 @@ def unstructured(weights, sparsity) -> np.ndarray:
 
 
 def blocks(weights, sparsity, block_size, pooling="AVG") -> np.ndarray:
-    """The mask that keeps whole blocks of the last two axes.
+    """Makes the mask that keeps whole blocks of the last two axes.
 
-    A block that reaches over an edge counts with the weights it has.
+    A block beyond the edge counts with the weights that it has.
 
     Args:
         weights: Float array `(..., inputs, outputs)`.
-        sparsity: Float in [0, 1), of blocks.
+        sparsity: Float in [0, 1), the share of blocks that become zero.
         block_size: Pair of ints, inputs and outputs of a block.
-        pooling: `"AVG"` or `"MAX"`, what the magnitudes of a block make of it.
+        pooling: `"AVG"` or `"MAX"` of a block's magnitudes. Defaults to
+            `"AVG"`.
     """
     *lead, rows, columns = weights.shape
     height, width = block_size
@@ -70,11 +71,11 @@ def blocks(weights, sparsity, block_size, pooling="AVG") -> np.ndarray:
 
 
 def n_of_m(weights, zeros, group) -> np.ndarray:
-    """The mask that zeroes the smallest `zeros` of each `group` inputs.
+    """Makes the mask that zeroes the smallest `zeros` of each `group` inputs.
 
-    Groups are of consecutive inputs of one output, which is what hardware
-    with 2:4 sparsity multiplies. In a last, incomplete group the inputs that
-    are missing count as the smallest.
+    A group has consecutive inputs of one output, as hardware with 2:4 sparsity
+    requires. In an incomplete last group, the missing inputs count as the
+    smallest.
 
     Args:
         weights: Float array `(..., inputs, outputs)`.

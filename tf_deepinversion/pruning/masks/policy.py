@@ -1,4 +1,4 @@
-"""Which weights of a network get masks."""
+"""Selects the weights of a network that get masks."""
 
 import warnings
 
@@ -6,8 +6,8 @@ import keras
 
 from tf_deepinversion.core.keras_internals import layers_of
 
-# The weights of Keras's layers that are worth a mask. Those of depthwise
-# convolutions are few and are left alone, as in TensorFlow's toolkit.
+# The weights of Keras's layers that get masks. Depthwise convolutions have few
+# weights and get none, as in TensorFlow's toolkit.
 PRUNABLE = {
     keras.layers.Dense: ("kernel",),
     keras.layers.EinsumDense: ("kernel",),
@@ -35,7 +35,7 @@ DEPTHWISE = (
 
 
 def weights_to_prune(model, policy=None) -> list:
-    """The weights that a policy takes, each with the layer it belongs to.
+    """Lists the weights that a policy selects, each with its layer.
 
     Args:
         model: A built `keras.Model`.
@@ -45,7 +45,7 @@ def weights_to_prune(model, policy=None) -> list:
         A list of pairs, layer and `keras.Variable`.
 
     Raises:
-        ValueError: if it takes none, or names what is not there.
+        ValueError: if the policy selects nothing, or names unknown weights.
     """
     weights = _Weights(model)
     if policy is None:
@@ -61,16 +61,16 @@ def weights_to_prune(model, policy=None) -> list:
         _warn_of_dense(weights.left_dense(found))
     if not found:
         raise ValueError(
-            f"No layer of {model.name!r} is to be pruned: none that is known "
-            "has a kernel, or the policy takes none. Weights of your own "
-            'layers are named, as in `policy=[("layer", "weight")]`. '
-            f"Received: policy={policy!r}; there are {weights.paths()}"
+            f"No layer of {model.name!r} is pruned: no known layer has a "
+            "kernel, or the policy selects nothing. Name the weights of custom "
+            'layers, as in `policy=[("layer", "weight")]`. '
+            f"Received: policy={policy!r}; the model has {weights.paths()}"
         )
     return [(weights.owner[id(v)], v) for v in found]
 
 
 class _Weights:
-    """The layers of a model, and which of them each weight belongs to."""
+    """The layers of a model, and the layer that owns each weight."""
 
     def __init__(self, model):
         self.variables = [
@@ -87,36 +87,36 @@ class _Weights:
                     self.owner[id(variable)] = layer
 
     def known(self, layer=None):
-        """The weights of `PRUNABLE`, of one layer or of all."""
+        """The weights of `PRUNABLE`, of one layer or of all layers."""
         layers = self.layers if layer is None else [layer]
         return [
             getattr(x, name)
             for x in layers
             for kind, names in PRUNABLE.items()
-            # DepthwiseConv2D is no Conv2D in Keras 3; subclasses count.
+            # In Keras 3 DepthwiseConv2D does not subclass Conv2D.
             if isinstance(x, kind)
             for name in names
         ]
 
     def with_matrices(self):
-        """The layers that may be asked of: they have a weight of two axes."""
+        """The layers that own a weight with two or more axes."""
         owners = {id(self.owner[id(v)]) for v in self._matrices()}
         return [x for x in self.layers if id(x) in owners or self.known(x)]
 
     def of(self, layer, name):
-        """The weights of a layer, and of those within it, of that name."""
+        """The weights of that name in a layer and its inner layers."""
         own = {id(v) for v in layer.variables}
         return [v for v in self.variables if id(v) in own and v.name == name]
 
     def by(self, answer, layer):
-        """What the answer of a function means for the layer it was asked of."""
+        """The weights that a policy function's answer selects in a layer."""
         if isinstance(answer, (str, list, tuple)):
             names = [answer] if isinstance(answer, str) else answer
             return [v for name in names for v in self.of(layer, name)]
         return self.known(layer) if answer else []
 
     def named(self, one):
-        """What a name, a class, a path or a pair stands for."""
+        """The weights that a name, a class, a path or a pair selects."""
         if isinstance(one, tuple):
             layers = self._layers(one[0])
             found = [v for x in layers for v in self.of(x, one[1])]
@@ -128,9 +128,9 @@ class _Weights:
             ]
         if not found:
             raise ValueError(
-                "`policy` asks for layers that are not there or have nothing "
-                "to prune that is known. Name a weight by its path, or as "
-                f'("layer", "weight"). Received: {one!r}; there are '
+                "`policy` names layers that do not exist, or that have no "
+                "known weight to prune. Name a weight by its path, or as "
+                f'("layer", "weight"). Received: {one!r}; the model has '
                 f"{self.paths()}"
             )
         return found
@@ -147,7 +147,7 @@ class _Weights:
         return [v for v in self.variables if len(v.shape) > 1]
 
     def left_dense(self, chosen):
-        """The kernels that are not among the chosen, whosever they are."""
+        """The kernels of any layer that are not among the chosen weights."""
         chosen = {id(v) for v in chosen}
         return [
             v.path
@@ -165,9 +165,9 @@ def _is_of_user(layer):
 def _warn_of_dense(paths):
     if paths:
         warnings.warn(
-            "These weights stay dense, as their layers are not known: "
-            f"{paths}. To prune them too, name them in `policy`, by their "
-            'paths or as ("layer", "weight").',
+            "These weights stay dense, because their layers are unknown: "
+            f"{paths}. To prune them, name them in `policy` by path or as "
+            '("layer", "weight").',
             UserWarning,
             stacklevel=4,
         )

@@ -1,10 +1,10 @@
-"""How sparse a tensor is to be at which step."""
+"""Schedules of sparsity over training steps."""
 
 from tf_deepinversion.core.checks import require_whole
 
 
 class _Schedule:
-    """When masks are made: every `frequency` steps of a span of steps."""
+    """Updates masks every `frequency` steps within a span of steps."""
 
     def __init__(self, begin_step, end_step, frequency):
         require_whole(0, begin_step=begin_step)
@@ -19,17 +19,17 @@ class _Schedule:
         self.frequency = int(frequency)
 
     def last_update(self, step) -> int | None:
-        """The last step up to `step` at which masks are made, or None."""
+        """Returns the last update of masks up to `step`, or None."""
         last = step if self.end_step == -1 else min(step, self.end_step)
         if last < self.begin_step:
             return None
         return last - (last - self.begin_step) % self.frequency
 
     def __call__(self, step) -> tuple[bool, float]:
-        """Whether masks are made at a step, and the sparsity they are to have.
+        """Tells whether masks change at a step, and their sparsity.
 
         Args:
-            step: Int, how many steps the optimizer has made.
+            step: Int, number of the optimizer's steps so far.
         """
         return self.last_update(step) == step, self.sparsity(step)
 
@@ -46,12 +46,12 @@ class _Schedule:
 
 
 def end_of(schedule) -> int:
-    """The last step at which a schedule makes masks, or -1 for no end."""
+    """Returns the last step at which a schedule updates masks, or -1."""
     return getattr(schedule, "end_step", -1)
 
 
 def trained_and_last(schedule, steps) -> tuple[float, float]:
-    """The sparsity of the last of so many steps, and the schedule's last one.
+    """Returns the sparsity of the last training step, and the schedule's last.
 
     >>> trained_and_last(PolynomialDecay(0.0, 0.8, 0, 200), steps=200)
     (0.7, 0.8)
@@ -65,25 +65,28 @@ def _check_sparsity(**given):
     for name, value in given.items():
         if not 0 <= value < 1:
             raise ValueError(
-                f"`{name}` must lie in [0, 1): 0.8 makes four of five weights "
+                f"`{name}` must lie in [0, 1): 0.8 makes 80% of the weights "
                 f"zero. Received: {name}={value}"
             )
 
 
 class ConstantSparsity(_Schedule):
-    """The same sparsity at all times.
+    """A schedule with the same sparsity at all steps.
 
     Args:
         target_sparsity: Float in [0, 1), the share of weights that are zero.
-        begin_step: Int, the first step at which masks are made.
-        end_step: Int, the last step, or -1 for no end.
-        frequency: Int, steps between two makings. Defaults to 100.
+        begin_step: Int, the first step with masks. Defaults to 0.
+        end_step: Int, the last step at which masks change, or -1 for no end.
+            Defaults to -1.
+        frequency: Int, number of steps between updates. Defaults to 100.
 
     Raises:
         ValueError: if an argument is out of range.
 
-    >>> ConstantSparsity(0.5, begin_step=10, frequency=5)(15)
-    (True, 0.5)
+    Example:
+        >>> schedule = di.pruning.ConstantSparsity(0.5, 10, frequency=5)
+        >>> schedule(15)  # update the masks? to which sparsity?
+        (True, 0.5)
     """
 
     def __init__(
@@ -101,25 +104,30 @@ class ConstantSparsity(_Schedule):
 
 
 class PolynomialDecay(_Schedule):
-    """s_t = s_f + (s_i - s_f) (1 - p)^power, p the share of the span done.
+    """A schedule whose sparsity rises as a polynomial of the step.
+
+    s_t = s_f + (s_i - s_f) (1 - p)^power, where p is the share of the span
+    between `begin_step` and `end_step` that has passed.
 
     Args:
         initial_sparsity: Float in [0, 1), s_i.
         final_sparsity: Float in [0, 1), s_f.
-        begin_step: Int, the first step at which masks are made.
-        end_step: Int, the last one, whatever the frequency; the sparsity has
-            then its final value.
+        begin_step: Int, the first step with masks.
+        end_step: Int, the last step at which masks change, regardless of
+            `frequency`. The sparsity then has its final value.
         power: Float, positive. Defaults to 3.
-        frequency: Int, steps between two makings. Defaults to 100.
+        frequency: Int, number of steps between updates. Defaults to 100.
 
     Raises:
         ValueError: if an argument is out of range.
 
+    Example:
+        >>> schedule = di.pruning.PolynomialDecay(0.0, 0.8, 0, end_step=200)
+        >>> schedule(100)  # update the masks? to which sparsity?
+        (True, 0.7)
+
     Reference:
         - Zhu and Gupta, To prune, or not to prune, arXiv:1710.01878
-
-    >>> PolynomialDecay(0.0, 0.8, begin_step=0, end_step=200)(100)
-    (True, 0.7)
     """
 
     def __init__(
@@ -137,7 +145,7 @@ class PolynomialDecay(_Schedule):
         )
         if begin_step >= end_step:
             raise ValueError(
-                "A decay needs a span: `end_step` after `begin_step`. "
+                "`end_step` must be greater than `begin_step`. "
                 f"Received: begin_step={begin_step}, end_step={end_step}"
             )
         if not power > 0:
@@ -147,7 +155,7 @@ class PolynomialDecay(_Schedule):
         self.power = power
 
     def last_update(self, step) -> int | None:
-        """As of any schedule, and at `end_step`: there it is the final one."""
+        """As in other schedules, and always `end_step` from there on."""
         if step >= self.end_step:
             return self.end_step
         return super().last_update(step)

@@ -1,4 +1,4 @@
-"""The callback that makes masks as training goes on."""
+"""The callback that updates masks during training."""
 
 import warnings
 
@@ -13,31 +13,42 @@ from tf_deepinversion.pruning.masks.schedule import trained_and_last
 
 
 class UpdatePruningStep(keras.callbacks.Callback):
-    """Makes the masks when their schedule says so, and reports sparsity.
+    """Updates masks according to their schedule, and reports the sparsity.
 
-    The steps counted are the optimizer's, so a training that is continued
-    goes on in the schedule too; in a loop of your own without `compile`, the
-    calls of `on_train_batch_begin`. What Keras traced before the masks were
-    there is traced anew. With weight averages (`use_ema`), which the optimizer
-    updates before any constraint, the averages are masked as well: put this
-    callback before `SwapEMAWeights`.
+    The callback counts the optimizer's steps, so a continued training continues
+    the schedule. In a custom loop without `compile` it counts the calls of
+    `on_train_batch_begin`. Keras traces again a step that it traced before the
+    masks existed. With weight averages (`use_ema`), which the optimizer updates
+    before the constraints, the callback also masks the averages: put it before
+    `SwapEMAWeights`.
 
-    At the end the weights are masked, and if the schedule has come to its end
-    have its last sparsity, wherever in the list this callback is. A warning
-    tells if a schedule is longer than the training, or if weights of before
-    were restored, as by `EarlyStopping(restore_best_weights=True)`.
+    After training the weights are masked, wherever the callback stands in the
+    list. If the schedule has ended, they have its last sparsity. The callback
+    warns if the schedule is longer than the training, or if another callback
+    restored earlier weights, as `EarlyStopping(restore_best_weights=True)`
+    does.
 
     At the end of each epoch `logs` gets `sparsity`, over all masked weights,
     and `sparsity/{layer}`.
 
     Args:
-        model: The model with masks; None for the one that is trained. Needed
-            where that is another, such as a `Distillation` of the model.
+        model: The model with masks. Required if `fit` trains another model,
+            such as a `Distillation`. Defaults to the model of `fit`.
         log_dir: Path of a TensorBoard log for the same figures, or None.
 
     Raises:
-        ValueError: at the start of training, if the model has no masks; at
-            the second step, if the training does not keep them.
+        ValueError: at the start of training, if the model has no masks; at the
+            second step, if the training does not keep the masks.
+
+    Example:
+        >>> model = di.networks.copy_of(teacher)
+        >>> schedule = di.pruning.ConstantSparsity(0.5)
+        >>> model = di.pruning.prune_low_magnitude(model, schedule)
+        >>> update = di.pruning.UpdatePruningStep(model)
+        >>> update.on_train_begin()  # `fit` calls both
+        >>> update.on_train_batch_begin(0)
+        >>> update.sparsities()["sparsity"]
+        0.5
     """
 
     def __init__(self, model=None, log_dir=None):
@@ -51,8 +62,8 @@ class UpdatePruningStep(keras.callbacks.Callback):
         model = self._pruned or self.model
         if model is None:
             raise ValueError(
-                "There is no model to prune: call `set_model(model)` first, "
-                "as `fit` does, or give `UpdatePruningStep(model)`. "
+                "There is no model to prune: pass `UpdatePruningStep(model)`, "
+                "or call `set_model(model)` first, as `fit` does. "
                 "Received: model=None"
             )
         self._masks = required_masks(model)
@@ -60,7 +71,7 @@ class UpdatePruningStep(keras.callbacks.Callback):
         for mask in self._masks:
             mask.watched = True
             mask.apply()
-        # What was due before has been done, if the masks were restored too.
+        # Restored masks already include the updates before this step.
         step = self._step()
         self._last = {
             id(m): m.schedule.last_update(step - 1) if m.sparsity else None
@@ -90,7 +101,8 @@ class UpdatePruningStep(keras.callbacks.Callback):
         self._calls += 1
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._in_last_epoch:  # before what it is measured and saved by
+        # Before other callbacks evaluate and save the network.
+        if self._in_last_epoch:
             self._make_final()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -116,7 +128,7 @@ class UpdatePruningStep(keras.callbacks.Callback):
         self._warn_of_long_schedules(self._step())
 
     def _trace_anew(self):
-        """Has Keras trace a step that was made before these masks."""
+        """Makes Keras trace a step again that it traced before these masks."""
         function = getattr(self.model, "train_function", None)
         if function is None or getattr(function, "masks", None) == self._masks:
             return
@@ -130,29 +142,29 @@ class UpdatePruningStep(keras.callbacks.Callback):
         self._last[id(mask)] = due
 
     def _make_final(self):
-        """The masks of a schedule that ends with the last step."""
+        """Makes the masks of a schedule that ends with the last step."""
         step = self._step()
         for mask in self._masks:
             if 0 <= end_of(mask.schedule) <= step:
                 self._make(mask, step)
 
     def _require_held(self, step):
-        """Looks once, after the first step with masks."""
+        """Checks once, after the first step with masks."""
         if self._checked or self._masked_at is None or step == self._masked_at:
             return
         self._checked = True
         lost = [m.variable.path for m in self._masks if not m.is_held()]
         if lost:
             raise ValueError(
-                "The step of training does not keep the masks: it was traced "
+                "The training step does not keep the masks: it was traced "
                 "before `prune_low_magnitude`, or its optimizer applies no "
-                "constraints. Make its `tf.function` anew after "
-                "`prune_low_magnitude`, and move the weights by a Keras "
+                "constraints. Create its `tf.function` after "
+                "`prune_low_magnitude`, and update the weights with a Keras "
                 f"optimizer. Received: zeros lost in {lost[:3]}"
             )
 
     def _come_last(self):
-        """Holds the masks after all callbacks: Keras' History is the last."""
+        """Masks the weights after all callbacks: Keras calls History last."""
         history = getattr(self.model, "history", None)
         if not isinstance(history, keras.callbacks.History):
             return
@@ -167,20 +179,21 @@ class UpdatePruningStep(keras.callbacks.Callback):
         history.on_train_end = on_train_end
 
     def _hold(self):
-        """Masks what another callback has put in place of the weights."""
+        """Masks weights that another callback has replaced."""
         if not all(mask.is_held() for mask in self._masks):
             warnings.warn(
-                "Weights of before the last masks were restored at the end of "
-                "training, as by EarlyStopping(restore_best_weights=True): "
-                "they are masked now, and have not been trained so. Let it "
-                "compare only what has the last masks, by `start_from_epoch`.",
+                "Another callback, such as "
+                "EarlyStopping(restore_best_weights=True), restored weights "
+                "from before the last masks. They are masked now, without "
+                "training. Pass it a `start_from_epoch` so that it compares "
+                "only epochs with the last masks.",
                 UserWarning,
                 stacklevel=2,
             )
         self._apply()
 
     def _warn_of_late_start(self, step):
-        """Of schedules that are over before their first mask is made."""
+        """Warns of schedules that ended before training begins."""
         for mask in self._masks:
             end = end_of(mask.schedule)
             if self._last[id(mask)] is not None or not 0 <= end < step:
@@ -190,15 +203,15 @@ class UpdatePruningStep(keras.callbacks.Callback):
                 warnings.warn(
                     f"The optimizer has made {step} steps, and the schedule "
                     f"ends at step {end}: all zeros are made at once. Compile "
-                    "anew, which counts from 0, or begin the schedule at step "
-                    f"{step}. Received: end_step={end}",
+                    "again, which restarts the count at 0, or begin the "
+                    f"schedule at step {step}. Received: end_step={end}",
                     UserWarning,
                     stacklevel=2,
                 )
                 return
 
     def _warn_of_long_schedules(self, steps):
-        """Of masks that no step, or less than there should be, is made with."""
+        """Warns of a schedule whose last sparsity is never trained."""
         for mask in () if self._warned else self._masks:
             trained, last = trained_and_last(mask.schedule, steps)
             if trained >= last:
@@ -207,9 +220,9 @@ class UpdatePruningStep(keras.callbacks.Callback):
             warnings.warn(
                 "The schedule of the masks is longer than the training, whose "
                 f"last step has a sparsity of {trained:.2f} instead of "
-                f"{last:.2f}. Train longer (a further `fit` goes on), or let "
-                "the schedule end earlier: half of the steps leave the other "
-                "half to recover. Received: a training to step "
+                f"{last:.2f}. Train longer (another `fit` continues), or end "
+                "the schedule earlier: after 50% of the steps, the rest "
+                "remains for recovery. Received: a training to step "
                 f"{steps}, and end_step={end_of(mask.schedule)}",
                 UserWarning,
                 stacklevel=2,
@@ -217,7 +230,7 @@ class UpdatePruningStep(keras.callbacks.Callback):
             return
 
     def sparsities(self) -> dict[str, float]:
-        """The share of zeros by layer, and over all masked weights."""
+        """Returns the share of zeros by layer and over all masked weights."""
         zeros, sizes = {}, {}
         for mask in self._masks:
             weights = keras.ops.convert_to_numpy(mask.variable)
@@ -238,9 +251,9 @@ class UpdatePruningStep(keras.callbacks.Callback):
         return getattr(self.model or self._pruned, "optimizer", None)
 
     def _apply(self):
-        """Masks the weights and the averages that may take their place."""
+        """Masks the weights, and the averages that may replace them."""
         masks = {id(mask.variable): mask for mask in self._masks}
-        for mask in self._masks:  # none: evaluated, not trained
+        for mask in self._masks:  # empty if the model was only evaluated
             mask.apply()
         for variable, average in averages_of(self._optimizer()):
             if id(variable) in masks:
