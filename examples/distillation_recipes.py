@@ -1,141 +1,176 @@
-"""Whole distillations as plain data, for `distill.py`.
+"""Whole distillations as plain data, for `distill.py`."""
 
-Each is a dictionary of
+import dataclasses
 
-- `source`: where its numbers come from;
-- `dataset`: the name in TFDS of the data that such teachers were trained on;
-- `teacher`: one that ships, or None;
-- `methods`: the recipe in `tf_deepinversion.RECIPES` by method, the default
-  method first;
-- `student_width`, `rounds`, `steps_per_round`, `batch_size`, `optimizer` (in
-  `optimizers.OPTIMIZERS`), `learning_rate` and `temperature`, of the student;
-- `transforms` of what the student sees, as in `RECIPES`; or a number, the
-  strength of `augmentations`;
-- `steps_per_teacher_call`, see `Distillation`;
-- `images_per_round`, `synthesis_steps` and `first_steps`, see `RefreshPool`;
-  `draws`, see `FastInversion`; and `capacity`, see `Pool`;
-- `fixed_batches`: how many batches of images are made beforehand and stay, for
-  the method `fast`: `fixed_images` each, in `fixed_steps` (of a generator the
-  steps of its first batch; a third of them of the others) by the recipe
-  `fixed_recipe`; `fixed_share` of each of the student's batches is of them.
-"""
+from absl import app
+from absl import flags
 
-_NO_FIXED_IMAGES = {
-    "fixed_batches": 0,
-    "fixed_recipe": "generator",
-    "fixed_images": 250,
-    "fixed_steps": 300,
-    "fixed_share": 0.3,
+import tf_deepinversion as di
+from tf_deepinversion.optimizers.schedules import OPTIMIZERS
+
+FLAGS = flags.FLAGS
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What `distill.py` does where no flag says otherwise.
+
+    Attributes:
+        source: Where the numbers come from.
+        dataset: Of real images, in TFDS: what such teachers were trained on.
+        methods: The recipe in `RECIPES` by method, the default method first.
+        teacher: One that ships, or None.
+        student_width: Channels of the student's first stage.
+        rounds: Each adds images and trains.
+        steps_per_round: Of the student.
+        batch_size: Of the student.
+        optimizer: Of the student, in `optimizers.schedules.OPTIMIZERS`.
+        learning_rate: Of the student, the peak; sgd wants 0.1.
+        temperature: Of the distillation.
+        strength: Of `augmentations`; 0 for CIFAR's crops and flips.
+        steps_per_teacher_call: See `Distillation`.
+        images_per_round: See `RefreshPool`, as the next two.
+        synthesis_steps: Of the synthesizer, a batch.
+        first_steps: Of the synthesizer, in its first batch.
+        draws: Batches that a generator draws after each batch.
+        capacity: Images in the pool.
+        fixed_batches: Batches of images by `replay_pixels` that are made
+            before and stay, for the method `fast`.
+        fixed_images: A batch of those.
+        fixed_steps: A batch of those.
+        fixed_share: Of those, in each batch of the student.
+    """
+
+    source: str
+    dataset: str
+    methods: dict
+    teacher: str | None = None
+    student_width: int = 16
+    rounds: int = 200
+    steps_per_round: int = 400
+    batch_size: int = 128
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    temperature: float = 4.0
+    strength: float = 0.0
+    steps_per_teacher_call: int = 1
+    images_per_round: int = 256
+    synthesis_steps: int = 10
+    first_steps: int = 100
+    draws: int = 0
+    capacity: int = 50_000
+    fixed_batches: int = 0
+    fixed_images: int = 256
+    fixed_steps: int = 100
+    fixed_share: float = 0.5
+
+    @property
+    def transforms(self) -> list:
+        """What the student sees images through."""
+        if self.strength:
+            return di.augmentations(self.strength)
+        return [di.Shift(4), di.HorizontalFlip()]
+
+    def changed(self, texts) -> "Plan":
+        """The recipe with other numbers, given as `rounds=4,capacity=99`."""
+        values = {}
+        for pair in ",".join(texts).split(",") if texts else ():
+            name, _, text = pair.partition("=")
+            kind = type(getattr(self, name, None))
+            if kind not in (int, float, str):
+                raise app.UsageError(f"--set={pair}: no number of a recipe.")
+            values[name] = kind(text)
+        return dataclasses.replace(self, **values)
+
+    def check(self, method, name):
+        """Says what does not fit before hours are spent."""
+        real, pixels = method == "real", method in ("adi", "deepinversion")
+        methods = *self.methods, "noise", "real"
+        faults = {
+            f"--recipe={name} has no --method={method}, but "
+            f"{', '.join(methods)}.": method not in methods,
+            f"--method={method} optimizes pixels; only a generator draws: "
+            "leave draws out.": self.draws and pixels,
+            f"--set=optimizer={self.optimizer} is not one of "
+            f"{list(OPTIMIZERS)}.": self.optimizer not in OPTIMIZERS,
+            f"--recipe={name} needs --teacher.": not (
+                self.teacher or FLAGS.teacher
+            ),
+            "--method=real needs --idx_dir or --tfds_dir.": real
+            and not (FLAGS.idx_dir or FLAGS.tfds_dir),
+            "--method=real has no --minutes: set rounds.": real
+            and FLAGS.minutes,
+        }
+        for fault, found in faults.items():
+            if found:
+                raise app.UsageError(fault)
+
+
+_GARMENTS = {
+    "dataset": "fashion_mnist",
+    "teacher": "fashion_mnist_resnet20",
+    "student_width": 8,
 }
-
 
 # 200 rounds; the 20 in which theirs trains the generator alone are here the
 # steps of the first round.
 _FAST = {
     "source": "ours, after arXiv:2112.06253: its numbers, our generator",
-    "teacher": None,
-    "student_width": 16,
-    "rounds": 200,
-    "steps_per_round": 400,
     "batch_size": 256,
-    "optimizer": "sgd",
     "learning_rate": 0.2,
     "temperature": 20.0,
-    "transforms": "crops",
-    "steps_per_teacher_call": 1,
-    "images_per_round": 256,
-    "synthesis_steps": 10,
     "first_steps": 200,
-    "draws": 0,
     "capacity": 51_200,
-    **_NO_FIXED_IMAGES,
 }
 
 
 DISTILLATIONS = {
     # Ours, of the paper's images in fewer steps, all made first:
     # docs/results/distillation_trials.md says how it was found.
-    "fashion_mnist": {
-        "source": "ours, after arXiv:1912.08795",
-        "dataset": "fashion_mnist",
-        "teacher": "fashion_mnist_resnet20",
-        "methods": {
+    "fashion_mnist": Plan(
+        **_GARMENTS,
+        source="ours, after arXiv:1912.08795",
+        methods={
             "deepinversion": "distillation_pixels",
             "adi": "distillation_pixels",
         },
-        "student_width": 8,
-        "rounds": 32,
-        "steps_per_round": 480,
-        "batch_size": 128,
-        "optimizer": "muon",
-        "learning_rate": 0.03,
-        "temperature": 4.0,
-        "transforms": 0.25,
-        "steps_per_teacher_call": 4,
-        "images_per_round": 256,
-        "synthesis_steps": 100,
-        "first_steps": 100,
-        "draws": 0,
-        "capacity": 50_000,
-        **_NO_FIXED_IMAGES,
-    },
+        rounds=32,
+        steps_per_round=480,
+        optimizer="muon",
+        learning_rate=0.03,
+        strength=0.25,
+        steps_per_teacher_call=4,
+        synthesis_steps=100,
+    ),
     # Ours: a generator that competes with the student, beside pixels.
-    "fashion_mnist_generator": {
-        "source": "ours, after arXiv:2112.06253",
-        "dataset": "fashion_mnist",
-        "teacher": "fashion_mnist_resnet20",
-        "methods": {"fast": "distillation"},
-        "student_width": 8,
-        "rounds": 72,
-        "steps_per_round": 160,
-        "batch_size": 128,
-        "optimizer": "sgd",
-        "learning_rate": 0.1,
-        "temperature": 4.0,
-        "transforms": 1.0,
-        "steps_per_teacher_call": 1,
-        "images_per_round": 128,
-        "synthesis_steps": 10,
-        "first_steps": 100,
-        "draws": 10,
-        "capacity": 50_000,
-        "fixed_batches": 24,
-        "fixed_recipe": "replay_pixels",
-        "fixed_images": 256,
-        "fixed_steps": 100,
-        "fixed_share": 0.5,
-    },
+    "fashion_mnist_generator": Plan(
+        **_GARMENTS,
+        source="ours, after arXiv:2112.06253",
+        methods={"fast": "distillation"},
+        rounds=72,
+        steps_per_round=160,
+        strength=1.0,
+        images_per_round=128,
+        draws=10,
+        fixed_batches=24,
+    ),
     # The paper's images, temperature, and 50 steps for each batch of them. The
     # student's batch, rate and transforms are ours.
-    "cifar10_paper": {
-        "source": "arXiv:1912.08795; the student's rate, batch, crops: ours",
-        "dataset": "cifar10",
-        "teacher": None,
-        "methods": {"adi": "cifar10_paper", "deepinversion": "cifar10_paper"},
-        "student_width": 16,
-        "rounds": 1000,
-        "steps_per_round": 50,
-        "batch_size": 128,
-        "optimizer": "sgd",
-        "learning_rate": 0.1,
-        "temperature": 3.0,
-        "transforms": "crops",
-        "steps_per_teacher_call": 1,
-        "images_per_round": 256,
-        "synthesis_steps": 2000,
-        "first_steps": 2000,
-        "draws": 0,
-        "capacity": 256_000,
-        **_NO_FIXED_IMAGES,
-    },
-    "cifar10_fast": {
-        **_FAST,
-        "dataset": "cifar10",
-        "methods": {"fast": "cifar10_fast"},
-    },
-    "cifar100_fast": {
-        **_FAST,
-        "dataset": "cifar100",
-        "methods": {"fast": "cifar100_fast"},
-    },
+    "cifar10_paper": Plan(
+        source="arXiv:1912.08795; the student's rate, batch, crops: ours",
+        dataset="cifar10",
+        methods={"adi": "cifar10_paper", "deepinversion": "cifar10_paper"},
+        rounds=1000,
+        steps_per_round=50,
+        temperature=3.0,
+        synthesis_steps=2000,
+        first_steps=2000,
+        capacity=256_000,
+    ),
+    "cifar10_fast": Plan(
+        **_FAST, dataset="cifar10", methods={"fast": "cifar10_fast"}
+    ),
+    "cifar100_fast": Plan(
+        **_FAST, dataset="cifar100", methods={"fast": "cifar100_fast"}
+    ),
 }

@@ -26,17 +26,14 @@ where it was stopped. In the output folder: `images/CLASS/*.png`, which
 import json
 import pathlib
 
-import feeding
+import given
 from absl import app
 from absl import flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string(
-    "teacher",
-    "fashion_mnist_resnet20",
-    "A .keras file, a shipped network or a class in keras.applications.",
+given.define_network(
+    text="A .keras file, a shipped network or a class in keras.applications."
 )
-feeding.define_flags()
 flags.DEFINE_list("labels", None, "Classes to make; all in turn by default.")
 flags.DEFINE_integer("images", None, "How many; by default the recipe's.")
 flags.DEFINE_list("image_size", None, "Height and width, if not fixed.")
@@ -77,6 +74,7 @@ def main(_):
     import keras
 
     from tf_deepinversion import balanced_labels
+    from tf_deepinversion import command
     from tf_deepinversion.core.files import sha256_of_file
     from tf_deepinversion.core.run_state import fingerprint
     from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
@@ -94,7 +92,7 @@ def main(_):
         size = (224, 224)  # that of ImageNet, where Keras leaves it open
     model = make_synthesizer(
         teacher,
-        feeding.preprocessing(),
+        command.preprocessing(FLAGS),
         recipe=FLAGS.recipe,
         image_shape=size and (*map(int, size), teacher.input_shape[-1]),
         seed=FLAGS.seed,

@@ -43,7 +43,7 @@ def synthesize(args):
 def distill(args):
     import tf_deepinversion as di
 
-    teacher, feeding = _network(args), _preprocessing(args)
+    teacher, feeding = _network(args), preprocessing(args)
     # A network of the library says by itself how it is fed.
     own = feeding if args.student else None
     result = di.distill(
@@ -64,7 +64,7 @@ def distill(args):
 def prune(args):
     import tf_deepinversion as di
 
-    teacher, feeding = _network(args), _preprocessing(args)
+    teacher, feeding = _network(args), preprocessing(args)
     result = di.prune(
         teacher,
         _images(args.images)
@@ -91,7 +91,7 @@ def quantize(args):
         images, _ = _images(args.images)
     else:
         images = _pool(args, network, args.output).images
-    content = di.quantize(network, images[:200], _preprocessing(args))
+    content = di.quantize(network, images[:200], preprocessing(args))
     path = args.output / "int8.tflite"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: file.write(content))
@@ -110,7 +110,7 @@ def learn(args):
         di.incremental.method(args.method),
         synthesize=replayed,
         epochs=args.epochs,
-        preprocessing=_preprocessing(args),
+        preprocessing=preprocessing(args),
         folder=args.output,
         run=args.method,
         seed=args.seed,
@@ -126,22 +126,30 @@ def _network(args):
     return load_network(args.network)
 
 
-def _preprocessing(args):
-    """The `Preprocessing` of the flags; None if they do not say."""
+def preprocessing(flags):
+    """The `Preprocessing` of flags; None if they do not say.
+
+    Args:
+        flags: An object with the texts `mean`, `std`, `pixel_range` and
+            `channel_order`, as argparse and absl give them.
+
+    Raises:
+        ValueError: if the mean is given without `std`, or the other way.
+    """
     import tf_deepinversion as di
 
-    if args.mean is None and args.std is None:
+    if flags.mean is None and flags.std is None:
         return None
-    if args.mean is None or args.std is None:
+    if flags.mean is None or flags.std is None:
         raise ValueError(
             "--mean and --std belong together. "
-            f"Received: --mean={args.mean}, --std={args.std}"
+            f"Received: --mean={flags.mean}, --std={flags.std}"
         )
-    pair = args.pixel_range
+    pair = flags.pixel_range
     if pair != "normalized":
         pair = _numbers(pair)
     return di.Preprocessing(
-        _numbers(args.mean), _numbers(args.std), pair, args.channel_order
+        _numbers(flags.mean), _numbers(flags.std), pair, flags.channel_order
     )
 
 
@@ -154,7 +162,7 @@ def _synthesizer(args, recipe):
 
     return make_synthesizer(
         _network(args),
-        _preprocessing(args),
+        preprocessing(args),
         recipe=recipe,
         seed=args.seed,
         dtype=args.dtype,
@@ -172,7 +180,7 @@ def _pool(args, teacher, folder, classes=None, seed=None):
         images=args.images_per_batch,
         steps=args.steps_of_images,
         first_steps=args.steps_of_images,
-        preprocessing=_preprocessing(args),
+        preprocessing=preprocessing(args),
         folder=folder,
         seed=args.seed if seed is None else seed,
         dtype=args.dtype,

@@ -309,6 +309,59 @@ def test_interrupted_it_goes_on_to_the_same_student(tmp_path, fixed, steps):
     assert history["loss"] == history2["loss"]
 
 
+def test_minutes_give_the_student_of_as_many_rounds(tmp_path, monkeypatch):
+    """The trial leaves no trace in the networks, the images or the folder."""
+    weights, history, images = run(None, rounds=2)
+
+    def few(minutes, trial, path, begin):
+        assert minutes == 45 and path == tmp_path / "plan.json" and begin
+        trial(3, [])
+        assert not list(tmp_path.iterdir())
+        return 2
+
+    monkeypatch.setitem(distill.__globals__, "rounds_for", few)
+    found = run(tmp_path, rounds=None, minutes=45)
+    assert history == found[1]
+    np.testing.assert_array_equal(images, found[2])
+    for a, b in zip(weights, found[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_least_of_minutes_is_a_round(tmp_path):
+    options = {"refresh": RefreshPool(6, 1), "minutes": 1e-9}
+    _, history, _, _ = run_by_pixels(folder=tmp_path, **options)
+    assert len(history["loss"]) == 1
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert plan["rounds"] == 1 and plan["seconds_a_round"] > 0
+    with pytest.raises(ValueError, match="planned for minutes=1e-09"):
+        run_by_pixels(folder=tmp_path, **{**options, "minutes": 1})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"rounds": 1, "minutes": 1}],
+)
+def test_rounds_or_minutes(wrong):
+    with pytest.raises(ValueError, match="Expected either `rounds` or"):
+        run_by_pixels(**wrong)
+
+
+def test_minutes_decide_how_many_batches_there_are():
+    with pytest.raises(ValueError, match="leave `batches` of the RefreshPool"):
+        run_by_pixels(minutes=1, refresh=RefreshPool(6, batches=2))
+
+
+def test_an_optimizer_made_for_all_steps():
+    steps = []
+
+    def make(count):
+        steps.append(count)
+        return keras.optimizers.SGD(0.1)
+
+    run_by_pixels(rounds=2, refresh=RefreshPool(6, 1), optimizer=make)
+    assert steps == [2]
+
+
 def run_by_pixels(student=None, **kwargs):
     """`distill` by the default images, in rounds of one step."""
     return distill(

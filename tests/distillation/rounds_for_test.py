@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tf_deepinversion.distillation import rounds_for
+from tf_deepinversion.distillation._rounds_for import rounds_for
 
 
 def test_as_many_rounds_as_fit_into_the_minutes(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from absl import app
 from distillation_recipes import DISTILLATIONS
 from inversions import NORMALIZED
 from tiny import tiny_teacher
@@ -19,7 +20,6 @@ from tf_deepinversion.objective.terms import CrossEntropy
 from tf_deepinversion.objective.terms import Term
 from tf_deepinversion.objective.terms import TotalVariation
 from tf_deepinversion.optimizers.pyramid_adam import PyramidAdam
-from tf_deepinversion.transforms.augmentations import augmentations
 from tf_deepinversion.transforms.shifts import Shift
 
 
@@ -80,26 +80,34 @@ def test_a_stage_shorter_than_its_warm_up_is_all_warm_up():
 
 
 @pytest.mark.parametrize("name", sorted(DISTILLATIONS))
-def test_a_distillation_is_plain_and_fits_its_recipes(name):
+def test_a_distillation_fits_its_recipes(name):
     plan = DISTILLATIONS[name]
-    assert plan.keys() == DISTILLATIONS["fashion_mnist"].keys()
-    assert json.loads(json.dumps(plan)).keys() == plan.keys()
-    for method, recipe in plan["methods"].items():
+    for method, recipe in plan.methods.items():
         training = recipes.find(recipe).generator
         assert (training is not None) == (method == "fast")
         # What is drawn needs latents that are not learned.
-        if method == "fast" and plan["draws"]:
+        if method == "fast" and plan.draws:
             assert training.latent_scale == 0
-    if plan["transforms"] != "crops":
-        augmentations(plan["transforms"])
-    recipes.find(plan["fixed_recipe"])
+    names = [type(x).__name__ for x in plan.transforms]
+    assert (names == ["Shift", "HorizontalFlip"]) == ("cifar" in name)
 
 
 def test_the_papers_distillation():
     plan = DISTILLATIONS["cifar10_paper"]
-    assert (plan["images_per_round"], plan["synthesis_steps"]) == (256, 2000)
-    assert (plan["steps_per_round"], plan["temperature"]) == (50, 3)
-    assert plan["rounds"] * plan["images_per_round"] == plan["capacity"]
+    assert (plan.images_per_round, plan.synthesis_steps) == (256, 2000)
+    assert (plan.steps_per_round, plan.temperature) == (50, 3)
+    assert plan.rounds * plan.images_per_round == plan.capacity
+
+
+def test_a_distillation_with_other_numbers():
+    plan = DISTILLATIONS["fashion_mnist"]
+    changed = plan.changed(["rounds=4,learning_rate=0.1", "optimizer=sgd"])
+    assert (changed.rounds, changed.learning_rate) == (4, 0.1)
+    assert changed.optimizer == "sgd" and plan.rounds == 32
+    assert changed.methods == plan.methods and plan.changed([]) == plan
+    for wrong in ("round=4", "methods=adi", "rounds"):
+        with pytest.raises((app.UsageError, ValueError)):
+            plan.changed([wrong])
 
 
 def test_the_published_rates_of_the_fast_generator():

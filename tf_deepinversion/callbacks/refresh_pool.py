@@ -125,6 +125,26 @@ class RefreshPool(keras.callbacks.Callback):
         added = self.images * synthesizer.images_per_label
         return self.batches or min(epochs, max(1, capacity // added))
 
+    def every_round(self, synthesizer) -> "RefreshPool":
+        """One that makes a batch before each round, so that all are alike.
+
+        Raises:
+            ValueError: if `batches` says how many there are in all.
+        """
+        competes = synthesizer.student is not None
+        if not competes and self.batches and self.when != "every_round":
+            raise ValueError(
+                "How many batches fit is asked for, so leave `batches` of the "
+                f"RefreshPool out. Received: batches={self.batches}"
+            )
+        return RefreshPool(
+            self.images,
+            self.steps,
+            self.first_steps,
+            "every_round",
+            self.batches,
+        )
+
     @property
     def synthesis(self) -> dict:
         """The loss terms of the synthesis: lists with one item per batch.

@@ -3,4 +3,3 @@
 from tf_deepinversion.distillation._distill import Distilled
 from tf_deepinversion.distillation._distill import distill
 from tf_deepinversion.distillation._distillation import Distillation
-from tf_deepinversion.distillation._rounds_for import rounds_for

@@ -1,15 +1,20 @@
 """A student without data, in one call: images, distillation, and its state."""
 
+import inspect
 import pathlib
+import time
 import typing
 
 import keras
+import numpy as np
 
 from tf_deepinversion.callbacks.fit_resumable import fit_resumable
+from tf_deepinversion.callbacks.refresh_pool import RefreshPool
 from tf_deepinversion.core import run_state
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.distillation._distillation import Distillation
+from tf_deepinversion.distillation._rounds_for import rounds_for
 from tf_deepinversion.distillation.fit_together import check_callbacks
 from tf_deepinversion.distillation.fit_together import check_fixed_images
 from tf_deepinversion.distillation.fit_together import check_images
@@ -49,7 +54,8 @@ def distill(
     student,
     images=None,
     *,
-    rounds,
+    rounds=None,
+    minutes=None,
     steps_per_round=480,
     batch_size=128,
     refresh=None,
@@ -88,7 +94,11 @@ def distill(
             `distillation_pixels`; another `Synthesizer`; or images that are
             there, as for `as_stream`: a `Pool`, a pair of arrays, a
             `tf.data.Dataset`, or a function from a step to one of batches.
-        rounds: Int, at least 1.
+        rounds: Int, at least 1; None where `minutes` are given.
+        minutes: Float, positive, in place of `rounds`: as many rounds as fit,
+            by a trial of three that leaves the student as it was. Your
+            callbacks take no part in the trial. With a folder the number is
+            kept there, in `plan.json`.
         steps_per_round: Int, of the student.
         batch_size: Int, of the student.
         refresh: A `RefreshPool`, which says how many images there are and
@@ -105,8 +115,9 @@ def distill(
             None for `augmentations()`.
         steps_per_teacher_call: Int, see `Distillation`.
         optimizer: A `keras.optimizers.Optimizer` or its name; one that has
-            served before is made anew. None for `optimizers.muon`, over all
-            steps.
+            served before is made anew. Or a function from the number of all
+            steps to an optimizer, such as `optimizers.sgd`. None for
+            `optimizers.muon`.
         preprocessing: The teacher's `Preprocessing`; None if known by name.
         student_preprocessing: The student's; None: if known by name its own,
             or else the teacher's.
@@ -137,9 +148,8 @@ def distill(
         ValueError: if an argument is out of range or does not fit, or the
             folder holds another run.
     """
-    require_whole(
-        rounds=rounds, steps_per_round=steps_per_round, batch_size=batch_size
-    )
+    begin = time.monotonic()
+    require_whole(steps_per_round=steps_per_round, batch_size=batch_size)
     check_validation(validation_data)
     check_callbacks(callbacks)
     model = Distillation(
@@ -156,43 +166,128 @@ def distill(
     )
     if images is None:
         images = _default_synthesizer(model, seed, dtype)
-    source = _source_of(images, model, refresh, rounds, capacity, run)
     check_fixed_images(fixed_images, fixed_share, batch_size, model)
-    _make_ready(model, batch_size, optimizer, rounds * steps_per_round)
-    parts = {
-        "rounds": rounds,
-        "steps_per_round": steps_per_round,
-        "batch_size": batch_size,
-        "seed": seed,
-        "fixed_share": fixed_share if fixed_images else None,
-        "fixed_images": fixed_images.images if fixed_images else None,
-    }
+    plan = _Plan(
+        model=model,
+        images=images,
+        rounds=rounds,
+        steps_per_round=steps_per_round,
+        batch_size=batch_size,
+        refresh=refresh,
+        fixed_images=fixed_images,
+        fixed_share=fixed_share,
+        optimizer=optimizer,
+        capacity=capacity,
+        folder=folder,
+        run=run,
+        seed=seed,
+        callbacks=callbacks,
+        verbose=verbose,
+        validation_data=validation_data,
+    )
+    return _carry_out(plan._replace(rounds=_rounds(plan, minutes, begin)))
+
+
+class _Plan(typing.NamedTuple):
+    """What `distill` was asked for."""
+
+    model: Distillation
+    images: object
+    rounds: int | None
+    steps_per_round: int
+    batch_size: int
+    refresh: RefreshPool | None
+    fixed_images: Pool | None
+    fixed_share: float
+    optimizer: object
+    capacity: int
+    folder: str | None
+    run: str
+    seed: int
+    callbacks: list | None
+    verbose: object
+    validation_data: object
+
+    def settings(self) -> dict:
+        """What tells this run from others, apart from model and images."""
+        fixed = self.fixed_images
+        return {
+            "rounds": self.rounds,
+            "steps_per_round": self.steps_per_round,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "fixed_share": self.fixed_share if fixed else None,
+            "fixed_images": fixed.images if fixed else None,
+        }
+
+
+def _rounds(plan, minutes, begin):
+    """How many rounds there are: as was said, or as fit into the minutes."""
+    if (plan.rounds is None) == (minutes is None):
+        raise ValueError(
+            "Expected either `rounds` or `minutes`. "
+            f"Received: rounds={plan.rounds}, minutes={minutes}"
+        )
+    if minutes is None:
+        require_whole(rounds=plan.rounds)
+        return plan.rounds
+    model = plan.model
+    variables = [*model.student.variables, *model.state_variables]
+    refresh = plan.refresh
+    if isinstance(plan.images, Synthesizer):
+        variables += plan.images.state_variables
+        refresh = (refresh or RefreshPool()).every_round(plan.images)
+    before = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+    trial = plan._replace(refresh=refresh, folder=None, verbose=0)
+    rounds = rounds_for(
+        minutes,
+        lambda few, clocks: _carry_out(
+            trial._replace(rounds=few, callbacks=clocks)
+        ),
+        plan.folder and pathlib.Path(plan.folder) / "plan.json",
+        begin,
+    )
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+    return rounds
+
+
+def _carry_out(plan) -> Distilled:
+    """Makes the images and trains the student."""
+    model, steps = plan.model, plan.steps_per_round
+    source = _source_of(plan)
+    _make_ready(model, plan.batch_size, plan.optimizer, plan.rounds * steps)
     # Nothing is written before here, where all is known to fit.
-    state, identity, begun = _claim(folder, model, source, parts)
-    pool = source.open(folder, identity, begun)
-    stream = batches_of(pool, fixed_images, fixed_share, batch_size, seed)
+    state, identity, begun = _claim(plan, source)
+    stream = batches_of(
+        source.open(plan.folder, identity, begun),
+        plan.fixed_images,
+        plan.fixed_share,
+        plan.batch_size,
+        plan.seed,
+    )
 
     def batches(step):
-        source.begin(step // steps_per_round)
+        source.begin(step // steps)
         return stream(step)
 
     try:
         history = fit_resumable(
             model,
             batches,
-            network=student,
-            epochs=rounds,
-            steps_per_epoch=steps_per_round,
+            network=model.student,
+            epochs=plan.rounds,
+            steps_per_epoch=steps,
             path=state,
             run=identity,
             others=[*model.state_variables, *source.state_variables],
-            callbacks=[*source.callbacks, *(callbacks or [])],
-            verbose=verbose,
-            validation_data=validation_data,
+            callbacks=[*source.callbacks, *(plan.callbacks or [])],
+            verbose=plan.verbose,
+            validation_data=plan.validation_data,
         )
     finally:
         source.close()
-    return Distilled(student, history, source.pool, source.synthesis)
+    return Distilled(model.student, history, source.pool, source.synthesis)
 
 
 def _default_synthesizer(model, seed, dtype):
@@ -206,17 +301,18 @@ def _default_synthesizer(model, seed, dtype):
     )
 
 
-def _source_of(images, model, refresh, rounds, capacity, run):
+def _source_of(plan):
+    images, refresh = plan.images, plan.refresh
     if isinstance(images, Synthesizer):
-        check_synthesizer(images, model)
-        return SynthesizedImages(images, refresh, rounds, capacity)
+        check_synthesizer(images, plan.model)
+        return SynthesizedImages(images, refresh, plan.rounds, plan.capacity)
     if refresh is not None:
         raise ValueError(
             "`refresh` says when a synthesizer makes images, and these are "
             f"there: leave it out. Received: images of {type(images)}"
         )
-    check_images("images", images, model)
-    return GivenStream(images, run)
+    check_images("images", images, plan.model)
+    return GivenStream(images, plan.run)
 
 
 def _make_ready(model, batch_size, optimizer, steps):
@@ -224,7 +320,9 @@ def _make_ready(model, batch_size, optimizer, steps):
     require_trainable(model.teacher, model.student)
     model.require_batch(batch_size)
     warn_if_trained(model)  # before a state is loaded into it
-    optimizer = muon(steps) if optimizer is None else optimizer
+    optimizer = muon if optimizer is None else optimizer
+    if inspect.isfunction(optimizer):
+        optimizer = optimizer(steps)
     optimizer = keras.optimizers.get(optimizer)
     if optimizer.built:
         optimizer = optimizer.from_config(optimizer.get_config())
@@ -233,18 +331,19 @@ def _make_ready(model, batch_size, optimizer, steps):
     model.require_replicas()
 
 
-def _claim(folder, model, source, parts):
+def _claim(plan, source):
     """The path of a folder's state, whose run it is, and whether it is there.
 
     Raises:
         ValueError: if the state is of another run.
     """
-    if folder is None:
+    if plan.folder is None:
         return None, None, False
+    model = plan.model
     found = model.settings()
     identity = run_state.fingerprints(
         {
-            **parts,
+            **plan.settings(),
             **source.settings(),
             "optimizer": model.optimizer,
             "teacher": model.teacher,
@@ -252,5 +351,5 @@ def _claim(folder, model, source, parts):
             **{f"distillation: {name}": part for name, part in found.items()},
         }
     )
-    path = pathlib.Path(folder) / "state.npz"
+    path = pathlib.Path(plan.folder) / "state.npz"
     return path, identity, run_state.load(path, identity) is not None

@@ -13,15 +13,14 @@ from tf_deepinversion.core.files import write_atomically
 def rounds_for(minutes, trial, path=None, begin=None) -> int:
     """How many rounds fit into some minutes, by a trial of three.
 
-    Rounds must be alike, so the trial makes a batch of images before each:
-    `distill(..., refresh=RefreshPool(when="every_round"))`. The first round,
-    in which graphs are traced, takes longer and is counted apart.
+    Rounds must be alike, so the trial makes a batch of images before each. The
+    first round, in which graphs are traced, takes longer and is counted apart.
 
     Args:
         minutes: Float, positive, for all rounds from `begin` on, the trial
             among them.
         trial: Function of a number of rounds and a list of callbacks that runs
-            `distill` by them, with a new student and no folder.
+            such rounds.
         path: Path of a file in which the number is kept, so that a run which
             goes on keeps to it; None for none.
         begin: Float, of `time.monotonic`, when the minutes begin; None: now.

@@ -5,6 +5,7 @@ from tf_deepinversion.reports.charts import widths_picture
 from tf_deepinversion.reports.inversion_report import measure
 from tf_deepinversion.reports.inversion_report import write_report
 from tf_deepinversion.reports.pruned_figures import measure_pruned
+from tf_deepinversion.reports.saved_student import save_student
 from tf_deepinversion.reports.student_report import measure_student
 from tf_deepinversion.reports.student_report import measure_variety
 from tf_deepinversion.reports.student_report import report_student

@@ -1,0 +1,71 @@
+"""All that is left of one distillation, in a folder."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.pictures import grid
+from tf_deepinversion.core.pictures import save_png
+from tf_deepinversion.networks.reader import resized
+from tf_deepinversion.reports.student_report import report_student
+from tf_deepinversion.serving import Served
+from tf_deepinversion.serving import export
+
+
+def save_student(
+    folder, distillation, distilled, *, real=None, names=None, figures=None
+) -> dict:
+    """Saves a student in every form, and writes the page about it.
+
+    Args:
+        folder: Path; gets `student.keras`; `saved_model/`, whose serving
+            signature takes uint8 pixels; `curves.json`, the history; `grid.png`
+            of the newest images; and `report.html`, see `report_student`.
+        distillation: The `Distillation` of teacher and student.
+        distilled: A `Distilled` with a pool, as `distill` gives.
+        real: A pair, real images and labels to score by, or None.
+        names: List of the names of the classes, or None.
+        figures: Dict of further figures for the page, or None.
+
+    Returns:
+        A dict of figures: what `report_student` gives; `agreement_on_pool`, of
+        the last round; `images`, how many the pool has; `parameters_ratio`, the
+        student's parameters relative to the teacher's; and
+        `saved_model_max_difference`, how far the logits of the SavedModel are
+        from those in Keras.
+    """
+    folder, (student, history, pool, synthesis) = (
+        pathlib.Path(folder),
+        distilled,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    student.save(folder / "student.keras")
+    curves = json.dumps(history).encode()
+    write_atomically(folder / "curves.json", lambda file: file.write(curves))
+    order = np.argsort(pool.labels[-100:], kind="stable")
+    save_png(folder / "grid.png", grid(pool.images[-100:][order], 10, 2))
+    fed = distillation.student_preprocessing
+    export(student, folder / "saved_model", fed)
+    shown = resized(pool.images[-250:], student)
+    served = Served(folder / "saved_model")(shown)
+    difference = np.abs(served - distillation(shown).numpy()).max()
+    teacher = distillation.teacher
+    found = {
+        "agreement_on_pool": history["agreement"][-1],
+        "images": len(pool),
+        "parameters_ratio": student.count_params() / teacher.count_params(),
+        "saved_model_max_difference": float(difference),
+    }
+    found |= report_student(
+        folder / "report.html",
+        distillation,
+        history,
+        pool,
+        synthesis=synthesis,
+        real=real,
+        names=names,
+        figures={**(figures or {}), **found},
+    )
+    return found
