@@ -15,44 +15,44 @@ without any recovery (ranked on the same images):
 `--criterion=magnitude` masks single weights, and the target is then the share
 of them that become zero; all others remove whole channels, and the target is
 the share of the FLOPs (`--cost`: parameters, latency) that goes. `--pool` takes
-the images that `examples/distill.py` left in `OUTPUT/pool`; without it some are
-made. The same command started again goes on where it was stopped. In the output
-folder: `pruned.keras`; `saved_model/`, whose serving signature takes uint8
-pixels; `widths.png`. Figures are of the SavedModels, reloaded.
+the images that `examples/distill.py` left in `OUTPUT/pool`. The same command
+started again goes on where it was stopped. In the output folder:
+`pruned.keras`; `saved_model/`, whose serving signature takes uint8 pixels;
+`widths.png`. Figures are of the SavedModels, reloaded.
 
 A tiny run, to see that everything works: `--rounds=1 --steps=2 --images=20
 --first_steps=5 --ranking_batches=2`.
 """
 
 import json
-import os
 import pathlib
-import platform
 import time
 
-import feeding
+import given
+import numpy as np
 from absl import app
 from absl import flags
 
+import tf_deepinversion as di
+from tf_deepinversion import pruning
+from tf_deepinversion.core.pictures import save_png
+from tf_deepinversion.datasets import load_images
+from tf_deepinversion.reports import measure_pruned
+from tf_deepinversion.reports import widths_picture
+
 FLAGS = flags.FLAGS
-flags.DEFINE_string(
-    "teacher", "fashion_mnist_resnet20", "A shipped network or a .keras file."
-)
-feeding.define_flags()
+COSTS = ["flops", "parameters", "latency"]
+CRITERIA = ["taylor", "fisher", "bn_scale", "filter_norm", "random"]
+DATA = ["none", "noise", "synthesized", "real"]
+given.define_network()
+given.define_images()
 flags.DEFINE_float("target", 0.5, "The share that is to go.")
-flags.DEFINE_enum("cost", "flops", ["flops", "parameters", "latency"], "Of it.")
+flags.DEFINE_enum("cost", "flops", COSTS, "What the target counts.")
 flags.DEFINE_enum(
-    "criterion",
-    "taylor",
-    ["taylor", "fisher", "bn_scale", "filter_norm", "random", "magnitude"],
-    "What ranks channels, or weights.",
+    "criterion", "taylor", [*CRITERIA, "magnitude"], "What ranks channels."
 )
-flags.DEFINE_enum(
-    "data", "synthesized", ["none", "noise", "synthesized", "real"], ""
-)
+flags.DEFINE_enum("data", "synthesized", DATA, "What it recovers on.")
 flags.DEFINE_string("pool", None, "Folder of images, if none are made.")
-flags.DEFINE_string("idx_dir", None, "Real images: for --data=real, test.")
-flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
 flags.DEFINE_integer("images", 2560, "Synthesized, or noise.", lower_bound=1)
 flags.DEFINE_integer("synthesis_steps", 50, "A batch of 256 images.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
@@ -65,21 +65,15 @@ flags.DEFINE_integer("multiple_of", 1, "Of the channels left; 8 for speed.")
 flags.DEFINE_float("eta", 0.0, "Weight of the hardware-aware term.")
 flags.DEFINE_float("strength", 1.0, "Of what images go through.")
 flags.DEFINE_integer("latency_batch", 32, "Images a call, where it is timed.")
-flags.DEFINE_integer("seed", 0, "")
+flags.DEFINE_integer("seed", 0, "Another seed gives other images.")
 flags.DEFINE_string("output", None, "Folder; by default output/prune_DATA.")
 
 
-def make_images(teacher, output):
+def make_images(teacher, fed, output):
     """A pool of the images on which channels are ranked and all is trained."""
-    import numpy as np
-
-    import tf_deepinversion as di
-    from tf_deepinversion.datasets import load_idx
-    from tf_deepinversion.datasets import load_images
-
     shape, classes = teacher.input_shape[1:], teacher.output_shape[-1]
     if FLAGS.data == "real":
-        images, labels = load_idx(FLAGS.idx_dir, "train")
+        images, labels = given.training_images()
     elif FLAGS.pool:
         images, labels = load_images(FLAGS.pool, shape[-1])
     elif FLAGS.data == "noise":
@@ -96,38 +90,20 @@ def make_images(teacher, output):
             images=batch,
             steps=FLAGS.synthesis_steps,
             first_steps=FLAGS.first_steps,
-            preprocessing=feeding.preprocessing(),
+            preprocessing=fed,
         )
     return di.Pool.of(images, labels, classes)
 
 
-def cost_of(graph, output):
-    """What the target counts: a name, or latencies as measured here."""
-    from tf_deepinversion.pruning import LatencyTable
-
-    if FLAGS.cost != "latency":
-        return FLAGS.cost
-    path = output / "latency_table.json"
-    if not path.exists():  # a second measurement would be another run
-        table = LatencyTable.measure(graph, batch_size=FLAGS.latency_batch)
-        table.save(path)
-    return LatencyTable.load(path)
-
-
-def pruned(teacher, pool, output):
+def prune(teacher, fed, pool, output):
     """The network, and by layer what it had and what is left."""
-    import tf_deepinversion as di
-    from tf_deepinversion.pruning import ChannelGraph
-    from tf_deepinversion.pruning import channel_widths
-
     recovered = FLAGS.data != "none"
     recovery = {
         "batch_size": FLAGS.batch_size,
         "transforms": di.augmentations(FLAGS.strength),
-        "preprocessing": feeding.preprocessing(),
+        "preprocessing": fed,
         "folder": output,
         "seed": FLAGS.seed,
-        "verbose": 2,
     }
     if FLAGS.criterion == "magnitude":
         steps = FLAGS.steps if recovered else 0
@@ -135,12 +111,18 @@ def pruned(teacher, pool, output):
             teacher, pool, target=FLAGS.target, steps=steps, **recovery
         )
         return student, kept
-    graph = ChannelGraph(teacher)
+    graph, cost = pruning.ChannelGraph(teacher), FLAGS.cost
+    if cost == "latency":
+        path = output / "latency_table.json"
+        if not path.exists():  # a second measurement would be another run
+            batch = FLAGS.latency_batch
+            pruning.LatencyTable.measure(graph, batch_size=batch).save(path)
+        cost = pruning.LatencyTable.load(path)
     result = di.prune(
         teacher,
         pool,
         target=FLAGS.target,
-        cost=cost_of(graph, output),
+        cost=cost,
         criterion=FLAGS.criterion,
         rounds=FLAGS.rounds if recovered else 1,
         steps_per_round=FLAGS.steps_per_round,
@@ -150,12 +132,12 @@ def pruned(teacher, pool, output):
         eta=FLAGS.eta,
         **recovery,
     )
-    return result.student, channel_widths(graph, result.keep)
+    return result.student, pruning.channel_widths(graph, result.keep)
 
 
-def check_flags():
-    if FLAGS.data == "real" and not FLAGS.idx_dir:
-        raise app.UsageError("--data=real needs --idx_dir.")
+def main(_):
+    if FLAGS.data == "real" and not (FLAGS.idx_dir or FLAGS.tfds_dir):
+        raise app.UsageError("--data=real needs --idx_dir or --tfds_dir.")
     if FLAGS.pool and FLAGS.data in ("noise", "real"):
         raise app.UsageError(f"--data={FLAGS.data} reads no --pool.")
     if FLAGS.images % min(256, FLAGS.images):
@@ -163,25 +145,13 @@ def check_flags():
             "--images are made 256 at a time: expected a multiple of 256, or "
             f"fewer. Received: {FLAGS.images}"
         )
-
-
-def main(_):
-    from tf_deepinversion.core.pictures import save_png
-    from tf_deepinversion.core.run_state import fingerprint
-    from tf_deepinversion.datasets import load_test_data
-    from tf_deepinversion.models import PRETRAINED
-    from tf_deepinversion.models.pretrained import load_network
-    from tf_deepinversion.reports import measure_pruned
-    from tf_deepinversion.reports import widths_picture
-
-    check_flags()
     begin = time.monotonic()
-    teacher = load_network(FLAGS.teacher)
+    teacher, fed, test, _ = given.load()
     output = pathlib.Path(FLAGS.output or f"output/prune_{FLAGS.data}")
     output.mkdir(parents=True, exist_ok=True)
-    pool = make_images(teacher, output)
+    pool = make_images(teacher, fed, output)
     made = time.monotonic()
-    student, left = pruned(teacher, pool, output)
+    student, left = prune(teacher, fed, pool, output)
     student.save(output / "pruned.keras")
     save_png(output / "widths.png", widths_picture(left))
     figures = measure_pruned(
@@ -189,13 +159,8 @@ def main(_):
         student,
         pool.images,
         output,
-        preprocessing=feeding.preprocessing(),
-        test_data=load_test_data(
-            teacher.input_shape[1:],
-            FLAGS.test_data,
-            FLAGS.idx_dir,
-            shipped=FLAGS.teacher in PRETRAINED,
-        ),
+        preprocessing=fed,
+        test_data=test,
         latency_batch=FLAGS.latency_batch,
     )
     figures |= {
@@ -206,9 +171,7 @@ def main(_):
         "images": len(pool),
         "minutes_images": (made - begin) / 60,
         "minutes": (time.monotonic() - begin) / 60,
-        "seed": FLAGS.seed,
-        "teacher_sha256": fingerprint({}, teacher.get_weights()),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        **given.identity(teacher),
     }
     print(json.dumps(figures))
 

@@ -21,46 +21,44 @@ A tiny run, to see that everything works: `--images=4 --sets=2 --steps=2`.
 """
 
 import json
-import os
 import pathlib
-import platform
 
-import feeding
+import given
+import numpy as np
 from absl import app
 from absl import flags
 
+import tf_deepinversion as di
+from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.datasets import load_images
+from tf_deepinversion.datasets.real_images import load_test_images
+from tf_deepinversion.metrics import accuracy
+from tf_deepinversion.quantization import LiteRT
+from tf_deepinversion.quantization import to_litert
+
 FLAGS = flags.FLAGS
-flags.DEFINE_string(
-    "teacher", "fashion_mnist_resnet20", "A shipped network or a .keras file."
-)
-feeding.define_flags()
+given.define_network()
+given.define_images()
 flags.DEFINE_integer("images", 50, "In one calibration set.", lower_bound=1)
 flags.DEFINE_integer("sets", 5, "Of each kind, disjoint.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Of the choice of images, and of new ones.")
-flags.DEFINE_string("idx_dir", None, "Folder of real images, idx format.")
 flags.DEFINE_string("pool", None, "Folder of synthesized images.")
 flags.DEFINE_integer("steps", None, "If they are made here; recipe's if None.")
 flags.DEFINE_bool("baselines", True, "Noise and real images, and the scores.")
-flags.DEFINE_string("output", None, "Folder; by default output/quantize.")
+flags.DEFINE_string("output", "output/quantize", "Folder.")
 
 
-def synthesized(teacher, count):
+def synthesized(teacher, fed, count):
     """Those of the pool, or new ones."""
-    import tf_deepinversion as di
-    from tf_deepinversion.datasets import load_images
-
     if FLAGS.pool:
         return load_images(FLAGS.pool, teacher.input_shape[-1])[0]
-    model = di.FastInversion(teacher, feeding.preprocessing(), seed=FLAGS.seed)
-    labels = di.balanced_labels(model.classes, count)
-    model.fit(labels, FLAGS.steps, verbose=2)
+    model = di.FastInversion(teacher, fed, seed=FLAGS.seed)
+    model.fit(di.balanced_labels(model.classes, count), FLAGS.steps)
     return model.images
 
 
 def sets_of(images, name):
     """As many disjoint sets as are asked for, each chosen at random."""
-    import numpy as np
-
     wanted = FLAGS.images * FLAGS.sets
     if len(images) < wanted:
         raise app.UsageError(
@@ -71,91 +69,64 @@ def sets_of(images, name):
     return images[order].reshape(FLAGS.sets, -1, *images.shape[1:])
 
 
-def real_images():
+def real_images(test):
     """Real images to calibrate with, and others, with labels, to test on."""
-    from tf_deepinversion.datasets.real_images import load_idx
-    from tf_deepinversion.datasets.real_images import load_test_images
-
-    if FLAGS.idx_dir:
-        return load_idx(FLAGS.idx_dir, "train")[0], *load_idx(
-            FLAGS.idx_dir, "test"
-        )
-    images, labels = load_test_images()
+    if FLAGS.idx_dir or FLAGS.tfds_dir:
+        return given.training_images()[0], *test
+    images, labels = test or load_test_images()
     used = FLAGS.images * FLAGS.sets
     return images[:used], images[used:], labels[used:]
 
 
-def compare(teacher, made, first):
+def compare(teacher, fed, test, made, first):
     """The accuracies, by what the calibration images are."""
-    import numpy as np
-
-    from tf_deepinversion.metrics.recognition import accuracy
-    from tf_deepinversion.quantization import LiteRT
-    from tf_deepinversion.quantization import quantize
-
-    real, images, labels = real_images()
+    real, images, labels = real_images(test)
     noise = np.random.default_rng((FLAGS.seed, 1)).integers(
         0, 256, (FLAGS.images * FLAGS.sets, *images.shape[1:]), "uint8"
     )
     kinds = {"noise": noise, "synthesized": made, "real": real}
-    accuracies = {name: [] for name in kinds}
+    found = {name: [] for name in kinds}
     for name, kind in kinds.items():
         for i, chosen in enumerate(sets_of(kind, name)):
-            given = name == "synthesized" and i == 0
             content = first
-            if not given:
-                content = quantize(teacher, chosen, feeding.preprocessing())
-            accuracies[name].append(LiteRT(content).accuracy(images, labels))
-            print(f"{name} {i}: {accuracies[name][-1]:.4f}", flush=True)
+            if (name, i) != ("synthesized", 0):
+                content = di.quantize(teacher, chosen, fed)
+            found[name].append(LiteRT(content).accuracy(images, labels))
+            print(f"{name} {i}: {found[name][-1]:.4f}", flush=True)
     deviation = 1 if FLAGS.sets > 1 else 0
     return {
-        "float_test_accuracy": accuracy(
-            teacher, images, labels, feeding.preprocessing()
-        ),
-        "int8_test_accuracy": {
-            k: float(np.mean(v)) for k, v in accuracies.items()
-        },
+        "float_test_accuracy": accuracy(teacher, images, labels, fed),
+        "int8_test_accuracy": {k: float(np.mean(v)) for k, v in found.items()},
         "int8_test_accuracy_deviation": {
-            k: float(np.std(v, ddof=deviation)) for k, v in accuracies.items()
+            k: float(np.std(v, ddof=deviation)) for k, v in found.items()
         },
-        "int8_test_accuracies": accuracies,
+        "int8_test_accuracies": found,
         "test_images": len(images),
     }
 
 
 def main(_):
-    from tf_deepinversion.core.files import write_atomically
-    from tf_deepinversion.core.run_state import fingerprint
-    from tf_deepinversion.models.pretrained import load_network
-    from tf_deepinversion.quantization import quantize
-    from tf_deepinversion.quantization import to_litert
-
-    teacher = load_network(FLAGS.teacher)
-    output = pathlib.Path(FLAGS.output or "output/quantize")
+    teacher, fed, test, _ = given.load()
     if not FLAGS.baselines:
         FLAGS.sets = 1  # the one that it takes
-    made = synthesized(teacher, FLAGS.images * FLAGS.sets)
-    chosen, preprocessing = (
-        sets_of(made, "synthesized"),
-        feeding.preprocessing(),
-    )
+    made = synthesized(teacher, fed, FLAGS.images * FLAGS.sets)
+    chosen = sets_of(made, "synthesized")
     content = {
-        "float": to_litert(teacher, preprocessing),
-        "int8": quantize(teacher, chosen[0], preprocessing),
+        "float": to_litert(teacher, fed),
+        "int8": di.quantize(teacher, chosen[0], fed),
     }
     for name, model in content.items():
-        write_atomically(
-            output / f"{name}.tflite", lambda file, m=model: file.write(m)
-        )
-    figures = compare(teacher, made, content["int8"]) if FLAGS.baselines else {}
+        path = pathlib.Path(FLAGS.output) / f"{name}.tflite"
+        write_atomically(path, lambda file, model=model: file.write(model))
+    figures = {}
+    if FLAGS.baselines:
+        figures = compare(teacher, fed, test, made, content["int8"])
     figures |= {
         "size_ratio": len(content["int8"]) / len(content["float"]),
         "int8_bytes": len(content["int8"]),
         "calibration_images": FLAGS.images,
         "sets": FLAGS.sets,
-        "seed": FLAGS.seed,
-        "teacher_sha256": fingerprint({}, teacher.get_weights()),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        **given.identity(teacher),
     }
     print(json.dumps(figures))
 
