@@ -5,7 +5,9 @@ import platform
 import typing
 
 import keras
+import tensorflow as tf
 from absl import flags
+from absl import logging
 
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import command
@@ -18,6 +20,9 @@ from tf_deepinversion.models.pretrained import load_network
 
 flags.disclaim_key_flags()  # they are the scripts', in their --help
 FLAGS = flags.FLAGS
+# What TensorFlow writes of each file would drown the progress.
+logging.set_verbosity(logging.WARNING)
+tf.get_logger().setLevel("WARNING")
 
 
 class Given(typing.NamedTuple):

@@ -125,7 +125,8 @@ def _prior_alone(model, labels, steps):
         seed=model.seed,
     )
     twin.compile(loss=[t for t in model.terms if not t.needs_batch_norms])
-    twin.fit(labels, steps, verbose=0)
+    print("The same without the network's statistics, to compare with:")
+    twin.fit(labels, steps)
     return twin.images
 
 
@@ -209,7 +210,6 @@ def distil_and_export(
         steps_per_teacher_call=1,
         folder=output,
         seed=seed,
-        verbose=2,
     )
     seconds = time.monotonic() - begin
     student.save(output / "student.keras")

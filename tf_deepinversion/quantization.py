@@ -6,8 +6,10 @@ are left, on images that the network remembers.
 """
 
 import contextlib
+import functools
 import io
 import re
+import sys
 import warnings
 
 import keras
@@ -17,6 +19,7 @@ import tensorflow as tf
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import share_right
 from tf_deepinversion.core.pieces import pieces_of
+from tf_deepinversion.core.progress import Progress
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.real_images import image_and_label
 from tf_deepinversion.networks.compute_policy import reading
@@ -184,7 +187,7 @@ def to_litert(model, preprocessing=None, image_shape=None) -> bytes:
     return _converted(model, preprocessing, image_shape)
 
 
-def quantize(model, images, preprocessing=None) -> bytes:
+def quantize(model, images, preprocessing=None, verbose="auto") -> bytes:
     """The network as a LiteRT model of whole numbers: uint8 in, int8 out.
 
     Args:
@@ -196,6 +199,8 @@ def quantize(model, images, preprocessing=None) -> bytes:
             `(images, labels)`, or a `tf.data.Dataset` of single images, of
             pairs (image, label) or of TFDS's dictionaries.
         preprocessing: Its `Preprocessing`; None if known by name.
+        verbose: `"auto"`, 0, 1 or 2: a bar of the images, nothing, a bar, or
+            ten lines.
 
     Returns:
         The content of a `.tflite` file. Its input is told in uint8 by the
@@ -208,12 +213,13 @@ def quantize(model, images, preprocessing=None) -> bytes:
     """
     preprocessing = Preprocessing.of(model, preprocessing)
     calibration = list(_images(images, model))
+    counted = functools.partial(_counted, calibration, verbose, sys.stdout)
 
     def prepare(converter, count):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: (
             [np.repeat(image[np.newaxis], count, 0).astype("float32")]
-            for image in calibration
+            for image in counted()
         )
         int8 = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
         converter.target_spec.supported_ops = [int8]
@@ -221,6 +227,18 @@ def quantize(model, images, preprocessing=None) -> bytes:
         converter.inference_output_type = tf.int8
 
     return _converted(model, preprocessing, calibration[0].shape, prepare)
+
+
+def _counted(images, verbose, stdout):
+    """The images one by one, and how many are read, past `_quiet`."""
+    with contextlib.redirect_stdout(stdout):
+        progress = Progress("Calibration", len(images), "image", verbose)
+    tenth = -(-len(images) // 10)
+    for number, image in enumerate(images, 1):
+        yield image
+        with contextlib.redirect_stdout(stdout):
+            line = number % tenth == 0 or number == len(images)
+            progress.advance(line=line)
 
 
 def _interpreter(content, threads):

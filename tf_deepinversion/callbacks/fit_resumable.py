@@ -5,6 +5,8 @@ import keras
 from tf_deepinversion.callbacks.require_finite import RequireFinite
 from tf_deepinversion.callbacks.training_state import TrainingState
 from tf_deepinversion.core import run_state
+from tf_deepinversion.core.progress import TrainingProgress
+from tf_deepinversion.core.progress import verbosity
 
 
 class _EarlyEnd(keras.callbacks.Callback):
@@ -70,6 +72,10 @@ def fit_resumable(
         state = TrainingState(path, variables, run)
         state.others, done = given, state.epoch
         callbacks.append(state)
+    verbose = verbosity(verbose)
+    bars = [isinstance(c, keras.callbacks.ProgbarLogger) for c in callbacks]
+    if verbose and not any(bars):
+        callbacks.insert(0, TrainingProgress())
     history = model.fit(
         batches(done * steps_per_epoch),
         epochs=epochs,

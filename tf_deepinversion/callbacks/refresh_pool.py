@@ -9,6 +9,7 @@ import numpy as np
 
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.progress import verbosity
 from tf_deepinversion.inversion.synthesizer import require_synthesizer
 
 
@@ -177,6 +178,9 @@ class RefreshPool(keras.callbacks.Callback):
             epoch, self.params["epochs"], self.synthesizer, self.pool.capacity
         )
         if self.next_batch < wanted:
+            verbose = verbosity(self.params["verbose"])
+            if epoch and verbose == 1 and wanted == self.next_batch + 1:
+                verbose = 0  # the bar of the rounds goes on
             self.pool.fill(
                 self.synthesizer,
                 batches=wanted,
@@ -185,7 +189,7 @@ class RefreshPool(keras.callbacks.Callback):
                 first_steps=self.first_steps,
                 made=self.next_batch,
                 after_batch=self._keep,
-                verbose=self.params["verbose"],
+                verbose=verbose,
             )
         self.seconds += time.monotonic() - begin
 

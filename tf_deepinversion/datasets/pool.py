@@ -1,6 +1,5 @@
 """A bounded store of synthesized images, in memory and optionally on disk."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -9,6 +8,7 @@ from tf_deepinversion.core.checks import share_right
 from tf_deepinversion.core.checks import warn_if_not_recognized
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.labels import check_labels
+from tf_deepinversion.core.progress import Progress
 from tf_deepinversion.datasets.pool_folder import PoolFolder
 
 
@@ -251,7 +251,7 @@ class Pool:
         wanted = check_labels(list(wanted), self.classes)
         first_steps = steps if first_steps is None else first_steps
         numbers = range(self.batches if made is None else made, batches)
-        bar = _Bar(len(numbers), verbose)
+        progress = Progress("Images", len(numbers), "batch", verbose)
         for number in numbers:
             labels = wanted[balanced_labels(len(wanted), images, number)]
             found = synthesizer.make(
@@ -260,7 +260,7 @@ class Pool:
             self._add_made(synthesizer, labels, number, *found)
             if after_batch is not None:
                 after_batch(number)
-            bar.advance(synthesizer.logs)
+            progress.advance(synthesizer.logs)
         if synthesizer.means_labels and len(numbers):
             warn_if_not_recognized(share_right(self.labels, self.requested))
 
@@ -390,23 +390,3 @@ class Pool:
                 f"{len(labels)} at once. Add fewer, or make a larger pool."
             )
         return batch
-
-
-class _Bar:
-    """Prints the progress of `fill`: a bar, or one line per batch."""
-
-    def __init__(self, batches, verbose):
-        self._batches, self._done = batches, 0
-        self._verbose = verbose if batches else 0
-        if self._verbose not in (0, 2):
-            self._bar = keras.utils.Progbar(batches, unit_name="batch")
-
-    def advance(self, logs):
-        self._done += 1
-        if self._verbose == 2:
-            terms = "".join(f" - {n}: {v:.4g}" for n, v in logs.items())
-            print(f"Images: batch {self._done}/{self._batches}{terms}")
-        elif self._verbose:
-            # `Progbar` averages other metrics over the batches.
-            self._bar.stateful_metrics = set(logs)
-            self._bar.update(self._done, list(logs.items()))

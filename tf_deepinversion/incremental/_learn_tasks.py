@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from tf_deepinversion.core.progress import TrainingProgress
 from tf_deepinversion.core.run_state import fingerprints
 from tf_deepinversion.incremental import evaluation
 from tf_deepinversion.incremental._learn_task import replayed
@@ -184,8 +185,12 @@ class _Sequence(NamedTuple):
     def run_all(self, model, tasks, measure, callbacks, verbose) -> tuple:
         """The last network, rows of accuracies, and a dict for each task."""
         rows, reports = [self.accuracies(model, 1)], []
+        steps = [self.training.steps(labels) for _, labels in tasks]
+        progress = TrainingProgress("Tasks", self.training.epochs * sum(steps))
         for number, task in enumerate(tasks, 1):
-            model, report = self.learn(number, model, task, callbacks, verbose)
+            model, report = self.learn(
+                number, model, task, progress, callbacks, verbose
+            )
             if measure and number < len(tasks):
                 given = self.training.preprocessing
                 self.memory.measure(model, task[0], given)
@@ -193,11 +198,13 @@ class _Sequence(NamedTuple):
             reports.append(report)
         return model, rows, reports
 
-    def learn(self, number, model, task, callbacks, verbose) -> tuple:
+    def learn(self, number, model, task, progress, callbacks, verbose) -> tuple:
         """The network that has learned a task, and a dict of figures."""
         name, folder = f"task_{number}", self.folder
         saved = folder and load_task(folder, name, self.run)
         if saved:
+            steps = self.training.steps(task[1])
+            progress.skip(self.training.epochs * steps)
             if self.memory is not None:  # the images are there, and are read
                 self._remembered(number, model)
             return saved
@@ -209,7 +216,7 @@ class _Sequence(NamedTuple):
             folder=folder and folder / name,
             run=f"{self.run} {number}",
             seed=self.seed + number,
-            callbacks=callbacks,
+            callbacks=[progress, *(callbacks or [])],
             verbose=verbose,
         )
         report = {"history": history, "seconds": time.monotonic() - begin}

@@ -59,6 +59,12 @@ class TaskTraining:
         """Whether a term needs images of old classes."""
         return any(term.replays for term in self.terms)
 
+    def steps(self, labels) -> int:
+        """How many steps an epoch of a task has."""
+        return self.steps_per_epoch or steps_of_epoch(
+            len(labels), self.batch_size
+        )
+
     def require_replay(self, synthesize):
         """Refuses a method that needs images of old classes, and has none.
 
@@ -112,9 +118,7 @@ class TaskTraining:
         require_teaching(self.terms, new)
         network = _grown(model, Head(model).classes + new, seed)
         path = None
-        steps = self.steps_per_epoch or steps_of_epoch(
-            len(labels), self.batch_size
-        )
+        steps = self.steps(labels)
         if folder is not None:
             path = pathlib.Path(folder) / "training.npz"
             parts = {"run": run, "old": model, "seed": seed, **self.settings()}

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core import run_state
+from tf_deepinversion.core.progress import verbosity
 
 
 class Epoch(typing.NamedTuple):
@@ -130,10 +131,11 @@ class InversionRun:
         Returns:
             The history of all epochs, those before an interruption too.
         """
+        verbose = verbosity(verbose)
         callbacks = keras.callbacks.CallbackList(
             [*(callbacks or []), self._history],
             add_progbar=verbose != 0,
-            verbose=1 if verbose == "auto" else verbose,
+            verbose=verbose,
             epochs=len(self._epochs),
             steps=self._epochs[0].steps,
             model=self._model,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from tf_deepinversion.core.progress import TrainingProgress
 from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
@@ -197,7 +198,10 @@ def _start(teacher, path, run) -> PruningState:
 
 def _run_rounds(plan, state, recovery, teacher, stream, callbacks, verbose):
     """Runs the remaining rounds and stores their results in `state`."""
-    for number in range(len(state.costs), plan.rounds):
+    numbers = range(len(state.costs), plan.rounds)
+    steps = sum(recovery.whole_epochs(plan.steps(number)) for number in numbers)
+    progress = TrainingProgress("Pruning", steps)
+    for number in numbers:
         plan.remove(number, state, teacher, stream, recovery)
         of_round = dataclasses.replace(recovery, seed=plan.seed_of(number))
         steps = plan.steps(number)
@@ -210,7 +214,7 @@ def _run_rounds(plan, state, recovery, teacher, stream, callbacks, verbose):
             first_step=plan.first_step(number),
             path=state.path and state.path.with_name(f"recover_{number}.npz"),
             run=state.run,
-            callbacks=callbacks,
+            callbacks=[progress, *(callbacks or [])],
             verbose=verbose,
         )
         state.end_round(history)

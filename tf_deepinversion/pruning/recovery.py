@@ -171,6 +171,11 @@ class Recovery:
     def __post_init__(self):
         require_whole(steps_per_epoch=self.steps_per_epoch)
 
+    def whole_epochs(self, steps) -> int:
+        """So many steps, rounded up to whole epochs."""
+        each = min(self.steps_per_epoch, steps)
+        return -(-steps // each) * each if steps else 0
+
     def train(
         self,
         teacher,
@@ -212,7 +217,7 @@ class Recovery:
                 model,
                 lambda step: stream(first_step + step),
                 network=student,
-                epochs=-(-steps // steps_per_epoch),
+                epochs=self.whole_epochs(steps) // steps_per_epoch,
                 steps_per_epoch=steps_per_epoch,
                 path=path,
                 run=run,

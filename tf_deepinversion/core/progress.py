@@ -1,0 +1,139 @@
+"""How much of a whole job is done, and how long the rest will take."""
+
+import sys
+import time
+
+import keras
+
+
+def verbosity(verbose) -> int:
+    """What `verbose` stands for: 0 for nothing, 1 for a bar, 2 for lines.
+
+    `"auto"` is a bar in a terminal and in a notebook. In a file, where nothing
+    can be written over, `"auto"` is lines.
+
+    >>> verbosity(1), verbosity(0)
+    (1, 0)
+    """
+    if verbose != "auto":
+        return int(verbose)
+    shown = sys.stdout.isatty() or "ipykernel" in sys.modules
+    return 1 if shown else 2
+
+
+def duration(seconds) -> str:
+    """Seconds as a clock shows them.
+
+    >>> duration(9.7), duration(75), duration(7265)
+    ('9s', '1:15', '2:01:05')
+    """
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{seconds:02}"
+    return f"{minutes}:{seconds:02}" if minutes else f"{seconds}s"
+
+
+class Progress:
+    """Says how much of a job is done: a bar, or lines where there is none.
+
+    The time left is that of the whole job. A line says it from ten seconds on.
+
+    Args:
+        title: String, what is done, as `"Images"`.
+        total: Int, how many units there are to do.
+        unit: String, the name of one, as `"batch"`.
+        verbose: See `verbosity`.
+    """
+
+    def __init__(self, title, total, unit, verbose="auto"):
+        self._title, self._total, self._unit = title, total, unit
+        self._done, self._begin = 0, time.monotonic()
+        self._verbose = verbosity(verbose) if total else 0
+        if self._verbose == 1:
+            print(f"{title}:")
+            self._bar = keras.utils.Progbar(
+                total, unit_name=unit, stateless_metrics=set()
+            )
+
+    def advance(self, logs=None, units=1, line=True):
+        """Counts units that are done.
+
+        Args:
+            logs: Dict from names to floats, shown beside the count.
+            units: Int.
+            line: Bool, False amid a part of the job, as an epoch: a line is
+                then not yet written, and a bar not yet ended.
+        """
+        self._done += units
+        logs = logs or {}
+        if self._verbose == 1:
+            end = line and self._done >= self._total
+            self._bar.update(self._done, list(logs.items()), finalize=end)
+        elif self._verbose and line:
+            terms = "".join(f" - {n}: {v:.4g}" for n, v in logs.items())
+            count = f"{self._unit} {self._done}/{self._total}"
+            print(f"{self._title}: {count}{terms}{self._left()}", flush=True)
+
+    def pause(self):
+        """Ends the line of an unfinished bar, so that others may print."""
+        if self._verbose == 1 and self._done < self._total:
+            print()
+
+    def _left(self):
+        each = (time.monotonic() - self._begin) / self._done
+        left = each * (self._total - self._done)
+        return f" - {duration(left)} left" if left >= 10 else ""
+
+
+class TrainingProgress(keras.callbacks.ProgbarLogger):
+    """One bar over all epochs of a training, in place of one for each epoch.
+
+    Where there is no bar, a line is written after each epoch. Keras adds no bar
+    of its own beside a `ProgbarLogger`.
+
+    Args:
+        title: String, what is done.
+        total: Int, the steps of all trainings that have this callback; None
+            for those of one `fit`.
+    """
+
+    def __init__(self, title="Training", total=None):
+        super().__init__()
+        self._title, self._total = title, total
+        self._progress, self._seen = None, 0
+
+    def skip(self, steps):
+        """Counts steps that a run before this one has done."""
+        if self._progress is None:
+            self._total -= steps
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._seen = 0
+        if self._progress is not None:
+            return
+        if self._total is None:
+            self._left = (self.epochs - epoch) * self.target
+        else:
+            self._left = self._total - epoch * self.target
+
+    def on_train_batch_begin(self, batch, logs=None):
+        # Not before: what else an epoch begins with has bars of its own.
+        if self._progress is None:
+            self._progress = Progress(
+                self._title, self._left, "step", self.verbose
+            )
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._progress.advance(logs, batch + 1 - self._seen, line=False)
+        self._seen = batch + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._progress is not None:
+            self._progress.advance(logs, 0)
+
+    def on_train_end(self, logs=None):
+        if self._progress is not None:
+            self._progress.pause()
+        if self._total is None:
+            self._progress = None
