@@ -90,10 +90,15 @@ def training_images(dataset="fashion_mnist"):
     return load_split(dataset, "train", **source)
 
 
+def machine() -> str:
+    """What a run took its minutes on."""
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
 def identity(teacher) -> dict:
     """Figures that tell a run from others."""
     return {
         "seed": FLAGS.seed,
         "teacher_sha256": fingerprint({}, teacher.get_weights()),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": machine(),
     }

@@ -26,23 +26,28 @@ A tiny run, to see that everything works: `--train_images=500 --epochs=1
 """
 
 import json
-import os
 import pathlib
-import platform
 import time
 
+import given
 import incremental_cases as cases
+import keras
+import numpy as np
 from absl import app
 from absl import flags
+from incremental_images import Images
+
+from tf_deepinversion import incremental
+from tf_deepinversion.core.run_state import fingerprint
+from tf_deepinversion.metrics import accuracy
+from tf_deepinversion.models import ResNet20
+from tf_deepinversion.reports import report_tasks
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("case", "fashion_plus_digits", list(cases.SETTINGS), "")
-flags.DEFINE_enum(
-    "method",
-    None,
-    ["finetune", "lwf", "lwf_mc", "replay", "abd", "joint"],
-    "",
-)
+METHODS = ["finetune", "lwf", "lwf_mc", "replay", "abd", "joint"]
+KINDS = ["generator", "pixels"]
+flags.DEFINE_enum("case", "fashion_plus_digits", cases.CASES, "See above.")
+flags.DEFINE_enum("method", None, METHODS, "By default the case's.")
 flags.DEFINE_list("weights", [], "Of the method's terms, as balance=1,local=2.")
 flags.DEFINE_string("idx_dir", None, "Fashion-MNIST's idx files, if not TFDS.")
 flags.DEFINE_string("tfds_dir", None, "The data folder of TFDS.")
@@ -53,39 +58,27 @@ flags.DEFINE_integer("least_steps", 100, "Of an epoch of a small task.")
 flags.DEFINE_integer("batch_size", 64, "New images, and as many replayed.")
 flags.DEFINE_float("learning_rate", 0.05, "Of new tasks, the peak.")
 flags.DEFINE_integer("joint_epochs", 15, "Of joint training, and the first.")
-flags.DEFINE_enum(
-    "synthesis", None, ["generator", "pixels", "both"], "What moves."
-)
+flags.DEFINE_enum("synthesis", None, [*KINDS, "both"], "What moves.")
 flags.DEFINE_integer("synthesis_batches", 10, "For each task.")
 flags.DEFINE_integer("synthesis_images", 256, "A batch.")
-flags.DEFINE_integer(
-    "draws", None, "Batches that a generator draws after each batch."
-)
+flags.DEFINE_integer("draws", None, "Batches drawn after a generator's batch.")
 flags.DEFINE_integer("synthesis_steps", None, "A batch: 30, of pixels 150.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
 flags.DEFINE_float("class_weight", None, "Of cross-entropy, in synthesis.")
-flags.DEFINE_bool(
-    "measure", True, "Synthesize new classes by their own statistics."
-)
+flags.DEFINE_bool("measure", True, "Synthesize by each task's statistics.")
 flags.DEFINE_float("strength", 0.5, "Of what new and old images go through.")
-flags.DEFINE_integer("seed", 0, "")
+flags.DEFINE_integer("seed", 0, "Another seed gives another network.")
 flags.DEFINE_string("output", "output/incremental", "Folder.")
 
 
 def setting(name):
     """A flag, or what the case has in its place."""
-    given = getattr(FLAGS, name)
-    return cases.SETTINGS[FLAGS.case][name] if given is None else given
+    flag = FLAGS[name].value
+    return cases.SETTINGS[FLAGS.case][name] if flag is None else flag
 
 
-def train_network(case, tasks, name, folder, source):
+def train_network(case, tasks, name, folder):
     """A ResNet-20 of the first so many tasks, trained or found."""
-    import keras
-
-    from tf_deepinversion.core.run_state import fingerprint
-    from tf_deepinversion.incremental import train
-    from tf_deepinversion.models import ResNet20
-
     images, labels = cases.joined(case.train[:tasks])
     keras.utils.set_random_seed(FLAGS.seed)
     network = ResNet20(
@@ -96,7 +89,8 @@ def train_network(case, tasks, name, folder, source):
         std=images.std((0, 1, 2)).round(2).tolist(),
         name="classifier",
     )
-    return train(
+    source = [FLAGS.case, FLAGS.train_images, FLAGS.seed]
+    return incremental.train(
         network,
         images,
         labels,
@@ -106,102 +100,31 @@ def train_network(case, tasks, name, folder, source):
         name=name,
         run=fingerprint([source, tasks, FLAGS.width, FLAGS.joint_epochs]),
         seed=FLAGS.seed,
-        verbose=2,
     ).network
-
-
-def recipe_of(case, kind):
-    """The recipe of images made by a generator or as pixels; and how many."""
-    import tf_deepinversion as di
-
-    settings = {
-        "batches": FLAGS.synthesis_batches,
-        "images": FLAGS.synthesis_images,
-        "steps": FLAGS.synthesis_steps or 150,
-    }
-    recipe = di.RECIPES["replay_pixels"]
-    if kind == "generator":
-        recipe = di.RECIPES["replay"]
-        settings |= {
-            "steps": FLAGS.synthesis_steps or 30,
-            "first_steps": FLAGS.first_steps,
-            "draws": setting("draws"),
-        }
-    _, *others = recipe.loss
-    recipe = recipe.replace(
-        loss=[di.CrossEntropy(setting("class_weight")), *others]
-    )
-    if not case.mirrored:
-        (stage,) = recipe.stages
-        kept = [
-            transform
-            for transform in stage.transforms
-            if not isinstance(transform, di.HorizontalFlip)
-        ]
-        recipe = recipe.replace(transforms=kept)
-    return settings, recipe
-
-
-def make_synthesize(case):
-    """The synthesizer of every task, and what tells it from others."""
-    import numpy as np
-
-    from tf_deepinversion import Pool
-
-    kinds = [setting("synthesis")]
-    if kinds == ["both"]:
-        kinds = ["generator", "pixels"]
-    plans = {kind: recipe_of(case, kind) for kind in kinds}
-    run = json.dumps(list(plans.values()))
-    if len(plans) == 1:
-        (plan,) = plans.values()
-        return lambda *given: make_images(*given, *plan), run
-
-    def synthesize_both(model, classes, folder, seed):
-        pools = [
-            make_images(model, classes, folder and folder / kind, seed, *plan)
-            for kind, plan in plans.items()
-        ]
-        return Pool.of(
-            *(
-                np.concatenate([getattr(pool, name) for pool in pools])
-                for name in ("images", "labels")
-            ),
-            pools[0].classes,
-        )
-
-    return synthesize_both, run
-
-
-def make_images(model, classes, folder, seed, settings, recipe):
-    """A pool of one kind of images."""
-    import tf_deepinversion as di
-    from tf_deepinversion.inversion import make_synthesizer
-
-    return di.synthesize(
-        make_synthesizer(
-            model, recipe=recipe, seed=seed, draws=settings.get("draws", 0)
-        ),
-        classes,
-        folder=folder,
-        **{k: v for k, v in settings.items() if k != "draws"},
-    )
 
 
 def learn(case, first, folder):
     """All tasks after the first, by a method that is not joint training."""
-    from tf_deepinversion import incremental
-
     pairs = [weight.split("=") for weight in FLAGS.weights]
     weights = {name: float(value) for name, value in pairs}
-    synthesize, run = make_synthesize(case)
+    kind = setting("synthesis")
+    images = Images(
+        KINDS if kind == "both" else [kind],
+        FLAGS.synthesis_batches,
+        FLAGS.synthesis_images,
+        FLAGS.synthesis_steps,
+        FLAGS.first_steps,
+        setting("draws"),
+        setting("class_weight"),
+        case.mirrored,
+    )
     steps = min(len(labels) for _, labels in case.train[1:])
     return incremental.learn_tasks(
         first,
         case.train[1:],
         incremental.method(setting("method"), **weights),
         tests=case.test,
-        synthesize=synthesize,
+        synthesize=images.make,
         measure=FLAGS.measure,
         epochs=setting("epochs"),
         steps_per_epoch=max(FLAGS.least_steps, steps // FLAGS.batch_size),
@@ -210,19 +133,12 @@ def learn(case, first, folder):
         learning_rate=FLAGS.learning_rate,
         transforms=cases.augmentations_of(case, FLAGS.strength),
         folder=folder,
-        run=run,
+        run=images.run(),
         seed=FLAGS.seed,
-        verbose=2,
     )
 
 
 def main(_):
-    import numpy as np
-
-    from tf_deepinversion.incremental import LearnedTasks
-    from tf_deepinversion.metrics import accuracy
-    from tf_deepinversion.reports import report_tasks
-
     begin = time.monotonic()
     case = cases.load_case(
         FLAGS.case,
@@ -231,16 +147,14 @@ def main(_):
         train_images=FLAGS.train_images,
     )
     base = pathlib.Path(FLAGS.output) / f"{FLAGS.case}_seed{FLAGS.seed}"
-    source = [FLAGS.case, FLAGS.train_images, FLAGS.seed]
-    first = train_network(case, 1, "first", base, source)
-    joint = train_network(case, len(case.train), "joint", base, source)
+    first = train_network(case, 1, "first", base)
+    joint = train_network(case, len(case.train), "joint", base)
     joint_row = [accuracy(joint, *test) for test in case.test]
     method = setting("method")
     folder = base / method
     folder.mkdir(parents=True, exist_ok=True)
-    if method == "joint":
-        found = LearnedTasks(joint, [], [], [], [joint_row])
-    else:
+    found = incremental.LearnedTasks(joint, [], [], [], [joint_row])
+    if method != "joint":
         found = learn(case, first, folder)
     row = found.accuracies[-1]
     figures = {
@@ -261,7 +175,7 @@ def main(_):
         "epochs": setting("epochs"),
         "joint_epochs": FLAGS.joint_epochs,
         "train_images": FLAGS.train_images,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": given.machine(),
     }
     title = f"{FLAGS.case} by {method}"
     figures |= report_tasks(

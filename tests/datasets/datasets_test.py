@@ -210,7 +210,7 @@ def test_an_incomplete_batch_is_dropped():
 def test_test_data_of_a_file_or_those_that_ship(tmp_path):
     images, labels = np.ones((2, 4, 4, 1), "uint8"), np.array([3, 1])
     np.savez(tmp_path / "test.npz", images=images, labels=labels)
-    found = real_images.load_test_data((4, 4, 1), npz=tmp_path / "test.npz")
+    found = real_images.load_test_data((4, 4, 1), path=tmp_path / "test.npz")
     np.testing.assert_array_equal(found[0], images)
     np.testing.assert_array_equal(found[1], labels)
     shipped = real_images.load_test_data((28, 28, 1), shipped=True)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import require_integers
+from tf_deepinversion.datasets.image_files import load_images
 
 SHIPPED_TEST_IMAGES = (
     pathlib.Path(__file__).parent / "assets" / "fashion_mnist_test_2000.npz"
@@ -373,13 +374,13 @@ def augmented_epoch(
 
 
 def load_test_data(
-    shape, npz=None, idx_dir=None, tfds_dir=None, name=None, *, shipped=False
+    shape, path=None, idx_dir=None, tfds_dir=None, name=None, *, shipped=False
 ):
     """Loads the test images that the arguments of a script name.
 
     Args:
         shape: Tuple `(height, width, channels)` of one image.
-        npz: Path of a file with `images` and `labels`, or None.
+        path: Path of images and labels, see `load_images`, or None.
         idx_dir: Path of a folder for `load_idx`, or None.
         tfds_dir: Path of the data folder of TFDS, or None.
         name: String, name of the data set in `tfds_dir`.
@@ -401,9 +402,8 @@ def load_test_data(
         >>> real[0].shape
         (2000, 28, 28, 1)
     """
-    if npz:
-        with np.load(npz) as data:
-            found = data["images"], data["labels"]
+    if path:
+        found = load_images(path, shape[-1])
     elif idx_dir or tfds_dir:
         found = load_split(name, "test", idx_dir=idx_dir, tfds_dir=tfds_dir)
     else:
