@@ -7,10 +7,11 @@ STARLARK := BUILD MODULE.bazel
 export TF_CPP_MIN_LOG_LEVEL := 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow docs lint mutants format clean
+.PHONY: help demo test test-fast test-slow test-versions docs lint mutants \
+	format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' \
 		$(MAKEFILE_LIST)
 
 # Made again when the requirements change.
@@ -29,8 +30,34 @@ test: $(VENV)/.installed ## Run the tests and the docstrings' examples
 	$(BIN)/python -m pytest -n 2 --dist loadfile \
 		--no-loadscope-reorder
 
+# Files that take seconds each: what a change is likely to break first.
+FAST := tests/house_test.py tests/core tests/objective tests/transforms \
+	tests/optimizers tests/metrics tests/models tests/checkpoints
+
+test-fast: $(VENV)/.installed ## Run the tests that take seconds
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(FAST)
+
 test-slow: $(VENV)/.installed ## Run only the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+# The oldest versions that setup.cfg allows, and Keras as it is tonight. Each
+# has an environment of its own, which is removed once its tests have passed.
+OLDEST := 'tensorflow==2.20.*' 'keras==3.15.*'
+NIGHTLY := keras-nightly
+
+test-versions: ## Run the tests with the oldest TensorFlow and nightly Keras
+	$(call tested_with,oldest,$(OLDEST))
+	$(call tested_with,nightly,$(NIGHTLY))
+
+define tested_with
+	$(PYTHON) -m venv --clear .venv-$(1)
+	.venv-$(1)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
+	.venv-$(1)/bin/pip uninstall --quiet --yes keras
+	.venv-$(1)/bin/pip install --quiet --disable-pip-version-check $(2)
+	.venv-$(1)/bin/pip list 2>/dev/null | grep -iE '^(tensorflow|keras)'
+	.venv-$(1)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	rm -rf .venv-$(1)
+endef
 
 $(VENV)/.docs: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
