@@ -113,6 +113,14 @@ def test_demo_saves_measures_and_reports(
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 20  # ten classes, twice
     assert "Ankle boot" in page and "docs/inversion.md" in page
+    # The student: its accuracy, and a matrix of what it says.
+    row = page.split("<td>student</td>")[1].split("</tr>")[0]
+    assert f">{100 * right:.1f} %<" in row
+    cells = re.findall(r'<td style="[^"]*">(\d+)<', page)
+    np.testing.assert_array_equal(
+        np.array(cells, int).reshape(10, 10),
+        recognition.confusion(real_labels, said, 10),
+    )
     assert not re.search(r"(src|href)=\"(?!data:)", page), "not self-contained"
 
 

@@ -7,6 +7,7 @@ cores take some seven minutes.
 """
 
 import argparse
+import functools
 import json
 import pathlib
 import time
@@ -38,7 +39,14 @@ from tf_deepinversion.serving import export
 from tf_deepinversion.transforms.augmentations import augmentations
 
 
-def invert_and_report(
+def invert_and_report(model, output, **kwargs) -> dict:
+    """Runs `invert_and_measure`, and writes the page about it."""
+    figures, write = invert_and_measure(model, output, **kwargs)
+    write()
+    return figures
+
+
+def invert_and_measure(
     model,
     output,
     *,
@@ -53,8 +61,8 @@ def invert_and_report(
 
     Args:
         model: A `DeepInversion` or `FastInversion`.
-        output: Path of the folder for `images/`, `grid.png`, `report.html`
-            and the state of the run, from which the same call goes on.
+        output: Path of the folder for `images/`, `grid.png` and the state of
+            the run, from which the same call goes on; and for `report.html`.
         labels: As for `DeepInversion.fit`.
         steps: As for `DeepInversion.fit`.
         verifier: Another network of the same classes, known by name.
@@ -64,7 +72,8 @@ def invert_and_report(
             shows what the teacher's statistics are worth.
 
     Returns:
-        A dict of figures.
+        A pair: a dict of figures, and a function that writes `report.html`. The
+        function takes `student`, HTML about a student, see `write_report`.
     """
     output = pathlib.Path(output)
     teacher, preprocessing = model.teacher, model.preprocessing
@@ -102,7 +111,8 @@ def invert_and_report(
         figures["test_images"] = len(real[0])
     names = names or [f"class {c}" for c in range(max(labels) + 1)]
     save_folders(output / "images", images, labels, names)
-    inversion_report.write_report(
+    write = functools.partial(
+        inversion_report.write_report,
         output / "report.html",
         title=f"What {teacher.name} remembers",
         sets=sets,
@@ -112,7 +122,7 @@ def invert_and_report(
         history=history.history,
         figures={k: v for k, v in figures.items() if k != "ladder"},
     )
-    return {**figures, "images": len(images), "seed": model.seed}
+    return {**figures, "images": len(images), "seed": model.seed}, write
 
 
 def _prior_alone(model, labels, steps):
@@ -172,7 +182,8 @@ def distil_and_export(
         seed: Int.
 
     Returns:
-        A dict of figures.
+        A pair: a dict of figures, and an int array, what the student takes the
+        real images for.
     """
     output = pathlib.Path(output)
     preprocessing = Preprocessing.of(teacher)
@@ -217,7 +228,7 @@ def distil_and_export(
     served = Served(output / "saved_model")
     logits, _ = reader.read(student, real[0])
     difference = np.abs(served(real[0]) - logits).max()
-    return {
+    figures = {
         "student_test_accuracy": served.accuracy(*real),
         "student_agreement": recognition.agreement(teacher, student, real[0]),
         "student_parameters_ratio": student.count_params()
@@ -225,6 +236,7 @@ def distil_and_export(
         "student_seconds": seconds,
         "saved_model_max_difference": float(difference),
     }
+    return figures, logits.argmax(-1)
 
 
 def main(argv=None):
@@ -237,27 +249,35 @@ def main(argv=None):
     args = parser.parse_args(argv)
     name = "fashion_mnist_resnet20"
     model = FastInversion(load_pretrained(name), seed=args.seed)
-    figures = invert_and_report(
+    real = load_test_images()
+    figures, write = invert_and_measure(
         model,
         args.output,
         labels=balanced_labels(10, args.images),
         steps=args.steps,
         verifier=load_pretrained("fashion_mnist_vgg11"),
-        real=load_test_images(),
+        real=real,
         names=FASHION_MNIST_CLASSES,
     )
+    write()  # there to look at while the student trains
     output = pathlib.Path(args.output).resolve()
     fixed_images = Pool(len(model.images), model.image_shape, model.classes)
     shown = model.classes_of(model.images)
     fixed_images.add(model.images, shown, requested=model.labels)
     print("A student, from these and more such images alone:")
-    figures |= distil_and_export(
+    found, answers = distil_and_export(
         model.teacher,
         output / "student",
         rounds=args.rounds,
-        real=load_test_images(),
+        real=real,
         fixed_images=fixed_images,
         seed=args.seed,
+    )
+    figures |= found
+    write(
+        student=inversion_report.student_part(
+            figures, real[1], answers, FASHION_MNIST_CLASSES
+        )
     )
     print(f"The images: {output / 'grid.png'}")
     print(f"The report: {output / 'report.html'}")

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 
 from tf_deepinversion.reports import charts
 from tf_deepinversion.reports import page
@@ -33,6 +34,54 @@ def test_a_curve_of_one_epoch_is_seen():
     (line,) = points_of(charts.curves({"a": [3.0]}, "caption <&>"))
     assert len(line) == 2 and np.isfinite(line).all()
     assert "caption &lt;&amp;&gt;" in charts.curves({"a": [3.0]}, "caption <&>")
+
+
+def ticks_of(svg, anchor):
+    """The numbers beside an axis, and where they stand."""
+    pattern = (
+        rf'<text x="(\S+)" y="(\S+)" text-anchor="{anchor}">(-?[\d.e+-]+)<'
+    )
+    return [tuple(map(float, found)) for found in re.findall(pattern, svg)]
+
+
+def test_axes_have_round_numbers_where_their_values_are_drawn():
+    lines = {"a": list(np.linspace(0, 1, 41))}
+    svg = charts.curves(lines, "", logarithmic=False, along="round")
+    # 220 pixels high, from 10 at the top; the text is 5 below its line.
+    assert ticks_of(svg, "end") == [
+        (52, pytest.approx(235 - 220 * v, abs=0.1), v)
+        for v in (0, 0.2, 0.4, 0.6, 0.8, 1)
+    ]
+    at = {v: x for x, _, v in ticks_of(svg, "middle")}
+    assert at == pytest.approx(
+        {
+            v: 60 + 520 * (v - 1) / 40
+            for v in (1, 5, 10, 15, 20, 25, 30, 35, 40)
+        },
+        abs=0.1,
+    )
+    assert ">round<" in svg
+
+
+def test_a_logarithmic_axis_has_powers_of_ten():
+    svg = charts.curves({"a": [0.02, 3.0, 700.0]}, "")
+    decades = np.log10(700 / 0.02)
+    assert ticks_of(svg, "end") == [
+        (52, pytest.approx(15 + 220 * np.log10(700 / v) / decades, abs=0.1), v)
+        for v in (0.1, 1, 10, 100)
+    ]
+    assert [v for *_, v in ticks_of(svg, "middle")] == [1, 2, 3]
+    # Within one power of ten there are round numbers.
+    svg = charts.curves({"a": [2.0, 5.0]}, "")
+    assert [v for *_, v in ticks_of(svg, "end")] == [
+        2,
+        2.5,
+        3,
+        3.5,
+        4,
+        4.5,
+        5,
+    ]
 
 
 def test_zero_does_not_stretch_the_logarithm():

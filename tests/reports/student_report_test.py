@@ -15,7 +15,7 @@ from tf_deepinversion.distillation import _distillation
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.networks import reader
-from tf_deepinversion.reports import student_report
+from tf_deepinversion.reports.confusions import confusions as of_student
 from tf_deepinversion.reports.student_report import measure_student
 from tf_deepinversion.reports.student_report import measure_variety
 from tf_deepinversion.reports.student_report import report_student
@@ -171,8 +171,7 @@ def test_without_real_images(tmp_path):
 def confusions(classes, images=300):
     labels, said = RANDOM.integers(0, classes, (2, images))
     names = [f"<{c}>" for c in range(classes)]
-    rows = {"real images": {"answers": said}}
-    shown = student_report._confusions(rows, (None, labels), names)
+    shown = of_student(said, labels, names)
     cells = re.findall("<td>&lt;(.*?)&gt;</td><td>&lt;(.*?)&gt;</td>", shown)
     counts = recognition.confusion(labels, said, classes)
     return shown, [counts[int(a), int(b)] for a, b in cells], counts
@@ -198,9 +197,6 @@ def test_few_classes_are_drawn_and_of_many_the_most_confused(
 
 def test_no_matrix_of_all_classes_is_made():
     labels = np.array([0, 999_999, 999_999])  # its square has 8 TB
-    shown = student_report._confusions(
-        {"real images": {"answers": labels[::-1]}},
-        (None, labels),
-        [str(c) for c in range(1_000_000)],
-    )
+    names = [str(c) for c in range(1_000_000)]
+    shown = of_student(labels[::-1], labels, names)
     assert "<td>999999</td><td>0</td><td>1</td>" in shown

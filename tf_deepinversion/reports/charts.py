@@ -1,6 +1,7 @@
 """Charts: curves for a page, lines and bars as pictures."""
 
 import html
+import math
 
 import numpy as np
 from PIL import Image
@@ -19,17 +20,26 @@ WHOLE, KEPT = (215, 222, 230), (27, 108, 168)
 ROW, MARGIN, BAR = 16, 8, 360
 
 
-def curves(lines, caption, *, logarithmic=True, width=800, height=260) -> str:
-    """Lines against epochs, as an SVG.
+def curves(
+    lines,
+    caption,
+    *,
+    logarithmic=True,
+    along="epoch",
+    width=800,
+    height=260,
+) -> str:
+    """Draws lines against epochs, as an SVG with two axes.
 
     Args:
-        lines: Dict from names to lists of numbers, one an epoch.
+        lines: Dict from names to lists of numbers, one number per epoch.
         caption: String.
-        logarithmic: Bool, of the vertical axis. A line that is nowhere
-            positive is then drawn, and named, with its sign changed; what is
-            below 1e-5 of the largest number is drawn there.
-        width: Int, of the drawing.
-        height: Int.
+        logarithmic: Bool, whether the vertical axis is. A line that is nowhere
+            positive is then drawn, and named, with its sign changed. Numbers
+            below 1e-5 of the largest number are drawn there.
+        along: String, what the horizontal axis counts, from 1.
+        width: Int, width of the drawing.
+        height: Int, height of the drawing.
     """
     lines = {name: np.asarray(v, "float64") for name, v in lines.items()}
     if logarithmic:
@@ -40,29 +50,78 @@ def curves(lines, caption, *, logarithmic=True, width=800, height=260) -> str:
         shown = list(lines.values())
     bottom = min(v.min() for v in shown)
     top = max(v.max() for v in shown)
-    span, marks = max(top - bottom, 1e-3), []
+    count = max(map(len, shown))
     height = max(height, 20 * len(shown) + 30)
+    right, under, span = width - 220, height - 30, max(top - bottom, 1e-3)
+
+    def place(epoch, value):
+        x = 60 + (right - 60) * (epoch - 1) / max(1, count - 1)
+        return x, 10 + (top - value) / span * (under - 10)
+
+    marks = [
+        f'<text x="{right}" y="{height - 2}" text-anchor="end">{along}</text>'
+    ]
+    for value in _ticks(bottom, top, logarithmic):
+        x, y = place(1, np.log10(value) if logarithmic else value)
+        marks.append(
+            f'<line x1="{x}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" '
+            'stroke="#ddd"/>'
+            f'<text x="{x - 8}" y="{y + 5:.1f}" text-anchor="end">'
+            f"{value:g}</text>"
+        )
+    for epoch in {1, *(e for e in round_numbers(1, count, 8) if e % 1 == 0)}:
+        x, _ = place(epoch, bottom)
+        marks.append(
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{under}" y2="{under + 4}" '
+            'stroke="#222"/>'
+            f'<text x="{x:.1f}" y="{under + 17}" text-anchor="middle">'
+            f"{epoch:g}</text>"
+        )
     for i, (name, values) in enumerate(zip(lines, shown, strict=True)):
         color = COLORS[i % len(COLORS)]
-        values = np.repeat(values, 2) if len(values) == 1 else values
-        x = np.linspace(60, width - 220, len(values))
-        y = 10 + (top - values) / span * (height - 40)
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+        points = [place(e, v) for e, v in enumerate(values, 1)]
+        if len(points) == 1:  # a line as wide as the chart
+            points.append((right, points[0][1]))
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         marks.append(
             f'<polyline fill="none" stroke="{color}" stroke-width="2" '
             f'points="{points}"/>'
             f'<text x="{width - 210}" y="{30 + 20 * i}" '
             f'fill="{color}">{html.escape(name)} {lines[name][-1]:.3g}</text>'
         )
-    for value, y in ((top, 16), (bottom, height - 26)):
-        value = 10**value if logarithmic else value
-        marks.append(f'<text x="0" y="{y}">{value:.2g}</text>')
     return (
         f'<figure><svg viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{html.escape(caption)}" font-size="14">'
         f"{''.join(marks)}</svg><figcaption>{html.escape(caption)}"
         "</figcaption></figure>"
     )
+
+
+def round_numbers(low, high, most=6) -> list:
+    """Returns multiples of 1, 2 or 5 times a power of ten.
+
+    Args:
+        low: Float, the numbers are not below it.
+        high: Float, the numbers are not above it.
+        most: Int, about how many numbers there are at most.
+
+    >>> [float(n) for n in round_numbers(0.13, 0.97)]
+    [0.2, 0.4, 0.6, 0.8]
+    """
+    rough = max(high - low, 1e-12) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * f for f in (1, 2, 5, 10) if power * f >= 0.999 * rough)
+    first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
+    return [step * i for i in range(first, last + 1)]
+
+
+def _ticks(bottom, top, logarithmic):
+    if not logarithmic:
+        return round_numbers(bottom, top)
+    decades = [n for n in round_numbers(bottom, top) if abs(n - round(n)) < 0.1]
+    if len(decades) > 1:
+        return [10.0 ** round(n) for n in decades]
+    return [n for n in round_numbers(10**bottom, 10**top) if n > 0]
 
 
 def _turned_up(name, values):

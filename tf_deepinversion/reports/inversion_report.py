@@ -10,6 +10,7 @@ from tf_deepinversion.metrics import recognition
 from tf_deepinversion.networks import reader
 from tf_deepinversion.reports import charts
 from tf_deepinversion.reports import page
+from tf_deepinversion.reports.confusions import confusions
 
 SHARES_CAPTION = (
     "Shares of the images, at the last step of each epoch: those that the "
@@ -55,7 +56,18 @@ def measure(
     }
 
 
-def write_report(path, *, title, sets, rows, labels, names, history, figures):
+def write_report(
+    path,
+    *,
+    title,
+    sets,
+    rows,
+    labels,
+    names,
+    history,
+    figures,
+    student=None,
+):
     """Writes the page, whole or not at all.
 
     Args:
@@ -70,6 +82,8 @@ def write_report(path, *, title, sets, rows, labels, names, history, figures):
         names: List of the names of the classes.
         history: Dict from the names of terms to lists, one value an epoch.
         figures: Dict, printed as a list.
+        student: HTML about a student of the images, as of `student_part`, or
+            None.
     """
     body = f"""<p>These images were made from a trained network alone: no image
 it was trained on was read. Each was asked to be of one class; what makes it
@@ -87,6 +101,7 @@ relative to real images; copies of one picture would have 0.</p>
 {_classes(sets, labels, names)}
 <h2>The terms of the objective</h2>
 {_curves(history)}
+{student or ""}
 <h2>Figures</h2>
 {page.listed(figures)}
 <h2>What to do next</h2>
@@ -164,3 +179,43 @@ def _curves(history):
     if shares:
         drawn += charts.curves(shares, SHARES_CAPTION, logarithmic=False)
     return drawn
+
+
+def student_part(figures, labels, answers, names) -> str:
+    """The part of the page about a student.
+
+    Args:
+        figures: Dict of `teacher_test_accuracy`, `student_test_accuracy`,
+            `student_agreement`, `student_parameters_ratio` and
+            `student_seconds`.
+        labels: Int array `(n,)`, what the real images show.
+        answers: Int array `(n,)`, what the student takes them for.
+        names: List of the names of the classes.
+
+    Returns:
+        HTML.
+    """
+    share = figures["student_parameters_ratio"]
+    lines = [
+        [
+            "teacher",
+            page.percent(1.0),
+            page.percent(figures["teacher_test_accuracy"]),
+            "",
+        ],
+        [
+            "student",
+            page.percent(share),
+            page.percent(figures["student_test_accuracy"]),
+            page.percent(figures["student_agreement"]),
+        ],
+    ]
+    heads = ["network", "weights", "real images", "agreement"]
+    return f"""<h2>A smaller network, from such images alone</h2>
+<p>The student learned from synthesized images alone, in
+{figures["student_seconds"]:.0f} seconds. <b>Real images</b>: the share of
+{len(labels):,} real images that a network takes for what they show; no network
+was trained on them here. <b>Agreement</b>: the share that the student takes for
+the same class as its teacher.</p>
+{page.table(heads, lines, ours="student")}
+{confusions(answers, labels, names)}"""

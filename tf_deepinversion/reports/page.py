@@ -11,7 +11,7 @@ from tf_deepinversion.core.pictures import png
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto;
        max-width: 62rem; padding: 0 1rem; color: #222; }
-h1, h2 { line-height: 1.2; }
+h1, h2 { line-height: 1.2; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; }
 th, td { padding: .35rem .7rem; text-align: right;
          border-bottom: 1px solid #ddd; }
@@ -22,9 +22,15 @@ table.matrix th, table.matrix td { padding: .25rem .4rem; }
 img { image-rendering: pixelated; max-width: 100%; }
 .class { display: grid; grid-template-columns: 9rem 1fr 1fr; gap: .8rem;
          align-items: center; border-top: 1px solid #ddd; padding: .3rem 0; }
-svg { width: 100%; height: auto; }
-figure { margin: 1rem 0; }
-code { background: #f3f3f3; padding: .1rem .3rem; }
+figure, .wide { margin: 1rem 0; overflow-x: auto; }
+svg { width: 100%; min-width: 36rem; height: auto; }
+code { background: #f3f3f3; padding: .1rem .3rem; overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  body { margin: 1rem auto; }
+  th, td { padding: .3rem .35rem; font-size: .85rem; }
+  .class { grid-template-columns: 1fr 1fr; }
+  .class > :first-child { grid-column: 1 / -1; font-weight: 600; }
+}
 """
 
 
@@ -74,7 +80,12 @@ def table(heads, rows, ours=None) -> str:
         marked = ' class="ours"' if ours is not None and row[0] == ours else ""
         lines.append(f"<tr{marked}>{cells}</tr>")
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heads)
-    return f"<table><tr>{head}</tr>\n{''.join(lines)}</table>"
+    return scrolling(f"<table><tr>{head}</tr>\n{''.join(lines)}</table>")
+
+
+def scrolling(content) -> str:
+    """What may be wider than a phone, in a box that scrolls by itself."""
+    return f'<div class="wide">{content}</div>'
 
 
 def picture(image, alt) -> str:

@@ -8,6 +8,7 @@ from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.reports import charts
 from tf_deepinversion.reports import page
+from tf_deepinversion.reports.confusions import confusions
 
 LEGEND = """<p><b>Agreement</b>: the share of images that both take for
 the same class. <b>Divergence</b>: the mean of KL(p<sub>T</sub> ||
@@ -206,18 +207,25 @@ def _round_curves(history, synthesis):
         for k, v in synthesis.items()
         if k not in ("batch", "loss", "recognized") and len(v) > 1
     }
-    parts = [
-        (shares, "Shares of images, by round.", False),
-        (losses, "The student's loss, by round, logarithmic.", True),
-        (terms, TERMS_CAPTION, True),
-    ]
+    drawn = []
+    if shares:
+        caption = "Shares of images, by round."
+        drawn.append(
+            charts.curves(shares, caption, logarithmic=False, along="round")
+        )
+    if losses:
+        caption = "The student's loss, by round, logarithmic."
+        drawn.append(charts.curves(losses, caption, along="round"))
+    if terms:
+        drawn.append(charts.curves(terms, TERMS_CAPTION, along="batch"))
     if len(recognized) > 1:
-        parts.append(({"recognized": recognized}, RECOGNIZED_CAPTION, False))
-    return "".join(
-        charts.curves(lines, caption, logarithmic=logarithmic)
-        for lines, caption, logarithmic in parts
-        if lines
-    )
+        lines = {"recognized": recognized}
+        drawn.append(
+            charts.curves(
+                lines, RECOGNIZED_CAPTION, logarithmic=False, along="batch"
+            )
+        )
+    return "".join(drawn)
 
 
 def _evenly(images, most):
@@ -238,35 +246,10 @@ def _age_curves(ages, rows):
     for name in ("real images", "uniform noise"):
         if name in rows and rows[name]["spread"]:
             lines[name] = [rows[name]["spread"]] * len(ages)
-    return charts.curves(lines, AGE_CAPTION, logarithmic=False)
+    return charts.curves(lines, AGE_CAPTION, logarithmic=False, along="part")
 
 
-def _confusions(rows, real, names, most=20, drawn=200):
+def _confusions(rows, real, names):
     if real is None:
         return ""
-    pair, classes = (real[1], rows["real images"]["answers"]), len(names)
-    if classes <= most:
-        shown = _explained(
-            page.matrix(recognition.confusion(*pair, classes), names)
-        )
-    elif classes <= drawn:
-        counts = recognition.confusion(*pair, classes)
-        shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
-        shades = np.rint(255 * (1 - shares)).astype("uint8")
-        picture = grid(shades[None, ..., None], scale=4)
-        shown = _explained(page.picture(picture, "confusion matrix"))
-    else:
-        shown = f"<p>The matrix of {classes:,} classes is not drawn.</p>"
-    worst = recognition.most_confused(
-        *pair, classes, 10 if classes <= drawn else 50
-    )
-    lines = [[names[a], names[b], str(count)] for a, b, count in worst]
-    return f"""<h2>What the student takes real images for</h2>
-{shown}
-<p>Most often:</p>
-{page.table(["shown", "taken for", "images"], lines)}"""
-
-
-def _explained(matrix):
-    return f"""<p>Rows: what they show. Columns: what the student says.</p>
-{matrix}"""
+    return confusions(rows["real images"]["answers"], real[1], names)
