@@ -38,6 +38,8 @@ from tf_deepinversion.models.generator import Generator
 from tf_deepinversion.objective.softened_kl import SoftenedKL
 from tf_deepinversion.optimizers import schedules
 from tf_deepinversion.transforms.augmentations import augmentations
+from tf_deepinversion.transforms.base import Transform
+from tf_deepinversion.transforms.base import draw
 
 LABELS = RANDOM.integers(0, CLASSES, 6)
 
@@ -160,6 +162,33 @@ def test_one_step_follows_the_gradient_of_the_divergence(ending):
         np.testing.assert_allclose(old - new.numpy(), g, rtol=1e-3, atol=1e-5)
     for a, b in zip(teacher_before, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_every_step_draws_random_numbers_of_its_own():
+    class Noted(Transform):
+        def draw(self, key, count):
+            return tf.random.stateless_uniform((count, 1, 1, 1), key)
+
+        def __call__(self, images, numbers):
+            seen.append(numbers.numpy().ravel())
+            return images
+
+    seen, noted = [], Noted()
+    model = Distillation(
+        tiny_teacher(0),
+        tiny_teacher(1),
+        NORMALIZED,
+        transforms=[noted],
+        steps_per_teacher_call=1,
+        seed=7,
+    )
+    model.compile(optimizer=keras.optimizers.SGD(0.1), run_eagerly=True)
+    for _ in range(3):
+        model.train_on_batch(PIXELS, LABELS)
+    for step, numbers in enumerate(seen):
+        (expected,) = draw([noted], [7, 1], step, len(PIXELS))
+        np.testing.assert_array_equal(numbers, np.ravel(expected))
+    assert len(seen) == 3 and len(np.unique(seen)) == 3 * len(PIXELS)
 
 
 def test_augmentations_have_their_strength():

@@ -34,7 +34,7 @@ def _logits(classifier, preprocessing, pixels):
 
 def _images_and_labels(data):
     images, labels = image_and_label(data)
-    require_integers(images.dtype.as_numpy_dtype)
+    require_integers(keras.backend.standardize_dtype(images.dtype))
     return images, labels
 
 
