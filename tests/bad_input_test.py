@@ -250,7 +250,7 @@ def distilled(folder, teacher=None, student=None, **kwargs):
         (
             {"fixed_images": some_pool(SHAPE), "fixed_share": 0.9},
             ValueError,
-            "No image of a batch would be new.*Received: 2 and 0.9",
+            "All images of a batch would be.*size=2, fixed_share=0.9",
         ),
         (
             {"optimizer": keras.optimizers.SGD(gradient_accumulation_steps=2)},
@@ -295,7 +295,7 @@ def test_distill_refuses_what_does_not_belong_together(tmp_path):
     with pytest.raises(ValueError, match="synthesizer of the teacher"):
         distilled(tmp_path, teacher, synthesizer=of_another)
     of_a_like = di.DeepInversion(tiny_teacher(seed=1), FED)
-    with pytest.raises(ValueError, match="one of another network, 'tiny'"):
+    with pytest.raises(ValueError, match="of another network, 'tiny'"):
         distilled(tmp_path, teacher, synthesizer=of_a_like)
     rival = with_head(keras.layers.Dense(CLASSES))
     competing = di.DeepInversion(teacher, FED, student=rival)
@@ -645,7 +645,7 @@ def test_tasks_may_be_any_iterable_but_not_empty():
     arguments = {"epochs": 1, "preprocessing": FED}
     learned = learn_tasks(teacher, tasks, terms, **arguments)
     assert learned.network.output_shape[-1] == 5 and len(learned.history) == 1
-    with pytest.raises(ValueError, match="nothing to learn"):
+    with pytest.raises(ValueError, match="at least one task"):
         learn_tasks(teacher, [], terms, **arguments)
 
 

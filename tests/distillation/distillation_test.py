@@ -662,7 +662,7 @@ def test_images_that_are_there_need_no_synthesizer(tmp_path):
         by_given(pool, tmp_path)
     with pytest.raises(ValueError, match="pass `run`, a name"):
         by_given(lambda step: pool.dataset(4, 0, step), tmp_path / "other")
-    with pytest.raises(ValueError, match="`refresh` says when a synthesizer"):
+    with pytest.raises(ValueError, match="`refresh` sets when a synthesizer"):
         by_given(pool, refresh=RefreshPool())
     with pytest.raises(ValueError, match=r"`images` must be images \(8, 8, 1"):
         by_given((np.zeros((3, 9, 8, 1), "uint8"), [0, 1, 2]))
@@ -672,7 +672,7 @@ def test_images_that_are_there_need_no_synthesizer(tmp_path):
 def test_a_state_whose_images_are_gone_is_told_in_words(tmp_path):
     run(tmp_path, rounds=1)
     shutil.rmtree(tmp_path / "pool")
-    with pytest.raises(ValueError, match="whose images in .*pool are gone"):
+    with pytest.raises(ValueError, match="its images in .*pool are missing"):
         run(tmp_path, rounds=1)
     assert not (tmp_path / "pool").exists()
 

@@ -151,7 +151,7 @@ def test_of_larger_images_fewer_are_kept():
     kept = 80_000_000 // (224 * 224 * 3 + 4 * 1000)
     assert list(sizes.values()) == [10_240, 10_240, kept]
     with pytest.raises(
-        ValueError, match="Not one image.*`teacher_cache_bytes`"
+        ValueError, match="a single image.*`teacher_cache_bytes`"
     ):
         TeacherCache(SHAPE, CLASSES, steps_per_call=2, most_bytes=70)
     small = 2 * (8 * 8 + 4 * CLASSES)
@@ -199,7 +199,7 @@ def test_bad_arguments():
         )
     store = TeacherCache(SHAPE, CLASSES, steps_per_call=2, size=1)
     with pytest.raises(
-        ValueError, match="at most 1 images.*Received: one of 2"
+        ValueError, match="at most 1 images.*Received: a batch of 2"
     ):
         draws(store, [0])
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -161,7 +161,7 @@ def distil(teacher, student, folder=None, stop=None):
             )
         except KeyboardInterrupt:
             pass
-    return [w for w in caught if "been trained already" in str(w.message)]
+    return [w for w in caught if "be trained already" in str(w.message)]
 
 
 def new_student():

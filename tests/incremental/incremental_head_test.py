@@ -152,7 +152,7 @@ def nested():
 
 pool = layers.GlobalAveragePooling2D
 REFUSED = {
-    "subclassed": (Subclassed, TypeError, "functional model, or a seq"),
+    "subclassed": (Subclassed, TypeError, "functional model, or a built seq"),
     "unbuilt": (
         lambda: keras.Sequential([layers.Dense(3)]),
         TypeError,

@@ -47,7 +47,9 @@ def test_a_pool_is_remembered_and_nothing_else():
     images, labels = remembered(Memory(lambda *_: pool), [0, 1])
     assert images.shape == (2, 2, 2, 1) and labels.tolist() == [0, 1]
     for made in ((pool.images, pool.labels), pool.dataset(2), lambda step: 0):
-        with pytest.raises(TypeError, match="give a `Pool`.*Received: <class"):
+        with pytest.raises(
+            TypeError, match="return a `Pool`.*Received: <class"
+        ):
             Memory(lambda *_, made=made: made)(None, [0, 1], None, 0)
 
 

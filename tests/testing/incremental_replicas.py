@@ -142,7 +142,9 @@ def check_refusals(strategy):
             train(network(synchronized=False), OLD, OLD_LABELS, epochs=1)
         with pytest.raises(ValueError, match="under .with strategy.scope"):
             train(outside, OLD, OLD_LABELS, epochs=1)
-        with pytest.raises(ValueError, match="multiple of the replicas.*of 3"):
+        with pytest.raises(
+            ValueError, match="multiple of the number of replicas.*of 3"
+        ):
             train(network(), OLD, OLD_LABELS, epochs=1, batch_size=3)
     assert not asked
 

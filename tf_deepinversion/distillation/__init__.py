@@ -1,4 +1,4 @@
-"""A smaller network from a teacher's answers, without data."""
+"""Training of a smaller network with a teacher's outputs, without data."""
 
 from tf_deepinversion.distillation._distill import Distilled
 from tf_deepinversion.distillation._distill import distill

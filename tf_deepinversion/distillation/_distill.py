@@ -1,4 +1,4 @@
-"""A student without data, in one call: images, distillation, and its state."""
+"""Trains a student without data in one call, and saves its state."""
 
 import inspect
 import pathlib
@@ -32,15 +32,22 @@ from tf_deepinversion.transforms.augmentations import augmentations
 
 
 class Distilled(typing.NamedTuple):
-    """What `distill` gives.
+    """The result of `distill`.
 
     Attributes:
-        student: The `keras.Model` that was trained.
-        history: Dict from names to lists, one number a round.
-        pool: The `Pool` of images; None where the images were given otherwise.
-        synthesis: Dict from names to lists, one number a batch of images: its
-            number, `batch`, and the terms of its synthesis at its last step.
-            Empty where nothing was synthesized.
+        student: The trained `keras.Model`.
+        history: Dict from names to lists, one number per round.
+        pool: The `Pool` of images, or None if the images came from elsewhere.
+        synthesis: Dict from names to lists, one number per batch of images:
+            `batch`, the batch's number, and the loss terms at the last step of
+            its synthesis. Empty if nothing was synthesized.
+
+    Example:
+        >>> distilled = di.distillation.Distilled(
+        ...     student, history={"loss": [0.5]}, pool=None, synthesis={}
+        ... )
+        >>> distilled.history["loss"][-1]
+        0.5
     """
 
     student: keras.Model
@@ -77,76 +84,85 @@ def distill(
     verbose="auto",
     validation_data=None,
 ) -> Distilled:
-    """Trains a student on images that are synthesized for it.
+    """Trains a student on images synthesized from its teacher.
 
-    Each round trains the student for some steps on random images of a pool, by
-    the teacher's soft answers. All images are made before the first round
-    where nothing in them depends on the student, as by default; those of a
-    synthesizer that competes with the student come a batch before each round,
-    made against the student as it then is.
+    Each round trains the student for some steps on random images of a pool,
+    with the teacher's soft outputs as targets. By default all images are made
+    before the first round. A synthesizer that competes with the student makes a
+    batch before each round, against the current student.
 
     Args:
         teacher: A `keras.Model` classifier.
-        student: A `keras.Model` with the same classes, of any architecture,
-            as it was made: of one that agrees with its teacher already there
-            is a `UserWarning`.
-        images: None for a `DeepInversion` of the teacher by the recipe
-            `distillation_pixels`; another `Synthesizer`; or images that are
-            there, as for `as_stream`: a `Pool`, a pair of arrays, a
-            `tf.data.Dataset`, or a function from a step to one of batches.
-        rounds: Int, at least 1; None where `minutes` are given.
-        minutes: Float, positive, in place of `rounds`: as many rounds as fit,
-            by a trial of three that leaves the student as it was. Your
-            callbacks take no part in the trial. With a folder the number is
-            kept there, in `plan.json`.
-        steps_per_round: Int, of the student.
-        batch_size: Int, of the student.
-        refresh: A `RefreshPool`, which says how many images there are and
-            when they are made; None for `RefreshPool()`: 256 for each round,
-            by the recipe's steps.
-        fixed_images: A `Pool` of images that are there from the first round on
-            and stay, or None. A synthesizer that competes with the student
-            looks for what it gets wrong, these show what it will be asked.
+        student: A new `keras.Model` with the same classes, of any architecture.
+            A `UserWarning` tells if it already agrees with the teacher.
+        images: None for a `DeepInversion` of the teacher with the recipe
+            `distillation_pixels`; another `Synthesizer`; or existing images, as
+            for `as_stream`: a `Pool`, a pair of arrays, a `tf.data.Dataset`, or
+            a function from a step to a data set of batches.
+        rounds: Int, at least 1; None with `minutes`.
+        minutes: Float, positive, in place of `rounds`: as many rounds as fit
+            into this time, estimated by a trial of three rounds that leaves the
+            student unchanged. The trial does not call your callbacks. With a
+            folder, `plan.json` stores the number of rounds.
+        steps_per_round: Int, training steps of the student per round. Defaults
+            to 480.
+        batch_size: Int, of the student's steps. Defaults to 128.
+        refresh: A `RefreshPool`, which sets number and time of the synthesized
+            images. Defaults to `RefreshPool()`: 256 images per round, with the
+            recipe's steps.
+        fixed_images: A `Pool` of images that stay in use from the first round
+            on, or None. A synthesizer that competes with the student seeks
+            images that the student misjudges; fixed images add typical images.
             See `synthesize`.
-        fixed_share: Float in (0, 1), the part of each of the student's batches
-            that is of `fixed_images`.
-        temperature: Float, see `SoftenedKL`.
-        transforms: List of transforms that both networks see images through;
-            None for `augmentations()`.
-        steps_per_teacher_call: Int, see `Distillation`.
-        optimizer: A `keras.optimizers.Optimizer` or its name; one that has
-            served before is made anew. Or a function from the number of all
-            steps to an optimizer, such as `optimizers.sgd`. None for
-            `optimizers.muon`.
-        preprocessing: The teacher's `Preprocessing`; None if known by name.
-        student_preprocessing: The student's; None: if known by name its own,
-            or else the teacher's.
-        image_shape: Tuple `(height, width, channels)`, needed where the
-            teacher does not fix it.
-        dtype: A dtype policy in which the networks compute, see
-            `Distillation`.
-        capacity: Int, images in the pool, snapshots among them; the oldest
-            leave.
-        folder: Path for the pool and the state. The same call goes on from
-            there, after any interruption, to the same student; another one is
-            refused, by the names of what differs.
-        run: String, a name of `images`. Needed with a folder where they are a
+        fixed_share: Float in (0, 1), share of `fixed_images` in each of the
+            student's batches. Defaults to 0.3.
+        temperature: Float, see `SoftenedKL`. Defaults to 4.
+        transforms: List of transforms of the images for both networks. Defaults
+            to `augmentations()`.
+        steps_per_teacher_call: Int, see `Distillation`. Defaults to 4.
+        optimizer: A `keras.optimizers.Optimizer` or its name; a used optimizer
+            is created again. Or a function from the number of all steps to an
+            optimizer, such as `optimizers.sgd`. Defaults to `optimizers.muon`
+            over all steps.
+        preprocessing: The teacher's `Preprocessing`, or None if the teacher is
+            known by its name.
+        student_preprocessing: The student's `Preprocessing`. Defaults to the
+            student's own if it is known by its name, otherwise to the
+            teacher's.
+        image_shape: Tuple `(height, width, channels)`, required if the teacher
+            does not fix it.
+        dtype: A dtype policy for both networks, see `Distillation`.
+        capacity: Int, largest number of images in the pool, including
+            snapshots. A full pool drops the oldest. Defaults to 50,000.
+        folder: Path for the pool and the state, or None. With a folder,
+            repeating the same call resumes after an interruption and gives the
+            same student. Another call is refused with an error that names the
+            differences.
+        run: String, a name of `images`, required with `folder` if they are a
             `tf.data.Dataset` or a function.
-        seed: Int.
-        callbacks: List of `keras.callbacks.Callback`. What they count, as the
-            patience of `EarlyStopping`, begins anew after an interruption.
-        verbose: As in Keras, and for the making of images too.
-        validation_data: As in Keras; labeled images, only looked at.
+        seed: Int. Defaults to 0.
+        callbacks: List of `keras.callbacks.Callback`. Their own counters, such
+            as the patience of `EarlyStopping`, restart after an interruption.
+        verbose: As in `keras.Model.fit`, also for synthesis. Defaults to
+            `"auto"`.
+        validation_data: As in `keras.Model.fit`: labeled images that do not
+            affect training.
 
     Returns:
-        A `Distilled`: the student, the history of all rounds, the pool, and
-        the terms of the synthesis.
+        A `Distilled`: the student, the history of all rounds, the pool, and the
+        loss terms of the synthesis.
 
     Raises:
-        FloatingPointError: if the student comes to be not finite.
-        TypeError: if a transform or a callback is not one for this.
+        FloatingPointError: if a value of the student is no longer finite.
+        TypeError: if a transform or a callback has the wrong type.
         ValueError: if an argument is out of range or does not fit, or the
-            folder holds another run.
+            folder belongs to another run.
+
+    Example:
+        ```python
+        distilled = di.distill(teacher, student, rounds=20)
+        distilled.student.save("student.keras")
+        ```
     """
     begin = time.monotonic()
     require_whole(steps_per_round=steps_per_round, batch_size=batch_size)
@@ -257,7 +273,7 @@ def _carry_out(plan) -> Distilled:
     model, steps = plan.model, plan.steps_per_round
     source = _source_of(plan)
     _make_ready(model, plan.batch_size, plan.optimizer, plan.rounds * steps)
-    # Nothing is written before here, where all is known to fit.
+    # All arguments are checked above, so a refused call writes nothing.
     state, identity, begun = _claim(plan, source)
     stream = batches_of(
         source.open(plan.folder, identity, begun),
@@ -308,15 +324,16 @@ def _source_of(plan):
         return SynthesizedImages(images, refresh, plan.rounds, plan.capacity)
     if refresh is not None:
         raise ValueError(
-            "`refresh` says when a synthesizer makes images, and these are "
-            f"there: leave it out. Received: images of {type(images)}"
+            "`refresh` sets when a synthesizer makes images, but these images "
+            "exist already: leave it out. "
+            f"Received: images of {type(images)}"
         )
     check_images("images", images, plan.model)
     return GivenStream(images, plan.run)
 
 
 def _make_ready(model, batch_size, optimizer, steps):
-    """Compiles, by an optimizer as new: it may be another student's."""
+    """Compiles the model with a new optimizer."""
     require_trainable(model.teacher, model.student)
     model.require_batch(batch_size)
     warn_if_trained(model)  # before a state is loaded into it
@@ -332,10 +349,10 @@ def _make_ready(model, batch_size, optimizer, steps):
 
 
 def _claim(plan, source):
-    """The path of a folder's state, whose run it is, and whether it is there.
+    """Returns path and identity of a folder's state, and whether it exists.
 
     Raises:
-        ValueError: if the state is of another run.
+        ValueError: if the state belongs to another run.
     """
     if plan.folder is None:
         return None, None, False

@@ -1,4 +1,4 @@
-"""Distillation: a student learns what a teacher says of images."""
+"""Distillation: a student learns a teacher's outputs for images."""
 
 import keras
 import tensorflow as tf
@@ -39,51 +39,58 @@ def _images_and_labels(data):
 
 
 class Distillation(StudentModel):
-    """A student in training by its teacher's logits, no labels needed.
+    """A Keras model that trains a student with its teacher's logits.
 
-    A Keras model like any other: `compile`, `fit`, callbacks, `evaluate` on
-    labeled images, uint8 pixels. What it saves as a model is the student. What
-    is trained is the student alone, by the divergence alone: regularizers of
-    its layers and `add_loss` take no part, an optimizer's `weight_decay` does.
+    The model needs no labels. `compile`, `fit`, callbacks, and `evaluate` on
+    labeled images work as usual, with uint8 pixels. Saving the model saves the
+    student. Only the student is trained, and only with the divergence from the
+    teacher: regularizers of its layers and `add_loss` do not count, the
+    optimizer's `weight_decay` does.
 
     Args:
         teacher: A `keras.Model` classifier.
-        student: A `keras.Model` with the teacher's classes, of any
-            architecture, and for any size of image: it is fed images resized.
-        preprocessing: The teacher's `Preprocessing`; None if known by name.
-        student_preprocessing: The student's; None: if known by name its own,
-            or else the teacher's.
-        temperature: Float, see `SoftenedKL`.
-        transforms: List of transforms that both see, drawn anew every step;
-            by default `Shift(2)` and `HorizontalFlip()`.
-        steps_per_teacher_call: Int, how many steps of the student share one
-            call of the teacher. With 4 the teacher answers for a new batch
-            every fourth step, and every step is on images drawn at random
-            from the newest 10,240 that it answered for, which are kept as they
-            were seen, in whole numbers: see `TeacherCache`. Above 1 needs one
-            device. Defaults to 1.
-        teacher_cache_bytes: Int, the most that those images and the answers
-            take, a byte a value and four a logit: of larger images fewer are
-            kept. Defaults to 80 million, 10,240 of 32x32x3 with 1,000 classes.
-        image_shape: Tuple `(height, width, channels)`, needed where the
-            teacher does not fix it.
-        student_shape: The same for the student.
-        dtype: A dtype policy in which both compute while the student trains.
-            `"mixed_bfloat16"` takes four fifths of the time on a CPU that has
-            instructions for it, and may take more on one that has not. The
-            student's variables stay as they are, and `evaluate`, `answers`
-            and a call are exact.
-        seed: Int, of the transforms.
+        student: A `keras.Model` with the teacher's classes, of any architecture
+            and image size. The images are resized for the student.
+        preprocessing: The teacher's `Preprocessing`, or None if the teacher is
+            known by its name.
+        student_preprocessing: The student's `Preprocessing`. Defaults to the
+            student's own if it is known by its name, otherwise to the
+            teacher's.
+        temperature: Float, see `SoftenedKL`. Defaults to 4.
+        transforms: List of transforms of the images for both networks, drawn
+            anew every step. Defaults to `[Shift(2), HorizontalFlip()]`.
+        steps_per_teacher_call: Int, number of student steps that share one call
+            of the teacher. With 4, the teacher labels a new batch every fourth
+            step, and every step trains on random images of the last 10,240
+            that the teacher labeled. These are stored transformed, as uint8,
+            see `TeacherCache`. Values above 1 need a single device. Defaults to
+            1.
+        teacher_cache_bytes: Int, memory limit for these images and logits: one
+            byte per pixel value and four per logit. Defaults to 80 million,
+            enough for 10,240 images of 32x32x3 with 1,000 classes.
+        image_shape: Tuple `(height, width, channels)`, required if the teacher
+            does not fix it.
+        student_shape: Tuple `(height, width, channels)`, required if the
+            student does not fix it.
+        dtype: A dtype policy for both networks in training. `"mixed_bfloat16"`
+            takes 80% of the time on a CPU with instructions for it, and may
+            take more on a CPU without. The student's variables keep their
+            dtype; `evaluate`, `answers` and calls are exact.
+        seed: Int, seed of the transforms. Defaults to 0.
 
     Raises:
-        TypeError: if a network is not a `keras.Model`, or a transform not one
-            of `transforms`. In `fit` and `evaluate`: if the images are not
-            integers.
-        ValueError: if the classes or the channels differ, a number is out of
-            range, or as for `Classifier`. In training: if the student has
-            nothing to train, or layers of the teacher, or several replicas
-            would not do what one device does. In `compile`: if the optimizer
-            accumulates gradients.
+        TypeError: if a network is not a `keras.Model`, or a transform is not a
+            transform. In `fit` and `evaluate`: if the images are not integers.
+        ValueError: if classes or channels differ, a number is out of range, or
+            as for `Classifier`. In training: if the student has no trainable
+            variables or shares layers with the teacher, or if several replicas
+            would give another result than one device. In `compile`: if the
+            optimizer accumulates gradients.
+
+    Example:
+        >>> model = di.Distillation(teacher, student)
+        >>> model(images).shape.as_list()  # the student's logits
+        [12, 3]
     """
 
     def __init__(
@@ -152,22 +159,22 @@ class Distillation(StudentModel):
 
     @property
     def teacher(self) -> keras.Model:
-        """The network that is learned from; it stays as it is."""
+        """The teacher, a `keras.Model` that stays unchanged."""
         return self._teacher.model
 
     @property
     def image_shape(self) -> tuple:
-        """(height, width, channels) of the images, as the teacher has them."""
+        """Tuple (height, width, channels), the teacher's image shape."""
         return self._teacher.image_shape
 
     @property
     def student_shape(self) -> tuple:
-        """(height, width, channels) of what the student is fed."""
+        """Tuple (height, width, channels), the student's image shape."""
         return self._student.image_shape
 
     @property
     def classes(self) -> int:
-        """How many classes both tell apart."""
+        """Int, number of classes of both networks."""
         return self._teacher.classes
 
     @property
@@ -175,20 +182,23 @@ class Distillation(StudentModel):
         return [self._loss, self._agreement, self._accuracy]
 
     def call(self, pixels, training=False):
-        """The student's logits.
+        """Computes the student's logits.
 
         Args:
             pixels: Int array `(n, height, width, channels)` in [0, 255].
-            training: Bool, whether the student is called as in training.
+            training: Bool, whether to call the student in training mode.
+
+        Returns:
+            A float tensor `(n, classes)`.
 
         Raises:
-            TypeError: if the pixels are no integers.
+            TypeError: if the pixels are not integers.
         """
         require_integers(keras.backend.standardize_dtype(pixels.dtype))
         return self._student_logits(pixels, training)
 
     def _student_logits(self, pixels, training=False):
-        """Of pixels that may be floats, as transforms leave them."""
+        """The student's logits of pixels, possibly floats after transforms."""
         student = self._in_training[1] if training else self._student
         fed = student_input(
             tf.cast(pixels, "float32"),
@@ -199,7 +209,10 @@ class Distillation(StudentModel):
             return student.read(fed, training).logits
 
     def settings(self) -> dict:
-        """What the student depends on, apart from networks, data and `fit`."""
+        """Returns the settings that affect the student, as a dict.
+
+        Networks, data and the arguments of `fit` are not included.
+        """
         return {
             "image_shape": self.image_shape,
             "student_shape": self.student_shape,
@@ -213,15 +226,15 @@ class Distillation(StudentModel):
         }
 
     def answers(self, images, batch_size=250):
-        """What both networks say of images, in inference mode.
+        """Computes both networks' logits of images, in inference mode.
 
         Args:
             images: uint8 array `(n, height, width, channels)`.
-            batch_size: Int, how many are read at once.
+            batch_size: Int, number of images per call. Defaults to 250.
 
         Returns:
             A pair of arrays `(n, classes)`: the teacher's logits and the
-            student's.
+            student's logits.
         """
         return read_by_pieces(
             lambda x: (
@@ -233,16 +246,16 @@ class Distillation(StudentModel):
         )
 
     def teacher_features(self, images, batch_size=250):
-        """What the teacher says of images, and by what, in inference mode.
+        """Computes the teacher's logits and features of images.
 
         Args:
             images: uint8 array `(n, height, width, channels)`.
-            batch_size: Int, how many are read at once.
+            batch_size: Int, number of images per call. Defaults to 250.
 
         Returns:
-            A pair of arrays: the teacher's logits `(n, classes)`, and what
-            its dense head is fed `(n, features)`; where its head is not dense
-            the logits are both.
+            A pair of arrays: the teacher's logits `(n, classes)`, and the
+            inputs `(n, features)` of its dense head. Without a dense head both
+            are the logits.
         """
 
         def logits_and_features(pixels):
@@ -253,17 +266,17 @@ class Distillation(StudentModel):
             return read_by_pieces(logits_and_features, images, batch_size)
 
     def require_batch(self, batch_size):
-        """Refuses batches that the answers to be reused have no room for.
+        """Checks that the teacher's cache can hold a batch.
 
         Raises:
-            ValueError: if they do not fit.
+            ValueError: if it cannot.
         """
         if self._answered:
             self._answered.require_batch(batch_size)
 
     @property
     def state_variables(self) -> list:
-        """What training changes, apart from the student's variables."""
+        """List of the state that training changes besides the student."""
         return self._answered.variables if self._answered else []
 
     def compile(
@@ -278,7 +291,7 @@ class Distillation(StudentModel):
         jit_compile="auto",
         auto_scale_loss=True,
     ):
-        """As in Keras; the loss is the divergence, whatever `loss` is."""
+        """As in Keras; the loss is always the divergence, not `loss`."""
         super().compile(
             optimizer,
             loss,
@@ -296,28 +309,29 @@ class Distillation(StudentModel):
         )
         if getattr(self.optimizer, "gradient_accumulation_steps", None):
             raise ValueError(
-                "What is drawn in a step depends on how often the optimizer "
-                "has moved the student, so an optimizer with "
-                "`gradient_accumulation_steps` would see the same batch as "
-                "often: leave it out, and take a larger batch."
+                "Each step draws its images by the optimizer's number of "
+                "updates, so with `gradient_accumulation_steps` several steps "
+                "would draw the same images: leave it out, and use a larger "
+                "batch. Received: gradient_accumulation_steps="
+                f"{self.optimizer.gradient_accumulation_steps}"
             )
 
     def make_train_function(self, force=False):
-        """As in Keras; anew if the constraints of the student are others.
+        """As in Keras, but traces again if the student's constraints changed.
 
-        Keras keeps the step as it was traced, with the constraints of then: a
-        student that was given masks since would be trained without them.
+        Keras keeps a traced step with its constraints. Without new tracing, a
+        student that got masks in the meantime would train without them.
         """
         held = [v.constraint for v in self.student.trainable_variables]
         super().make_train_function(force or held != self._held)
         self._held = held
 
     def require_replicas(self):
-        """Refuses what several replicas would do otherwise than one device.
+        """Refuses settings whose result depends on the number of replicas.
 
         Raises:
-            ValueError: as for `replicas.require_training`, or if answers are
-                reused.
+            ValueError: as for `replicas.require_training`, or if steps share
+                calls of the teacher.
         """
         if self._answered:
             steps = self._answered.steps_per_call
@@ -325,7 +339,7 @@ class Distillation(StudentModel):
         super().require_replicas()
 
     def _ask(self, images, step):
-        """The images, changed, and the teacher's logits of them."""
+        """Returns the transformed images and the teacher's logits of them."""
         images = tf.cast(images, "float32")
         numbers = draw_own(
             self._transforms, [self._seed, 1], step, tf.shape(images)[0]
@@ -358,12 +372,12 @@ class Distillation(StudentModel):
         return {"loss": self._loss.result(), **self._agreement_log()}
 
     def _own_loss(self, target, logits):
-        """Of the mean of the batch of all replicas what this one adds."""
+        """This replica's part of the mean over the batch of all replicas."""
         loss = self._kl(target, logits)
         context = replicas.several()
         if context is None:
             return loss
-        # Keras has divided its mean by their number.
+        # Keras divides each replica's mean by the number of replicas.
         loss *= context.num_replicas_in_sync
         return loss * replicas.share(tf.shape(logits)[0])
 
@@ -374,15 +388,16 @@ class Distillation(StudentModel):
         logits = self._student_logits(images)
         loss = replicas.total(self._own_loss(target, logits))
         size = tf.cast(replicas.total(tf.shape(images)[0]), "float32")
-        replicas.add_to(self._loss, loss, size)  # the last may be smaller
+        # Weighted by size, because the last batch may be smaller.
+        replicas.add_to(self._loss, loss, size)
         self._agree(target, logits)
         logs = {"loss": self._loss.result(), **self._agreement_log()}
         if labels is not None:
             if (labels.shape.rank or 1) > 1 and labels.shape[-1] != 1:
                 raise ValueError(
-                    "Expected labels of shape (n,), whole numbers. Received: "
-                    f"shape={labels.shape}; of one-hot rows "
-                    "`labels.argmax(-1)`"
+                    "Expected integer labels of shape (n,): use "
+                    "`labels.argmax(-1)` for one-hot rows. "
+                    f"Received: shape={labels.shape}"
                 )
             right = keras.metrics.sparse_categorical_accuracy(labels, logits)
             replicas.add_to(self._accuracy, replicas.whole(right))

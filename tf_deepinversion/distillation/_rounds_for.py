@@ -1,4 +1,4 @@
-"""How many rounds of a distillation fit into some minutes."""
+"""Plans the number of rounds of a distillation for a time limit."""
 
 import json
 import pathlib
@@ -11,25 +11,33 @@ from tf_deepinversion.core.files import write_atomically
 
 
 def rounds_for(minutes, trial, path=None, begin=None) -> int:
-    """How many rounds fit into some minutes, by a trial of three.
+    """Estimates how many rounds fit into a number of minutes, by three rounds.
 
-    Rounds must be alike, so the trial makes a batch of images before each. The
-    first round, in which graphs are traced, takes longer and is counted apart.
+    All rounds must do the same work, so the trial makes a batch of images
+    before each round. The first round, which traces the graphs, takes longer
+    and counts separately.
 
     Args:
-        minutes: Float, positive, for all rounds from `begin` on, the trial
-            among them.
+        minutes: Float, positive, for all rounds since `begin`, including the
+            trial.
         trial: Function of a number of rounds and a list of callbacks that runs
             such rounds.
-        path: Path of a file in which the number is kept, so that a run which
-            goes on keeps to it; None for none.
-        begin: Float, of `time.monotonic`, when the minutes begin; None: now.
+        path: Path of a file that stores the number for a resumed run, or None.
+        begin: Float, value of `time.monotonic` at the start. Defaults to now.
 
     Returns:
         An int, at least 1.
 
     Raises:
-        ValueError: if the minutes are not positive, or the file is of others.
+        ValueError: if `minutes` is not positive, or the file belongs to another
+            number of minutes.
+
+    Example:
+        >>> def trial(rounds, callbacks):  # stands for a call of `distill`
+        ...     for i in range(rounds):
+        ...         callbacks[0].on_epoch_end(i)
+        >>> di.distillation.rounds_for(0.1, trial) > 1
+        True
     """
     require_positive(minutes=minutes)
     begin = time.monotonic() if begin is None else begin
@@ -55,7 +63,7 @@ def _planned(path, minutes):
     plan = json.loads(path.read_text())
     if plan.get("minutes") != minutes:
         raise ValueError(
-            f"{path} was planned for minutes={plan.get('minutes')}: take "
-            f"another folder, or delete it. Received: minutes={minutes}"
+            f"{path} was planned for minutes={plan.get('minutes')}: use "
+            f"another folder, or delete the file. Received: minutes={minutes}"
         )
     return plan["rounds"]

@@ -1,4 +1,4 @@
-"""Whether what `distill` was given fits together."""
+"""Checks that the arguments of `distill` fit together."""
 
 import keras
 import numpy as np
@@ -12,28 +12,28 @@ from tf_deepinversion.distillation.training_images import fixed_count
 
 
 def check_synthesizer(synthesizer, model):
-    """Its images must be those that the teacher sees and the student needs."""
+    """Checks that the synthesizer's images suit teacher and student."""
     found = tuple(synthesizer.image_shape), synthesizer.classes
     expected = model.image_shape, model.classes
     if found != expected:
         raise ValueError(
-            "Expected a synthesizer of the teacher: of images and classes "
-            f"{expected}. Received: one of {found}"
+            "Expected a synthesizer of the teacher, with image shape and "
+            f"classes {expected}. Received: a synthesizer with {found}"
         )
     seen = synthesizer.teacher
     if seen not in (None, model.teacher) and not _same_weights(
         seen, model.teacher
     ):
         raise ValueError(
-            "Expected a synthesizer of the teacher. Received: one of another "
-            f"network, {seen.name!r}"
+            "Expected a synthesizer of the teacher. Received: a synthesizer "
+            f"of another network, {seen.name!r}"
         )
     rival = synthesizer.student
     if rival is not None and rival is not model.student:
         raise ValueError(
             "The synthesizer competes with another network than the student: "
-            "make it with `student=` the one that is given here; under a "
-            "strategy of several replicas, make the student in its scope. "
+            "create it with `student=` this student. With several replicas, "
+            "create the student in the strategy's scope. "
             f"Received: {rival.name!r}"
         )
     _check_fed(
@@ -50,13 +50,14 @@ def check_synthesizer(synthesizer, model):
 
 
 def _check_fed(name, given, expected):
-    """What makes images must feed a network as the distillation does."""
-    if given[0] is None:  # a synthesizer of the user's own
+    """Checks that synthesizer and distillation preprocess images alike."""
+    if given[0] is None:  # a custom synthesizer
         return
     if given[1] != expected[1] or not given[0].feeds_as(expected[0]):
         raise ValueError(
-            "The synthesizer and the distillation feed a network otherwise: "
-            f"give both the same `{name}` and size of images. Received: "
+            "The synthesizer and the distillation preprocess images "
+            f"differently: pass both the same `{name}` and size of images. "
+            "Received: "
             f"{given[0].get_config()} of {given[1]}, and "
             f"{expected[0].get_config()} of {expected[1]}"
         )
@@ -70,17 +71,17 @@ def _same_weights(a, b):
 
 
 def check_images(name, images, model):
-    """Images that are given must be as the teacher sees them."""
+    """Checks that given images have the teacher's shape."""
     found = as_stream(images, 1)(0).element_spec[0].shape[1:]
     if not found.is_compatible_with(model.image_shape):
         raise ValueError(
-            f"`{name}` must be images {model.image_shape}, as the teacher's. "
+            f"`{name}` must be images {model.image_shape}, like the teacher's. "
             f"Received: images {tuple(found)}"
         )
 
 
 def check_fixed_images(images, share, batch_size, model):
-    """Fixed images must be there, and leave room for others in a batch."""
+    """Checks that fixed images exist, and leave room for others in a batch."""
     if not 0 < share < 1:
         raise ValueError(
             "`fixed_share` must lie between 0 and 1. "
@@ -90,19 +91,20 @@ def check_fixed_images(images, share, batch_size, model):
         return
     if not len(images):
         raise ValueError(
-            "`fixed_images` must be a `Pool` with images in it: `add` some, or "
-            "leave it out. Received: an empty one"
+            "`fixed_images` must be a `Pool` with images: `add` some, or leave "
+            "it out. Received: an empty pool"
         )
     check_images("fixed_images", images, model)
     if fixed_count(share, batch_size) >= batch_size:
         raise ValueError(
-            "No image of a batch would be new: take a larger `batch_size` or "
-            f"a smaller `fixed_share`. Received: {batch_size} and {share}"
+            "All images of a batch would be fixed images: use a larger "
+            "`batch_size` or a smaller `fixed_share`. Received: "
+            f"batch_size={batch_size}, fixed_share={share}"
         )
 
 
 def check_validation(data):
-    """Floats would be refused after the first round alone."""
+    """Refuses floats now; Keras would read them after the first round."""
     if isinstance(data, tf.data.Dataset):
         images, _ = image_and_label(data.element_spec)
         require_integers(images.dtype.as_numpy_dtype)
@@ -111,7 +113,7 @@ def check_validation(data):
 
 
 def check_callbacks(callbacks):
-    """What watches an inversion would be refused when `fit` begins."""
+    """Refuses callbacks of an inversion now, not when `fit` begins."""
     for callback in callbacks or []:
         if not isinstance(callback, keras.callbacks.Callback):
             raise TypeError(

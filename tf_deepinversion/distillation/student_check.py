@@ -1,4 +1,4 @@
-"""Whether a student was trained already, by its teacher's answers or like."""
+"""Detects a student that agrees with its teacher before distillation."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tf_deepinversion.core.checks import warn_caller
 
-# What Keras starts these variables from, whatever the seed.
+# Keras's initial values of these variables, for any seed.
 INITIAL = {
     "bias": 0.0,
     "beta": 0.0,
@@ -17,14 +17,14 @@ INITIAL = {
 
 
 def is_untouched(model) -> bool:
-    """Whether no step of training has moved what Keras starts from constants.
+    """Tells whether variables with constant initial values never changed.
 
     Args:
         model: A built `keras.Model`.
 
     Returns:
-        True if all biases are 0 and all BatchNormalization layers as at first;
-        False if one is not, or there is none to tell by.
+        True if all biases are 0 and all BatchNormalization layers have their
+        initial values. False otherwise, or if there is no such variable.
     """
     found = [
         bool(np.all(keras.ops.convert_to_numpy(v) == INITIAL[v.name]))
@@ -35,12 +35,12 @@ def is_untouched(model) -> bool:
 
 
 def smooth_images(shape, count=128, seed=0) -> np.ndarray:
-    """Random clouds, of which networks say more than of noise.
+    """Makes random clouds, to which networks react more than to noise.
 
     Args:
         shape: Tuple `(height, width, channels)`.
-        count: Int.
-        seed: Int.
+        count: Int. Defaults to 128.
+        seed: Int. Defaults to 0.
 
     Returns:
         uint8 array `(count, height, width, channels)`.
@@ -59,25 +59,24 @@ def smooth_images(shape, count=128, seed=0) -> np.ndarray:
 
 
 def likeness(teacher_logits, student_logits) -> tuple[float, float]:
-    """How far two networks agree on which class is which, above chance.
+    """Measures how far two networks agree on the classes, beyond chance.
 
-    The classes of a head that has not been trained are interchangeable: any
-    other order of them was as likely. Let C be the covariances of the
-    teacher's logits with the student's, each class scaled to unit variance,
-    less the means of rows and columns. Over all orders of the student's
-    classes its trace has the mean 0 and the variance ||C||^2 / (classes - 1),
-    so that
+    The classes of an untrained head are interchangeable: any order of the
+    classes is equally likely. Let C be the covariances of the teacher's logits
+    with the student's, each class scaled to unit variance, minus the means of
+    rows and columns. Over all orders of the student's classes, the trace of C
+    has the mean 0 and the variance ||C||^2 / (classes - 1). Therefore
 
         z = tr(C) sqrt(classes - 1) / ||C||
 
-    is about N(0, 1) by chance, and at most classes - 1.
+    is approximately N(0, 1) by chance, and at most classes - 1.
 
     Args:
-        teacher_logits: Float array `(n, classes)`, of any images.
-        student_logits: Float array `(n, classes)`.
+        teacher_logits: Float array `(n, classes)` of any images.
+        student_logits: Float array `(n, classes)` of the same images.
 
     Returns:
-        A pair: z, and the correlation of the two, each image less its mean.
+        A pair: z, and the correlation of the logits, each image minus its mean.
     """
     teacher, student = (
         _standardized(np.asarray(x, "float64"))
@@ -87,7 +86,7 @@ def likeness(teacher_logits, student_logits) -> tuple[float, float]:
     if classes <= images:
         covariances = teacher.T @ student
         size, trace = np.linalg.norm(covariances), np.trace(covariances)
-    else:  # the same of matrices of images: ||A' B||^2 = sum(A A' * B B')
+    else:  # ||A' B||^2 = sum(A A' * B B') needs (images, images) only
         both = (teacher @ teacher.T) * (student @ student.T)
         size, trace = np.sqrt(max(0.0, both.sum())), np.sum(teacher * student)
     lengths = np.linalg.norm(teacher) * np.linalg.norm(student)
@@ -104,14 +103,13 @@ def _standardized(logits):
 
 
 def agrees_already(distillation) -> bool:
-    """Whether the student agrees with its teacher far above chance.
+    """Tells whether the student agrees with its teacher far beyond chance.
 
-    No data is read: both are asked about random clouds, and only if the
-    student is not as Keras makes it. With five classes or more, far above
-    chance is z > 3, see `likeness`; fewer have too few orders to tell, and
-    there it is a correlation above 0.9. A student that was trained on
-    something else, say with weights of ImageNet under a new head, does not
-    agree.
+    The check needs no data: both networks read random clouds, unless the
+    student has Keras's initial values. With five classes or more, the criterion
+    is z > 3, see `likeness`. Fewer classes have too few orders, and the
+    criterion is a correlation above 0.9. A student trained on something else,
+    for instance with ImageNet weights and a new head, does not agree.
 
     Args:
         distillation: A `Distillation`.
@@ -125,13 +123,13 @@ def agrees_already(distillation) -> bool:
 
 
 def warn_if_trained(distillation):
-    """Warns of a student that agrees with its teacher before it is trained."""
+    """Warns of a student that agrees with its teacher before training."""
     if agrees_already(distillation):
         warn_caller(
             "The student agrees with its teacher before its training begins, "
-            "so it seems to have been trained already; it will be trained "
-            "further. For a student of these images alone, make it anew. To "
-            "go on with an interrupted run, make it anew too, with the same "
-            "seed, and give the same `folder`. If training on is what you "
-            "want, nothing is wrong."
+            "so it seems to be trained already. `distill` continues its "
+            "training. To train a student on these images only, create it "
+            "anew. To resume an interrupted run, also create it anew, with "
+            "the same seed, and pass the same `folder`. If you want to "
+            "continue training, ignore this warning."
         )

@@ -1,4 +1,4 @@
-"""What a distillation is as a Keras model: its student."""
+"""A Keras model that stands for the student that it trains."""
 
 import keras
 
@@ -7,7 +7,7 @@ from tf_deepinversion.networks.batch_norm_moments import batch_norms
 
 
 class StudentModel(replicas.OneBatch):
-    """A model that trains another one, `student`, and is saved as that one."""
+    """A model that trains another model, `student`, and saves that model."""
 
     @property
     def trained(self) -> keras.Model:
@@ -15,41 +15,42 @@ class StudentModel(replicas.OneBatch):
         return self.student
 
     def save(self, filepath, *args, **kwargs):
-        """Saves the student, as `student.save` and so as a model of its own.
+        """Saves the student as a plain model, like `student.save`.
 
-        So does a `keras.callbacks.ModelCheckpoint` of whole models in `fit`.
-        `save_weights` is of this object, whose part the student is.
+        `keras.callbacks.ModelCheckpoint` of whole models in `fit` also saves
+        the student. `save_weights` saves this object, which contains the
+        student.
 
         Args:
-            filepath: Path, that ends in `.keras`.
-            *args: Of `keras.Model.save`, as `**kwargs` are.
-            **kwargs: See there.
+            filepath: Path that ends in `.keras`.
+            *args: Arguments of `keras.Model.save`.
+            **kwargs: Arguments of `keras.Model.save`.
         """
         return self.student.save(filepath, *args, **kwargs)
 
     def get_config(self):
-        """Refuses: two networks are no config.
+        """Refuses: a config cannot hold two networks.
 
         Raises:
-            NotImplementedError: always; it says what to do.
+            NotImplementedError: always, with an alternative.
         """
         raise NotImplementedError(
-            "A Distillation is not made from a config, for it holds two "
-            "networks. Save the student, by `save`, and make "
+            "A Distillation has no config, because it holds two networks. Save "
+            "the student by `save`, and create "
             "`Distillation(teacher, student)` again. "
             f"Received: get_config of {self.student.name!r} in distillation"
         )
 
     def export(self, filepath, *args, **kwargs):
-        """Refuses, for the student is to be exported.
+        """Refuses: export the student instead.
 
         Raises:
-            NotImplementedError: always; it says how.
+            NotImplementedError: always, with the alternative.
         """
         raise NotImplementedError(
-            "A Distillation is not exported, its student is: "
+            "Export the student, not the Distillation: "
             "tf_deepinversion.export(model.student, folder, "
-            "model.student_preprocessing) makes a SavedModel of pixels to "
+            "model.student_preprocessing) makes a SavedModel from pixels to "
             f"logits. Received: filepath={str(filepath)!r}"
         )
 
@@ -62,13 +63,13 @@ def require_trainable(teacher, student):
         student: A `keras.Model`.
 
     Raises:
-        ValueError: if the student has no trainable variables, or training it
+        ValueError: if the student has no trainable variables, or its training
             would change layers of the teacher.
     """
     if not student.trainable_variables:
         raise ValueError(
             "The student has no trainable variables: set "
-            "`student.trainable = True`."
+            f"`student.trainable = True`. Received: {student.name!r}"
         )
     norms = batch_norms(student)
     changed = [
@@ -79,8 +80,8 @@ def require_trainable(teacher, student):
     shared = sorted({v.path for v in changed if id(v) in own})
     if shared:
         raise ValueError(
-            "To train the student would change its teacher: freeze the layers "
-            "that they share (`layer.trainable = False`), or make the student "
-            "of layers of its own, say by `keras.models.clone_model`. "
-            f"Received: {shared[:3]}"
+            "Training the student would change its teacher: freeze the shared "
+            "layers (`layer.trainable = False`), or build the student from its "
+            "own layers, for instance by `keras.models.clone_model`. "
+            f"Received: shared {shared[:3]}"
         )

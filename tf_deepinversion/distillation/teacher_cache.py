@@ -1,4 +1,4 @@
-"""Images that a teacher has answered for, each of them learned from often."""
+"""A cache of images and the teacher's logits, which many steps reuse."""
 
 import math
 
@@ -10,22 +10,22 @@ from tf_deepinversion.core.checks import require_whole
 
 
 def require_one_replica(strategy, steps_per_call):
-    """Refuses several replicas: each would need a store of its own.
+    """Refuses several replicas: each replica would need its own cache.
 
     Raises:
-        ValueError: if there are several.
+        ValueError: if there are several replicas.
     """
     replicas = strategy.num_replicas_in_sync
     if replicas > 1:
         raise ValueError(
-            "The teacher's answers cannot be reused on several replicas: "
-            f"pass `steps_per_teacher_call=1`. Received: "
-            f"steps_per_teacher_call={steps_per_call} on {replicas}"
+            "Several replicas cannot reuse the teacher's logits: pass "
+            "`steps_per_teacher_call=1`. Received: "
+            f"steps_per_teacher_call={steps_per_call} on {replicas} replicas"
         )
 
 
 class _Rows:
-    """The rows of a variable that have been written, as a state saves them."""
+    """The written rows of a variable, as a state saves them."""
 
     def __init__(self, variable, written):
         self._variable, self._written = variable, written
@@ -42,32 +42,30 @@ class _Rows:
 
 
 class TeacherCache:
-    """The newest images that a teacher saw, and its logits of them.
+    """The latest images that a teacher labeled, and its logits.
 
-    To ask the teacher is a large part of what a step of a smaller student
-    costs, and what it said of an image stays true. So every `steps_per_call`
-    steps a new batch takes the place of the oldest, and each step is on random
-    images of the store, where an image is drawn `steps_per_call` times on
-    average.
+    Calling the teacher is a large part of the cost of a small student's step,
+    and its logits for an image never change. Every `steps_per_call` steps a new
+    batch replaces the oldest batch. Each step trains on random images of the
+    cache, so that an image is used `steps_per_call` times on average.
 
     Args:
         image_shape: Tuple `(height, width, channels)`.
         classes: Int, number of logits.
-        steps_per_call: Int, steps for each batch that the teacher is asked
-            about.
-        size: Int, the most images that are kept. Fewer teach less:
-            docs/results/distillation_trials.md.
-        most_bytes: Int, the most that they and their answers take, a byte a
-            value and four a logit: of larger images fewer are kept.
-        seed: Int, of what is drawn.
+        steps_per_call: Int, number of steps per call of the teacher.
+        size: Int, largest number of images. With fewer images a student learns
+            less: docs/results/distillation_trials.md. Defaults to 10,240.
+        most_bytes: Int, memory limit for images and logits: one byte per pixel
+            value and four per logit. Defaults to 80 million.
+        seed: Int, seed of the random images. Defaults to 0.
 
     Attributes:
-        variables: List of what it holds, for a state: each has `numpy` and
-            `assign`, of the rows that have been written.
+        variables: List of the cache's state; each item has `numpy` and
+            `assign` for the written rows.
 
     Raises:
         ValueError: if a number is not whole and at least 1, or there are
-            several replicas, each of which would need a store of its own.
+            several replicas.
     """
 
     def __init__(
@@ -86,7 +84,7 @@ class TeacherCache:
         size = min(size, most_bytes // (math.prod(image_shape) + 4 * classes))
         if not size:
             raise ValueError(
-                "Not one image and its answer can be kept: pass "
+                "The cache cannot hold a single image and its logits: pass "
                 "`steps_per_teacher_call=1`, or a larger "
                 f"`teacher_cache_bytes`. Received: {most_bytes} bytes, images "
                 f"{tuple(image_shape)} and {classes} classes"
@@ -104,33 +102,34 @@ class TeacherCache:
         ]
 
     def require_batch(self, batch_size):
-        """Refuses batches that do not fit.
+        """Checks that a batch fits into the cache.
 
         Raises:
-            ValueError: if they do not.
+            ValueError: if it does not.
         """
         if batch_size is not None and batch_size > self.size:
             raise ValueError(
-                f"Expected batches of at most {self.size} images, as many as "
-                "are kept with their answers: take a larger "
-                "`teacher_cache_bytes`, or `steps_per_teacher_call=1`. "
-                f"Received: one of {batch_size}"
+                f"Expected batches of at most {self.size} images, the size of "
+                "the teacher's cache: pass a larger `teacher_cache_bytes`, or "
+                "`steps_per_teacher_call=1`. "
+                f"Received: a batch of {batch_size}"
             )
 
     def batch(self, ask, step, count):
-        """Random images of the store, once it has what this step adds.
+        """Draws random images of the cache, after adding this step's images.
 
         Args:
-            ask: Function without arguments that gives what is added: a pair,
-                images of whole numbers in [0, 255] and their logits.
-            step: int32 tensor, the number of the student's step.
-            count: int32 tensor, how many images are drawn.
+            ask: Function without arguments that returns a pair to add: images
+                of whole numbers in [0, 255], and their logits.
+            step: int32 tensor, number of the student's step.
+            count: int32 tensor, number of images to draw.
 
         Returns:
-            A pair of float32 tensors, images `(count, height, width,
-            channels)` and logits `(count, classes)`.
+            A pair of float32 tensors, images `(count, height, width, channels)`
+            and logits `(count, classes)`.
         """
-        # Empty it is also where the optimizer has steps of another run.
+        # The cache may be empty at any step: the optimizer may have made
+        # steps in another run.
         due = (step % self.steps_per_call == 0) | (self._written.value == 0)
         tf.cond(due, lambda: self._add(*ask()), lambda: False)
         rows = tf.random.stateless_uniform(
@@ -159,7 +158,7 @@ class TeacherCache:
 
 
 def setting_of(cache):
-    """What tells the caches of two runs apart: numbers, 1 for no cache."""
+    """Identifies the cache of a run: numbers, or 1 without a cache."""
     if cache is None:
         return 1
     steps, size = cache.steps_per_call, cache.size

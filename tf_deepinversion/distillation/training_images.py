@@ -1,7 +1,6 @@
-"""Where the images come from that a student learns by.
+"""The sources of a student's training images.
 
-Both kinds say what is wrong when they are made, and write nothing before
-`open`.
+Both classes check their arguments on creation, and write nothing before `open`.
 """
 
 import pathlib
@@ -17,21 +16,21 @@ from tf_deepinversion.inversion._synthesize import require_all
 
 
 class SynthesizedImages:
-    """A pool that a synthesizer fills before rounds of the student.
+    """A pool that a synthesizer fills before the student's rounds.
 
     Args:
         synthesizer: A `Synthesizer`.
         refresh: A `RefreshPool`, or None for `RefreshPool()`.
-        rounds: Int, of the student.
-        capacity: Int, of the pool.
+        rounds: Int, number of the student's rounds.
+        capacity: Int, capacity of the pool.
 
     Attributes:
-        pool: The `Pool`, once it is open.
+        pool: The `Pool`, after `open`.
 
     Raises:
-        TypeError: if `refresh` is no `RefreshPool`.
-        ValueError: if the synthesizer cannot make what `refresh` asks for, or
-            the pool cannot hold a batch.
+        TypeError: if `refresh` is not a `RefreshPool`.
+        ValueError: if the synthesizer cannot make the requested images, or the
+            pool cannot hold a batch.
     """
 
     def __init__(self, synthesizer, refresh, rounds, capacity):
@@ -62,7 +61,7 @@ class SynthesizedImages:
             synthesizer.check(labels, steps)
 
     def _batches_by(self, rounds):
-        """How many batches so many rounds have asked for."""
+        """The number of batches that the first `rounds` rounds request."""
         if not rounds:
             return 0
         return self._refresh.batches_by(
@@ -70,7 +69,7 @@ class SynthesizedImages:
         )
 
     def settings(self) -> dict:
-        """What the images depend on, apart from the networks."""
+        """Returns the settings that affect the images, without the networks."""
         made = self._synthesizer.settings()
         return {
             "capacity": self._capacity,
@@ -83,18 +82,21 @@ class SynthesizedImages:
 
         Args:
             folder: Path of the run's folder, or None.
-            run: String that tells this run from others, or None.
+            run: String that identifies the run, or None.
             begun: Bool, whether the folder has a state of this run.
 
+        Returns:
+            A `Pool`.
+
         Raises:
-            ValueError: if the state is there and its images are not.
+            ValueError: if the state exists and its images do not.
         """
         self._folder = folder and pathlib.Path(folder)
         if begun and not (self._folder / "pool" / "pool.json").exists():
             raise ValueError(
-                f"{folder} holds the state of a student, whose images in "
-                f"{self._folder / 'pool'} are gone: put them back, or delete "
-                "the folder to begin anew."
+                f"{folder} holds the state of a student, but its images in "
+                f"{self._folder / 'pool'} are missing: restore the images, or "
+                "delete the folder to start again."
             )
         self.pool = Pool(
             self._capacity,
@@ -106,25 +108,25 @@ class SynthesizedImages:
         return self.pool
 
     def begin(self, done):
-        """Says how many rounds are done; the next begins."""
+        """Sets the number of finished rounds before the next round begins."""
         path = self._folder and self._folder / "synthesis.json"
         self._refresh.bind(
             self.pool, self._synthesizer, self._batches_by(done), path
         )
 
     def close(self):
-        """Leaves the folder to others; the images stay."""
+        """Releases the folder; the images stay."""
         if self.pool is not None:
             self.pool.close()
 
     @property
     def callbacks(self) -> list:
-        """What makes the images as `fit` goes on."""
+        """The callbacks of `fit` that make the images."""
         return [self._refresh]
 
     @property
     def state_variables(self) -> list:
-        """What one batch of images leaves to the next."""
+        """The state that one batch of images leaves to the next."""
         return list(self._synthesizer.state_variables)
 
     @property
@@ -134,14 +136,14 @@ class SynthesizedImages:
 
 
 class GivenStream:
-    """Images that are there: a pool, arrays, a data set or a function.
+    """Existing images: a pool, arrays, a data set or a function.
 
     Args:
         images: As for `as_stream`.
         run: String, the user's name of the images.
 
     Attributes:
-        pool: The images, if they are a `Pool`, or None.
+        pool: The images if they are a `Pool`, or None.
     """
 
     callbacks, state_variables, synthesis = (), (), {}
@@ -151,38 +153,37 @@ class GivenStream:
         self.pool = images if isinstance(images, Pool) else None
 
     def settings(self) -> dict:
-        """What tells the images from others."""
+        """Identifies the images."""
         return {"images": as_stream(self._images).named(self._run)}
 
     def open(self, folder, run, begun):
-        """The images as they were given."""
+        """Returns the images as given."""
         return self._images
 
     def begin(self, done):
-        """Does nothing: no image is made."""
+        """Does nothing, because no image is made."""
 
     def close(self):
-        """Does nothing: the images are the user's."""
+        """Does nothing, because the images belong to the user."""
 
 
 def fixed_count(fixed_share, batch_size) -> int:
-    """How many images of a batch are fixed ones."""
+    """The number of fixed images in a batch."""
     return max(1, round(fixed_share * batch_size))
 
 
 def batches_of(images, fixed_images, fixed_share, batch_size, seed):
-    """Batches for a student, with a share of fixed images in each, if any.
+    """Makes batches for a student, optionally with a share of fixed images.
 
     Args:
         images: As for `as_stream`.
-        fixed_images: The same, or None.
-        fixed_share: Float in (0, 1), the part of a batch that is of
-            `fixed_images`.
+        fixed_images: As for `as_stream`, or None.
+        fixed_share: Float in (0, 1), share of `fixed_images` in a batch.
         batch_size: Int.
         seed: Int.
 
     Returns:
-        A function from a step to a `tf.data.Dataset` that begins there.
+        A function from a step to a `tf.data.Dataset` that starts at that step.
     """
     if fixed_images is None:
         return as_stream(images, batch_size, seed)

@@ -1,4 +1,4 @@
-"""New classes for a trained network, without the data of the old ones."""
+"""Learning of new classes without the data of the old classes."""
 
 from tf_deepinversion.datasets.streams import epochs_of
 from tf_deepinversion.incremental import methods

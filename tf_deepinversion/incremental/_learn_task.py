@@ -1,4 +1,4 @@
-"""One task: images of old classes, a grown head, and training."""
+"""One task: images of old classes, a larger head, and training."""
 
 import pathlib
 from typing import NamedTuple
@@ -16,11 +16,15 @@ from tf_deepinversion.networks.preprocessing import Preprocessing
 
 
 class Learned(NamedTuple):
-    """What `learn_task` and `train` give.
+    """The result of `learn_task` and of `train`.
 
     Attributes:
         network: The trained `keras.Model`.
         history: Dict of lists, the logs of all epochs.
+
+    Example:
+        >>> di.incremental.Learned(teacher, {"loss": [0.5]}).history
+        {'loss': [0.5]}
     """
 
     network: keras.Model
@@ -50,42 +54,51 @@ def learn_task(
     """Teaches a copy of a network new classes, without the old data.
 
     Args:
-        model: A `keras.Model` classifier, see `Head`; it stays as it is.
-        images: Array of pixels, whole numbers in [0, 255], `(n, height,
-            width, channels)`.
-        labels: Int array `(n,)`, of classes that follow those known.
+        model: A `keras.Model` classifier, see `Head`. It stays unchanged.
+        images: Array `(n, height, width, channels)` of integers in [0, 255].
+        labels: Int array `(n,)` of classes that follow the known classes.
         terms: List of `Term`, such as `methods.abd()`.
-        synthesize: Function of (network, the classes wanted, a list, folder
-            or None, seed) to a `Pool`, as `di.synthesize` gives one; its
-            labels say what the images show. None for methods that replay
-            nothing. Each class is replayed equally often; one that no image
-            is of is not, with a warning.
-        epochs: Int.
-        steps_per_epoch: Int; by default the batches that there are.
-        batch_size: Int, of new images.
-        replay_batch_size: Int, of synthesized images in each step.
-        learning_rate: Float, the peak, see `optimizers.sgd`.
+        synthesize: Function from (network, list of classes, folder or None,
+            seed) to a `Pool`, such as one that calls `di.synthesize`. The
+            pool's labels tell the classes of the images. Each class is replayed
+            equally often. A class without an image is not replayed, and a
+            warning tells. None for methods without replay. Defaults to None.
+        epochs: Int. Defaults to 20.
+        steps_per_epoch: Int. Defaults to the number of batches.
+        batch_size: Int, number of new images in each step. Defaults to 64.
+        replay_batch_size: Int, number of synthesized images in each step.
+            Defaults to 64.
+        learning_rate: Float, the peak, see `optimizers.sgd`. Defaults to 0.05.
         transforms: As for `IncrementalLearner`.
-        preprocessing: The network's `Preprocessing`; None if known by name.
-        folder: Path of the state and of what `synthesize` keeps, or None. The
-            same call goes on from there, after any interruption, to the same
-            network.
-        run: String that tells `synthesize` and the callbacks from others,
-            where there is a folder.
-        seed: Int.
+        preprocessing: The network's `Preprocessing`, or None if the network is
+            known by its name.
+        folder: Path of the state and of the images of `synthesize`, or None.
+            With a folder, repeating the same call resumes after an interruption
+            and gives the same network.
+        run: String that identifies `synthesize` and the callbacks, used with
+            `folder`.
+        seed: Int. Defaults to 0.
         callbacks: List of `keras.callbacks.Callback`.
-        verbose: As in Keras.
+        verbose: As in `keras.Model.fit`. Defaults to `"auto"`.
 
     Returns:
         A `Learned`.
 
     Raises:
-        FloatingPointError: if the network comes to be not finite.
-        TypeError: as for `Head` and `as_task`, or if `synthesize` gives no
-            `Pool`.
-        ValueError: as for those, `check_tasks` and `require_teaching`, if a
-            number is out of range, or if the folder holds another run or a
-            damaged file.
+        FloatingPointError: if a value of the network is no longer finite.
+        TypeError: as for `Head` and `as_task`, or if `synthesize` does not
+            return a `Pool`.
+        ValueError: as for `Head`, `as_task`, `check_tasks` and
+            `require_teaching`, if a number is out of range, or if the folder is
+            damaged or belongs to another run.
+
+    Example:
+        ```python
+        learned = di.incremental.learn_task(
+            network, new_images, new_labels, di.incremental.methods.lwf()
+        )
+        learned.network.save("more_classes.keras")
+        ```
     """
     known = Head(model).classes
     images, labels = as_task(images, labels)
@@ -125,17 +138,20 @@ def learn_task(
 
 
 def replayed(pool, present, known, batch_size, seed):
-    """Images of old classes as `IncrementalLearner` takes them.
+    """Prepares images of old classes for `IncrementalLearner`.
 
     Args:
         pool: A `Pool`.
-        present: List of ints, the classes that its images are of.
-        known: Int, how many classes the network knows.
+        present: List of ints, the classes of the pool's images.
+        known: Int, number of classes that the network knows.
         batch_size: Int.
         seed: Int.
+
+    Returns:
+        A `Pool`, or a function from a step to a `tf.data.Dataset`.
     """
     pool = balanced(pool, present)
     if len(present) == known:
         return pool
-    # As a function: of a pool the learner would miss the other classes.
+    # A function, because the learner refuses a pool that lacks old classes.
     return lambda step: pool.dataset(batch_size, seed, step)

@@ -1,4 +1,4 @@
-"""Any number of tasks, one after another; killed at any moment, continued."""
+"""A sequence of tasks that resumes after a kill at any moment."""
 
 import pathlib
 import time
@@ -26,18 +26,24 @@ from tf_deepinversion.networks.replace_statistics import check_restatable
 
 
 class LearnedTasks(NamedTuple):
-    """What `learn_tasks` gives; the last four are None without `tests`.
+    """The result of `learn_tasks`; the last four are None without `tests`.
 
     Attributes:
         network: The last `keras.Model`.
-        history: List of dicts of lists, the logs of each task.
-        classes: List of ints, how many classes are known after each task.
-        seconds: List of floats, what each task took.
-        accuracies: List of rows, the first of the network as it was given: the
-            accuracies on each test set so far.
+        history: List with a dict of lists per task, the logs.
+        classes: List of ints, number of known classes after each task.
+        seconds: List of floats, duration of each task in seconds.
+        accuracies: List of rows, one for the original network and one per task:
+            the accuracies on all test sets so far.
         seen_accuracies: List of floats, the mean of each row.
-        average_incremental_accuracy: Float, see there.
-        forgetting: Float, see there.
+        average_incremental_accuracy: Float, see
+            `average_incremental_accuracy`.
+        forgetting: Float, see `forgetting`.
+
+    Example:
+        >>> learned = di.incremental.LearnedTasks(teacher, [{}], [5], [1.5])
+        >>> learned.classes, learned.forgetting
+        ([5], None)
     """
 
     network: keras.Model
@@ -73,48 +79,59 @@ def learn_tasks(
 ) -> LearnedTasks:
     """Teaches a network new classes, task after task, without the old data.
 
-    Where a term needs images of old classes, each task has them synthesized
-    from the network as it then is, of the classes that were learned last, by
-    the statistics of their images, which are measured when they have been
-    learned: of those before, images are remembered (`Memory`). Then a copy with
-    a larger head is trained. What is learned is saved after each task.
+    If a term needs images of old classes, each task starts by synthesizing
+    images of the classes of the task before, from the current network. The
+    synthesis uses the statistics of these classes' images, which `learn_tasks`
+    measured at the end of that task. `Memory` keeps the synthesized images of
+    all earlier classes. The task then trains a copy with a larger head, and
+    saves the result.
 
     Args:
-        model: A `keras.Model` classifier, see `Head`; it stays as it is.
-        tasks: List of pairs, images `(n, height, width, channels)` of whole
-            numbers in [0, 255] and int labels `(n,)`, of classes that follow
-            those known, no gaps; or of dictionaries of such `"image"` and
-            `"label"`.
+        model: A `keras.Model` classifier, see `Head`. It stays unchanged.
+        tasks: List of pairs (images, labels): integers in [0, 255] of shape
+            `(n, height, width, channels)`, and int labels `(n,)` of classes
+            that follow the known classes without gaps. Dictionaries with
+            `"image"` and `"label"` also work.
         terms: List of `Term`, such as `methods.abd()`.
-        synthesize: As for `learn_task`; it is asked for the newest classes.
-        measure: Bool; False to synthesize by the network's own moving
-            statistics, which are of new and of replayed images. Defaults to
-            True.
-        tests: List of such pairs, one for the classes of `model` and one for
-            each task, to measure accuracies by; or None.
-        epochs: As for `learn_task`, and so are all that follow.
-        steps_per_epoch: Int.
-        batch_size: Int.
-        replay_batch_size: Int.
-        learning_rate: Float.
-        transforms: List of transforms.
-        preprocessing: The network's `Preprocessing`; None if known by name.
-        folder: Path, or None. The same call goes on from there, after any
-            interruption, to the same network.
-        run: String that tells `synthesize` and the callbacks from others,
-            where there is a folder.
-        seed: Int.
-        callbacks: List of `keras.callbacks.Callback`, of every task.
-        verbose: As in Keras.
+        synthesize: As for `learn_task`; it gets the newest classes only.
+        measure: Bool. False synthesizes with the network's own moving
+            statistics, which mix new and replayed images. Defaults to True.
+        tests: List of such pairs, one for the classes of `model` and one per
+            task, to measure accuracies; or None.
+        epochs: Int, see `learn_task`. Defaults to 20.
+        steps_per_epoch: Int, see `learn_task`.
+        batch_size: Int, see `learn_task`. Defaults to 64.
+        replay_batch_size: Int, see `learn_task`. Defaults to 64.
+        learning_rate: Float, see `learn_task`. Defaults to 0.05.
+        transforms: List of transforms, see `learn_task`.
+        preprocessing: The network's `Preprocessing`, or None if the network is
+            known by its name.
+        folder: Path, or None. With a folder, repeating the same call resumes
+            after an interruption and gives the same network.
+        run: String that identifies `synthesize` and the callbacks, used with
+            `folder`.
+        seed: Int. Defaults to 0.
+        callbacks: List of `keras.callbacks.Callback` for every task.
+        verbose: As in `keras.Model.fit`. Defaults to `"auto"`.
 
     Returns:
         A `LearnedTasks`.
 
     Raises:
-        FloatingPointError: as for `learn_task`.
+        FloatingPointError: if a value of the network is no longer finite.
         TypeError: as for `Head` and `as_tasks`.
-        ValueError: as for `learn_task`, and if statistics are to be measured,
-            as for `restated`.
+        ValueError: as for `learn_task`, and as for `restated` if statistics are
+            measured.
+
+    Example:
+        ```python
+        learned = di.learn_tasks(
+            network,
+            [(images_5_to_7, labels_5_to_7), (images_8_9, labels_8_9)],
+            di.incremental.methods.abd(),
+            synthesize=synthesize,
+        )
+        ```
     """
     tasks, tests, known = _checked(model, tasks, tests, terms)
     training = TaskTraining(
@@ -158,10 +175,12 @@ def learn_tasks(
 
 
 def _checked(model, tasks, tests, terms) -> tuple:
-    """Tasks and tests as arrays, and how many classes are known after each."""
+    """Tasks and tests as arrays, and the number of classes after each task."""
     tasks = as_tasks(tasks)
     if not tasks:
-        raise ValueError("`tasks` is empty: there is nothing to learn.")
+        raise ValueError(
+            "`tasks` must contain at least one task. Received: tasks=[]"
+        )
     tests = tests if tests is None else as_tasks(tests, "test set")
     shape, first = tuple(model.input_shape[1:]), Head(model).classes
     known = [first, *check_tasks(tasks, first, shape)]
@@ -173,7 +192,7 @@ def _checked(model, tasks, tests, terms) -> tuple:
 
 
 class _Sequence(NamedTuple):
-    """What stays the same from task to task."""
+    """The settings shared by all tasks."""
 
     training: TaskTraining
     memory: Memory | None
@@ -183,7 +202,7 @@ class _Sequence(NamedTuple):
     seed: int
 
     def run_all(self, model, tasks, measure, callbacks, verbose) -> tuple:
-        """The last network, rows of accuracies, and a dict for each task."""
+        """Returns the last network, rows of accuracies, and a dict per task."""
         rows, reports = [self.accuracies(model, 1)], []
         steps = [self.training.steps(labels) for _, labels in tasks]
         progress = TrainingProgress("Tasks", self.training.epochs * sum(steps))
@@ -199,13 +218,13 @@ class _Sequence(NamedTuple):
         return model, rows, reports
 
     def learn(self, number, model, task, progress, callbacks, verbose) -> tuple:
-        """The network that has learned a task, and a dict of figures."""
+        """Returns the network after a task, and a dict of figures."""
         name, folder = f"task_{number}", self.folder
         saved = folder and load_task(folder, name, self.run)
         if saved:
             steps = self.training.steps(task[1])
             progress.skip(self.training.epochs * steps)
-            if self.memory is not None:  # the images are there, and are read
+            if self.memory is not None:  # reads the saved images again
                 self._remembered(number, model)
             return saved
         begin = time.monotonic()
@@ -226,7 +245,7 @@ class _Sequence(NamedTuple):
         return model, report
 
     def accuracies(self, model, count) -> list | None:
-        """Of the first test sets, among all classes of the network."""
+        """The accuracies on the first `count` test sets, among all classes."""
         if self.tests is None:
             return None
         given = self.training.preprocessing
@@ -252,7 +271,7 @@ class _Sequence(NamedTuple):
 
 
 def _summary(rows) -> tuple:
-    """The last fields of a `LearnedTasks`."""
+    """The last four fields of a `LearnedTasks`."""
     size = len(rows)
     matrix = [row + [0.0] * (size - len(row)) for row in rows]
     return (

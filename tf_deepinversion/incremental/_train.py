@@ -1,4 +1,4 @@
-"""Plain training on real images: the first task, and joint training."""
+"""Ordinary training on real images: the first task, and joint training."""
 
 import pathlib
 
@@ -39,35 +39,43 @@ def train(
     callbacks=None,
     verbose="auto",
 ) -> Learned:
-    """Trains a network of pixels to logits; saves it, and its state.
+    """Trains a network from pixels to logits; saves network and state.
 
     Args:
         model: A `keras.Model` from pixels in [0, 255] to logits.
         images: uint8 array `(n, height, width, channels)`.
         labels: Int array `(n,)`.
         epochs: Int.
-        batch_size: Int.
-        learning_rate: Float, the peak of `optimizers.sgd`, to which the first
-            twentieth of all steps warms up; the weight decay is 5e-3.
-        transforms: List of transforms; by default `Shift(2)`.
-        folder: Path, or None. The same call goes on from there, after any
-            interruption, to the same network.
-        name: String, of the files in the folder.
-        run: String that tells this run, its callbacks among others, from
-            others, beside all arguments.
-        seed: Int, of the order and the transforms.
+        batch_size: Int. Defaults to 128.
+        learning_rate: Float, the peak of `optimizers.sgd` with a weight decay
+            of 5e-3. The first 5% of the steps warm up. Defaults to 0.1.
+        transforms: List of transforms. Defaults to `[Shift(2)]`.
+        folder: Path, or None. With a folder, repeating the same call resumes
+            after an interruption and gives the same network.
+        name: String, name of the files in the folder. Defaults to `"network"`.
+        run: String that identifies what the arguments do not, such as the
+            callbacks.
+        seed: Int, seed of order and transforms. Defaults to 0.
         callbacks: List of `keras.callbacks.Callback`.
-        verbose: As in Keras.
+        verbose: As in `keras.Model.fit`. Defaults to `"auto"`.
 
     Returns:
-        A `Learned`, whose network is `model`, or where it was saved a copy.
+        A `Learned`, whose network is `model`, or a loaded copy if the folder
+        held the finished network.
 
     Raises:
-        FloatingPointError: if the network comes to be not finite.
+        FloatingPointError: if a value of the network is no longer finite.
         TypeError: if images or labels are not integers.
-        ValueError: if those do not fit each other, the network or the
-            replicas, a transform blends images, or the folder holds another
-            run or a damaged file.
+        ValueError: if images, labels, network and replicas do not fit together,
+            a transform blends images, or the folder is damaged or belongs to
+            another run.
+
+    Example:
+        ```python
+        network = di.models.ResNet14((28, 28, 1), classes=5)
+        learned = di.incremental.train(network, images, labels, epochs=20)
+        learned.network.save("network.keras")
+        ```
     """
     require_whole(epochs=epochs, batch_size=batch_size)
     images, labels = _checked(model, images, labels, batch_size)
@@ -79,7 +87,7 @@ def train(
         path = pathlib.Path(folder) / f"{name}.training.npz"
         parts = {
             "run": run,
-            # Its first weights are in the state.
+            # Without weights: the state already holds them.
             "model": architecture(model),
             "epochs": epochs,
             "batch_size": batch_size,
@@ -109,7 +117,7 @@ def train(
         callbacks=callbacks,
         verbose=verbose,
     )
-    model.compile()  # what is saved needs no optimizer
+    model.compile()  # the saved network needs no optimizer
     if folder is not None:
         save_task(folder, name, model, {"history": history}, run)
         path.unlink(missing_ok=True)
@@ -121,7 +129,7 @@ def _checked(model, images, labels, batch_size) -> tuple:
     labels = check_labels(labels, model.output_shape[-1])
     if len(labels) != len(images):
         raise ValueError(
-            "Expected one label an image. Received: "
+            "Expected one label per image. Received: "
             f"{len(images)} images and {len(labels)} labels"
         )
     replicas.require_network(model, model.distribute_strategy)
@@ -129,8 +137,8 @@ def _checked(model, images, labels, batch_size) -> tuple:
     size = min(batch_size, len(labels))
     if size % count:
         raise ValueError(
-            "Batches must be a multiple of the replicas. Received: batches of "
-            f"{size} on {count} replicas"
+            "The batch size must be a multiple of the number of replicas. "
+            f"Received: batches of {size} images on {count} replicas"
         )
     return images, labels
 

@@ -1,4 +1,4 @@
-"""Tasks of labeled images: checked, and read in batches."""
+"""Checks of tasks, that is of labeled images of new classes."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,20 +8,19 @@ from tf_deepinversion.datasets.real_images import image_and_label
 
 
 def as_task(images, labels, name="the task") -> tuple:
-    """Images and labels of a task as arrays, one label an image.
+    """Checks a task, and returns it as arrays with one label per image.
 
     Args:
-        images: Array of whole numbers in [0, 255], `(n, height, width,
-            channels)`.
+        images: Array `(n, height, width, channels)` of integers in [0, 255].
         labels: Int array `(n,)`.
-        name: String, for what is said of the task.
+        name: String, the name of the task in errors.
 
     Returns:
         A pair: uint8 images and the labels.
 
     Raises:
-        TypeError: if they are not arrays of integers.
-        ValueError: if they are of other shapes, or out of range.
+        TypeError: if images or labels are not arrays of integers.
+        ValueError: if shapes do not fit, or values are out of range.
     """
     for given in (images, labels):
         if isinstance(given, (tf.data.Dataset, dict)) or given is None:
@@ -33,29 +32,32 @@ def as_task(images, labels, name="the task") -> tuple:
             )
     labels = np.asarray(labels)
     if not labels.size:
-        raise ValueError(f"It is empty, without a label. Received: {name}")
+        raise ValueError(
+            f"A task needs at least one image. Received: {name} is empty"
+        )
     images = check_pixels(images)
     if labels.dtype.kind not in "iu":
         raise TypeError(
-            "Expected whole labels. Received: labels of "
+            "Expected integer labels. Received: labels of "
             f"{labels.dtype} in {name}"
         )
     if labels.shape != (len(images),):
         raise ValueError(
-            "Expected one label an image, of shape (n,); of one-hot rows "
-            f"`labels.argmax(-1)`. Received: {len(images)} images and labels "
-            f"of shape {labels.shape} in {name}"
+            "Expected one label per image, of shape (n,): use "
+            "`labels.argmax(-1)` for one-hot rows. "
+            f"Received: {len(images)} images and labels of shape "
+            f"{labels.shape} in {name}"
         )
     return images, labels
 
 
 def as_tasks(tasks, kind="task") -> list:
-    """Any number of tasks, each as `as_task` returns it.
+    """Checks a list of tasks, and returns each as `as_task` does.
 
     Args:
-        tasks: Iterable of pairs of images and labels, or of dictionaries of
-            `"image"` and `"label"`, as TensorFlow Datasets has them.
-        kind: String, for what is said of them.
+        tasks: Iterable of pairs of images and labels, or of dictionaries with
+            `"image"` and `"label"`, as in TensorFlow Datasets.
+        kind: String, the name of a task in errors.
 
     Raises:
         TypeError: as for `as_task`, or if `tasks` is a data set.
@@ -73,16 +75,16 @@ def as_tasks(tasks, kind="task") -> list:
 
 
 def check_tasks(tasks, classes, image_shape) -> list:
-    """Tasks of new classes, each of which goes on where the last one ended.
+    """Checks that each task has new classes that continue the known ones.
 
     Args:
-        tasks: List of pairs, as of `as_task`.
-        classes: Int, how many classes are known before the first of them: its
-            labels are `classes`, `classes + 1`, ...
+        tasks: List of pairs from `as_task`.
+        classes: Int, number of classes known before the first task, whose
+            labels must be `classes`, `classes + 1`, ...
         image_shape: Tuple `(height, width, channels)`.
 
     Returns:
-        A list of ints, how many classes are known after each task.
+        A list of ints, number of known classes after each task.
 
     Raises:
         ValueError: if a task has images of another shape, old labels or gaps.
@@ -113,21 +115,21 @@ def check_tasks(tasks, classes, image_shape) -> list:
 
 
 def check_tests(tests, classes, shape):
-    """Refuses test sets that are not of the classes of each task.
+    """Checks that each test set has the classes of its task.
 
     Args:
-        tests: List of pairs, as of `as_task`.
-        classes: List of ints, how many classes are known before the first
-            task and after each.
+        tests: List of pairs from `as_task`.
+        classes: List of ints, number of known classes before the first task and
+            after each task.
         shape: Tuple `(height, width, channels)`.
 
     Raises:
-        ValueError: as said.
+        ValueError: if the number of test sets, shapes or classes do not fit.
     """
     if len(tests) != len(classes):
         raise ValueError(
-            f"`tests` must be a list of {len(classes)}: for the first network "
-            f"and for each task. Received: {len(tests)}"
+            f"`tests` must be a list of {len(classes)} test sets: one for the "
+            f"first network and one per task. Received: {len(tests)} test sets"
         )
     begin = 0
     for number, ((images, labels), end) in enumerate(

@@ -1,4 +1,4 @@
-"""The head of a classifier: found, read as an equation, and grown."""
+"""The head of a classifier: finding, evaluating and enlarging it."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from keras import ops
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.copies import twin_of
 
-# What may lie between the head and the output: nothing of it has weights.
+# Layers that may follow the head: none has weights.
 TAIL = (
     layers.Activation,
     layers.Dropout,
@@ -29,10 +29,10 @@ ENDINGS = (keras.activations.linear, keras.activations.softmax)
 
 
 class Head:
-    """The layer that makes a classifier's logits: features @ kernel + bias.
+    """The layer that computes a classifier's logits: features @ kernel + bias.
 
-    A `Dense` or a 1x1 `Conv2D`, before or after global pooling; the same
-    equation on the last axis. A softmax after it is left out.
+    The head is a `Dense` layer or a 1x1 `Conv2D`, before or after global
+    pooling. A head ignores a softmax that follows.
 
     Args:
         model: A functional or sequential `keras.Model` from images to the
@@ -43,8 +43,14 @@ class Head:
         classes: Int.
 
     Raises:
-        TypeError: if the model is no `keras.Model`, or a subclassed one.
-        ValueError: if it does not end in such a head; names what it met.
+        TypeError: if the model is not a `keras.Model`, or is subclassed.
+        ValueError: if the model does not end in such a head; the error names
+            the layer.
+
+    Example:
+        >>> head = di.incremental.Head(teacher)
+        >>> head.classes, head.kernel.shape.as_list()
+        (3, [4, 3])
     """
 
     def __init__(self, model):
@@ -69,16 +75,16 @@ class Head:
 
     @property
     def kernel(self):
-        """float tensor `(features, classes)`."""
+        """Float tensor `(features, classes)`."""
         kernel = ops.convert_to_tensor(self.layer.kernel)
         return ops.reshape(kernel, (-1, self.classes))
 
     def features_model(self) -> keras.Model:
-        """From the model's input to what its head is fed."""
+        """Returns a model from the classifier's input to the head's input."""
         return keras.Model(self._model.inputs[0], self.layer.input)
 
     def __call__(self, features):
-        """The logits `(batch, classes)` of features."""
+        """Computes the logits `(batch, classes)` of features."""
         x = ops.matmul(features, ops.cast(self.kernel, features.dtype))
         if self.layer.bias is not None:
             x = x + ops.cast(self.layer.bias, x.dtype)
@@ -91,32 +97,38 @@ class Head:
 
 
 def grow_head(model, classes, *, noise=0.1, seed=0) -> keras.Model:
-    """A copy of a classifier that knows more classes.
+    """Copies a classifier, with outputs for more classes.
 
-    All that the model knows stays, to the bit. The weights of a new class are
-    the mean of those of the old classes, and `noise` times their standard
-    deviation at random; its bias is the mean of theirs. So a new logit is
-    about the mean of the old ones, and never the largest, but for the noise:
-    before any training the answers stay what they were.
+    The copy keeps everything that the model knows, bit for bit. The weights of
+    a new class are the mean of the old classes' weights, plus `noise` times
+    their standard deviation times random numbers. The bias is the mean of the
+    old biases. A new logit is therefore about the mean of the old logits and,
+    up to the noise, never the largest: predictions stay the same before
+    training.
 
     Args:
         model: A functional or sequential `keras.Model`, see `Head`.
-        classes: Int, how many classes the copy has, more than the model.
+        classes: Int, number of classes of the copy, more than the model's.
         noise: Float, at least 0. Defaults to 0.1.
-        seed: Int, of the noise.
+        seed: Int, seed of the noise. Defaults to 0.
 
     Returns:
-        A plain `keras.Model` of the same kind and names, not compiled.
+        A plain `keras.Model` of the same kind, with the same names, not
+        compiled.
 
     Raises:
         TypeError: as for `Head`.
         ValueError: as for `Head`, or if an argument is out of range.
+
+    Example:
+        >>> di.incremental.grow_head(teacher, classes=5).output_shape
+        (None, 5)
     """
     head = Head(model)
     if int(classes) != classes or classes <= head.classes:
         raise ValueError(
-            f"`classes` must be a whole number above the {head.classes} that "
-            f"the model has. Received: classes={classes}"
+            "`classes` must be a whole number above the model's "
+            f"{head.classes} classes. Received: classes={classes}"
         )
     if not 0 <= noise < float("inf"):
         raise ValueError(
@@ -146,7 +158,7 @@ def grow_head(model, classes, *, noise=0.1, seed=0) -> keras.Model:
 
 
 def _with_more(weights, added, noise, random):
-    """A kernel `(..., classes)` or a bias `(classes,)` with `added` more."""
+    """A kernel `(..., classes)` or a bias, for `added` more classes."""
     old = weights.astype("float64")
     new = np.repeat(old.mean(-1, keepdims=True), added, axis=-1)
     if old.ndim > 1:
@@ -167,8 +179,8 @@ def _check_model(model):
         count = None
     if count is None:
         raise TypeError(
-            "Expected a functional model, or a sequential one that is built: "
-            "where others have their head cannot be seen. "
+            "Expected a functional model, or a built sequential model: the "
+            "head of other models cannot be found. "
             f"Received: {model.name!r} of {type(model)}"
         )
     if count != (1, 1):
@@ -179,7 +191,7 @@ def _check_model(model):
 
 
 def _maker(model, tensor):
-    """The layer of a model whose output the tensor is."""
+    """The layer of a model whose output is the tensor."""
     for layer in reversed(model.layers):
         try:
             if layer.output is tensor:
@@ -187,9 +199,9 @@ def _maker(model, tensor):
         except AttributeError:  # never called, or called more than once
             pass
     raise ValueError(
-        "The head was not found: the model ends within a layer that is called "
-        "more than once, or in a model within the model. Rebuild it as one "
-        f"graph{AS_ONE}. Received: {model.name!r}, whose last layer is "
+        "The head was not found: the model ends in a layer that is called "
+        "more than once, or in a nested model. Rebuild it as one graph"
+        f"{AS_ONE}. Received: {model.name!r}, whose last layer is "
         f"{model.layers[-1].name!r}"
     )
 
@@ -204,7 +216,7 @@ def _refused(layer, why):
 
 def _check_head(layer):
     if isinstance(layer, keras.Model):
-        raise _refused(layer, f"it is a model within the model{AS_ONE}")
+        raise _refused(layer, f"it is a nested model{AS_ONE}")
     if type(layer) not in (layers.Dense, layers.Conv2D):
         raise _refused(layer, "another kind of layer")
     if isinstance(layer, layers.Conv2D):

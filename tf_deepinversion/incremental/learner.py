@@ -1,4 +1,4 @@
-"""A network that learns new classes beside a copy that knows the old ones."""
+"""Trains a network on new classes beside a copy that knows the old classes."""
 
 import keras
 import numpy as np
@@ -24,32 +24,42 @@ from tf_deepinversion.transforms.shifts import Shift
 
 
 class IncrementalLearner(replicas.OneBatch):
-    """A grown network in training on new classes, by a list of terms.
+    """A Keras model that trains a grown network by a list of terms.
 
-    A Keras model like any other: `compile(optimizer=...)`, `fit` on a
-    `tf.data` of images and labels of the new classes, callbacks, `evaluate`
-    on labeled images. All images are whole numbers, pixels in [0, 255]; data
-    sets are as for `datasets.of_pixels`. `fit` draws the images of old classes
-    itself. What is trained is the grown network alone. On several replicas it
-    is as on one device, or refused: docs/strategies.md.
+    `compile(optimizer=...)`, `fit` on a `tf.data.Dataset` of images and labels
+    of the new classes, callbacks, and `evaluate` on labeled images work as
+    usual. All images are integers, pixels in [0, 255]; data sets are as for
+    `datasets.of_pixels`. `fit` adds the images of old classes itself. Only the
+    grown network is trained. Several replicas give the same result as one
+    device, or are refused: docs/strategies.md.
 
     Args:
         old: A `keras.Model`, the network that knows the old classes.
-        model: A `keras.Model`, the same after `grow_head`.
+        model: A `keras.Model`, the same network after `grow_head`.
         terms: List of `Term`, see `method`.
-        replay: Images of old classes of any kind, see `datasets.as_stream`;
-            None for methods that need none.
-        batch_size: Int, of the images of old classes. Defaults to 64.
-        preprocessing: The `Preprocessing` of both; None if known by name.
-        transforms: List of transforms that all images go through, drawn anew
-            every step; by default `Shift(2)`.
-        seed: Int, of the transforms and of what is drawn.
+        replay: Images of old classes of any kind, see `datasets.as_stream`; or
+            None for methods without replay. Defaults to None.
+        batch_size: Int, number of images of old classes in each step. Defaults
+            to 64.
+        preprocessing: The `Preprocessing` of both networks, or None if they are
+            known by their names.
+        transforms: List of transforms of all images, drawn anew every step.
+            Defaults to `[Shift(2)]`.
+        seed: Int, seed of transforms and images. Defaults to 0.
 
     Raises:
         TypeError: as for `Head`.
-        ValueError: as for `Head`; if `model` does not know more classes or
-            takes other images; if terms need `replay` and there is none; or
-            if an old class has no image in the pool.
+        ValueError: as for `Head`; if `model` does not have more classes or has
+            another image shape; if terms need `replay` and it is missing; or if
+            the pool lacks an old class.
+
+    Example:
+        >>> grown = di.incremental.grow_head(teacher, classes=5)
+        >>> learner = di.incremental.IncrementalLearner(
+        ...     teacher, grown, di.incremental.methods.lwf()
+        ... )
+        >>> learner(images).shape.as_list()
+        [12, 5]
     """
 
     def __init__(
@@ -88,7 +98,7 @@ class IncrementalLearner(replicas.OneBatch):
 
     @property
     def trained(self) -> keras.Model:
-        """What `fit` trains: the grown network."""
+        """The network that `fit` trains: the grown network."""
         return self.network
 
     @property
@@ -96,12 +106,12 @@ class IncrementalLearner(replicas.OneBatch):
         return [*self._means, self._accuracy]
 
     def call(self, pixels, training=False):
-        """The logits of pixels in [0, 255], among all classes."""
+        """Computes the logits of pixels in [0, 255], among all classes."""
         require_integers(keras.backend.standardize_dtype(pixels.dtype))
         return self._read(1, tf.cast(pixels, "float32"), training)[1]
 
     def compile(self, *args, jit_compile="auto", **kwargs):
-        """As in Keras; what both networks compute decides on XLA, too."""
+        """As in Keras; XLA must be able to compile both networks."""
         super().compile(*args, jit_compile=jit_compile, **kwargs)
         shape = self.network.input_shape[1:]
         networks = [(body, shape) for body in self._bodies]
@@ -120,15 +130,15 @@ class IncrementalLearner(replicas.OneBatch):
     ):
         """As in Keras, on a `tf.data.Dataset` of `(image, label)` batches.
 
-        Step s draws element s of the images of old classes, in whatever epoch,
-        and also when started again with the optimizer as it was. With them, a
-        data set that ends is repeated, and an epoch is once all of it or
+        Step s uses element s of the images of old classes, in any epoch, and
+        also after a restart with the same optimizer. With images of old
+        classes, `fit` repeats a finite data set; an epoch is one pass or
         `steps_per_epoch`.
 
         Raises:
-            TypeError: if `x` is no data set, or of other than integers.
-            ValueError: if it is of other images or labels, or is to be
-                repeated and its length is not known.
+            TypeError: if `x` is not a data set, or its images are not integers.
+            ValueError: if images or labels do not fit, or if the length of a
+                data set to repeat is unknown.
         """
         if not isinstance(x, tf.data.Dataset) or y is not None:
             raise TypeError(
@@ -144,7 +154,8 @@ class IncrementalLearner(replicas.OneBatch):
         x = x.map(self._check_labels)
         if self._replays():
             steps_per_epoch = steps_per_epoch or _steps(x, epochs)
-            if steps_per_epoch:  # or images of old classes begin again too
+            # Without the repetition, images of old classes would restart too.
+            if steps_per_epoch:
                 x = x.repeat()
             x = tf.data.Dataset.zip((x, self._old_images()))
         else:
@@ -161,7 +172,7 @@ class IncrementalLearner(replicas.OneBatch):
         )
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
-        """As in Keras, on a data set, or an array of images and of labels."""
+        """As in Keras, on a data set, or on arrays of images and labels."""
         if isinstance(x, tf.data.Dataset):
             x = self._checked_for_evaluation(x)
         else:
@@ -174,7 +185,7 @@ class IncrementalLearner(replicas.OneBatch):
         with tf.GradientTape() as tape:
             count = tf.shape(new[1])[0]
             step = self._step(images, labels, count, bool(replayed))
-            # Losses of Keras are of its `floatx`.
+            # Keras's losses return `floatx`.
             values = [
                 tf.cast(term(step), step.new.logits.dtype)
                 for term in self.terms
@@ -182,8 +193,8 @@ class IncrementalLearner(replicas.OneBatch):
             loss = tf.add_n(
                 [t.weight * v for t, v in zip(self.terms, values, strict=True)]
             )
-            # Each replica has the loss of the batch of all, and its gradient
-            # by its own images: they are added up.
+            # Each replica computes the loss of the whole batch, and the
+            # gradient through its own images; the optimizer adds them up.
             own = loss / self.distribute_strategy.num_replicas_in_sync
             scaled = self.optimizer.scale_loss(own)
         variables = self.network.trainable_variables
@@ -203,32 +214,34 @@ class IncrementalLearner(replicas.OneBatch):
     def test_step(self, data):
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
         logits = self(images)
-        # What a replica says in a step is of what it has seen: of all, then.
+        # Every replica updates the metric with the batch of all replicas.
         self._accuracy.update_state(
             replicas.whole(labels), replicas.whole(logits)
         )
         return {"accuracy": self._accuracy.result()}
 
     def save(self, filepath, *args, **kwargs):
-        """Saves the grown network, as a model of its own, and so does a
-        `keras.callbacks.ModelCheckpoint` of whole models in `fit`.
+        """Saves the grown network as a plain model.
+
+        `keras.callbacks.ModelCheckpoint` of whole models in `fit` also saves
+        it.
 
         Args:
-            filepath: Path, that ends in `.keras`.
-            *args: Of `keras.Model.save`, as `**kwargs` are.
-            **kwargs: See there.
+            filepath: Path that ends in `.keras`.
+            *args: Arguments of `keras.Model.save`.
+            **kwargs: Arguments of `keras.Model.save`.
         """
         return self.network.save(filepath, *args, **kwargs)
 
     def get_config(self):
-        """Refuses: two networks are no config.
+        """Refuses: a config cannot hold two networks.
 
         Raises:
-            NotImplementedError: always; it says what to do.
+            NotImplementedError: always, with an alternative.
         """
         raise NotImplementedError(
-            "An IncrementalLearner is not made from a config, for it holds two "
-            "networks. Save the grown one, by `save`, and make "
+            "An IncrementalLearner has no config, because it holds two "
+            "networks. Save the grown network by `save`, and create "
             "`IncrementalLearner(old, model, terms)` again. "
             f"Received: get_config of {self.network.name!r} in training"
         )
@@ -244,7 +257,7 @@ class IncrementalLearner(replicas.OneBatch):
         return drawn.map(lambda images, labels, *_: (images, labels))
 
     def _checked(self, dataset):
-        """Batches of pixels of the right shape, one whole label each."""
+        """Batches of pixels of the right shape, with one integer label each."""
         dataset = of_pixels(dataset)
         images, labels = dataset.element_spec[:2]
         shape = tuple(self.network.input_shape[1:])
@@ -255,8 +268,8 @@ class IncrementalLearner(replicas.OneBatch):
         ):
             raise ValueError(
                 f"Expected batches of images {self.network.input_shape} and "
-                "of labels (None,), whole numbers; of one-hot rows "
-                f"`labels.argmax(-1)`. Received: {dataset.element_spec}"
+                "of integer labels (None,): use `labels.argmax(-1)` for "
+                f"one-hot rows. Received: {dataset.element_spec}"
             )
         return dataset
 
@@ -267,14 +280,15 @@ class IncrementalLearner(replicas.OneBatch):
         images = check_pixels(images)
         if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
             raise ValueError(
-                "Expected one label an image, a whole number; of one-hot rows "
-                f"`labels.argmax(-1)`. Received: labels of {labels.dtype} and "
-                f"of shape {labels.shape} for {len(images)} images"
+                "Expected one integer label per image: use "
+                "`labels.argmax(-1)` for one-hot rows. "
+                f"Received: labels of {labels.dtype} and shape {labels.shape} "
+                f"for {len(images)} images"
             )
         return images, labels, *data[2:]
 
     def _check_labels(self, images, labels):
-        """In the dataset, since XLA would drop it from the step."""
+        """Checks labels in the data set: XLA would drop it from the step."""
         wrong = (labels < self.old_classes) | (labels >= self.classes)
         check = tf.debugging.Assert(
             ~tf.reduce_any(wrong),
@@ -288,7 +302,7 @@ class IncrementalLearner(replicas.OneBatch):
             return images, tf.identity(labels)
 
     def _augmented(self, streams):
-        """All images, each transformed, and all labels."""
+        """Returns all images, each transformed, and all labels."""
         images = tf.concat([tf.cast(x, "float32") for x, _ in streams], 0)
         labels = tf.concat([tf.cast(y, "int32") for _, y in streams], 0)
         step = tf.cast(self.optimizer.iterations, "int32")
@@ -303,7 +317,7 @@ class IncrementalLearner(replicas.OneBatch):
         return features, self._heads[which](features)
 
     def _step(self, images, labels, count, replays):
-        """What the terms see, of all replicas; first `count` new images."""
+        """The input of the terms, for all replicas; new images come first."""
         old_features, old_logits = self._read(0, images)
         features, logits = self._read(1, images, training=True)
         head_logits = self._heads[1](tf.stop_gradient(features))
@@ -318,14 +332,14 @@ class IncrementalLearner(replicas.OneBatch):
 
 
 def _steps(dataset, epochs):
-    """How many batches an epoch has; None where there is no end, or one."""
+    """The number of batches of an epoch; None for an endless data set."""
     size = int(dataset.cardinality())
     if size > 0 or epochs == 1 or size == tf.data.INFINITE_CARDINALITY:
         return size if size > 0 else None
     raise ValueError(
-        "Images of old classes go on from epoch to epoch, so the length of an "
-        "epoch must be known: pass `steps_per_epoch`. Received: a data set of "
-        f"unknown length and epochs={epochs}"
+        "With images of old classes, the length of an epoch must be known: "
+        "pass `steps_per_epoch`. Received: a data set of unknown length and "
+        f"epochs={epochs}"
     )
 
 
@@ -344,7 +358,7 @@ def _check_pair(old, model, old_classes, classes):
 
 
 def _stream(terms, replay, old_classes, batch_size, seed) -> Stream | None:
-    """The images of old classes as a stream, if a term needs any."""
+    """The images of old classes as a stream, if a term needs them."""
     needing = [term.name for term in terms if term.replays]
     if not needing:
         return None
@@ -360,7 +374,7 @@ def _stream(terms, replay, old_classes, batch_size, seed) -> Stream | None:
 
 
 def _check_classes(replay, old_classes):
-    """Refuses images that are not of all old classes, and of no others."""
+    """Checks that the images cover exactly the old classes."""
     labels = (
         replay.labels
         if isinstance(replay, Pool)
@@ -370,7 +384,7 @@ def _check_classes(replay, old_classes):
     largest = labels.max(initial=-1)
     if missing or largest >= old_classes:
         raise ValueError(
-            f"There must be images of each of the {old_classes} old classes, "
-            f"and of no others. Received: {len(labels)} images, without "
-            f"classes {missing}, the largest label being {largest}"
+            f"`replay` needs images of each of the {old_classes} old classes, "
+            f"and of no other class. Received: {len(labels)} images without "
+            f"classes {missing}; the largest label is {largest}"
         )

@@ -1,7 +1,7 @@
-"""The equations by which a network learns new classes and keeps old ones.
+"""The equations for learning new classes and keeping old classes.
 
-Each gives one value an image. `old_classes` is how many classes the old
-network knows: they are the first ones of the new network.
+Each equation returns one value per image. `old_classes` is the number of
+classes of the old network, which are the first classes of the new network.
 """
 
 from keras import ops
@@ -11,9 +11,9 @@ from tf_deepinversion.objective.losses import kullback_leibler
 
 
 def local_cross_entropy(labels, logits, old_classes):
-    """CE(y, softmax over the new classes alone).
+    """CE(y, softmax over the new classes only).
 
-    Of one new class it is 0, and so is its gradient: see
+    With a single new class the value and its gradient are 0: see
     `methods.require_teaching`.
 
     Args:

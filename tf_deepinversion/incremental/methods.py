@@ -1,4 +1,4 @@
-"""Methods of learning new classes: small lists of weighted terms."""
+"""Methods of learning new classes: short lists of weighted terms."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,17 +13,24 @@ from tf_deepinversion.objective.losses import cross_entropy
 
 
 class View(NamedTuple):
-    """What the old and the new network make of one stream of images.
+    """The outputs of the old and the new network for one stream of images.
 
     Attributes:
-        labels: Int tensor `(batch,)`, what the images show: of synthesized
-            ones what the network that made them takes them for, as the
-            `labels` of a `Pool` are. What they were asked for they may not be.
+        labels: Int tensor `(batch,)`, the classes that the images show. For a
+            synthesized image this is the prediction of the network that it was
+            synthesized from, as in a `Pool`, not the requested class.
         logits: Float tensor `(batch, classes)`, the new network's.
-        head_logits: The same; their gradient reaches the head alone.
+        head_logits: Float tensor `(batch, classes)`, the same numbers. Their
+            gradient reaches only the head.
         features: Float tensor `(batch, ..., features)`, the new network's.
         old_logits: Float tensor `(batch, old_classes)`.
-        old_features: As `features`, the old network's.
+        old_features: Float tensor of the shape of `features`, the old
+            network's.
+
+    Example:
+        >>> view = di.incremental.View([0], *[np.zeros((1, 3))] * 5)
+        >>> view.logits.shape
+        (1, 3)
     """
 
     labels: Any
@@ -35,12 +42,18 @@ class View(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What the terms of a method are computed of.
+    """The input of a method's terms.
 
     Attributes:
-        new: The `View` of images of the new classes.
+        new: The `View` of images of new classes.
         replayed: The `View` of images of old classes, or None.
         old_kernel: Float tensor `(features, old_classes)`, the old head's.
+
+    Example:
+        >>> view = di.incremental.View([3], *[np.zeros((1, 5))] * 5)
+        >>> step = di.incremental.Step(view, None, np.zeros((4, 3)))
+        >>> step.old_classes, step.classes
+        (3, 5)
     """
 
     new: View
@@ -61,16 +74,26 @@ class Term:
     """A weighted term of a method.
 
     Attributes:
-        name: String, under which the bar shows it.
-        weight: Float, finite, 0 or more.
+        name: String, the name in the progress bar.
+        weight: Float, finite, at least 0.
         equation: Function from a `Step`, and `settings`, to a float scalar.
-        replays: Bool, whether it needs images of old classes.
+        replays: Bool, whether the term needs images of old classes. Defaults to
+            False.
         settings: Dict of further arguments of the equation.
-        teaches: Int, from how many new classes on the term teaches them; 0 if
-            it never does. 2 of what tells them from each other alone.
+        teaches: Int, smallest number of new classes that the term can teach; 0
+            if the term teaches none. 2 for a term that only distinguishes new
+            classes from each other. Defaults to 1.
 
     Raises:
         ValueError: if the weight is out of range.
+
+    Example:
+        >>> term = di.incremental.Term(
+        ...     "size", 0.1, lambda step: keras.ops.mean(step.new.logits**2)
+        ... )
+        >>> view = di.incremental.View([3], *[np.ones((1, 5))] * 5)
+        >>> float(term(di.incremental.Step(view, None, np.zeros((4, 3)))))
+        1.0
     """
 
     name: str
@@ -88,11 +111,11 @@ class Term:
             )
 
     def __call__(self, step):
-        """The term of a `Step`, before its weight."""
+        """Computes the term of a `Step`, before weighting."""
         return self.equation(step, **self.settings)
 
     def identity(self) -> list:
-        """What tells this term from others, for a fingerprint."""
+        """Identifies the term, for a fingerprint."""
         return [self.equation, self.weight, sorted(self.settings.items())]
 
 
@@ -161,14 +184,15 @@ def _distillation(weight, temperature):
 
 
 def finetune(new=1.0) -> list:
-    """Cross-entropy of the new images over all classes, and nothing else."""
+    """Cross-entropy of the new images over all classes, nothing else."""
     return [Term("new", new, _new_cross_entropy)]
 
 
 def lwf(new=1.0, distillation=1.0, temperature=2.0) -> list:
-    """Learning without Forgetting: no images of old classes.
+    """Learning without Forgetting, which needs no images of old classes.
 
-    New classes are told from each other alone, so there must be two at least.
+    The method only distinguishes new classes from each other, so there must be
+    at least two.
 
     Reference:
         - Li and Hoiem, arXiv:1606.09282
@@ -180,7 +204,7 @@ def lwf(new=1.0, distillation=1.0, temperature=2.0) -> list:
 
 
 def lwf_mc(new=1.0) -> list:
-    """LwF.MC: a binary cross-entropy of every class.
+    """LwF.MC: a binary cross-entropy for every class.
 
     Reference:
         - Rebuffi et al., iCaRL, arXiv:1611.07725
@@ -202,11 +226,12 @@ def replay(replayed=1.0, new=1.0, distillation=1.0) -> list:
 
 
 def abd(local=1.0, balance=1.0, distillation=0.2) -> list:
-    """Always Be Dreaming: what tells real from synthesized is not learned.
+    """Always Be Dreaming: does not learn to tell real from synthesized images.
 
-    New classes are told from each other alone; old from new by the head, the
-    features being left as they are; and features are distilled. The weights
-    are ours. `balance` alone looks at the labels of images of old classes.
+    The first term distinguishes new classes from each other. The second term
+    trains only the head to distinguish old from new classes. The third term
+    distills features. Only the second term uses the labels of images of old
+    classes. The default weights are not from the paper.
 
     Reference:
         - Smith et al., arXiv:2106.09701
@@ -224,9 +249,9 @@ METHODS = {
 
 
 def require_teaching(terms, new_classes):
-    """Refuses terms by which nothing is learned of so few new classes.
+    """Refuses terms that cannot teach so few new classes.
 
-    A softmax over one class alone is 1, whatever its logit is.
+    A softmax over a single class is always 1.
 
     Args:
         terms: List of `Term`.
@@ -236,7 +261,7 @@ def require_teaching(terms, new_classes):
         UserWarning: if a term teaches nothing, but others do.
 
     Raises:
-        ValueError: if none does.
+        ValueError: if no term teaches the new classes.
     """
     weighted = [term for term in terms if term.weight]
     idle = [term.name for term in weighted if term.teaches > new_classes]
@@ -244,34 +269,39 @@ def require_teaching(terms, new_classes):
         return
     if not any(1 <= term.teaches <= new_classes for term in weighted):
         raise ValueError(
-            "The new classes are told from each other alone, and of one there "
-            "is nothing to tell: it would not be learned. Teach two or more at "
-            'once, or take another method, such as "replay", "abd" or '
-            f'"lwf_mc". Received: {new_classes} new class, and of the terms '
-            f"{[term.name for term in terms]} none that teaches it"
+            "These terms only distinguish new classes from each other, so a "
+            "single new class would not be learned. Teach two or more classes "
+            'at once, or use another method, such as "replay", "abd" or '
+            f'"lwf_mc". Received: {new_classes} new class, and the terms '
+            f"{[term.name for term in terms]}"
         )
     warn_caller(
         f"With {new_classes} new class the terms {idle} are 0 and teach "
-        "nothing: there is nothing to tell it from but old classes, which the "
-        "other terms do."
+        "nothing, because they only distinguish new classes from each other. "
+        "The other terms teach the class."
     )
 
 
 def method(name, **weights) -> list:
-    """The terms of a method whose name was given in words, as by a flag.
+    """Returns the terms of a method by its name, for instance from a flag.
 
-    In Python `methods.abd(distillation=0.2)` says the same.
+    In Python, `methods.abd(distillation=0.2)` does the same.
 
     Args:
         name: String, one of `METHODS`.
-        **weights: The arguments of that function.
+        **weights: Arguments of that function.
+
+    Returns:
+        A list of `Term`.
 
     Raises:
         TypeError: if the function has no such argument.
-        ValueError: if the name is not known, or a weight is out of range.
+        ValueError: if the name is unknown, or a weight is out of range.
 
-    >>> [(term.name, term.weight) for term in method("replay", new=0.5)]
-    [('replayed', 1.0), ('new', 0.5), ('distillation', 1.0)]
+    Example:
+        >>> terms = di.incremental.method("replay", new=0.5)
+        >>> [(term.name, term.weight) for term in terms]
+        [('replayed', 1.0), ('new', 0.5), ('distillation', 1.0)]
     """
     if name not in METHODS:
         raise ValueError(

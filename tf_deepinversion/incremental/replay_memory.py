@@ -1,4 +1,4 @@
-"""Synthesized images of old classes, from the network that knew them best."""
+"""Images of old classes, synthesized from the network that knew them best."""
 
 import numpy as np
 
@@ -8,40 +8,40 @@ from tf_deepinversion.networks.replace_statistics import restated
 
 
 def require_pool(made, classes) -> Pool:
-    """What `synthesize` gave, if it can be replayed.
+    """Checks the result of `synthesize`.
 
     Args:
         made: A `Pool`.
-        classes: Int, how many classes the network knows.
+        classes: Int, number of classes that the network knows.
 
     Raises:
-        TypeError: if it is no `Pool`.
+        TypeError: if `made` is not a `Pool`.
         ValueError: if a label is out of range.
     """
     if not isinstance(made, Pool):
         raise TypeError(
-            "`synthesize` must give a `Pool`, as `di.synthesize` does; "
-            "`Pool.of(images, labels)` makes one of arrays. Received: "
+            "`synthesize` must return a `Pool`, as `di.synthesize` does; "
+            "`Pool.of(images, labels)` makes a pool from arrays. Received: "
             f"{type(made)}"
         )
     if len(made) and made.labels.max() >= classes:
         raise ValueError(
-            "The labels that `synthesize` gives must lie in "
+            "The labels of `synthesize`'s images must lie in "
             f"[0, {classes}). Received: {sorted(set(made.labels.tolist()))}"
         )
     return made
 
 
 def equally_many(images, labels, classes) -> tuple:
-    """Images of classes, as many of each.
+    """Selects equally many images of each class.
 
-    As many as there are of the rarest, but at least half of the mean: few
-    images may be of a class that a network hardly remembers, and the others
-    need not go for that. Of what is rarer still, images are repeated.
+    The number is that of the rarest class, but at least 50% of the mean: a
+    network may hardly remember one class, and the other classes should not
+    shrink for it. Images of a rarer class repeat.
 
     Args:
         images: Array `(n, ...)`.
-        labels: Int array `(n,)`, what the images show.
+        labels: Int array `(n,)`.
         classes: List of ints.
 
     Returns:
@@ -60,7 +60,7 @@ def equally_many(images, labels, classes) -> tuple:
     if not min(counts):
         missing = [c for c, n in zip(classes, counts, strict=True) if not n]
         raise ValueError(
-            "There must be images of each class. Received: "
+            "Expected images of each class. Received: "
             f"{len(labels)} images, without classes {missing}"
         )
     count = max(min(counts), sum(counts) // (2 * len(counts)))
@@ -69,46 +69,46 @@ def equally_many(images, labels, classes) -> tuple:
 
 
 def shown(pool, classes) -> list:
-    """Which classes the images of a pool are of, by its labels.
+    """Lists the classes that the images of a pool show, by its labels.
 
     Args:
         pool: A `Pool`.
-        classes: List of ints, those wanted.
+        classes: List of ints, the requested classes.
 
     Returns:
         A list of ints.
 
     Warns:
-        UserWarning: if some were asked for, and no image is of them.
+        UserWarning: if images of a class were requested and none shows it.
 
     Raises:
-        ValueError: if some were not even asked for.
+        ValueError: if images of a class were never requested.
     """
     missing = sorted(set(classes) - set(pool.labels.tolist()))
     never = sorted(set(missing) - set(pool.requested.tolist()))
     if never:
         raise ValueError(
-            "`synthesize` must give images of each class that the network "
+            "`synthesize` must make images of each class that the network "
             f"knows. Received: {len(pool)} images, without classes {never}"
         )
     if missing:
         warn_caller(
-            f"Of {len(pool)} images the network takes none for what some were "
-            f"made for, classes {missing}: those are not replayed, and may be "
-            "forgotten. Have more images made, by more steps, or with more "
-            "weight on the cross-entropy."
+            f"The network assigns none of {len(pool)} images to the classes "
+            f"{missing}, although such images were requested. These classes "
+            "are not replayed and may be forgotten: synthesize more images, "
+            "with more steps, or with more weight on the cross-entropy."
         )
     return [label for label in classes if label not in missing]
 
 
 def balanced(pool, classes) -> Pool:
-    """A pool of as many images of each class, or one more, as it is.
+    """Returns a pool with equally many images of each class, up to one.
 
-    Another becomes one of `equally_many`.
+    A pool with other numbers becomes a selection by `equally_many`.
 
     Args:
         pool: A `Pool`.
-        classes: List of ints, those that images are of.
+        classes: List of ints, the classes of its images.
     """
     counts = [np.sum(pool.labels == label) for label in classes]
     if np.ptp(counts) <= 1 and sum(counts) == len(pool):
@@ -119,22 +119,29 @@ def balanced(pool, classes) -> Pool:
 
 
 class Memory:
-    """Synthesizes images of the newest classes, and keeps those of others.
+    """Synthesizes images of the newest classes, and keeps those of old classes.
 
-    A network that has learned tasks since remembers a class less well than the
-    one that learned it, and what is synthesized from it is a copy of a copy.
-    So of every class the images are those of the first network that knew it:
-    synthesized, never the data. Which class an image is of the network says,
-    not who asked for it: the labels of a `Pool` are its answers. Its moving
-    statistics are of new and of replayed images, mixed: those of the new ones
-    alone are measured while they are there, and the images are synthesized by
-    these.
+    A network forgets a class a little with each later task, and images
+    synthesized from it later are copies of copies. `Memory` therefore keeps,
+    for every class, images of the first network that knew the class. All are
+    synthesized, none is from the data. The network decides which class an image
+    shows, as in a `Pool`. A network's moving statistics mix new and replayed
+    images; `measure` computes the statistics of the new images alone while they
+    are available, and the synthesis uses these.
 
     Args:
-        synthesize: As for `learn_task`; it is asked for the newest classes
-            alone, and images with labels of others are left out. A class that
-            no image is of is not replayed, with a warning, and asked for again
-            at the next task.
+        synthesize: As for `learn_task`. `Memory` requests only the newest
+            classes, and drops images with other labels. A class without an
+            image is not replayed, with a warning, and requested again at the
+            next task.
+
+    Example:
+        >>> def synthesize(network, classes, folder, seed):
+        ...     return di.Pool.of(images, labels)
+        >>> memory = di.incremental.Memory(synthesize)
+        >>> pool = memory(teacher, [0, 1, 2], folder=None, seed=0)
+        >>> len(pool), pool.classes
+        (12, 3)
     """
 
     def __init__(self, synthesize):
@@ -143,13 +150,13 @@ class Memory:
         self._measured = None  # a network and its restated copy
 
     def measure(self, model, images, preprocessing=None):
-        """Keeps the statistics of the images of the newest classes.
+        """Measures the statistics of the images of the newest classes.
 
         Args:
-            model: A `keras.Model`, the network that has learned them.
+            model: A `keras.Model`, the network that learned these classes.
             images: uint8 array `(n, height, width, channels)`.
-            preprocessing: The network's `Preprocessing`; None if known by
-                name.
+            preprocessing: The network's `Preprocessing`, or None if the network
+                is known by its name.
 
         Raises:
             ValueError: as for `restated`.
@@ -157,21 +164,24 @@ class Memory:
         self._measured = model, restated(model, images, preprocessing)
 
     def __call__(self, model, classes, folder, seed) -> Pool:
-        """Images of all classes, equally many of each; see `equally_many`.
+        """Returns equally many images of all classes, see `equally_many`.
 
         Args:
-            model: A `keras.Model`, the network as it is.
-            classes: List of ints, all that it knows: 0, 1, ...
-            folder: Path for what `synthesize` keeps, or None.
+            model: A `keras.Model`, the current network.
+            classes: List of ints, all its classes: 0, 1, ...
+            folder: Path for the images of `synthesize`, or None.
             seed: Int.
 
+        Returns:
+            A `Pool`.
+
         Warns:
-            UserWarning: if no image is of a class that was asked for.
+            UserWarning: if no image shows a requested class.
 
         Raises:
-            TypeError: if `synthesize` gives no `Pool`.
-            ValueError: if a new class was not even asked for, or a label is
-                out of range.
+            TypeError: if `synthesize` does not return a `Pool`.
+            ValueError: if images of a new class were never requested, or a
+                label is out of range.
         """
         newest = [c for c in classes if c not in self._kept]
         if self._measured is not None and self._measured[0] is model:

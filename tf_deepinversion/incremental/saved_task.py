@@ -1,4 +1,4 @@
-"""A network and its figures in two files, the second of which decides."""
+"""A network and its figures in two files; the second file makes them valid."""
 
 import json
 import os
@@ -14,14 +14,24 @@ FORMAT = "tf_deepinversion task 1"
 
 
 def save_task(folder, name, model, figures, run):
-    """Saves `{name}.keras`, and then `{name}.json`, by which it counts.
+    """Saves `{name}.keras`, and then `{name}.json`, which makes it valid.
 
     Args:
         folder: Path.
         name: String.
         model: A `keras.Model`.
-        figures: What JSON can hold.
-        run: String that tells this run from others.
+        figures: A value that JSON can store.
+        run: String that identifies the run.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> di.incremental.save_task(
+        ...     folder, "task", teacher, figures={"seconds": 2}, run="a"
+        ... )
+        >>> network, figures = di.incremental.load_task(folder, "task", "a")
+        >>> figures
+        {'seconds': 2}
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,19 +54,23 @@ def save_task(folder, name, model, figures, run):
 
 
 def load_task(folder, name, run):
-    """Loads what `save_task` saved whole.
+    """Loads a network and figures that `save_task` saved completely.
 
     Args:
         folder: Path.
         name: String.
-        run: String, that of the run which wants to go on.
+        run: String, identity of the run that wants to resume.
 
     Returns:
-        A pair, network and figures, or None where nothing was saved, or the
-        saving was interrupted: what is left of it is not looked at.
+        A pair, network and figures. None if nothing was saved, or if saving was
+        interrupted.
 
     Raises:
-        ValueError: if a file is damaged or gone, or of another run.
+        ValueError: if a file is damaged or missing, or belongs to another run.
+
+    Example:
+        >>> di.incremental.load_task("no such folder", "task", "a") is None
+        True
     """
     path = pathlib.Path(folder) / f"{name}.json"
     if not path.exists():
@@ -73,12 +87,12 @@ def load_task(folder, name, run):
     except Exception as e:  # damage makes JSON and files raise anything
         raise ValueError(
             f"The task saved as {path} is damaged ({e}). Delete {path.name} "
-            "and what was saved after it to learn it anew."
+            "and all later tasks to learn them again."
         ) from e
     if saved["run"] != run:
         raise ValueError(
             f"{path} belongs to another run: {difference(run, saved['run'])}. "
-            "Give this run a folder of its own."
+            "Use another folder for this run."
         )
     model = keras.models.load_model(network, compile=False)
     return model, saved["figures"]

@@ -1,4 +1,4 @@
-"""How a network is trained on one task: settings, and the training by them."""
+"""The training of a network on one task."""
 
 import dataclasses
 import pathlib
@@ -27,10 +27,10 @@ from tf_deepinversion.transforms.base import require_transforms
 
 @dataclasses.dataclass(frozen=True)
 class TaskTraining:
-    """What every task is learned by; fields as of `learn_task`.
+    """The settings of every task's training, see `learn_task`.
 
     Raises:
-        TypeError: if a transform is none.
+        TypeError: if a transform is not a transform.
         ValueError: if a field is out of range.
     """
 
@@ -56,7 +56,7 @@ class TaskTraining:
 
     @property
     def replays(self) -> bool:
-        """Whether a term needs images of old classes."""
+        """Bool, whether a term needs images of old classes."""
         return any(term.replays for term in self.terms)
 
     def steps(self, labels) -> int:
@@ -66,10 +66,10 @@ class TaskTraining:
         )
 
     def require_replay(self, synthesize):
-        """Refuses a method that needs images of old classes, and has none.
+        """Checks that a method that needs images of old classes gets them.
 
         Raises:
-            ValueError: as said.
+            ValueError: if `synthesize` is missing.
         """
         needing = [term.name for term in self.terms if term.replays]
         if needing and synthesize is None:
@@ -79,7 +79,7 @@ class TaskTraining:
             )
 
     def settings(self) -> dict:
-        """What tells one training from others, for `fingerprints`."""
+        """Identifies the training, for `fingerprints`."""
         terms = [term.identity() for term in self.terms]
         return {**vars(self), "terms": terms}
 
@@ -99,20 +99,20 @@ class TaskTraining:
         """Teaches a copy of a network the classes of one task.
 
         Args:
-            model: A `keras.Model`, the network as it is.
+            model: A `keras.Model`, the current network.
             images: uint8 array `(n, height, width, channels)`.
-            labels: Int array `(n,)`, of classes that follow those known.
-            replay: Function without arguments that gives the images of old
-                classes, as `IncrementalLearner` takes them; or None. It is
-                called once all else is known to fit.
+            labels: Int array `(n,)` of classes that follow the known classes.
+            replay: Function without arguments that returns the images of old
+                classes for `IncrementalLearner`; or None. It is called after
+                all other checks.
             folder: Path of the state, or None.
-            run: String that tells this run from others.
+            run: String that identifies the run.
             seed: Int.
             callbacks: List of `keras.callbacks.Callback`, or None.
-            verbose: As in Keras.
+            verbose: As in `keras.Model.fit`.
 
         Returns:
-            A pair: the new network, and the dict of the history.
+            A pair: the new network, and a dict of the history.
         """
         new = len(set(labels.tolist()))
         require_teaching(self.terms, new)
@@ -156,29 +156,29 @@ class TaskTraining:
 
 
 def _grown(model, classes, seed) -> keras.Model:
-    """A copy with a larger head, that can be trained here."""
+    """A copy with a larger head that can be trained."""
     network = grow_head(model, classes, seed=seed)
     if not Head(network).layer.trainable_variables:
         raise ValueError(
-            "The head of the network is frozen, so no class could be learned: "
-            "set `trainable = True`. The network stays as it is: a copy is "
-            f"trained. Received: {network.name!r}"
+            "The head of the network is frozen, so no class can be learned: "
+            "set `trainable = True`. Only a copy of the network is trained. "
+            f"Received: {network.name!r}"
         )
     replicas.require_network(network, tf.distribute.get_strategy())
     return network
 
 
 def _warn_if_not_learned(network, images, labels, preprocessing, most=1000):
-    """Warns if few images of new classes are taken for their classes."""
+    """Warns if the network recognizes few images of the new classes."""
     places = np.linspace(0, len(labels) - 1, min(most, len(labels)))
     some = places.astype(int)
     share = accuracy(network, images[some], labels[some], preprocessing)
     if share < 0.5:
         warn_caller(
-            f"After its training the network takes {share:.0%} of the images "
-            "of new classes for their classes: they are not learned. Train for "
+            f"After its training the network recognizes {share:.0%} of the "
+            "images of new classes: it has not learned these classes. Train "
             "longer, or with more weight on the terms that teach them. "
-            "`lwf_mc` teaches each class by itself: an old class that the old "
-            "network sees in the new images stays ahead. `abd` and `replay` "
-            "compare classes."
+            "`lwf_mc` teaches each class separately, so an old class that the "
+            "old network sees in the new images stays ahead. `abd` and "
+            "`replay` compare classes."
         )

@@ -250,11 +250,11 @@ RANDOM = (
 
 
 def is_random(tensor) -> bool:
-    """Whether a tensor is made of random numbers.
+    """Tells whether a tensor depends on random numbers.
 
     Args:
-        tensor: Tensor of a graph. What it is made of within a `tf.function`,
-            a loop or a condition is not looked at.
+        tensor: Tensor of a graph. Operations inside a `tf.function`, a loop or
+            a condition do not count.
     """
     seen, waiting = set(), [tensor.op]
     while waiting:

@@ -1,13 +1,14 @@
 """The objective: a list of weighted terms (arXiv:1912.08795, eqs. 2-8).
 
-A term is a function of *sums over the images*: `sums(view)` gives tensors that
-add up over replicas and pieces of a batch, and `value(sums, batch_norms)`
-makes the scalar of the whole batch from them. With S the sums of all images,
+A term is a function of *sums over the images*. `sums(view)` returns tensors
+that add up over replicas and over pieces of a batch. `value(sums, batch_norms)`
+computes the scalar of the whole batch from these sums. With S the sums over all
+images,
 
     d value(S) / d images_r = (d value / dS) (d S_r / d images_r)
 
-so what crosses devices is S, and the gradient of a piece is exact however the
-batch is cut.
+Devices therefore exchange only S, and the gradient of a piece is exact for any
+split of the batch.
 """
 
 import keras
@@ -28,11 +29,27 @@ from tf_deepinversion.objective.priors import mean_value
 
 
 class Term:
-    """A weighted term. Subclasses define `name`, `sums` and `value`.
+    """Base class of the weighted terms of an objective.
+
+    A subclass defines `name`, `sums` and `value`.
 
     Args:
-        weight: Float, finite and at least 0: the term's factor in the
-            objective.
+        weight: Float, finite and at least 0. The term's factor in the
+            objective. Defaults to 1.
+
+    Example:
+        >>> class Brightness(di.objective.Term):
+        ...     name = "brightness"
+        ...
+        ...     def sums(self, view):
+        ...         return [keras.ops.sum(view.images)]
+        ...
+        ...     def value(self, sums, batch_norms):
+        ...         return sums[0]
+        >>> view = di.objective.View(np.ones((1, 2, 2, 1)), [0], None, [])
+        >>> term = Brightness(0.5)
+        >>> float(term.value(term.sums(view), []))
+        4.0
     """
 
     name = None
@@ -49,20 +66,21 @@ class Term:
         self.weight = float(weight)
 
     def draw(self, key, count, features):
-        """Random numbers of a step, which `sums` finds in `view.numbers`.
+        """Draws the random numbers of a step; `sums` reads `view.numbers`.
 
         Args:
-            key: Int tensor `(2,)`.
-            count: Int, the images of the whole batch.
-            features: Int, how many features feed the teacher's head, or None.
+            key: Int tensor `(2,)`, a key of stateless random numbers.
+            count: Int, number of images in the whole batch.
+            features: Int, number of inputs of the teacher's dense head, or
+                None.
 
         Returns:
-            A tensor with a row for each image; by default of no numbers.
+            A tensor with one row per image. The default has no columns.
         """
         return tf.zeros((count, 0))
 
     def sums(self, view):
-        """What adds up over the pieces of a batch.
+        """Computes tensors that add up over the pieces of a batch.
 
         Args:
             view: `View` of a piece of the batch.
@@ -73,10 +91,10 @@ class Term:
         raise NotImplementedError
 
     def value(self, sums, batch_norms):
-        """The term of the whole batch, not yet weighted.
+        """Computes the term of the whole batch, before weighting.
 
         Args:
-            sums: What `sums` gave, added up over the batch.
+            sums: The results of `sums`, added up over the batch.
             batch_norms: List of the layers of `View.batch_norm_calls`, in
                 that order.
 
@@ -86,7 +104,7 @@ class Term:
         raise NotImplementedError
 
     def without_features(self):
-        """The term for a teacher whose head no feature can be left out of."""
+        """Returns the term for a teacher without a dense head."""
         return self
 
     def get_config(self):
@@ -99,16 +117,31 @@ class Term:
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class CrossEntropy(Term):
-    """Mean of CE(f_T(x) / t, y): the images belong to their labels.
+    """Mean of CE(f_T(x) / t, y), which makes images show their labels.
 
     Args:
-        weight: Float, not negative. Defaults to 1.
-        temperature: Float t, positive: the higher, the surer the teacher has
-            to be of an image before the term lets go of it. Defaults to 1.
-        feature_dropout: Float in [0, 1), the probability with which each
-            feature that feeds the teacher's dense head is left out of f_T, at
-            each step anew for each image, so that an image must show all that
-            its class is known by (ours). Defaults to 0.
+        weight: Float, at least 0. Defaults to 1.
+        temperature: Float t, positive. With a higher temperature the term
+            keeps pulling on an image until the teacher is more certain.
+            Defaults to 1.
+        feature_dropout: Float in [0, 1). The probability with which the term
+            drops each input feature of the teacher's dense head, drawn anew
+            for each image and step. An image must then show all features of
+            its class. Not in the paper. Defaults to 0.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> view = di.objective.View(
+        ...     images=np.zeros((1, 2, 2, 1), "float32"),
+        ...     labels=np.array([0]),
+        ...     logits=np.zeros((1, 2), "float32"),
+        ...     batch_norm_calls=[],
+        ... )
+        >>> term = di.CrossEntropy()
+        >>> round(float(term.value(term.sums(view), [])), 4)  # log(2)
+        0.6931
     """
 
     name = "cross_entropy"
@@ -126,7 +159,7 @@ class CrossEntropy(Term):
 
     @property
     def needs_features(self):
-        """Bool, whether the teacher's logits must be those of a `Dense`."""
+        """Bool, whether the teacher must end with a `Dense` layer."""
         return self.feature_dropout > 0
 
     def draw(self, key, count, features):
@@ -160,19 +193,31 @@ class CrossEntropy(Term):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class FeatureStatistics(Term):
-    """R_feature: what the teacher's BatchNormalizations see fits what they saw.
+    """R_feature: matches batch statistics to BatchNormalization's stored ones.
+
+    mu and var are the mean and variance of a layer's input over the
+    synthesized batch. m and v are the layer's moving mean and variance.
 
     Args:
-        weight: Float, not negative. Defaults to 1.
-        normalized: Bool. False, the paper's: the sum over the calls of
-            ||mu - m|| + ||var - v||. True, ours: the *mean* over the calls of
-            the root mean square over channels of (mu - m)/sqrt(v + eps) and
-            of (var - v)/(v + eps), a number near 1 for noise in any network.
-        first_weight: Float, not negative: the factor of the first call, 10 in
-            the paper's ImageNet recipe. Defaults to 1.
-        synchronized: Bool. True: the statistics are those of the whole batch.
-            False: each replica, and each micro-batch, is measured by itself,
-            and the distance is the mean of theirs.
+        weight: Float, at least 0. Defaults to 1.
+        normalized: Bool. False is the paper's form: the sum over the calls of
+            ||mu - m|| + ||var - v||. True is not in the paper: the *mean* over
+            the calls of the root mean square over channels of
+            (mu - m)/sqrt(v + eps) plus that of (var - v)/(v + eps). For noise
+            its value is near 1 in any network. Defaults to False.
+        first_weight: Float, at least 0. Factor of the first call; the paper's
+            ImageNet recipe uses 10. Defaults to 1.
+        synchronized: Bool. True measures the statistics of the whole batch.
+            False measures each replica and each micro-batch by itself and
+            averages the distances. Defaults to True.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> term = di.FeatureStatistics(5.0, normalized=True)
+        >>> term.name, term.weight
+        ('feature_statistics', 5.0)
 
     Reference:
         - Yin et al., arXiv:1912.08795, eq. 4
@@ -230,12 +275,23 @@ class FeatureStatistics(Term):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class TotalVariation(Term):
-    """R_TV: neighboring pixels are alike.
+    """R_TV: penalizes differences between neighboring pixels.
 
     Args:
-        weight: Float, not negative. Defaults to 1.
-        form: `"l2"`, the paper's: the norms of the differences of the whole
-            batch. `"l1"`: the means of their absolute values.
+        weight: Float, at least 0. Defaults to 1.
+        form: `"l2"`, the paper's form, adds the norms of the differences over
+            the whole batch. `"l1"` adds the means of their absolute values.
+            Defaults to `"l2"`.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> images = np.array([[0.0, 1.0], [0.0, 1.0]], "float32")
+        >>> view = di.objective.View(images[None, :, :, None], [0], None, [])
+        >>> term = di.TotalVariation(form="l1")
+        >>> float(term.value(term.sums(view), []))
+        3.0
     """
 
     name = "total_variation"
@@ -265,12 +321,25 @@ class TotalVariation(Term):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class L2(Term):
-    """R_l2: the images are not larger than they need be.
+    """R_l2: penalizes the size of the pixel values.
 
     Args:
-        weight: Float, not negative. Defaults to 1.
-        over: `"batch"`, the norm of the batch as one vector (the CIFAR-10
-            recipe), or `"images"`, the mean of the images' norms (ImageNet).
+        weight: Float, at least 0. Defaults to 1.
+        over: `"batch"` takes the norm of the batch as one vector, as the
+            paper does for CIFAR-10. `"images"` takes the mean of the images'
+            norms, as the paper does for ImageNet. Defaults to `"batch"`.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> images = np.array([3.0, 4.0], "float32").reshape(2, 1, 1, 1)
+        >>> view = di.objective.View(images, [0, 1], None, [])
+        >>> whole, each = di.L2(), di.L2(over="images")
+        >>> float(whole.value(whole.sums(view), []))
+        5.0
+        >>> float(each.value(each.sums(view), []))
+        3.5
     """
 
     name = "l2"
@@ -298,11 +367,22 @@ class L2(Term):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class Competition(Term):
-    """R_compete = 1 - JS(p_T, p_S): images on which the student still differs.
+    """R_compete = 1 - JS(p_T, p_S): rewards images that the student misjudges.
 
     Args:
-        weight: Float, not negative. Defaults to 1.
-        temperature: Float, positive. Defaults to 3.
+        weight: Float, at least 0. Defaults to 1.
+        temperature: Float, positive. Divides both networks' logits. Defaults
+            to 3.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> logits = np.array([[2.0, 0.0]], "float32")
+        >>> view = di.objective.View(None, [0], logits, [], logits)
+        >>> term = di.Competition()
+        >>> float(term.value(term.sums(view), []))  # teacher and student agree
+        1.0
 
     Reference:
         - Yin et al., arXiv:1912.08795, eq. 8 (Adaptive DeepInversion)
@@ -332,13 +412,21 @@ class Competition(Term):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 class AgreedDivergence(Term):
-    """-KL(p_T || p_S) where the two agree: the other form of competition.
+    """-KL(p_T || p_S) of images that teacher and student classify alike.
 
-    It grows without bound where `Competition` levels off; the statistics hold
-    it back.
+    An alternative to `Competition`. This term has no lower bound, whereas
+    `Competition` levels off, so only the feature statistics restrain it.
 
     Args:
-        weight: Float, not negative. Defaults to 1.
+        weight: Float, at least 0. Defaults to 1.
+
+    Example:
+        >>> teacher = np.array([[2.0, 0.0]], "float32")
+        >>> student = np.array([[1.0, 0.0]], "float32")
+        >>> view = di.objective.View(None, [0], teacher, [], student)
+        >>> term = di.AgreedDivergence()
+        >>> round(float(term.value(term.sums(view), [])), 4)
+        -0.0672
 
     Reference:
         - Fang et al., arXiv:2112.06253
@@ -357,19 +445,20 @@ class AgreedDivergence(Term):
 
 
 def draw(terms, seed, step, count, features) -> list:
-    """The random numbers of one step for a list of terms.
+    """Draws the random numbers of one step for a list of terms.
 
     Args:
         terms: List of `Term`.
         seed: Int tensor `(2,)`.
         step: Int scalar tensor.
-        count: Int, number of images of the whole batch.
-        features: Int, how many features feed the teacher's head, or None.
+        count: Int, number of images in the whole batch.
+        features: Int, number of inputs of the teacher's dense head, or None.
 
     Returns:
-        A list of tensors, one a term, each with `count` rows.
+        A list with one tensor per term, each with `count` rows.
     """
-    # Numbers below 0: those of the steps are the transforms'.
+    # The transforms fold in the steps 0, 1, ...; the terms take -1, -2, ...
+    # so that no term shares a key with a transform.
     key = fold_in(seed, -1 - step)
     return [
         term.draw(fold_in(key, 1 + i) if i else key, count, features)
@@ -378,15 +467,18 @@ def draw(terms, seed, step, count, features) -> list:
 
 
 def weighted_values(terms, sums, batch_norms):
-    """The weighted terms of the whole batch; their sum is the loss.
+    """Computes the weighted terms of the whole batch; their sum is the loss.
 
     Args:
         terms: List of `Term`.
-        sums: List of what each term's `sums` gave, added up over the batch.
+        sums: List with the sums of each term, added up over the batch.
         batch_norms: List of layers, see `Term.value`.
 
     Returns:
         A list of scalars.
+
+    Raises:
+        ValueError: if the value of a term is not a scalar.
     """
     values = [
         term.weight * term.value(own, batch_norms)
