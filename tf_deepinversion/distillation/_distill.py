@@ -238,7 +238,7 @@ class _Plan(typing.NamedTuple):
 
 
 def _rounds(plan, minutes, begin):
-    """How many rounds there are: as was said, or as fit into the minutes."""
+    """The number of rounds, given or estimated from the minutes."""
     if (plan.rounds is None) == (minutes is None):
         raise ValueError(
             "Expected either `rounds` or `minutes`. "
