@@ -381,7 +381,13 @@ def survives(name, old, new, tests) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         copy = pathlib.Path(folder)
         ignore = shutil.ignore_patterns("__pycache__")
-        for part in ("tf_deepinversion", "benchmarks", "tests", "tools"):
+        for part in (
+            "tf_deepinversion",
+            "benchmarks",
+            "examples",
+            "tests",
+            "tools",
+        ):
             shutil.copytree(ROOT / part, copy / part, ignore=ignore)
         for part in ("conftest.py", "setup.cfg"):
             shutil.copy(ROOT / part, copy)
