@@ -1,8 +1,8 @@
-"""Whole-number LiteRT models, calibrated by images: synthesized ones will do.
+"""Int8 LiteRT models, calibrated with synthesized or other images.
 
-Quantization to int8 must know the range of every activation. The converter
-finds it by running the network on images like those that will come; where none
-are left, on images that the network remembers.
+Quantization to int8 needs the range of every activation. The converter measures
+the ranges by running the network on calibration images. Without data, images
+synthesized from the network serve.
 """
 
 import contextlib
@@ -27,20 +27,29 @@ from tf_deepinversion.networks.preprocessing import Preprocessing
 
 
 def takes_pixels(model, preprocessing=None, image_shape=None) -> keras.Model:
-    """The network as one that is fed pixels in [0, 255], red first.
+    """Wraps a network so that its input is pixels in [0, 255], red first.
 
     Args:
         model: A `keras.Model` from images to logits or probabilities.
-        preprocessing: Its `Preprocessing`; None if known by name.
-        image_shape: Tuple `(height, width, channels)`, needed where the
-            network does not fix it.
+        preprocessing: The model's `Preprocessing`, or None if the model is
+            known by its name.
+        image_shape: Tuple `(height, width, channels)`, required if the network
+            does not fix it.
+
+    Returns:
+        A `keras.Model`; `model` itself if it already takes pixels.
 
     Raises:
-        ValueError: if the size of the images is not known, or another one.
+        ValueError: if the size of the images is unknown or another one.
+
+    Example:
+        >>> di.quantization.takes_pixels(teacher) is teacher
+        True
     """
     preprocessing = Preprocessing.of(model, preprocessing)
     count, *shape = _input_shape(model, image_shape)
-    # z is affine in the pixels, and what is fed is affine in z.
+    # The network's input is affine in z, and z is affine in the pixels, so
+    # black and white determine the whole map.
     ends = np.zeros((2, 1, 1, shape[-1]))
     ends[1] = 255
     z = tf.constant((ends - preprocessing.mean) / preprocessing.std)
@@ -50,7 +59,7 @@ def takes_pixels(model, preprocessing=None, image_shape=None) -> keras.Model:
     same = np.allclose(scale, 1) and np.allclose(offset, 0) and not bgr
     if same and (count, *shape) == getattr(model, "input_shape", None):
         return model
-    # The precision is not left to Keras's global policy.
+    # float32 regardless of Keras's global dtype policy.
     x = pixels = keras.Input(shape, count, "float32", name="pixels")
     if bgr:
         x = keras.ops.flip(x, axis=-1)
@@ -63,7 +72,7 @@ def takes_pixels(model, preprocessing=None, image_shape=None) -> keras.Model:
 
 
 def _input_shape(model, given):
-    """(batch, height, width, channels), of which the batch may be None."""
+    """Returns (batch, height, width, channels); the batch may be None."""
     found = getattr(model, "input_shape", None) or (None,) * 4
     shape = tuple(given or found[1:])
     fits = len(found) == len(shape) + 1 == 4 and all(
@@ -72,8 +81,8 @@ def _input_shape(model, given):
     )
     if not fits or None in shape:
         raise ValueError(
-            "LiteRT needs a network of one image size, (height, width, "
-            "channels): where the network leaves it open, pass `image_shape`. "
+            "LiteRT needs a fixed image size, (height, width, channels): pass "
+            "`image_shape` if the network does not fix the size. "
             f"Received: input_shape={found}, image_shape={given}"
         )
     return found[0], *shape
@@ -83,9 +92,9 @@ def _images(images, model):
     """Yields uint8 images that fit a network, all of one size, one at a time.
 
     Raises:
-        TypeError: if they are not uint8, or a function.
-        ValueError: if they are not of the network's shape, or there are none,
-            or no end.
+        TypeError: if the images are not uint8, or are a function.
+        ValueError: if the images do not have the network's shape, or there are
+            none, or they have no end.
     """
     count, shape = 0, None
     if isinstance(images, Pool):
@@ -94,8 +103,8 @@ def _images(images, model):
         images, _ = image_and_label(images)
     elif callable(images):
         raise TypeError(
-            "Expected images that have an end, and not a function of a step: "
-            "pass the `Pool` or the arrays that it draws from. "
+            "Expected a finite set of images, not a function of a step: pass "
+            "the `Pool` or the arrays that the function draws from. "
             f"Received: {type(images)}"
         )
     endless = isinstance(images, tf.data.Dataset) and (
@@ -103,16 +112,16 @@ def _images(images, model):
     )
     if endless:
         raise ValueError(
-            "Expected an end of the calibration images: `take` some, or pass "
-            "a `Pool`. Received: an endless dataset"
+            "Expected a finite number of calibration images: `take` some, or "
+            "pass a `Pool`. Received: an endless dataset"
         )
     for element in images:
         image = np.asarray(image_and_label(element)[0])
         shape = shape or _fitting(model, image.shape)
         if image.shape != shape:
             raise ValueError(
-                f"Expected calibration images of shape {shape}, one "
-                "at a time; unbatch() a dataset of batches. "
+                f"Expected single calibration images of shape {shape}: "
+                "unbatch() a dataset of batches. "
                 f"Received: shape={image.shape}"
             )
         if image.dtype != np.uint8:
@@ -123,11 +132,13 @@ def _images(images, model):
         count += 1
         yield image
     if not count:
-        raise ValueError("There are no calibration images.")
+        raise ValueError(
+            "Expected at least one calibration image. Received: no image"
+        )
 
 
 def _fitting(model, shape):
-    """The shape of a network's images, where it is open that of these."""
+    """The shape of a network's images; these images' shape where it is open."""
     known = getattr(model, "input_shape", (None,) * 4)[1:]
     if len(known) != len(shape):
         return tuple(known)
@@ -136,16 +147,16 @@ def _fitting(model, shape):
 
 @contextlib.contextmanager
 def _quiet():
-    """Keras prints every variable of what the converter exports."""
+    """Silences Keras, which prints every variable of an exported model."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _converted(model, preprocessing, image_shape, prepare=None) -> bytes:
-    """The network as LiteRT has it, in float32 unless `prepare` says else.
+    """Converts a network to LiteRT, in float32 unless `prepare` changes this.
 
-    LiteRT knows neither float16 nor float64 in most operations: a network of
+    LiteRT does not support float16 and float64 in most operations: a network of
     another precision is converted as it computes in float32.
     """
     with reading(model, keras.DTypePolicy("float32")):
@@ -164,52 +175,67 @@ def _converted(model, preprocessing, image_shape, prepare=None) -> bytes:
 
 
 def _reason(error):
-    """The converter tells its whole graph: here its operations and a line."""
+    """Shortens the converter's message to its operations and one line."""
     text = " ".join(str(error).split())
     names = sorted(set(re.findall(r"'(tfl?\.\w+)' op", text)))[:5]
-    found = f"it has no {', '.join(names)} of these kinds of numbers; "
+    found = f"it has no {', '.join(names)} for these number types; "
     return found * bool(names) + text[:300]
 
 
 def to_litert(model, preprocessing=None, image_shape=None) -> bytes:
-    """The network as a LiteRT model in float32: pixels in, logits out.
+    """Converts a network to a LiteRT model in float32: pixels in, logits out.
 
     Args:
-        model: A `keras.Model`, of any precision.
-        preprocessing: Its `Preprocessing`; None if known by name.
-        image_shape: Tuple `(height, width, channels)`, needed where the
-            network does not fix it.
+        model: A `keras.Model` of any precision.
+        preprocessing: The model's `Preprocessing`, or None if the model is
+            known by its name.
+        image_shape: Tuple `(height, width, channels)`, required if the network
+            does not fix it.
+
+    Returns:
+        Bytes, the content of a `.tflite` file.
 
     Raises:
         ValueError: if the network cannot be converted, or the size of its
-            images is not known.
+            images is unknown.
+
+    Example:
+        ```python
+        content = di.quantization.to_litert(teacher)
+        pathlib.Path("teacher.tflite").write_bytes(content)
+        ```
     """
     return _converted(model, preprocessing, image_shape)
 
 
 def quantize(model, images, preprocessing=None, verbose="auto") -> bytes:
-    """The network as a LiteRT model of whole numbers: uint8 in, int8 out.
+    """Converts a network to an int8 LiteRT model: uint8 in, int8 out.
 
     Args:
         model: A `keras.Model` from images to logits or probabilities, of any
-            precision; where it leaves their size open, for the size that the
-            calibration images have.
-        images: uint8 pixels to calibrate by, all of them; a hundred will do.
+            precision. An open image size becomes the size of the calibration
+            images.
+        images: uint8 calibration images; all are used, and a hundred suffice.
             An array `(n, height, width, channels)`, a `Pool`, a pair of arrays
             `(images, labels)`, or a `tf.data.Dataset` of single images, of
             pairs (image, label) or of TFDS's dictionaries.
-        preprocessing: Its `Preprocessing`; None if known by name.
-        verbose: `"auto"`, 0, 1 or 2: a bar of the images, nothing, a bar, or
-            ten lines.
+        preprocessing: The model's `Preprocessing`, or None if the model is
+            known by its name.
 
     Returns:
-        The content of a `.tflite` file. Its input is told in uint8 by the
-        scale and zero point that the file states; `LiteRT` sees to that.
+        Bytes, the content of a `.tflite` file. The file states the scale and
+        zero point of its uint8 input; `LiteRT` applies them.
 
     Raises:
         TypeError: if the images are not uint8.
-        ValueError: if there are none, if they do not fit, or if the network
-            has an operation that cannot be done in int8.
+        ValueError: if there are no images, if they do not fit, or if int8 does
+            not support an operation of the network.
+
+    Example:
+        ```python
+        content = di.quantize(teacher, pool)
+        print(di.quantization.LiteRT(content).accuracy(images, labels))
+        ```
     """
     preprocessing = Preprocessing.of(model, preprocessing)
     calibration = list(_images(images, model))
@@ -242,29 +268,40 @@ def _counted(images, verbose, stdout):
 
 
 def _interpreter(content, threads):
-    """An interpreter of the extra `litert`, or TensorFlow's own."""
+    """Returns an interpreter of the extra `litert`, or TensorFlow's own."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         Interpreter = tf.lite.Interpreter
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TensorFlow's will go some day
+        # TensorFlow warns that its own interpreter will be removed.
+        warnings.simplefilter("ignore")
         try:
             return Interpreter(model_content=content, num_threads=threads)
         except ValueError as e:
-            raise ValueError(f"The bytes are no LiteRT model: {e}") from e
+            raise ValueError(
+                "Expected the bytes of a LiteRT model. Received: "
+                f"{len(content)} bytes that are none ({e})"
+            ) from e
 
 
 class LiteRT:
     """Runs a LiteRT model on pixels.
 
     Args:
-        content: Bytes of a `.tflite` file, from pixels to logits.
-        batch_size: Int, how many images are read at once.
-        threads: Int.
+        content: Bytes of a `.tflite` file, a model from pixels to logits.
+        batch_size: Int, number of images per call. Defaults to 100.
+        threads: Int. Defaults to 1.
 
     Raises:
-        ValueError: if the bytes are no LiteRT model of one input and output.
+        ValueError: if the bytes are not a LiteRT model with one input and one
+            output.
+
+    Example:
+        ```python
+        content = pathlib.Path("teacher.tflite").read_bytes()
+        logits = di.quantization.LiteRT(content)(images)
+        ```
     """
 
     def __init__(self, content, batch_size=100, threads=1):
@@ -274,11 +311,11 @@ class LiteRT:
         outputs = self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise ValueError(
-                "Expected a model of one input and one output. Received: "
-                f"{len(inputs)} and {len(outputs)}"
+                "Expected a model with one input and one output. Received: "
+                f"{len(inputs)} inputs and {len(outputs)} outputs"
             )
         self.input, self.output = inputs[0], outputs[0]
-        # Of a network with a fixed batch LiteRT can read no other.
+        # LiteRT cannot change the batch size of a network that fixes it.
         fixed = int(self.input["shape_signature"][0])
         self._batch_size = batch_size if fixed < 1 else fixed
         self._pads = fixed > 1
@@ -300,12 +337,12 @@ class LiteRT:
         return steps.clip(bounds.min, bounds.max).astype(dtype)
 
     def __call__(self, images) -> np.ndarray:
-        """Logits, float32 `(n, classes)`, of uint8 images."""
+        """Computes logits, float32 `(n, classes)`, of uint8 images."""
         images = check_pixels(images)
         shape = tuple(self.input["shape"][1:].tolist())
         if images.shape[1:] != shape:
             raise ValueError(
-                f"The model takes images of the shape {shape}. "
+                f"Expected images of the model's shape {shape}. "
                 f"Received: shape={images.shape}"
             )
         logits = [self._read(b) for b in pieces_of(images, self._batch_size)]
@@ -329,5 +366,5 @@ class LiteRT:
         return ((logits.astype("float32") - zero) * scale).astype("float32")
 
     def accuracy(self, images, labels) -> float:
-        """The share of uint8 images that are taken for their labels."""
+        """Computes the share of uint8 images assigned to their labels."""
         return share_right(self(images).argmax(-1), labels)

@@ -1,4 +1,4 @@
-"""SavedModels that take uint8 pixels, whatever the network is fed."""
+"""SavedModels that take uint8 pixels, for any preprocessing of the network."""
 
 import os
 import pathlib
@@ -24,28 +24,36 @@ SAVED_MODEL = {
 
 
 def export(model, folder, preprocessing=None, image_shape=None):
-    """Writes a SavedModel from uint8 pixels to what the model returns.
+    """Writes a SavedModel that maps uint8 pixels to the model's output.
 
-    Its serving signature takes `(batch, height, width, channels)`, and gives
-    `{"logits": ...}`. A SavedModel that is there is replaced as a whole.
+    Its serving signature takes `(batch, height, width, channels)` and returns
+    `{"logits": ...}`. An existing SavedModel is replaced completely.
 
     Args:
         model: A `keras.Model` with one input, the image.
-        folder: Path, new, empty or of a SavedModel.
-        preprocessing: The model's `Preprocessing`; None if known by name.
-        image_shape: Tuple `(height, width, channels)`, None where it is open;
-            needed where the model does not know it, being subclassed.
+        folder: Path of a folder that is new, empty, or holds a SavedModel.
+        preprocessing: The model's `Preprocessing`, or None if the model is
+            known by its name.
+        image_shape: Tuple `(height, width, channels)`, required if the model
+            does not know its shape; None marks an open size.
 
     Raises:
-        ValueError: if the folder holds anything else, or the shape of the
-            images is not known.
+        ValueError: if the folder holds other files, or the shape of the images
+            is unknown.
+
+    Example:
+        ```python
+        di.export(teacher, "saved_model")
+        served = tf.saved_model.load("saved_model")
+        served.signatures["serving_default"](tf.constant(images))["logits"]
+        ```
     """
     folder = pathlib.Path(folder).absolute()
     _check_replaceable(folder)
     shape = image_shape or getattr(model, "input_shape", (None,))[1:]
     if len(shape) != 3:
         raise ValueError(
-            "The shape of the images is not known from the model: pass "
+            "The model does not fix the shape of its images: pass "
             "image_shape=(height, width, channels). "
             f"Received: image_shape={image_shape}"
         )
@@ -56,7 +64,7 @@ def export(model, folder, preprocessing=None, image_shape=None):
 
     archive = tf.Module()
     archive.model = model
-    # The seeds of random layers are reached by no path that it follows.
+    # `tf.saved_model.save` does not find the seeds of random layers itself.
     archive.held = [variable.value for variable in model.variables]
     archive.serve = tf.function(
         serve,
@@ -77,33 +85,33 @@ def export(model, folder, preprocessing=None, image_shape=None):
 
 
 def _check_replaceable(folder):
-    """Refuses what `export` would delete, but did not write."""
+    """Refuses a folder with files that `export` did not write."""
     if not folder.exists():
         return
     found = {path.name for path in folder.iterdir()}
     others = sorted(found - SAVED_MODEL)
     if others or (found and "saved_model.pb" not in found):
         raise ValueError(
-            "A SavedModel needs a folder of its own: new, empty, or with the "
-            f"SavedModel whose place it takes. Received: {folder}, which has "
+            "A SavedModel needs a folder of its own: new, empty, or with a "
+            f"SavedModel to replace. Received: {folder}, which has "
             f"{', '.join((others or sorted(found))[:3])}"
         )
 
 
 class Served:
-    """An exported network, reloaded: pixels to logits.
+    """An exported network, loaded again: a function from pixels to logits.
 
     Args:
         folder: Path that `export` wrote.
     """
 
     def __init__(self, folder):
-        # Held: the signature alone does not keep its variables alive.
+        # The signature alone does not keep its variables alive.
         self._loaded = tf.saved_model.load(str(folder))
         self.signature = self._loaded.signatures["serving_default"]
 
     def __call__(self, images, batch_size=None) -> np.ndarray:
-        """The logits `(n, classes)` of uint8 images."""
+        """Computes the logits `(n, classes)` of uint8 images."""
         images = check_pixels(images)
         logits = [
             self.signature(tf.constant(piece))["logits"]
@@ -112,5 +120,5 @@ class Served:
         return np.concatenate([np.asarray(piece) for piece in logits])
 
     def accuracy(self, images, labels) -> float:
-        """The share of images that are taken for their labels."""
+        """Computes the share of images assigned to their labels."""
         return share_right(self(images).argmax(-1), labels)

@@ -41,7 +41,7 @@ def test_names_are_those_of_the_labels():
     ("arguments", "message"),
     [
         ((np.zeros((0, 8, 8, 1), "uint8"),), "at least one image"),
-        ((np.zeros((2, 8, 8, 1), "uint8"), [0]), "a label for each of 2"),
+        ((np.zeros((2, 8, 8, 1), "uint8"), [0]), "one label for each of 2"),
         (
             (np.zeros((1, 8, 8, 1), "uint8"), [2], ["a", "b"]),
             r"labels in \[0, 2\)",

@@ -36,7 +36,7 @@ def rounds_for(minutes, trial, path=None, begin=None) -> int:
         >>> def trial(rounds, callbacks):  # stands for a call of `distill`
         ...     for i in range(rounds):
         ...         callbacks[0].on_epoch_end(i)
-        >>> di.distillation.rounds_for(0.1, trial) > 1
+        >>> rounds_for(0.1, trial) > 1
         True
     """
     require_positive(minutes=minutes)

@@ -1,4 +1,4 @@
-"""Synthesis of the images that a network remembers."""
+"""Synthesis of images from a trained network."""
 
 from tf_deepinversion.inversion._synthesize import synthesize
 from tf_deepinversion.inversion.deep_inversion import DeepInversion

@@ -1,4 +1,4 @@
-"""A pool of what a network remembers, in one call."""
+"""Synthesis of a whole pool of images in one call."""
 
 import functools
 import pathlib
@@ -31,47 +31,60 @@ def synthesize(
     dtype=None,
     verbose="auto",
 ) -> Pool:
-    """A pool of images of a network's classes, by a generator or pixels.
+    """Synthesizes a pool of images of a network's classes.
 
-    The pool's `labels` are what the network takes the images for, `requested`
-    is what they were made for.
+    The pool's `labels` are the network's predictions, `requested` the classes
+    asked for.
 
     Args:
-        teacher: A `keras.Model` classifier with BatchNormalization layers; or
-            a `Synthesizer`, such as `FastInversion(..., draws=4)`, which then
-            decides `seed`, `preprocessing`, `recipe`, `image_shape`, `dtype`.
-        classes: List of the classes to make; an int k for the first k; None
-            for all that the network has.
-        folder: Path for the pool and the synthesizer's state, or None. The
-            same call goes on from there, after any interruption, to the same
-            pool.
-        seed: Int.
-        batches: Int, each of `images` labels of balanced classes.
-        images: Int; those of all batches are at least one a class, and of
-            fewer than there are classes each batch goes on with the class that
-            the one before stopped at. What a recipe of pixels keeps of them on
-            the way, its `snapshots`, comes with them.
-        first_steps: Int, of the first batch, in which a generator learns
-            most; by default 300 of a generator, and of others `steps`.
-        steps: Int, of each other batch; by default 30 of a generator, and of
-            pixels the recipe's. A list, where its stages are several.
-        preprocessing: The network's `Preprocessing`; None if known by name.
-        recipe: As for `FastInversion`; or one of pixels, as for
-            `DeepInversion`, whose batches know nothing of each other. None:
+        teacher: A `keras.Model` classifier with BatchNormalization layers; or a
+            `Synthesizer`, such as `FastInversion(..., draws=4)`, whose own
+            `seed`, `preprocessing`, `recipe`, `image_shape` and `dtype` then
+            count.
+        classes: List of the classes to synthesize; an int k for the first k
+            classes; None for all classes. Defaults to None.
+        folder: Path for the pool and the synthesizer's state, or None. With a
+            folder, repeating the same call resumes after an interruption and
+            gives the same pool.
+        seed: Int. Defaults to 0.
+        batches: Int, number of batches, each with `images` labels of balanced
+            classes.
+        images: Int, number of labels of a batch. All batches together need at
+            least one label per class. If a batch has fewer labels than there
+            are classes, the next batch continues with the next class. Images
+            that a recipe of pixels keeps along the way, its `snapshots`, are
+            added.
+        first_steps: Int, steps of the first batch, in which a generator learns
+            most. Defaults to 300 for a generator, otherwise to `steps`.
+        steps: Int, steps of each other batch, or a list with one int per stage.
+            Defaults to 30 for a generator, otherwise to the recipe's.
+        preprocessing: The network's `Preprocessing`, or None if the network is
+            known by its name.
+        recipe: As for `FastInversion`; or a recipe of pixels, as for
+            `DeepInversion`, whose batches are independent. Defaults to
             `"generator"`.
-        image_shape: Tuple `(height, width, channels)`, needed where the
-            network does not fix it.
-        dtype: As for `DeepInversion`: a dtype policy to compute in.
-        verbose: `"auto"`, 0, 1 or 2: a bar of the batches, nothing, a bar, or
-            a line a batch.
+        image_shape: Tuple `(height, width, channels)`, required if the network
+            does not fix it.
+        dtype: A dtype policy, see `DeepInversion`.
+        verbose: `"auto"` or 1 for a bar of the batches, 2 for one line per
+            batch, 0 for no output. Defaults to `"auto"`.
+
+    Returns:
+        A `Pool`.
 
     Warns:
-        UserWarning: if the network takes most of the images for other classes
-            than they were made for. A student would learn nothing from them.
+        UserWarning: if the network assigns most of the images to other classes
+            than requested. A student would learn nothing from such images.
 
     Raises:
-        ValueError: if a number is out of range, or the folder holds another
-            run or more batches.
+        ValueError: if a number is out of range, or the folder belongs to
+            another run or holds more batches.
+
+    Example:
+        ```python
+        pool = di.synthesize(teacher, batches=4, images=256)
+        print(len(pool), pool.labels[:10])
+        ```
     """
     require_whole(batches=batches, images=images)
     synthesizer = _synthesizer_of(
@@ -105,15 +118,15 @@ def synthesize(
 
 
 def require_all(classes, batches, images):
-    """Refuses fewer images than classes: some would never be made.
+    """Refuses fewer images than classes, which would leave out classes.
 
     Args:
         classes: List of the classes.
         batches: Int.
-        images: Int, of each batch.
+        images: Int, number of labels of each batch.
 
     Raises:
-        ValueError: as said.
+        ValueError: if there are fewer images than classes.
     """
     if batches * images < len(classes):
         raise ValueError(
@@ -150,7 +163,7 @@ def _synthesizer_of(teacher, seed, **given):
 
 
 def _filled(synthesizer, folder, verbose, *, batches, images, **plan):
-    """The pool, filled; in a folder with the synthesizer's state beside it."""
+    """Fills the pool; a folder also stores the synthesizer's state."""
     run = run_state.fingerprints(
         {
             **synthesizer.settings(),
@@ -198,7 +211,7 @@ def _filled(synthesizer, folder, verbose, *, batches, images, **plan):
 
 
 def _save(path, variables, run, number):
-    """Saves the state that batch `number` has left."""
+    """Saves the state after batch `number`."""
     if path is not None:
         arrays = {
             f"variable_{i}": keras.ops.convert_to_numpy(variable)

@@ -22,47 +22,48 @@ from tf_deepinversion.objective.terms import CrossEntropy
 
 
 class DeepInversion(Synthesizer, ImagesModel):
-    """Synthesizes images that a trained network remembers, without data.
+    """Synthesizes images from a trained network, without data.
 
-    The images are the model's only trainable variables. `fit` moves them,
-    from noise, until the teacher takes them for the classes asked for and its
-    BatchNormalization layers see in them the statistics of the data that they
-    were trained on. The teacher itself is left as it is.
+    The images are the model's only trainable variables. `fit` starts from noise
+    and changes the images until the teacher assigns them to the requested
+    classes, and until the statistics in the teacher's BatchNormalization layers
+    match those of the training data. The teacher itself stays unchanged.
 
     Args:
-        teacher: A `keras.Model` from images to logits, or to probabilities by
-            a final softmax, with BatchNormalization layers.
-        preprocessing: A `Preprocessing`, needed where the teacher is not
-            known by name (see `Preprocessing.of`).
+        teacher: A `keras.Model` from images to logits, or to probabilities by a
+            final softmax, with BatchNormalization layers.
+        preprocessing: A `Preprocessing`, required if the teacher is not known
+            by its name (see `Preprocessing.of`).
         recipe: A name in `RECIPES`, or a `Recipe`.
-        student: A `keras.Model` with the teacher's classes, to compete with
-            (Adaptive DeepInversion). It is read, in inference mode, as it is
-            at each step; one of another size than the teacher's is fed images
-            resized.
-        student_preprocessing: The student's `Preprocessing`; None: if known by
-            name its own, or else the teacher's.
-        image_shape: Tuple `(height, width, channels)`, needed where the
-            teacher does not fix it.
-        seed: Int. With `batch_index` (see `fit`) it decides all randomness.
-        dtype: A dtype policy. `"mixed_bfloat16"`: the networks compute in
-            bfloat16; images and statistics stay in float32. By default the
-            networks compute as they were made to.
+        student: A `keras.Model` with the teacher's classes to compete with
+            (Adaptive DeepInversion), or None. Each step reads the current
+            student, in inference mode. The images are resized if the student
+            takes another size.
+        student_preprocessing: The student's `Preprocessing`. Defaults to the
+            student's own if it is known by its name, otherwise to the
+            teacher's.
+        image_shape: Tuple `(height, width, channels)`, required if the teacher
+            does not fix it.
+        seed: Int. Together with `batch_index` (see `fit`) it determines all
+            random numbers.
+        dtype: A dtype policy. With `"mixed_bfloat16"` the networks compute in
+            bfloat16, while images and statistics stay in float32. Defaults to
+            the networks' own policies.
 
     Raises:
         TypeError: if a network is not a `keras.Model`.
         ValueError: if a network cannot be inverted, see `Classifier`.
 
+    Example:
+        ```python
+        teacher = di.load_pretrained("fashion_mnist_resnet20")
+        model = di.DeepInversion(teacher)
+        model.fit(labels=[0, 1, 2, 3], steps=100)
+        model.images  # uint8, (4, 28, 28, 1)
+        ```
+
     Reference:
         - Yin et al., Dreaming to Distill, arXiv:1912.08795
-
-    Example:
-
-    ```python
-    teacher = tf_deepinversion.load_pretrained("fashion_mnist_resnet20")
-    model = DeepInversion(teacher)
-    model.fit(labels=[0, 1, 2, 3], steps=100)
-    model.images  # uint8, (4, 28, 28, 1)
-    ```
     """
 
     def __init__(
@@ -120,24 +121,25 @@ class DeepInversion(Synthesizer, ImagesModel):
         run_eagerly=False,
         steps_per_execution=10,
     ):
-        """Sets how the steps are done. Need not be called.
+        """Sets how the steps run. Optional.
 
         Args:
-            optimizer: A `keras.optimizers.Optimizer` or its name; None for
-                the recipe's.
-            loss: List of `Term`: the objective is their weighted sum; None
-                for the recipe's.
-            micro_batch: Int, how many images a replica reads at once; None
-                for all of its share. The statistics stay those of the whole
-                batch, so memory no longer bounds its size; the networks are
-                read forward twice.
-            jit_compile: Whether XLA compiles the gradient step; `"auto"` as
-                Keras resolves it, by the networks' layers too: not on the CPU,
-                nor with several replicas, nor where XLA cannot.
-            run_eagerly: Bool, to debug. TensorFlow then computes the gradient
-                of the networks' weights as well, and drops it.
-            steps_per_execution: Int, how many steps the graph does between
-                two looks of the callbacks.
+            optimizer: A `keras.optimizers.Optimizer` or its name. Defaults to
+                the recipe's optimizer.
+            loss: List of `Term`, whose weighted sum is the objective. Defaults
+                to the recipe's terms.
+            micro_batch: Int, number of images that a replica reads at once,
+                which bounds the memory. Statistics still cover the whole batch;
+                each network runs forward twice. Defaults to all images of the
+                replica.
+            jit_compile: Bool or `"auto"`, whether XLA compiles the gradient
+                step. `"auto"` decides like Keras, and also by the networks'
+                layers: no XLA on a CPU, with several replicas, or for layers
+                that XLA does not support. Defaults to `"auto"`.
+            run_eagerly: Bool, for debugging. TensorFlow then also computes the
+                unused gradients of the networks' weights. Defaults to False.
+            steps_per_execution: Int, number of steps that the graph runs
+                between two calls of the callbacks.
         """
         networks = self.networks
         if loss is None:
@@ -183,37 +185,37 @@ class DeepInversion(Synthesizer, ImagesModel):
     ):
         """Synthesizes one batch of images, one for each label, from noise.
 
-        An epoch is no pass over data here, there being none: it is
-        `steps_per_epoch` steps, after which epoch callbacks run and the state
-        is saved.
+        There is no data to pass over: an epoch is `steps_per_epoch` steps,
+        after which epoch callbacks run and the state is saved.
 
         Args:
-            labels: Int array `(n,)` in [0, classes), the classes to make; or
-                None for as many as the recipe says, balanced, see
+            labels: Int array `(n,)` in [0, classes), the classes to synthesize.
+                Defaults to balanced labels, as many as the recipe says, see
                 `balanced_labels`.
-            steps: Int, or a list of one a stage; None for the recipe's.
-            batch_index: Int, the number of this batch: another one gives
-                other images, of the same labels where `labels` are given.
-            keep: `"last"`: `images` are the last step's. `"best"`: those of
-                the step with the smallest loss.
-            checkpoint: Path of a file in which the state is saved after each
-                epoch and from which the same call goes on. A run that a
-                callback has ended stays ended.
+            steps: Int, or a list with one int per stage. Defaults to the
+                recipe's.
+            batch_index: Int, number of the batch. Another number gives other
+                images of the same labels. Defaults to 0.
+            keep: `"last"` keeps the images of the last step, `"best"` those of
+                the step with the smallest loss. Defaults to `"last"`.
+            checkpoint: Path of a file that stores the state after each epoch,
+                and from which the same call resumes. A run that a callback
+                stopped stays stopped. Defaults to None.
             callbacks: List of `keras.callbacks.Callback`.
-            verbose: 0, 1, 2 or `"auto"`, as in Keras.
+            verbose: 0, 1, 2 or `"auto"`, as in `keras.Model.fit`.
             steps_per_epoch: Int.
 
         Returns:
-            A `keras.callbacks.History`: for each epoch the loss, every
-            weighted term, and `recognized`, the share of the images that the
-            teacher takes for their labels, all at its last step; those before
-            an interruption too.
+            A `keras.callbacks.History` with the loss, every weighted term, and
+            `recognized`, the share of the images that the teacher assigns to
+            their labels, at the last step of each epoch, including epochs
+            before an interruption.
 
         Raises:
             ValueError: if an argument is out of range, or the checkpoint is
-                damaged or another run's.
-            FloatingPointError: if the loss or the images stop being finite;
-                `images` are the last finite ones.
+                damaged or belongs to another run.
+            FloatingPointError: if the loss or the images are no longer finite.
+                `images` are then the last finite images.
         """
         check_callbacks(callbacks)
         if not self.compiled:
@@ -251,7 +253,7 @@ class DeepInversion(Synthesizer, ImagesModel):
         return history
 
     def check(self, labels, steps=None):
-        """Refuses labels and steps that `fit` would refuse.
+        """Checks labels and steps before a call of `fit`.
 
         Args:
             labels: As for `fit`.
@@ -266,13 +268,13 @@ class DeepInversion(Synthesizer, ImagesModel):
         self.recipe.steps_of_stages(steps)
 
     def make(self, labels, batch_index, steps=None, verbose=0):
-        """Makes a batch by `fit`: its snapshots, and then its images.
+        """Makes a batch by `fit`: its snapshots, then its images.
 
-        All arguments are those of `fit`.
+        The arguments are those of `fit`.
 
         Returns:
             A pair: uint8 images `(images_per_label n, height, width,
-            channels)`, and the classes that the teacher takes them for.
+            channels)`, and the teacher's predictions of them.
         """
         self._in_make = True  # the pool warns, of all its batches
         try:
@@ -294,16 +296,16 @@ class DeepInversion(Synthesizer, ImagesModel):
 
     @property
     def step(self):
-        """The `InversionStep` of the newest `fit`, or None before the first."""
+        """The `InversionStep` of the latest `fit`, or None before the first."""
         return self._run and self._run.step
 
     @property
     def labels(self):
-        """What the images of the newest `fit` were made for, int32 `(n,)`."""
+        """int32 array `(n,)`, the requested classes of the latest `fit`."""
         return self._run and self._run.labels
 
     def noise(self, batch_index) -> np.ndarray:
-        """What `step` starts from: a function of seed and batch index."""
+        """The start of `step`, a function of seed and batch index."""
         self.require_images()
         source = self.step.source
         return starting_noise(
@@ -315,10 +317,12 @@ class DeepInversion(Synthesizer, ImagesModel):
         return Pixels(shape, self.variable_dtype)
 
     def settings(self) -> dict:
-        """What the images depend on, apart from the networks and `fit`.
+        """Returns the settings on which the images depend.
+
+        The networks and the arguments of `fit` are not included.
 
         Returns:
-            A dict from names to parts; a generator's weights are arrays.
+            A dict from names to values; a generator's weights are arrays.
         """
         if not self.compiled:
             self.compile()
@@ -345,7 +349,7 @@ class DeepInversion(Synthesizer, ImagesModel):
 
     @property
     def teacher(self) -> keras.Model:
-        """The network that is inverted."""
+        """The inverted network."""
         return self.networks.teacher.model
 
     @property
@@ -356,7 +360,7 @@ class DeepInversion(Synthesizer, ImagesModel):
 
     @property
     def means_labels(self) -> bool:
-        """Whether the images are meant to be of the classes asked for."""
+        """Bool, whether the images should show the requested classes."""
         return self.recipe.means_labels and any(
             isinstance(term, CrossEntropy) and term.weight
             for term in self.terms or self.recipe.loss
@@ -364,11 +368,10 @@ class DeepInversion(Synthesizer, ImagesModel):
 
     @property
     def logs(self) -> dict:
-        """The terms of the newest batch of `make`, at its last step.
+        """The loss terms of the latest batch of `make`, at its last step.
 
         `recognized` is the share of its images, as whole pixels, that the
-        teacher takes for their labels.
-        """
+        teacher assigns to their labels."""
         return dict(self._newest_terms)
 
     @property
@@ -379,22 +382,23 @@ class DeepInversion(Synthesizer, ImagesModel):
 
     @property
     def snapshots(self) -> np.ndarray:
-        """What the images were on the way, of the moments the recipe names.
+        """The images at the moments of synthesis that the recipe names.
 
-        A uint8 array `(moments, n, height, width, c)`; none in most recipes.
+        A uint8 array `(moments, n, height, width, c)`. Most recipes have no
+        moments.
         """
         self.require_images()
         shape = 0, len(self.labels), *self.image_shape
         return np.array(self._run.snapshots or np.empty(shape), "uint8")
 
     def classes_of(self, images, batch_size=50) -> np.ndarray:
-        """The classes that the teacher takes images for, in its own precision.
+        """Returns the teacher's predictions of images, in its own precision.
 
         Args:
             images: uint8 array `(n, height, width, channels)`.
-            batch_size: Int, how many are read at once.
+            batch_size: Int, number of images per call.
 
         Returns:
-            An int32 array `(n,)`: the class of the largest logit of each.
+            An int32 array `(n,)`, the class of each image's largest logit.
         """
         return self.networks.classes_of(images, batch_size)

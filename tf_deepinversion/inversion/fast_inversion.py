@@ -1,4 +1,4 @@
-"""FastInversion: a generator that learns to draw what a network remembers."""
+"""FastInversion: a generator that learns to draw images of a network."""
 
 import pathlib
 
@@ -16,39 +16,37 @@ from tf_deepinversion.models.generator import Generator
 
 
 class FastInversion(DeepInversion):
-    """Synthesizes images by a generator: better ones, and soon in few steps.
+    """Synthesizes images with a generator: better images, soon in few steps.
 
-    As `DeepInversion`, but what moves are a generator's weights and its
-    latents, one for each image, not pixels. From one batch to the next the
-    generator keeps what it has learned, so that later ones need few steps: call
-    `fit` again, with another `batch_index`.
+    `FastInversion` works like `DeepInversion`, but its variables are a
+    generator's weights and one latent per image, not pixels. The generator
+    keeps what it learned from batch to batch, so later batches need few steps:
+    call `fit` again with another `batch_index`.
 
     Args:
-        teacher: As for `DeepInversion`, and so are `preprocessing` and the
-            other arguments.
+        teacher: As for `DeepInversion`, like `preprocessing` and the other
+            arguments.
         generator: A `keras.Model` from `(batch, latents + classes)` to images
-            in [0, 1]; None for a new `Generator`.
-        draws: Int, how many images of each label `make` draws anew once the
-            generator has worked on a batch; they take the place of those that
-            it worked on. Needs a `latent_scale` of 0. Defaults to 0: none.
+            in [0, 1]. Defaults to a new `Generator`.
+        draws: Int, number of images per label that `make` draws anew after the
+            generator learned from a batch; they replace the batch. Needs a
+            recipe with `latent_scale` 0. Defaults to 0, the batch itself.
 
     Raises:
-        ValueError: as `DeepInversion`, and if the generator does not fit, or
-            is to draw and learns its latents.
+        ValueError: as for `DeepInversion`, and if the generator does not fit,
+            or `draws` is used with learned latents.
+
+    Example:
+        ```python
+        model = di.FastInversion(di.load_pretrained("fashion_mnist_resnet20"))
+        model.fit(di.balanced_labels(10, 100), steps=500)
+        model.fit(di.balanced_labels(10, 100), steps=50, batch_index=1)
+        ```
 
     Reference:
         - Fang et al., Up to 100x Faster Data-free Knowledge Distillation,
-          arXiv:2112.06253, for the latents and the meta-learned generator;
-          classes as input, all of its recipe's numbers and the generator are
-          ours
-
-    Example:
-
-    ```python
-    model = FastInversion(load_pretrained("fashion_mnist_resnet20"))
-    model.fit(balanced_labels(10, 100), steps=500)
-    model.fit(balanced_labels(10, 100), steps=50, batch_index=1)
-    ```
+          arXiv:2112.06253, for latents and the meta-learned generator. Classes
+          as input, the recipe's numbers and the generator are this library's.
     """
 
     def __init__(
@@ -100,19 +98,19 @@ class FastInversion(DeepInversion):
         )
 
     def draw(self, labels, batch_index=0):
-        """Images of new latents, by the generator as it is: no step is made.
+        """Draws images from new latents with the current generator.
 
         Args:
-            labels: Int array `(n,)` in [0, classes). All of them are one batch
-                to the generator, as those of `fit` are.
-            batch_index: Int; another one gives other images.
+            labels: Int array `(n,)` in [0, classes). The generator gets all
+                labels as one batch, as in `fit`.
+            batch_index: Int; another number gives other images.
 
         Returns:
             uint8 array `(n, height, width, channels)`.
 
         Raises:
-            ValueError: if a label is out of range, or the latents are learned:
-                then those of new ones would be no good images.
+            ValueError: if a label is out of range, or the recipe learns
+                latents: new latents would then give bad images.
         """
         training = self.recipe.generator
         if training.latent_scale:
@@ -144,10 +142,9 @@ class FastInversion(DeepInversion):
     def fit(self, *args, checkpoint=None, **kwargs):
         """As `DeepInversion.fit`; the generator keeps what it learns.
 
-        A run that fails or is interrupted leaves the generator as it was. The
-        same call once more, by the same `checkpoint`, is the same run: the
-        generator starts from where that did, not from where it has led.
-        """
+        A failed or interrupted run leaves the generator unchanged. Repeating
+        the same call with the same `checkpoint` repeats the same run, from the
+        generator's weights at its start."""
         found = self.generator.get_weights()
         before, after = self._start_of(checkpoint, found), found
         self.generator.set_weights(before)
@@ -165,7 +162,7 @@ class FastInversion(DeepInversion):
         return history
 
     def _start_of(self, checkpoint, found):
-        """The generator's weights that the run of a checkpoint began with."""
+        """The generator's weights at the start of a checkpoint's run."""
         path, before, after = self._last_run
         again = checkpoint is not None and str(path) == str(checkpoint)
         if again and pathlib.Path(checkpoint).exists():
@@ -188,7 +185,7 @@ class FastInversion(DeepInversion):
         )
 
     def settings(self) -> dict:
-        """As those of `DeepInversion`, and what the generator is."""
+        """As for `DeepInversion`, with the generator."""
         return {
             **super().settings(),
             "draws": self._draws,

@@ -1,6 +1,6 @@
-"""A synthesizer of images that are there: real ones, or noise.
+"""A synthesizer of existing images or of noise.
 
-They give the ceiling and the floor of what images are worth to a student.
+These images give the upper and the lower limit for a student.
 """
 
 import numpy as np
@@ -11,24 +11,25 @@ from tf_deepinversion.inversion.synthesizer import Synthesizer
 
 
 class GivenImages(Synthesizer):
-    """Hands out given images, or uniform noise, in place of making some.
+    """Returns existing images, or uniform noise, instead of synthesizing.
 
     Args:
         image_shape: Tuple `(height, width, channels)`.
         classes: Int.
-        real: A pair, uint8 images and labels, of which each batch gives the
-            next ones in an order of the seed, whatever labels are asked for;
-            None for uniform noise.
-        seed: Int, 0 or more.
+        real: A pair, uint8 images and labels, or None for uniform noise. Each
+            batch gets the next images in an order that depends on `seed`,
+            regardless of the requested labels. Defaults to None.
+        seed: Int, at least 0. Defaults to 0.
 
     Raises:
-        ValueError: if the real images are of another shape, or their labels
-            do not fit.
+        ValueError: if the images have another shape, or their labels do not
+            fit.
 
-    >>> given = GivenImages((2, 2, 1), classes=3)
-    >>> images, labels = given.make([0, 1, 2], batch_index=0)
-    >>> images.shape, labels.tolist()
-    ((3, 2, 2, 1), [0, 1, 2])
+    Example:
+        >>> noise = di.inversion.GivenImages((2, 2, 1), classes=3)
+        >>> made, shown = noise.make([0, 1, 2], batch_index=0)
+        >>> made.shape, shown.tolist()
+        ((3, 2, 2, 1), [0, 1, 2])
     """
 
     def __init__(self, image_shape, classes, real=None, seed=0):
@@ -47,18 +48,17 @@ class GivenImages(Synthesizer):
             )
         if len(images) != len(labels):
             raise ValueError(
-                "Expected one label an image. "
+                "Expected one label per image. "
                 f"Received: {len(images)} images and {len(labels)} labels"
             )
         order = np.random.default_rng(self._seed).permutation(len(images))
         return images[order], labels[order]
 
     def make(self, labels, batch_index, steps=None, verbose=0):
-        """The images of a batch; see `Synthesizer.make`.
+        """Returns the images of a batch; see `Synthesizer.make`.
 
         Returns:
-            A pair: real images with their own labels, whatever `labels` are,
-            or noise with `labels`.
+            A pair: real images with their own labels, or noise with `labels`.
         """
         n = len(labels)
         if self._real is None:
@@ -70,6 +70,6 @@ class GivenImages(Synthesizer):
         return images[rows], labels[rows]
 
     def settings(self) -> dict:
-        """What the images depend on: the seed, and the real images."""
+        """Returns the settings on which the images depend."""
         kind = "noise" if self._real is None else "real images"
         return {"source": kind, "seed": self._seed, "real": self._real}

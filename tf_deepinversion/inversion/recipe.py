@@ -1,4 +1,4 @@
-"""A recipe: everything that an inversion does, apart from its networks."""
+"""A recipe: all settings of an inversion except its networks."""
 
 import dataclasses
 import math
@@ -104,7 +104,7 @@ class Stage(_Settings):
             )
 
     def shape(self, image_shape) -> tuple:
-        """The shape of this stage's images.
+        """Returns the shape of this stage's images.
 
         Args:
             image_shape: Tuple `(height, width, channels)`, the teacher's.
@@ -114,7 +114,7 @@ class Stage(_Settings):
         return (*sides, channels)
 
     def make_optimizer(self, steps) -> keras.optimizers.Optimizer:
-        """A new optimizer, its schedule fitted to a number of steps."""
+        """Makes a new optimizer, with its schedule for a number of steps."""
         rate = self.learning_rate
         if self.decay == "cosine":
             rate = warmed_cosine(steps, rate, min(self.warmup_steps, steps))

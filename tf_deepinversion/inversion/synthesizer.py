@@ -1,47 +1,47 @@
-"""What makes images for labels, a batch at a time."""
+"""The contract of objects that make images for labels, batch by batch."""
 
 
 class Synthesizer:
-    """Makes images for labels, one batch at a time.
+    """Base class of objects that make images for labels, batch by batch.
 
     `DeepInversion`, `FastInversion` and `GivenImages` are synthesizers. A
-    synthesizer of your own sets `classes` and `image_shape`, and has `make`
-    and `settings`; the rest may stay as it is here. `distill`, `RefreshPool`
-    and `Pool.fill` use nothing of a synthesizer but what this class has.
+    custom synthesizer sets `classes` and `image_shape`, and defines `make` and
+    `settings`; everything else has a default. `distill`, `RefreshPool` and
+    `Pool.fill` use only the members of this class.
 
     Attributes:
-        classes: Int, how many classes there are; labels lie in [0, classes).
+        classes: Int, number of classes. Labels lie in [0, classes).
         image_shape: Tuple `(height, width, channels)` of the images.
-        state_variables: List of `keras.Variable`, what one batch leaves to the
-            next. Empty where batches know nothing of each other: then a batch
-            that is in a pool already is not made again.
-        images_per_label: Int, how many images of each label `make` gives.
-        means_labels: Bool, whether each image is meant to show its label. If
-            so, whoever fills a pool is warned where less than half of the
-            images do.
-        logs: Dict from names to floats, the terms of the newest batch at its
-            last step. Empty where there are none.
-        teacher: The `keras.Model` that is inverted, or None.
-        student: The `keras.Model` that the images compete with, or None. With
-            a student the images of a batch depend on how far it has come.
+        state_variables: List of `keras.Variable` that one batch leaves to the
+            next. Empty if batches are independent; a batch that a pool already
+            has is then not made again.
+        images_per_label: Int, number of images that `make` returns per label.
+        means_labels: Bool, whether each image should show its label. If so, a
+            warning tells when less than half of the images do.
+        logs: Dict from names to floats, the loss terms of the latest batch at
+            its last step. Empty without terms.
+        teacher: The inverted `keras.Model`, or None.
+        student: The `keras.Model` that the images compete with, or None. With a
+            student the images of a batch depend on its progress.
         preprocessing: The teacher's `Preprocessing`, or None.
         student_preprocessing: The student's `Preprocessing`, or None.
-        student_shape: Tuple `(height, width, channels)` of what the student
-            is fed, or None.
+        student_shape: Tuple `(height, width, channels)` of the student's
+            images, or None.
 
     Example:
-
-    ```python
-    class Shades(Synthesizer):
-        classes, image_shape = 10, (28, 28, 1)
-
-        def make(self, labels, batch_index, steps=None, verbose=0):
-            shades = np.uint8(25 * np.array(labels))
-            return np.tile(shades[:, None, None, None], (28, 28, 1)), labels
-
-        def settings(self):
-            return {}
-    ```
+        >>> class Shades(di.inversion.Synthesizer):
+        ...     classes, image_shape = 10, (28, 28, 1)
+        ...
+        ...     def make(self, labels, batch_index, steps=None, verbose=0):
+        ...         shades = np.uint8(25 * np.array(labels))
+        ...         shades = shades[:, None, None, None]
+        ...         return np.tile(shades, (28, 28, 1)), labels
+        ...
+        ...     def settings(self):
+        ...         return {}
+        >>> made, _ = Shades().make([0, 9], batch_index=0)
+        >>> made.shape
+        (2, 28, 28, 1)
     """
 
     classes = None
@@ -57,7 +57,7 @@ class Synthesizer:
     logs = {}
 
     def check(self, labels, steps=None):
-        """Refuses what `make` would refuse, before anything is made.
+        """Refuses arguments that `make` would refuse, before any work.
 
         Args:
             labels: As for `make`.
@@ -68,29 +68,31 @@ class Synthesizer:
         """Makes one batch of images.
 
         Args:
-            labels: Int array `(n,)` in [0, classes), the classes to make.
-            batch_index: Int, the number of the batch: another one gives other
+            labels: Int array `(n,)` in [0, classes), the requested classes.
+            batch_index: Int, number of the batch. Another number gives other
                 images of the same labels.
-            steps: Int, or a list of one a stage, how long the batch is worked
-                on; None for what the synthesizer takes by itself.
-            verbose: 0, 1, 2 or `"auto"`, as in Keras.
+            steps: Int, or a list with one int per stage, the number of steps.
+                Defaults to the synthesizer's own.
+            verbose: 0, 1, 2 or `"auto"`, as in `keras.Model.fit`.
 
         Returns:
             A pair: uint8 images `(k n, height, width, channels)`, where k is
-            `images_per_label`, of which image i was made for `labels[i % n]`;
-            and an int array `(k n,)`, the classes that the images show.
+            `images_per_label` and image i was made for `labels[i % n]`; and an
+            int array `(k n,)`, the classes that the images show.
         """
         raise NotImplementedError(
             f"{type(self).__name__} must have `make`, see `Synthesizer.make`."
         )
 
     def settings(self) -> dict:
-        """What the images depend on, apart from the networks and `make`.
+        """Returns the settings on which the images depend.
+
+        The networks and the arguments of `make` are not included.
 
         Returns:
-            A dict from names to parts, arrays among them: two synthesizers of
-            equal settings make equal images. A run with another synthesizer
-            than its folder was made by is refused by these names.
+            A dict from names to values, also arrays. Two synthesizers with
+            equal settings make equal images. A folder refuses a run with other
+            settings, and names those that differ.
         """
         raise NotImplementedError(
             f"{type(self).__name__} must have `settings`, see "
@@ -99,10 +101,10 @@ class Synthesizer:
 
 
 def require_synthesizer(synthesizer):
-    """Refuses what is no `Synthesizer`.
+    """Checks that an object is a `Synthesizer`.
 
     Raises:
-        TypeError: as said.
+        TypeError: if it is not.
     """
     if not isinstance(synthesizer, Synthesizer):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""Pages and charts about what was made."""
+"""HTML pages and charts about images, students and tasks."""
 
 from tf_deepinversion.reports.charts import accuracy_picture
 from tf_deepinversion.reports.charts import widths_picture

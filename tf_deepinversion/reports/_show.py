@@ -8,31 +8,34 @@ from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.pictures import grid
 
-_LINE = 12  # pixels that a caption takes
-_TILE = 64  # pixels that an image is enlarged to, at least
+_LINE = 12  # height of a caption in pixels
+_TILE = 64  # least width of an enlarged image in pixels
 
 
 def show(images, labels=None, names=None, columns=10) -> Image.Image:
-    """Draws images side by side, with what each shows below.
+    """Draws images side by side, with a caption below each.
 
-    A notebook displays what the last line of a cell returns; elsewhere
-    `show(images).save("images.png")` writes a file.
+    A notebook displays the picture if the call is the last line of a cell.
+    Elsewhere, `show(images).save("images.png")` writes a file.
 
     Args:
-        images: uint8 array `(n, height, width, 1 or 3)`, at least one.
-        labels: Int array `(n,)`, or None for no captions.
-        names: List of the names of all classes; None: captions are numbers.
-        columns: Int, images a row.
+        images: uint8 array `(n, height, width, 1 or 3)`, at least one image.
+        labels: Int array `(n,)`, or None for no captions. Defaults to None.
+        names: List of the names of all classes. Defaults to the classes'
+            numbers.
+        columns: Int, number of images in a row. Defaults to 10.
 
     Returns:
         A `PIL.Image.Image`.
 
     Raises:
-        TypeError: if the pixels are no integers.
+        TypeError: if the pixels are not integers.
         ValueError: if there are no images, or labels do not fit.
 
-    >>> show(np.zeros((3, 28, 28, 1), "uint8"), [0, 1, 2], columns=2).size
-    (169, 193)
+    Example:
+        >>> black = np.zeros((3, 28, 28, 1), "uint8")
+        >>> di.show(black, labels=[0, 1, 2], columns=2).size
+        (169, 193)
     """
     images = check_pixels(images)
     require_whole(columns=columns)
@@ -56,14 +59,14 @@ def _captions(labels, names, count):
     labels = np.asarray(labels)
     if labels.shape != (count,):
         raise ValueError(
-            f"Expected a label for each of {count} images. "
+            f"Expected one label for each of {count} images. "
             f"Received: labels of shape {labels.shape}"
         )
     if names is None:
         return [str(label) for label in labels]
     if not (0 <= labels.min() and labels.max() < len(names)):
         raise ValueError(
-            f"Expected labels in [0, {len(names)}), of `names`. "
+            f"Expected labels in [0, {len(names)}), the range of `names`. "
             f"Received: from {labels.min()} to {labels.max()}"
         )
     return [str(names[label]) for label in labels]

@@ -1,4 +1,4 @@
-"""Charts: curves for a page, lines and bars as pictures."""
+"""Charts: curves as SVG, lines and bars as pictures."""
 
 import html
 import math
@@ -131,14 +131,18 @@ def _turned_up(name, values):
 
 
 def accuracy_picture(matrix, names=None) -> np.ndarray:
-    """Lines of the accuracy of each task, and in black of all seen so far.
+    """Draws the accuracy on each task, and in black the mean of all tasks seen.
 
     Args:
-        matrix: As for `seen_accuracies`.
+        matrix: As for `incremental.seen_accuracies`.
         names: List of the names of the tasks, or None.
 
     Returns:
         A uint8 array `(height, width, 3)`.
+
+    Example:
+        >>> di.reports.accuracy_picture([[0.9, 0], [0.5, 0.8]]).ndim
+        3
     """
     matrix = check_matrix(matrix)
     tasks = len(matrix)
@@ -172,15 +176,19 @@ def accuracy_picture(matrix, names=None) -> np.ndarray:
 
 
 def widths_picture(widths) -> np.ndarray:
-    """A bar for each layer: in gray what it was, in blue what is left.
+    """Draws a bar for each layer: gray for the channels before, blue for after.
 
-    All bars are equally long, with the two numbers beside them.
+    All bars have the same length, with the two numbers beside them.
 
     Args:
         widths: Dict from names to pairs of numbers, before and after.
 
     Returns:
         A uint8 array `(height, width, 3)`.
+
+    Example:
+        >>> di.reports.widths_picture({"conv": (16, 8)}).ndim
+        3
     """
     font_width = 6 * max(map(len, widths))
     left = MARGIN + font_width + MARGIN

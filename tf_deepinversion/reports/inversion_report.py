@@ -27,15 +27,25 @@ CAPTION = (
 def measure(
     images, labels, teacher, preprocessing, verifier=None, seconds=None
 ) -> dict:
-    """The figures of one set of images; what cannot be measured is None.
+    """Measures a set of images; figures that need missing data are None.
 
     Args:
         images: uint8 array `(n, height, width, channels)`.
         labels: Int array `(n,)`.
         teacher: A `keras.Model` with BatchNormalization layers.
         preprocessing: The teacher's `Preprocessing`.
-        verifier: Another network with the teacher's classes, known by name.
-        seconds: Float, what the images took to make.
+        verifier: Another network with the teacher's classes, known by its name;
+            or None.
+        seconds: Float, duration of the synthesis in seconds, or None.
+
+    Returns:
+        A dict of figures.
+
+    Example:
+        >>> given = di.Preprocessing.of(teacher)
+        >>> row = di.reports.measure(images, labels, teacher, given)
+        >>> sorted(row)[:3]
+        ['feature_distance', 'seconds', 'spread']
     """
     spread = None
     if verifier is not None and np.bincount(labels).max() > 1:
@@ -68,22 +78,34 @@ def write_report(
     figures,
     student=None,
 ):
-    """Writes the page, whole or not at all.
+    """Writes the page, atomically.
 
     Args:
         path: Path of the HTML file.
         title: String.
-        sets: Dict from names to uint8 images `(n, height, width, channels)`;
-            those of `"DeepInversion"` and, if there, `"real images"` are
-            shown class by class: all classes if they are 20 or less, of
-            small images 100, and else as many of them.
-        rows: Dict from the same names to what `measure` gave.
-        labels: Int array `(n,)`, of every set.
+        sets: Dict from names to uint8 images `(n, height, width, channels)`.
+            The page shows `"DeepInversion"` and, if present, `"real images"`
+            class by class: at least 20 classes, and up to 100 classes of small
+            images.
+        rows: Dict from the same names to results of `measure`.
+        labels: Int array `(n,)`, the labels of every set.
         names: List of the names of the classes.
-        history: Dict from the names of terms to lists, one value an epoch.
+        history: Dict from names of terms to lists with one value per epoch.
         figures: Dict, printed as a list.
-        student: HTML about a student of the images, as of `student_part`, or
-            None.
+
+    Example:
+        ```python
+        di.reports.write_report(
+            "report.html",
+            title="What my network remembers",
+            sets={"DeepInversion": images},
+            rows={"DeepInversion": row},
+            labels=labels,
+            names=names,
+            history=history.history,
+            figures={"steps": 500},
+        )
+        ```
     """
     body = f"""<p>These images were made from a trained network alone: no image
 it was trained on was read. Each was asked to be of one class; what makes it
@@ -163,7 +185,7 @@ def _classes(sets, labels, names, shown=10):
 
 
 def _most_classes(image_shape, shown, pixels=2**24):
-    """How many classes a page shows: 20 of large images, 100 of small ones."""
+    """The number of classes on a page: 20 for large images, up to 100."""
     height, width, _ = image_shape
     return min(100, max(20, pixels // (height * width * shown)))
 

@@ -42,16 +42,22 @@ TERMS_CAPTION = (
 
 
 def measure_student(distillation, images, labels=None) -> dict:
-    """How far a student is from its teacher on images, and how those differ.
+    """Measures how far a student is from its teacher on images.
 
     Args:
         distillation: A `Distillation`.
         images: uint8 array `(n, height, width, channels)`.
-        labels: Int array `(n,)`, what they show or were asked to be, or None.
+        labels: Int array `(n,)`, true or requested classes, or None.
 
     Returns:
-        A dict of figures, None where there are no labels to score by, and of
-        `answers`, what the student takes each image for.
+        A dict of figures and of `answers`, the student's predictions. Figures
+        that need labels are None without labels.
+
+    Example:
+        >>> model = di.Distillation(teacher, student)
+        >>> found = di.reports.measure_student(model, images, labels)
+        >>> found["images"], found["answers"].shape
+        (12, (12,))
     """
     logits = distillation.answers(images)
     said, answers = (each.argmax(-1) for each in logits)
@@ -68,18 +74,23 @@ def measure_student(distillation, images, labels=None) -> dict:
 
 
 def measure_variety(distillation, images) -> dict:
-    """Whether images collapsed: onto few classes, or onto few in a class.
+    """Measures whether images collapsed onto few classes, or within classes.
 
-    Both by what the teacher makes of them, and not by what was asked for.
+    Both figures use the teacher's predictions, not the requested classes.
 
     Args:
         distillation: A `Distillation`.
         images: uint8 array `(n, height, width, channels)`.
 
     Returns:
-        A dict of `classes`, see `metrics.effective_classes`, and `spread`,
-        see `metrics.within_class_spread`, of the features that feed the
-        teacher's head; None where no class has two images.
+        A dict of `classes`, see `metrics.effective_classes`, and `spread`, see
+        `metrics.within_class_spread`, of the inputs of the teacher's head.
+        `spread` is None if no class has two images.
+
+    Example:
+        >>> model = di.Distillation(teacher, student)
+        >>> 1 <= di.reports.measure_variety(model, images)["classes"] <= 3
+        True
     """
     logits, features = distillation.teacher_features(images)
     said = logits.argmax(-1)
@@ -100,23 +111,32 @@ def report_student(
     names=None,
     figures=None,
 ) -> dict:
-    """Measures a student and writes the page about it, whole or not at all.
+    """Measures a student, and writes the page about it atomically.
 
     Args:
         path: Path of the HTML file.
         distillation: A `Distillation`, after `fit`.
-        history: Dict from names to lists, one number a round, as of `distill`.
-        pool: The `Pool` that the student learned from.
-        synthesis: Dict from names to lists, the terms of the synthesis, one
-            number a batch, as of `RefreshPool.synthesis`; or None.
+        history: Dict from names to lists with one number per round, as
+            `distill` returns.
+        pool: The `Pool` of the student's images.
+        synthesis: Dict from names to lists with one number per batch, as
+            `RefreshPool.synthesis` returns; or None.
         real: A pair, real images and labels, or None.
         names: List of the names of the classes, or None.
         figures: Dict of further figures for the page, or None.
 
     Returns:
-        A dict of figures: of the newest images of the pool (`pool_...`), and
-        where there are real ones, `agreement`, `divergence`, the accuracies
-        and how many they are.
+        A dict of figures: of the newest images of the pool (`pool_...`) and,
+        with real images, `agreement`, `divergence`, the accuracies and the
+        number of images.
+
+    Example:
+        ```python
+        model = di.Distillation(teacher, result.student)
+        di.reports.report_student(
+            "report.html", model, result.history, result.pool
+        )
+        ```
     """
     classes = pool.classes
     names = names or [f"class {c}" for c in range(classes)]
@@ -229,13 +249,13 @@ def _round_curves(history, synthesis):
 
 
 def _evenly(images, most):
-    """At most so many of all images: they may be sorted, by class or age."""
+    """Selects at most `most` images, evenly: they may be sorted."""
     chosen = np.linspace(0, len(images) - 1, min(most, len(images)))
     return images[chosen.astype(int)]
 
 
 def _by_age(images, parts=10, each=200):
-    """Some images of each part of a pool, the oldest first."""
+    """Yields some images of each part of a pool, the oldest part first."""
     for part in np.array_split(images, parts):
         if len(part):
             yield _evenly(part, each)

@@ -1,4 +1,4 @@
-"""A page about one run of tasks: figures, the matrix, images of old classes."""
+"""A page about a run of tasks: figures, accuracies, images of old classes."""
 
 import html
 import json
@@ -14,14 +14,14 @@ from tf_deepinversion.serving import export
 
 
 def write_report(path, *, title, names, accuracies, figures, pictures):
-    """Writes one self-contained HTML page, whole or not at all.
+    """Writes one self-contained HTML page, atomically.
 
     Args:
         path: Path of the file.
         title: String.
         names: List of the names of the tasks.
-        accuracies: List of rows, the accuracies on each task seen so far
-            after each task.
+        accuracies: List of rows, the accuracies on each task so far after each
+            task.
         figures: Dict, printed as a list.
         pictures: Dict from captions to uint8 images `(height, width, 1 or 3)`.
     """
@@ -45,21 +45,29 @@ read.</p>
 
 
 def report_tasks(folder, learned, names, tests, figures, title) -> dict:
-    """Writes all that is left of a run of tasks.
+    """Saves the network of a run of tasks, with its figures and a page.
 
     Args:
-        folder: Path; gets `network.keras`; `saved_model/`, whose serving
-            signature takes uint8 pixels; `figures.json`; and, if there are
-            accuracies after each task, `accuracy.png` and `report.html`.
-        learned: A `LearnedTasks`, whose network is fed pixels.
+        folder: Path of a folder for `network.keras`; for `saved_model/`, whose
+            serving signature takes uint8 pixels; for `figures.json`; and, if
+            there are accuracies after each task, for `accuracy.png` and
+            `report.html`.
+        learned: A `LearnedTasks`, whose network takes pixels.
         names: List of the names of the tasks.
-        tests: List of pairs of uint8 images and labels, one a task.
+        tests: List of pairs of uint8 images and labels, one per task.
         figures: Dict of further figures.
-        title: String, of the page.
+        title: String, title of the page.
 
     Returns:
-        A dict of `saved_model_max_difference`: how far the logits of the
-        SavedModel are from those in Keras.
+        A dict of `saved_model_max_difference`, the largest difference between
+        the logits of the SavedModel and those in Keras.
+
+    Example:
+        ```python
+        di.reports.report_tasks(
+            "output", learned, ["garments", "digits"], tests, {}, "Two tasks"
+        )
+        ```
     """
     folder, network = pathlib.Path(folder), learned.network
     network.save(folder / "network.keras")
