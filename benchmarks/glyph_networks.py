@@ -1,0 +1,107 @@
+"""Small classifiers of 32x32x3 images, of families that differ in their making.
+
+Plain Keras, as a user would have them: each is fed by a convention of its own,
+and only `vgg` is a network of `tf_deepinversion.models`.
+"""
+
+import typing
+
+import keras
+from keras import layers
+
+from tf_deepinversion.models import VGG11BN
+
+
+class Family(typing.NamedTuple):
+    """How networks of a family are made and fed.
+
+    Attributes:
+        build: Function from the number of classes and the width to a model.
+        pixel_range: As for `Preprocessing`; None where the model rescales.
+    """
+
+    build: typing.Callable
+    pixel_range: object
+
+
+def _conv(x, filters, kernel=3, strides=1):
+    return layers.Conv2D(
+        filters, kernel, strides=strides, padding="same", use_bias=False
+    )(x)
+
+
+def _norm(x, activation=None):
+    x = layers.BatchNormalization(momentum=0.9)(x)
+    return layers.Activation(activation)(x) if activation else x
+
+
+def resnet_swish(classes, width):
+    """Residual, swish, softmax; fed [-1, 1]."""
+    x = inputs = keras.Input((32, 32, 3))
+    x = _norm(_conv(x, width), "swish")
+    for stage in range(3):
+        filters, strides = width * 2**stage, 2 if stage else 1
+        shortcut = x
+        if strides > 1:
+            shortcut = _norm(_conv(x, filters, 1, strides))
+        x = _norm(_conv(x, filters, 3, strides), "swish")
+        x = layers.Add()([shortcut, _norm(_conv(x, filters))])
+        x = layers.Activation("swish")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    outputs = layers.Dense(classes, activation="softmax")(x)
+    return keras.Model(inputs, outputs, name="resnet_swish")
+
+
+def vgg(classes, width):
+    """VGG-11 with BatchNormalization, logits; rescales pixels itself."""
+    return VGG11BN((32, 32, 3), classes, width=width)
+
+
+def _inverted_residual(x, filters, strides, expansion=4):
+    """Widened, convolved channel by channel, and narrowed again."""
+    shortcut = x
+    x = _norm(_conv(x, expansion * x.shape[-1], 1), "relu6")
+    x = layers.DepthwiseConv2D(
+        3, strides=strides, padding="same", use_bias=False
+    )(x)
+    x = _norm(_conv(_norm(x, "relu6"), filters, 1))
+    if x.shape == shortcut.shape:
+        x = layers.Add()([shortcut, x])
+    return x
+
+
+def mobilenet(classes, width):
+    """As MobileNetV2: depthwise convolutions, softmax; fed [0, 1]."""
+    x = inputs = keras.Input((32, 32, 3))
+    x = _norm(_conv(x, width), "relu6")
+    for filters, strides in ((1, 2), (1, 1), (2, 2), (2, 1), (4, 2), (4, 1)):
+        x = _inverted_residual(x, filters * width, strides)
+    x = _norm(_conv(x, 16 * width, 1), "relu6")
+    x = layers.GlobalAveragePooling2D()(x)
+    outputs = layers.Dense(classes, activation="softmax")(x)
+    return keras.Model(inputs, outputs, name="mobilenet")
+
+
+def densenet(classes, width, depth=4):
+    """As DenseNet: pre-activation, concatenated, logits; fed normalized."""
+    x = inputs = keras.Input((32, 32, 3))
+    x = layers.MaxPooling2D()(_norm(_conv(x, 2 * width), "relu"))
+    for block in range(3):
+        if block:
+            x = _conv(_norm(x, "relu"), x.shape[-1] // 2, 1)
+            x = layers.AveragePooling2D(2)(x)
+        for _ in range(depth):
+            new = _conv(
+                _norm(_conv(_norm(x, "relu"), 4 * width, 1), "relu"), width
+            )
+            x = layers.Concatenate()([x, new])
+    x = layers.GlobalAveragePooling2D()(_norm(x, "relu"))
+    return keras.Model(inputs, layers.Dense(classes)(x), name="densenet")
+
+
+FAMILIES = {
+    "resnet_swish": Family(resnet_swish, (-1, 1)),
+    "vgg": Family(vgg, None),
+    "mobilenet": Family(mobilenet, (0, 1)),
+    "densenet": Family(densenet, "normalized"),
+}

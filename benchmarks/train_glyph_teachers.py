@@ -1,0 +1,181 @@
+r"""Trains teachers of four families on the letters that `glyphs.py` draws.
+
+    python benchmarks/glyphs.py --fonts=FOLDER --output=glyphs
+    python benchmarks/train_glyph_teachers.py --sets=glyphs --output=teachers
+
+Each teacher is NAME.keras, and NAME.json beside it says how it is fed and what
+it got right. The state is saved after every epoch: the same command started
+again goes on from there, and trains nothing again that is finished. The held
+out images are of fonts that were trained on, the test images are not; neither
+is looked at before the end. Ends with a line of JSON.
+"""
+
+import json
+import os
+import pathlib
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+from absl import app
+from absl import flags
+from glyph_networks import FAMILIES
+from machine import machine
+
+import tf_deepinversion as di
+from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.optimizers.schedules import sgd
+
+# The folder of the images, the family and the width of each.
+TEACHERS = {
+    "k_to_t_resnet_swish": ("k_to_t", "resnet_swish", 16),
+    "k_to_t_vgg": ("k_to_t", "vgg", 16),
+    "a_to_z_mobilenet": ("a_to_z", "mobilenet", 16),
+    "pairs_densenet": ("pairs", "densenet", 12),
+    "pairs_resnet_swish": ("pairs", "resnet_swish", 24),
+}
+FLAGS = flags.FLAGS
+flags.DEFINE_string("sets", "output/glyphs", "Folder that glyphs.py wrote.")
+flags.DEFINE_list("teachers", list(TEACHERS), "Of those, in that order.")
+flags.DEFINE_integer("width", None, "Of all; by default each its own.", 1)
+flags.DEFINE_integer("epochs", 8, "Epochs, the first one a warm-up.", 1)
+flags.DEFINE_integer("batch_size", 128, "Images a step.", 1)
+flags.DEFINE_float("learning_rate", 0.1, "The peak of the cosine.")
+flags.DEFINE_float("weight_decay", 5e-3, "Decoupled: times learning rate.")
+flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", 0)
+flags.DEFINE_integer("limit", None, "Train on so many images (a tiny run).")
+flags.DEFINE_string("output", "output/glyph_teachers", "Folder.")
+
+
+class Epoch(keras.utils.PyDataset):
+    """Batches of one epoch, shifted and with their colors exchanged.
+
+    A batch is a function of seed, epoch and number alone, so that a training
+    that was interrupted goes on as if it had not been.
+    """
+
+    def __init__(self, images, labels, feed, epoch):
+        super().__init__()
+        self._images, self._labels, self._feed = images, labels, feed
+        self._key = FLAGS.seed, epoch
+        self._order = np.random.default_rng(self._key).permutation(len(images))
+
+    def __len__(self):
+        return len(self._images) // FLAGS.batch_size
+
+    def __getitem__(self, number):
+        random = np.random.default_rng((*self._key, number))
+        rows = self._order[number * FLAGS.batch_size :][: FLAGS.batch_size]
+        images = self._images[rows][..., random.permutation(3)]
+        images = np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)], "reflect")
+        top, left = random.integers(5, size=2)
+        images = images[:, top : top + 32, left : left + 32]
+        return self._feed(images), self._labels[rows]
+
+
+def load(name, part):
+    with np.load(pathlib.Path(FLAGS.sets) / name / f"{part}.npz") as file:
+        return file["images"], file["labels"]
+
+
+def preprocessing_of(images, pixel_range):
+    """What the teacher is fed, by the convention of its family."""
+    mean, std = images.mean((0, 1, 2)), images.std((0, 1, 2))
+    return di.Preprocessing(
+        mean.round(1).tolist(), std.round(1).tolist(), pixel_range or (0, 255)
+    )
+
+
+def new_model(family, classes, width, steps):
+    keras.utils.set_random_seed(FLAGS.seed)
+    model = family.build(classes, width)
+    model.compile(
+        sgd(
+            FLAGS.epochs * steps,
+            FLAGS.learning_rate,
+            weight_decay=FLAGS.weight_decay,
+            warmup=steps,  # the first epoch
+        ),
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=model.layers[-1].activation is keras.activations.linear
+        ),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def save(model, path):
+    """Writes a whole file or none."""
+    part = path.with_name(f"{path.stem}.part.keras")
+    model.save(part)
+    os.replace(part, path)
+
+
+def train(name, output):
+    """Trains one teacher, from where its state is, and scores it."""
+    set_name, family_name, width = TEACHERS[name]
+    family, begin = FAMILIES[family_name], time.monotonic()
+    width = FLAGS.width or width
+    images, labels = (part[: FLAGS.limit] for part in load(set_name, "train"))
+    classes = int(load(set_name, "test")[1].max()) + 1
+    preprocessing = preprocessing_of(images, family.pixel_range)
+    steps = len(images) // FLAGS.batch_size
+    state = output / f"{name}.training.keras"
+    if state.exists():
+        model = keras.models.load_model(state)
+    else:
+        model = new_model(family, classes, width, steps)
+    for epoch in range(int(model.optimizer.iterations) // steps, FLAGS.epochs):
+        model.fit(
+            Epoch(images, labels, preprocessing.fed, epoch),
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            shuffle=False,
+            verbose=2,
+        )
+        save(model, state)
+    model.compile()  # a teacher needs no optimizer
+    save(model, output / f"{name}.keras")
+    figures = {
+        "set": set_name,
+        "family": family_name,
+        "classes": classes,
+        "width": width,
+        "parameters": model.count_params(),
+        "preprocessing": preprocessing.get_config(),
+        "epochs": FLAGS.epochs,
+        "seconds": time.monotonic() - begin,
+        **{
+            f"{part}_accuracy": di.metrics.accuracy(
+                model, *load(set_name, part), preprocessing
+            )
+            for part in ("held_out", "test")
+        },
+    }
+    text = json.dumps(figures, indent=1).encode()
+    write_atomically(output / f"{name}.json", lambda file: file.write(text))
+    state.unlink()
+    return figures
+
+
+def main(_):
+    output, results = pathlib.Path(FLAGS.output), {}
+    output.mkdir(parents=True, exist_ok=True)
+    for name in FLAGS.teachers:
+        if name not in TEACHERS:
+            raise app.UsageError(
+                f"--teachers: {name!r} is not in {list(TEACHERS)}."
+            )
+        path = output / f"{name}.json"
+        if path.exists():
+            results[name] = json.loads(path.read_text())
+        else:
+            results[name] = train(name, output)
+        print(name, results[name]["test_accuracy"], flush=True)
+    print(json.dumps({"teachers": results, "machine": machine()}))
+
+
+if __name__ == "__main__":
+    app.run(main)
