@@ -99,6 +99,32 @@ def test_distill_trains_a_network_of_the_library(run):
     )
 
 
+def test_report_scores_a_student_beside_its_teacher(run, tmp_path):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, *SHAPE), "uint8")
+    labels = np.arange(40) % CLASSES
+    np.savez(tmp_path / "some.npz", images=images, labels=labels)
+    keras.utils.set_random_seed(3)
+    with_head(keras.layers.Dense(CLASSES)).save(tmp_path / "small.keras")
+    figures, output, network = run(
+        "report",
+        "--student=small.keras",
+        "--images=some.npz",
+        "--test_data=some.npz",
+    )
+    student = keras.models.load_model(tmp_path / "small.keras")
+    said, answered = (
+        np.argmax(each(FED.fed(images)), -1) for each in (network, student)
+    )
+    assert figures["agreement"] == (said == answered).mean()
+    assert figures["student_test_accuracy"] == (answered == labels).mean()
+    page = (output / "report.html").read_text()
+    assert "What the student takes real images for" in page
+    assert "The rounds" not in page
+    with pytest.raises(ValueError, match="no --student"):
+        run("report", "--images=some.npz")
+
+
 @pytest.mark.parametrize("method", ["lwf", "replay"])
 def test_learn_makes_room_for_the_classes_of_a_file(run, tmp_path, method):
     random = np.random.default_rng(0)

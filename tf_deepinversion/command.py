@@ -120,6 +120,35 @@ def learn(args):
     return {"classes": result.classes[-1], "network": str(path)}
 
 
+def report(args):
+    import tf_deepinversion as di
+    from tf_deepinversion.models.pretrained import load_network
+    from tf_deepinversion.reports import report_student
+
+    for flag in ("student", "images"):
+        if getattr(args, flag) is None:
+            raise ValueError(
+                "A report is about a smaller network and images: pass "
+                "--student=FILE and --images=PATH. Received: no "
+                f"--{flag}"
+            )
+    teacher = _network(args)
+    page = args.output / "report.html"
+    figures = report_student(
+        page,
+        di.Distillation(
+            teacher,
+            load_network(args.student),
+            preprocessing(args),
+            dtype=args.dtype,
+        ),
+        {},
+        di.Pool.of(*_images(args.images), teacher.output_shape[-1]),
+        real=args.test_data and _images(args.test_data),
+    )
+    return {**figures, "page": str(page)}
+
+
 def _network(args):
     from tf_deepinversion.models.pretrained import load_network
 
@@ -305,6 +334,17 @@ _COMMANDS = {
             ("--method", "NAME", "abd", "lwf, lwf_mc, replay or abd"),
             ("--epochs", "N", 20, "over the new images"),
             *_MADE,
+        ),
+    ),
+    "report": (
+        "show on a page how far a smaller network is from its teacher",
+        "report fashion_mnist_resnet20 --student=output/distill/network.keras "
+        "--images=output/distill/pool",
+        report,
+        (
+            ("--student", "FILE", None, "the smaller network, a .keras file"),
+            ("--images", "PATH", None, "a pool's folder or .npz to compare on"),
+            ("--test_data", "PATH", None, "real images and labels to score on"),
         ),
     ),
 }

@@ -158,7 +158,6 @@ on them.</p>
 <h2>How far the student is</h2>
 {_table(rows)}
 {LEGEND}
-<h2>The rounds</h2>
 {_round_curves(history, synthesis or {})}
 <h2>The newest images of the pool</h2>
 {page.picture(grid(pool.images[-100:][order], 20, 2), "newest images")}
@@ -245,7 +244,7 @@ def _round_curves(history, synthesis):
                 lines, RECOGNIZED_CAPTION, logarithmic=False, along="batch"
             )
         )
-    return "".join(drawn)
+    return "".join(["<h2>The rounds</h2>", *drawn] if drawn else [])
 
 
 def _evenly(images, most):
