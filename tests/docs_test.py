@@ -45,6 +45,15 @@ def test_python_snippets_run(page, tmp_path, monkeypatch):
         exec(compile(block, str(page), "exec"), namespace)  # noqa: S102
 
 
+def with_siblings(script):
+    """The source of a script and of the modules beside it that it imports."""
+    source = script.read_text()
+    for name in re.findall(r"^import (\w+)$", source, re.M):
+        sibling = script.with_name(f"{name}.py")
+        source += sibling.read_text() if sibling.exists() else ""
+    return source
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_exist(page):
     makefile = (ROOT / "Makefile").read_text()
@@ -56,7 +65,7 @@ def test_commands_exist(page):
             if words[:1] == ["tf-deepinversion"]:
                 assert command_line.parser().parse_args(words[1:])
             if words[:1] == ["python"] and words[1].endswith(".py"):
-                source = (ROOT / words[1]).read_text()
+                source = with_siblings(ROOT / words[1])
                 for flag in re.findall(r" --(?:no)?(\w+)", command):
                     assert f'"{flag}"' in source, f"{flag} in: {command}"
 
