@@ -101,6 +101,32 @@ def make_images(plan, method, teacher, student, fed, real):
     return di.Pool.of(images, labels, classes), None
 
 
+def distill(plan, teacher, student, images, refresh, fed, folder, **options):
+    return di.distill(
+        teacher,
+        student,
+        images,
+        rounds=None if FLAGS.minutes else plan.rounds,
+        minutes=FLAGS.minutes,
+        steps_per_round=plan.steps_per_round,
+        batch_size=plan.batch_size,
+        refresh=refresh,
+        fixed_share=plan.fixed_share,
+        temperature=plan.temperature,
+        transforms=plan.transforms,
+        steps_per_teacher_call=plan.steps_per_teacher_call,
+        optimizer=lambda steps: OPTIMIZERS[plan.optimizer](
+            steps, plan.learning_rate
+        ),
+        preprocessing=fed,
+        dtype=FLAGS.dtype,
+        capacity=plan.capacity,
+        folder=folder,
+        seed=FLAGS.seed,
+        **options,
+    )
+
+
 def main(_):
     begin = time.monotonic()
     plan = DISTILLATIONS[FLAGS.recipe].changed(FLAGS.set)
@@ -127,28 +153,15 @@ def main(_):
             dtype=FLAGS.dtype,
         )
     watch = Stopwatch(output / "seconds.json", begin)
-    found = di.distill(
+    found = distill(
+        plan,
         teacher,
         student,
         images,
-        rounds=None if FLAGS.minutes else plan.rounds,
-        minutes=FLAGS.minutes,
-        steps_per_round=plan.steps_per_round,
-        batch_size=plan.batch_size,
-        refresh=refresh,
+        refresh,
+        fed,
+        output,
         fixed_images=fixed_images,
-        fixed_share=plan.fixed_share,
-        temperature=plan.temperature,
-        transforms=plan.transforms,
-        steps_per_teacher_call=plan.steps_per_teacher_call,
-        optimizer=lambda steps: OPTIMIZERS[plan.optimizer](
-            steps, plan.learning_rate
-        ),
-        preprocessing=fed,
-        dtype=FLAGS.dtype,
-        capacity=plan.capacity,
-        folder=output,
-        seed=FLAGS.seed,
         callbacks=[watch],
     )
     rounds = len(found.history["loss"])

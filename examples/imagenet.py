@@ -20,14 +20,25 @@ The time counted is that of the synthesis, not that of the verifiers.
 
 import hashlib
 import json
-import os
 import pathlib
-import platform
 import time
 
+import given
 import keras
+import numpy as np
 from absl import app
 from absl import flags
+
+from tf_deepinversion import RECIPES
+from tf_deepinversion.checkpoints import load_efficientnet_lite
+from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.pictures import grid
+from tf_deepinversion.core.pictures import save_folders
+from tf_deepinversion.core.pictures import save_png
+from tf_deepinversion.inversion import make_synthesizer
+from tf_deepinversion.metrics import InceptionScore
+from tf_deepinversion.metrics.verification import verification_table
+from tf_deepinversion.networks import reader
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("network", "lite0", "liteN, or liteN:WEIGHTS.pth.")
@@ -45,8 +56,6 @@ flags.DEFINE_string("output", "output/imagenet", "Folder.")
 
 
 def load(name, any_size=False):
-    from tf_deepinversion.checkpoints import load_efficientnet_lite
-
     version, _, path = name.removeprefix("lite").partition(":")
     if not name.startswith("lite") or not version.isdigit():
         raise app.UsageError(f"Expected liteN or liteN:PATH, not {name!r}.")
@@ -55,8 +64,6 @@ def load(name, any_size=False):
 
 
 def choose_labels(classes):
-    import numpy as np
-
     if FLAGS.classes:
         return np.resize([int(c) for c in FLAGS.classes], FLAGS.images)
     order = np.random.default_rng(FLAGS.seed).permutation(classes)
@@ -64,8 +71,6 @@ def choose_labels(classes):
 
 
 def find_recipe():
-    from tf_deepinversion import RECIPES
-
     if FLAGS.recipe in RECIPES:
         return RECIPES[FLAGS.recipe]
     if not pathlib.Path(FLAGS.recipe).exists():
@@ -93,8 +98,6 @@ class Curve(keras.callbacks.Callback):
         self._begin = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        from tf_deepinversion.metrics.verification import verification_table
-
         logs["seconds"] = time.monotonic() - self._begin
         images = {"": (self.model.images, self.model.labels)}
         logs["verified"] = verification_table(images, self._verifiers)[""][
@@ -104,8 +107,6 @@ class Curve(keras.callbacks.Callback):
 
 def synthesize(model, labels, verifiers, output):
     """All images, in batches, and the history of each batch."""
-    import numpy as np
-
     images, histories = [], []
     for batch, first in enumerate(range(0, len(labels), FLAGS.batch_size)):
         history = model.fit(
@@ -115,7 +116,6 @@ def synthesize(model, labels, verifiers, output):
             checkpoint=output / f"state_{batch}.npz",
             callbacks=[Curve(verifiers)],
             steps_per_epoch=FLAGS.steps_per_epoch,
-            verbose=2,
         )
         images.append(model.images)
         histories.append(history.history)
@@ -124,8 +124,6 @@ def synthesize(model, labels, verifiers, output):
 
 def curve_of(histories, sizes):
     """Pairs: seconds an image, share verified; at the end of every epoch."""
-    import numpy as np
-
     seconds = np.cumsum([h["seconds"] for h in histories], axis=1).sum(0)
     verified = np.average(
         [h["verified"] for h in histories], axis=0, weights=sizes
@@ -134,16 +132,13 @@ def curve_of(histories, sizes):
 
 
 def measure(images, labels, teacher, verifiers):
-    from tf_deepinversion.metrics.image_sets import InceptionScore
-    from tf_deepinversion.metrics.verification import verification_table
-    from tf_deepinversion.networks import reader
-    from tf_deepinversion.networks.reader import resized
-
     made = {"made": (images, labels)}
     judge = next(iter(verifiers))
     score = InceptionScore(classes=1000)
     logits, _ = reader.read(
-        verifiers[judge], resized(images, verifiers[judge]), batch_size=50
+        verifiers[judge],
+        reader.resized(images, verifiers[judge]),
+        batch_size=50,
     )
     score.update_state(logits)
     verified = verification_table(made, verifiers)["made"]
@@ -159,15 +154,6 @@ def measure(images, labels, teacher, verifiers):
 
 
 def main(_):
-    import numpy as np
-
-    from tf_deepinversion.core.files import write_atomically
-    from tf_deepinversion.core.pictures import grid
-    from tf_deepinversion.core.pictures import save_folders
-    from tf_deepinversion.core.pictures import save_png
-    from tf_deepinversion.core.run_state import fingerprint
-    from tf_deepinversion.inversion import make_synthesizer
-
     recipe, output = find_recipe(), pathlib.Path(FLAGS.output)
     teacher = load(FLAGS.network, any_size=True)
     verifiers = {name: load(name) for name in FLAGS.verifiers}
@@ -190,10 +176,8 @@ def main(_):
         "curve": curve,
         "recipe": FLAGS.recipe,
         "labels": labels.tolist(),
-        "seed": FLAGS.seed,
         "images_sha256": hashlib.sha256(images.tobytes()).hexdigest(),
-        "teacher_sha256": fingerprint({}, teacher.get_weights()),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        **given.identity(teacher),
     }
     line = json.dumps(figures)
     write_atomically(

@@ -132,8 +132,8 @@ class RefreshPool(keras.callbacks.Callback):
         Raises:
             ValueError: if `batches` says how many there are in all.
         """
-        competes = synthesizer.student is not None
-        if not competes and self.batches and self.when != "every_round":
+        once = synthesizer.student is None and self.when != "every_round"
+        if once and self.batches:
             raise ValueError(
                 "How many batches fit is asked for, so leave `batches` of the "
                 f"RefreshPool out. Received: batches={self.batches}"
