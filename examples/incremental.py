@@ -18,7 +18,7 @@ The first task's network and the joint one are trained here, by the recipe of
 own folder is beneath. The same command started again goes on where it was
 stopped. In a method's folder: `network.keras`; `saved_model/`, whose serving
 signature takes uint8 pixels; `figures.json`; but for `joint`, which has no
-course of tasks, `accuracy.png` and `report.html`.
+course of tasks, `report.html`.
 
 A tiny run, to see that everything works: `--train_images=500 --epochs=1
 --joint_epochs=1 --synthesis_images=20 --synthesis_batches=1 --first_steps=2

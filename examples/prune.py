@@ -18,7 +18,7 @@ the share of the FLOPs (`--cost`: parameters, latency) that goes. `--pool` takes
 the images that `examples/distill.py` left in `OUTPUT/pool`. The same command
 started again goes on where it was stopped. In the output folder:
 `pruned.keras`; `saved_model/`, whose serving signature takes uint8 pixels;
-`widths.png`. Figures are of the SavedModels, reloaded.
+`report.html`. Figures are of the SavedModels, reloaded.
 
 A tiny run, to see that everything works: `--rounds=1 --steps=2 --images=20
 --first_steps=5 --ranking_batches=2`.
@@ -35,10 +35,10 @@ from absl import flags
 
 import tf_deepinversion as di
 from tf_deepinversion import pruning
-from tf_deepinversion.core.pictures import save_png
 from tf_deepinversion.datasets import load_images
+from tf_deepinversion.reports import bars
 from tf_deepinversion.reports import measure_pruned
-from tf_deepinversion.reports import widths_picture
+from tf_deepinversion.reports import page
 
 FLAGS = flags.FLAGS
 COSTS = ["flops", "parameters", "latency"]
@@ -153,7 +153,6 @@ def main(_):
     made = time.monotonic()
     student, left = prune(teacher, fed, pool, output)
     student.save(output / "pruned.keras")
-    save_png(output / "widths.png", widths_picture(left))
     figures = measure_pruned(
         teacher,
         student,
@@ -173,6 +172,9 @@ def main(_):
         "minutes": (time.monotonic() - begin) / 60,
         **given.identity(teacher),
     }
+    chart = bars(left, "What each layer had, and what is left of it.")
+    body = chart + page.listed(figures)
+    page.write_page(output / "report.html", "What is left", body)
     print(json.dumps(figures))
 
 

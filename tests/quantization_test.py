@@ -1,11 +1,14 @@
 """Whole-number models against the float ones that they stand for."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tf_deepinversion import Pool
+from tf_deepinversion import quantization
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import quantize
@@ -232,3 +235,13 @@ def test_what_litert_cannot_do_is_said_in_few_words():
         with pytest.raises(ValueError, match="cannot be .*Erfinv") as caught:
             convert(model, PIXELS)
         assert len(str(caught.value)) < 600
+
+
+def test_calibration_images_are_counted_past_what_is_silenced(capsys):
+    counted = quantization._counted(list(range(25)), 2, sys.stdout)
+    with quantization._quiet():
+        print("silenced")
+        assert list(counted) == list(range(25))
+    assert capsys.readouterr().out.splitlines() == [
+        f"Calibration: image {count}/25" for count in [*range(3, 25, 3), 25]
+    ]

@@ -169,6 +169,17 @@ def test_what_was_done_before_is_not_counted(clock, capsys, tmp_path):
     ]
 
 
+def test_a_job_can_go_on_amid_a_training(clock, capsys, tmp_path):
+    train(1, path=tmp_path / "state.npz")
+    capsys.readouterr()
+    job = TrainingProgress("Tasks", 9)
+    train(3, [job, Waits(clock)], path=tmp_path / "state.npz")
+    assert counts(capsys.readouterr().out) == [
+        "Tasks: step 3/6 - 30s left",
+        "Tasks: step 6/6",
+    ]
+
+
 def test_several_trainings_are_one_job(clock, capsys):
     job = TrainingProgress("Tasks", 12)
     job.skip(3)

@@ -1,12 +1,14 @@
 """Accuracy after each task, forgetting, and the picture of both."""
 
+import re
+
 import numpy as np
 import pytest
 
 from tf_deepinversion.incremental import average_incremental_accuracy
 from tf_deepinversion.incremental import forgetting
 from tf_deepinversion.incremental import seen_accuracies
-from tf_deepinversion.reports import accuracy_picture
+from tf_deepinversion.reports import accuracy_curves
 from tf_deepinversion.reports.tasks_report import write_report
 
 NAN = np.nan
@@ -37,18 +39,23 @@ def test_any_matrix():
 
 @pytest.mark.parametrize("matrix", [[], [[0.5, 0.5]], [[NAN]], [[1.5]]])
 def test_no_matrix(matrix):
-    for measure in (seen_accuracies, forgetting, accuracy_picture):
+    for measure in (seen_accuracies, forgetting, accuracy_curves):
         with pytest.raises(ValueError, match="Received"):
             measure(matrix)
 
 
 def test_the_picture_shows_each_line_at_its_height():
-    picture = accuracy_picture(MATRIX, ["a", "b", "c"])
-    assert picture.dtype == np.uint8 and picture.shape[2] == 3
-    black = (picture == 0).all(-1)
-    # The dot of "all seen" at the end: 60 % of 220 pixels up.
-    assert black[12 + round(220 * 0.4), 48 + 420]
-    assert not np.array_equal(picture, accuracy_picture(np.eye(3)))
+    picture = accuracy_curves(MATRIX, ["a", "b", "c"])
+    dots = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', picture)
+    x, y = np.array(dots, float).T
+    assert set(x) == {580}  # all end with the last task
+    # From 95 % at the top, in pixel 10, to 50 % in pixel 230.
+    at = 10 + 220 * (0.95 - np.array([0.5, 0.7, 0.6, 0.6])) / 0.45
+    np.testing.assert_allclose(y, at, atol=0.06)
+    points = re.findall(r'points="([^"]*)"', picture)
+    assert [len(line.split()) for line in points] == [3, 2, 1, 3]
+    assert ">all seen 0.6<" in picture and ">b 0.7<" in picture
+    assert picture != accuracy_curves(np.eye(3))
 
 
 def test_the_report_holds_every_figure(tmp_path):
@@ -59,10 +66,9 @@ def test_the_report_holds_every_figure(tmp_path):
         names=["one", "two", "three"],
         accuracies=rows,
         figures={"forgetting": forgetting(MATRIX)},
-        pictures={"lines": accuracy_picture(MATRIX)},
     )
     page = (tmp_path / "report.html").read_text()
     for row in rows:
         for value in row:
             assert f"<td>{100 * value:.1f} %</td>" in page
-    assert "a &amp; b" in page and "data:image/png;base64," in page
+    assert "a &amp; b" in page and "<svg" in page

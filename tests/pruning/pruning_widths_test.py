@@ -1,23 +1,25 @@
-"""The picture of widths shows what it is given."""
+"""The chart of widths shows what it is given."""
+
+import re
 
 import numpy as np
 
 from tf_deepinversion.models import ResNet14
 from tf_deepinversion.pruning import ChannelGraph
 from tf_deepinversion.pruning import channel_widths
-from tf_deepinversion.reports import widths_picture
+from tf_deepinversion.reports import bars
 from tf_deepinversion.reports.charts import KEPT
 from tf_deepinversion.reports.charts import WHOLE
 
 
 def test_bars_are_as_long_as_what_is_left():
-    picture = widths_picture({"a": (8, 8), "layer_b": (8, 2), "c": (8, 0)})
-    blue = (picture == KEPT).all(-1).sum(1)
-    gray = (picture == WHOLE).all(-1).sum(1)
-    rows = np.flatnonzero(blue + gray)
-    whole = (blue + gray)[rows]
-    assert len(set(whole)) == 1  # all bars are equally long
-    assert set(blue[rows] / whole[0]) == {1.0, 0.25, 0.0}
+    chart = bars({"a": (8, 8), "layer_<b>": (8, 2), "c": (8, 0)}, "a caption")
+    found = re.findall(r'width="([\d.]+)"[^>]*fill="([^"]*)"', chart)
+    gray = [float(width) for width, color in found if color == WHOLE]
+    blue = [float(width) for width, color in found if color == KEPT]
+    assert len(gray) == 3 and len(set(gray)) == 1  # all are equally long
+    assert [width / gray[0] for width in blue] == [1.0, 0.25, 0.0]
+    assert ">layer_&lt;b&gt;<" in chart and ">2 / 8<" in chart
 
 
 def test_widths_by_layer():

@@ -1,7 +1,7 @@
 """HTML pages and charts about images, students and tasks."""
 
-from tf_deepinversion.reports.charts import accuracy_picture
-from tf_deepinversion.reports.charts import widths_picture
+from tf_deepinversion.reports.charts import accuracy_curves
+from tf_deepinversion.reports.charts import bars
 from tf_deepinversion.reports.inversion_report import measure
 from tf_deepinversion.reports.inversion_report import write_report
 from tf_deepinversion.reports.pruned_figures import measure_pruned

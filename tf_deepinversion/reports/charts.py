@@ -1,23 +1,18 @@
-"""Charts: curves as SVG, lines and bars as pictures."""
+"""Charts for a page, as SVG: curves and bars."""
 
 import html
 import math
 
 import numpy as np
-from PIL import Image
-from PIL import ImageDraw
 
 from tf_deepinversion.incremental.evaluation import check_matrix
 from tf_deepinversion.incremental.evaluation import seen_accuracies
 
 COLORS = ("#1b6ca8", "#c2571a", "#2e7d32", "#7b1fa2", "#555555", "#b71c1c")
 
-# Of the picture of accuracies.
-WIDTH, HEIGHT, LEFT, TOP, RIGHT = 420, 220, 48, 12, 120
-
-# Of the picture of widths: what a layer had, and what is left of it.
-WHOLE, KEPT = (215, 222, 230), (27, 108, 168)
-ROW, MARGIN, BAR = 16, 8, 360
+# Of bars: what a layer had, and what is left of it.
+WHOLE, KEPT = "#d7dee6", "#1b6ca8"
+ROW, BAR = 20, 360
 
 
 def curves(
@@ -32,7 +27,8 @@ def curves(
     """Draws lines against epochs, as an SVG with two axes.
 
     Args:
-        lines: Dict from names to lists of numbers, one number per epoch.
+        lines: Dict from names to lists of numbers, one number per epoch. All
+            lists end with the last epoch, shorter lists begin later.
         caption: String.
         logarithmic: Bool, whether the vertical axis is. A line that is nowhere
             positive is then drawn, and named, with its sign changed. Numbers
@@ -79,22 +75,20 @@ def curves(
         )
     for i, (name, values) in enumerate(zip(lines, shown, strict=True)):
         color = COLORS[i % len(COLORS)]
-        points = [place(e, v) for e, v in enumerate(values, 1)]
-        if len(points) == 1:  # a line as wide as the chart
+        first = 1 + count - len(values)
+        points = [place(e, v) for e, v in enumerate(values, first)]
+        if count == 1:  # a line as wide as the chart
             points.append((right, points[0][1]))
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        x, y = points[-1]
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
         marks.append(
             f'<polyline fill="none" stroke="{color}" stroke-width="2" '
             f'points="{points}"/>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>'
             f'<text x="{width - 210}" y="{30 + 20 * i}" '
             f'fill="{color}">{html.escape(name)} {lines[name][-1]:.3g}</text>'
         )
-    return (
-        f'<figure><svg viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{html.escape(caption)}" font-size="14">'
-        f"{''.join(marks)}</svg><figcaption>{html.escape(caption)}"
-        "</figcaption></figure>"
-    )
+    return _figure(marks, caption, width, height)
 
 
 def round_numbers(low, high, most=6) -> list:
@@ -130,78 +124,56 @@ def _turned_up(name, values):
     return (f"-{name}", -values) if negative else (name, values)
 
 
-def accuracy_picture(matrix, names=None) -> np.ndarray:
-    """Draws the accuracy on each task, and in black the mean of all tasks seen.
+def accuracy_curves(matrix, names=None) -> str:
+    """Draws the accuracy on each task and the mean of all seen, as an SVG.
 
     Args:
         matrix: As for `incremental.seen_accuracies`.
         names: List of the names of the tasks, or None.
 
-    Returns:
-        A uint8 array `(height, width, 3)`.
-
     Example:
-        >>> di.reports.accuracy_picture([[0.9, 0], [0.5, 0.8]]).ndim
-        3
+        >>> di.reports.accuracy_curves([[0.9, 0], [0.5, 0.8]])[:13]
+        '<figure><svg '
     """
     matrix = check_matrix(matrix)
-    tasks = len(matrix)
-    names = names or [f"task {i + 1}" for i in range(tasks)]
-    size = (LEFT + WIDTH + RIGHT, TOP + HEIGHT + 2 * TOP)
-    image = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(image)
-
-    def place(t, value):
-        return LEFT + WIDTH * t / max(1, tasks - 1), TOP + HEIGHT * (1 - value)
-
-    for tenths in range(0, 11, 2):
-        x, y = place(0, tenths / 10)
-        draw.line([x, y, x + WIDTH, y], fill="#dddddd")
-        draw.text((8, y - 6), f"{10 * tenths} %", fill="black")
-    for t in range(tasks):
-        draw.text((place(t, 0)[0] - 3, TOP + HEIGHT + 4), str(t + 1), "black")
+    names = names or [f"task {i + 1}" for i in range(len(matrix))]
     lines = {name: matrix[i:, i] for i, name in enumerate(names)}
     lines["all seen"] = seen_accuracies(matrix)
-    for i, (name, values) in enumerate(lines.items()):
-        last = i == len(lines) - 1
-        color = "black" if last else COLORS[i % len(COLORS)]
-        first = tasks - len(values)
-        points = [place(first + t, v) for t, v in enumerate(values)]
-        if len(points) > 1:
-            draw.line(points, fill=color, width=3 if last else 2)
-        for x, y in points:
-            draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=color)
-        draw.text((LEFT + WIDTH + 12, TOP + 14 * i), name, fill=color)
-    return np.asarray(image)
+    caption = "Accuracy after each task."
+    return curves(lines, caption, logarithmic=False, along="task")
 
 
-def widths_picture(widths) -> np.ndarray:
-    """Draws a bar for each layer: gray for the channels before, blue for after.
+def bars(widths, caption) -> str:
+    """Draws a bar for each layer: gray for what it was, blue for what is left.
 
     All bars have the same length, with the two numbers beside them.
 
     Args:
         widths: Dict from names to pairs of numbers, before and after.
-
-    Returns:
-        A uint8 array `(height, width, 3)`.
+        caption: String.
 
     Example:
-        >>> di.reports.widths_picture({"conv": (16, 8)}).ndim
-        3
+        >>> di.reports.bars({"conv": (8, 2)}, "Channels")[:13]
+        '<figure><svg '
     """
-    font_width = 6 * max(map(len, widths))
-    left = MARGIN + font_width + MARGIN
-    size = (left + BAR + 120, ROW * len(widths) + 2 * MARGIN)
-    image = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(image)
+    left, marks = 8 * max(map(len, widths)), []
     for i, (name, (before, after)) in enumerate(widths.items()):
-        y = MARGIN + ROW * i
-        draw.text((MARGIN, y), name, fill="black")
-        box = [left, y, left + BAR - 1, y + ROW - 4]
-        draw.rectangle(box, fill=WHOLE)
-        length = round(BAR * after / before)
-        if length:
-            draw.rectangle([*box[:2], left + length - 1, box[3]], fill=KEPT)
-        draw.text((left + BAR + MARGIN, y), f"{after} / {before}", fill="black")
-    return np.asarray(image)
+        y, length = ROW * i, BAR * after / before
+        marks.append(
+            f'<text x="0" y="{y + 14}">{html.escape(name)}</text>'
+            f'<rect x="{left}" y="{y + 2}" width="{BAR}" height="{ROW - 4}" '
+            f'fill="{WHOLE}"/>'
+            f'<rect x="{left}" y="{y + 2}" width="{length:g}" '
+            f'height="{ROW - 4}" fill="{KEPT}"/>'
+            f'<text x="{left + BAR + 8}" y="{y + 14}">{after} / {before}</text>'
+        )
+    return _figure(marks, caption, left + BAR + 120, ROW * len(widths))
+
+
+def _figure(marks, caption, width, height):
+    caption = html.escape(caption)
+    return (
+        f'<figure><svg viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{caption}" font-size="14">{"".join(marks)}</svg>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )

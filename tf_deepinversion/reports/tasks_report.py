@@ -1,19 +1,17 @@
-"""A page about a run of tasks: figures, accuracies, images of old classes."""
+"""A page about one run of tasks: figures, and accuracies after each task."""
 
-import html
 import json
 import pathlib
 
 import numpy as np
 
-from tf_deepinversion.core.pictures import save_png
 from tf_deepinversion.reports import page
-from tf_deepinversion.reports.charts import accuracy_picture
+from tf_deepinversion.reports.charts import accuracy_curves
 from tf_deepinversion.serving import Served
 from tf_deepinversion.serving import export
 
 
-def write_report(path, *, title, names, accuracies, figures, pictures):
+def write_report(path, *, title, names, accuracies, figures):
     """Writes one self-contained HTML page, atomically.
 
     Args:
@@ -23,23 +21,19 @@ def write_report(path, *, title, names, accuracies, figures, pictures):
         accuracies: List of rows, the accuracies on each task so far after each
             task.
         figures: Dict, printed as a list.
-        pictures: Dict from captions to uint8 images `(height, width, 1 or 3)`.
     """
     lines = [
         [f"after {name}", *map(page.percent, row)]
         + [""] * (len(names) - len(row))
         for name, row in zip(names, accuracies, strict=True)
     ]
-    shown = [
-        f"<figure>{page.picture(image, caption)}"
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-        for caption, image in pictures.items()
-    ]
+    size = len(accuracies)
+    matrix = [row + [0.0] * (size - len(row)) for row in accuracies]
     body = f"""<p>Accuracies are of real test images, each taken for one of all
 classes that were known by then. Of the classes of earlier tasks no image was
 read.</p>
 {page.table(["accuracy on", *names], lines)}
-{"".join(shown)}
+{accuracy_curves(matrix, names)}
 <h2>Figures</h2>{page.listed(figures)}"""
     page.write_page(path, title, body)
 
@@ -50,8 +44,7 @@ def report_tasks(folder, learned, names, tests, figures, title) -> dict:
     Args:
         folder: Path of a folder for `network.keras`; for `saved_model/`, whose
             serving signature takes uint8 pixels; for `figures.json`; and, if
-            there are accuracies after each task, for `accuracy.png` and
-            `report.html`.
+            there are accuracies after each task, for `report.html`.
         learned: A `LearnedTasks`, whose network takes pixels.
         names: List of the names of the tasks.
         tests: List of pairs of uint8 images and labels, one per task.
@@ -78,16 +71,12 @@ def report_tasks(folder, learned, names, tests, figures, title) -> dict:
     found = {"saved_model_max_difference": float(difference.max())}
     figures, rows = {**figures, **found}, learned.accuracies
     if len(rows) == len(names):
-        matrix = [row + [0.0] * (len(rows) - len(row)) for row in rows]
-        picture = accuracy_picture(matrix, names)
-        save_png(folder / "accuracy.png", picture)
         write_report(
             folder / "report.html",
             title=title,
             names=names,
             accuracies=rows,
             figures=figures,
-            pictures={"Accuracy after each task": picture},
         )
     (folder / "figures.json").write_text(json.dumps(figures))
     return found
