@@ -70,6 +70,7 @@ docs: $(VENV)/.docs ## Build the pages and the API reference: docs/_build
 lint: $(VENV)/.installed ## Check format and style; change nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 	@if command -v npx >/dev/null; then \
 		echo "buildifier $(STARLARK)"; \
 		npx --yes $(BUILDIFIER) --mode=check --lint=warn $(STARLARK); \

@@ -70,11 +70,48 @@ def test_commands_exist(page):
                     assert f'"{flag}"' in source, f"{flag} in: {command}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+def anchors(page):
+    """The anchors of a page's headings, as GitHub and MyST make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    titles = re.findall(r"^#+ (.*)$", text, re.M)
+    return {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        for title in titles
+    }
+
+
+def links(page):
+    """The relative links of a page, outside of its code: (path, anchor)."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if not target.startswith(("http", "mailto")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            path, _, anchor = target.partition("#")
+            yield (page.parent / path if path else page), anchor
+
+
+LINKED = [
+    *PAGES,
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "guides").glob("*.py")),
+]
+
+
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for path, anchor in links(page):
+        assert path.exists(), f"{page.name}: {path}"
+        if anchor:
+            assert anchor in anchors(path), f"{page.name}: {path}#{anchor}"
+
+
+def test_a_link_that_leads_nowhere_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A title, `here`\n[a](#a-title-here) [b](gone.md#x)\n")
+    assert anchors(page) == {"a-title-here"}
+    assert list(links(page)) == [
+        (page, "a-title-here"),
+        (tmp_path / "gone.md", "x"),
+    ]
 
 
 def test_the_reference_has_a_page_for_each_namespace():

@@ -12,7 +12,7 @@ from pruned import chain
 from pruned import conv
 from pruned import pooled_head
 from pruned import random_keep
-from pruned import randomised
+from pruned import randomized
 
 from tf_deepinversion import Preprocessing
 from tf_deepinversion.models import ResNet14
@@ -41,7 +41,7 @@ def network(seed=0):
     y = conv(2, activation="softplus", name="bare")(y)
     y = layers.BatchNormalization(name="bn1")(conv(3)(y))
     x = layers.GlobalAveragePooling2D()(layers.Add()([x, y]))
-    model = randomised(keras.Model(inputs, layers.Dense(3)(x)), seed)
+    model = randomized(keras.Model(inputs, layers.Dense(3)(x)), seed)
     model.layers[-1].kernel.assign(model.layers[-1].kernel * 4)
     return model
 

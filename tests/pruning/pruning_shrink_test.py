@@ -10,7 +10,7 @@ from pruned import chain
 from pruned import conv
 from pruned import pooled_head
 from pruned import random_keep
-from pruned import randomised
+from pruned import randomized
 from tiny import adapted_teacher
 
 from tf_deepinversion.models import VGG11BN
@@ -34,7 +34,7 @@ def calibrated(model, scale):
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.0
-    randomised(model)
+    randomized(model)
     model(
         random.normal(size=(8, *model.input_shape[1:])) * scale, training=True
     )
@@ -43,7 +43,7 @@ def calibrated(model, scale):
 def check(model, seed=0, scale=1.0, draw=True):
     """Shrinks at random widths; returns the smaller model."""
     if draw:
-        randomised(model, seed)
+        randomized(model, seed)
     graph = ChannelGraph(model)
     keep = random_keep(graph, seed)
     assert 0 < keep.sum() < graph.count
@@ -341,7 +341,7 @@ def test_channels_are_numbered_alike_after_shrinking():
 
 
 def test_a_gate_on_batch_normalization_suffices():
-    model = randomised(ResNet14((8, 8, 1), 3, width=4))
+    model = randomized(ResNet14((8, 8, 1), 3, width=4))
     for layer in model.layers:
         if layer.name == "stage1_block1_a_bn":
             for variable in (layer.gamma, layer.beta):
@@ -362,7 +362,7 @@ def test_a_sigmoid_of_zero_is_not_dropped():
 
 
 def test_a_group_that_would_vanish_keeps_one():
-    model = randomised(chain(conv(4, name="first"), conv(3), *pooled_head()))
+    model = randomized(chain(conv(4, name="first"), conv(3), *pooled_head()))
     first = model.get_layer("first")
     first.kernel.assign(first.kernel * 0)
     first.bias.assign(first.bias * 0)
@@ -378,7 +378,7 @@ def test_a_group_that_would_vanish_keeps_one():
 
 
 def test_a_shrunken_model_is_plain_and_can_be_saved(tmp_path):
-    model = randomised(ResNet14((8, 8, 1), 3, width=4))
+    model = randomized(ResNet14((8, 8, 1), 3, width=4))
     smaller = shrink(model, random_keep(ChannelGraph(model)))
     smaller.save(tmp_path / "smaller.keras")
     again = keras.saving.load_model(tmp_path / "smaller.keras")
@@ -509,7 +509,7 @@ def test_what_a_layer_has_adapted_stays():
 
 
 def test_networks_of_open_size_shrink_and_their_cost_is_refused():
-    model = randomised(chain(conv(6), *pooled_head(), shape=(None, None, 2)))
+    model = randomized(chain(conv(6), *pooled_head(), shape=(None, None, 2)))
     graph = ChannelGraph(model)
     keep = random_keep(graph)
     smaller = shrink(model, keep)
@@ -546,7 +546,7 @@ def test_the_private_names_of_keras_that_the_walk_rests_on():
 @pytest.mark.parametrize("gone", [("gamma",), ("gamma", "beta")])
 def test_a_constant_channel_is_dropped_only_where_it_is_zero(gone):
     norm = layers.BatchNormalization()
-    model = randomised(chain(conv(4), norm, layers.ReLU(), *pooled_head()))
+    model = randomized(chain(conv(4), norm, layers.ReLU(), *pooled_head()))
     for name in gone:
         variable = getattr(norm, name)
         variable.assign(variable * np.array([0, 1, 1, 1]))

@@ -26,7 +26,7 @@ class Killed(Exception):
     pass
 
 
-def randomised(model, seed=0):
+def randomized(model, seed=0):
     """Draws all that starts as zero or one: nothing is trivially zero."""
     random = np.random.default_rng(seed)
     for variable in model.weights:
