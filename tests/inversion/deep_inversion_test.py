@@ -554,6 +554,35 @@ def test_recognized_is_the_share_that_the_teacher_takes_for_its_label(
     assert history["recognized"] == [count / 4]
 
 
+def told_by_contrast(noise):
+    """A teacher that takes noise for class 0, and what is gray for class 1."""
+    teacher = tiny_teacher()
+    head = teacher.layers[-1]
+    body = keras.Model(teacher.inputs, head.input)
+    gray, noisy = (body(x, training=False)[0] for x in (0 * noise, noise))
+    kernel = np.zeros(head.kernel.shape, "float32")
+    kernel[:, 1] = gray - noisy
+    middle = np.sum(kernel[:, 1] * (gray + noisy) / 2)
+    head.set_weights([kernel, np.array([0, -middle, -100], "float32")])
+    return teacher
+
+
+def test_what_is_recognized_is_no_part_of_the_loss():
+    model = still()
+    model.fit([1], steps=1, verbose=0)
+    noise = model.noise(0)
+    length = float(np.linalg.norm(noise))
+    model = inversion(told_by_contrast(noise), transforms=[])
+    # Each step shortens z by a quarter, and so the loss by less than 0.1.
+    model.compile(keras.optimizers.SGD(length / 4 / 0.01), [L2(0.01)])
+    history = model.fit(
+        [1], steps=4, keep="best", steps_per_epoch=1, verbose=0
+    ).history
+    assert history["recognized"][0] == 0 and history["recognized"][-1] == 1
+    best = np.linalg.norm(model.step.result())
+    assert best == pytest.approx(length / 4, rel=1e-3)
+
+
 def test_recognized_is_that_of_all_replicas():
     labels = right_in(3)
     with two_replicas().scope():
