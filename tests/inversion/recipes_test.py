@@ -16,9 +16,9 @@ from tf_deepinversion.inversion.make_synthesizer import make_synthesizer
 from tf_deepinversion.inversion.recipe import GeneratorTraining
 from tf_deepinversion.inversion.recipe import Recipe
 from tf_deepinversion.inversion.recipe import Stage
-from tf_deepinversion.objective.terms import CrossEntropy
+from tf_deepinversion.objective.image_terms import TotalVariation
+from tf_deepinversion.objective.teacher_terms import CrossEntropy
 from tf_deepinversion.objective.terms import Term
-from tf_deepinversion.objective.terms import TotalVariation
 from tf_deepinversion.optimizers.pyramid_adam import PyramidAdam
 from tf_deepinversion.transforms.shifts import Shift
 

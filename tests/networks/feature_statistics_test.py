@@ -17,7 +17,7 @@ from tf_deepinversion.networks.batch_norm_moments import moments
 from tf_deepinversion.networks.batch_norm_moments import tap
 from tf_deepinversion.networks.call_hooks import Call
 from tf_deepinversion.networks.call_hooks import collect
-from tf_deepinversion.objective.distances import normalized_distance
+from tf_deepinversion.objective.distances import DISTANCES
 from tf_deepinversion.objective.distances import plain_distance
 
 
@@ -35,14 +35,18 @@ def make_bn(mean, variance, **kwargs):
     return bn
 
 
-def numpy_distance(x, bn, normalized=False):
+def numpy_distance(x, bn, form="plain"):
     """R_feature of one call, by NumPy's own mean and biased variance."""
     x = np.moveaxis(np.asarray(x, "float64"), bn.axis, -1)
     axes = tuple(range(x.ndim - 1))
     m = bn.moving_mean.numpy().astype("float64")
     v = bn.moving_variance.numpy().astype("float64")
     mean_gap, variance_gap = x.mean(axes) - m, x.var(axes) - v
-    if normalized:
+    if form == "relative":
+        v = v + bn.epsilon
+        of_means = np.sqrt(np.sum(mean_gap**2) / np.sum(v))
+        return of_means + np.sqrt(np.sum(variance_gap**2) / np.sum(v**2))
+    if form == "normalized":
         mean_gap = mean_gap / np.sqrt(v + bn.epsilon)
         variance_gap = variance_gap / (v + bn.epsilon)
         return np.sqrt(np.mean(mean_gap**2)) + np.sqrt(np.mean(variance_gap**2))
@@ -62,9 +66,7 @@ def gradient_of(function, x):
 
 
 each_distance = pytest.mark.parametrize(
-    "function,normalized",
-    [(plain_distance, False), (normalized_distance, True)],
-    ids=["plain", "normalized"],
+    "function,form", [(function, form) for form, function in DISTANCES.items()]
 )
 
 
@@ -72,11 +74,11 @@ each_distance = pytest.mark.parametrize(
 @pytest.mark.parametrize(
     "shape,axis", [((4, 3, 2, 5), -1), ((4, 5, 3, 2), 1), ((7, 5), -1)]
 )
-def test_distance(function, normalized, shape, axis):
+def test_distance(function, form, shape, axis):
     # Moving variances as wide apart as EfficientNet-Lite's: 0 to 600.
     bn = make_bn(rng(1).normal(size=5), [0, 1e-6, 1, 20, 600], axis=axis)
     x = rng().normal(size=shape) * 2 + 1
-    expected = numpy_distance(x, bn, normalized)
+    expected = numpy_distance(x, bn, form)
     ours = distance_of(function, bn)
     np.testing.assert_allclose(ours(tf.constant(x)), expected, rtol=1e-10)
     np.testing.assert_allclose(
@@ -85,7 +87,7 @@ def test_distance(function, normalized, shape, axis):
 
 
 @each_distance
-def test_gradient_is_that_of_finite_differences(function, normalized):
+def test_gradient_is_that_of_finite_differences(function, form):
     bn = make_bn([0.3, -1.0], [0.5, 4.0], dtype="float64")
     x, h = rng(2).normal(size=(2, 3, 2, 2)), 1e-6
     expected = np.zeros_like(x)
@@ -93,8 +95,8 @@ def test_gradient_is_that_of_finite_differences(function, normalized):
         step = np.zeros_like(x)
         step[index] = h
         expected[index] = (
-            numpy_distance(x + step, bn, normalized)
-            - numpy_distance(x - step, bn, normalized)
+            numpy_distance(x + step, bn, form)
+            - numpy_distance(x - step, bn, form)
         ) / (2 * h)
     np.testing.assert_allclose(
         gradient_of(distance_of(function, bn), x), expected, atol=1e-8
@@ -102,15 +104,27 @@ def test_gradient_is_that_of_finite_differences(function, normalized):
 
 
 @each_distance
-def test_gradient_is_zero_where_the_statistics_fit_exactly(
-    function, normalized
-):
+def test_gradient_is_zero_where_the_statistics_fit_exactly(function, form):
     bn = make_bn([0.0, 5.0], [1.0, 4.0])
     x = np.array([[-1, 3], [1, 7], [-1, 7], [1, 3]], "float32")
-    assert numpy_distance(x, bn) == 0
+    assert numpy_distance(x, bn, form) == 0
     ours = distance_of(function, bn)
     assert float(ours(tf.constant(x))) == 0
     np.testing.assert_array_equal(gradient_of(ours, x), 0)
+
+
+@each_distance
+def test_which_distances_know_how_large_features_are(function, form):
+    x = rng(5).normal(size=(6, 4, 4, 3))
+    mean, variance = rng(6).normal(size=3), np.array([0.1, 1.0, 30.0])
+    one = make_bn(mean, variance, epsilon=1e-3)
+    ten = make_bn(10 * mean, 100 * variance, epsilon=1e-1)
+    a = float(distance_of(function, one)(tf.constant(x)))
+    b = float(distance_of(function, ten)(tf.constant(10 * x)))
+    if form == "plain":
+        assert b > 20 * a
+    else:
+        assert b == pytest.approx(a, rel=1e-6)
 
 
 def test_moments_are_sums_about_the_moving_mean():
@@ -148,13 +162,13 @@ def test_variance_far_from_zero_in_float32():
 
 @each_distance
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_is_promoted(function, normalized, dtype):
+def test_half_precision_is_promoted(function, form, dtype):
     # In float16 the squares alone would overflow at 65,504.
     bn = make_bn([0.0, 10.0], [1.0, 400.0])
     x = tf.cast(rng(6).normal(size=(4, 3, 3, 2)) * 500, dtype)
     distance = distance_of(function, bn)(x)
     assert distance.dtype == "float32"
-    exact = numpy_distance(tf.cast(x, "float64").numpy(), bn, normalized)
+    exact = numpy_distance(tf.cast(x, "float64").numpy(), bn, form)
     np.testing.assert_allclose(distance, exact, rtol=1e-4)
 
 

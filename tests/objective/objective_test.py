@@ -9,13 +9,13 @@ import tensorflow as tf
 from keras import layers
 
 from tf_deepinversion.networks.call_hooks import Call
-from tf_deepinversion.objective.terms import L2
-from tf_deepinversion.objective.terms import AgreedDivergence
-from tf_deepinversion.objective.terms import Competition
-from tf_deepinversion.objective.terms import CrossEntropy
-from tf_deepinversion.objective.terms import FeatureStatistics
+from tf_deepinversion.objective.image_terms import L2
+from tf_deepinversion.objective.image_terms import TotalVariation
+from tf_deepinversion.objective.student_terms import AgreedDivergence
+from tf_deepinversion.objective.student_terms import Competition
+from tf_deepinversion.objective.teacher_terms import CrossEntropy
+from tf_deepinversion.objective.teacher_terms import FeatureStatistics
 from tf_deepinversion.objective.terms import Term
-from tf_deepinversion.objective.terms import TotalVariation
 from tf_deepinversion.objective.terms import draw
 from tf_deepinversion.objective.terms import weighted_values
 from tf_deepinversion.objective.view import View
@@ -129,11 +129,11 @@ TERMS = {
         lambda x: numpy_features(x, 10.0),
     ),
     "normalized": (
-        FeatureStatistics(0.2, normalized=True),
+        FeatureStatistics(0.2, form="normalized"),
         numpy_normalized_features,
     ),
     "normalized first": (
-        FeatureStatistics(0.2, normalized=True, first_weight=3.0),
+        FeatureStatistics(0.2, form="normalized", first_weight=3.0),
         lambda x: numpy_normalized_features(x, 3.0),
     ),
     "total variation": (

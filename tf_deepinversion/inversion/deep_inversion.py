@@ -18,7 +18,7 @@ from tf_deepinversion.inversion.run import starting_noise
 from tf_deepinversion.inversion.stage_steps import StageSteps
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.networks import compiled
-from tf_deepinversion.objective.terms import CrossEntropy
+from tf_deepinversion.objective.teacher_terms import CrossEntropy
 
 
 class DeepInversion(Synthesizer, ImagesModel):

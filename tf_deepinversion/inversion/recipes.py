@@ -5,12 +5,12 @@ import keras
 from tf_deepinversion.inversion.recipe import GeneratorTraining
 from tf_deepinversion.inversion.recipe import Recipe
 from tf_deepinversion.inversion.recipe import Stage
-from tf_deepinversion.objective.terms import L2
-from tf_deepinversion.objective.terms import AgreedDivergence
-from tf_deepinversion.objective.terms import Competition
-from tf_deepinversion.objective.terms import CrossEntropy
-from tf_deepinversion.objective.terms import FeatureStatistics
-from tf_deepinversion.objective.terms import TotalVariation
+from tf_deepinversion.objective.image_terms import L2
+from tf_deepinversion.objective.image_terms import TotalVariation
+from tf_deepinversion.objective.student_terms import AgreedDivergence
+from tf_deepinversion.objective.student_terms import Competition
+from tf_deepinversion.objective.teacher_terms import CrossEntropy
+from tf_deepinversion.objective.teacher_terms import FeatureStatistics
 from tf_deepinversion.optimizers.pyramid_adam import PyramidAdam
 from tf_deepinversion.transforms.resampling import ResizedCrop
 from tf_deepinversion.transforms.shifts import HorizontalFlip
@@ -79,7 +79,7 @@ _OURS = Recipe(
     source="ours",
     loss=[
         CrossEntropy(1.0, feature_dropout=0.5),
-        FeatureStatistics(2.5, normalized=True),
+        FeatureStatistics(2.5, form="normalized"),
         TotalVariation(0.025, form="l1"),
     ],
     competition=Competition(1.0),
@@ -159,7 +159,7 @@ RECIPES = {
         batch_size=20,
         loss=[
             CrossEntropy(1.0),
-            FeatureStatistics(10.0, normalized=True, first_weight=10.0),
+            FeatureStatistics(10.0, form="normalized", first_weight=10.0),
             TotalVariation(0.025, form="l1"),
         ],
         competition=Competition(1.0),

@@ -25,6 +25,27 @@ def plain_distance(sums: Moments, layer):
     return norm(mean_gap) + norm(variance_gap)
 
 
+def relative_distance(sums: Moments, layer):
+    """The distance of one call, relative to the layer's statistics.
+
+    ||mu - m|| / ||sqrt(v + eps)|| + ||var - v|| / ||v + eps||. A layer whose
+    features are all c times as large has the same distance, so that one weight
+    serves any network; within a layer, channels of large variance count most,
+    as they do in the plain distance. The paper does not have this form.
+
+    Args:
+        sums: `Moments` of the batch that the layer received.
+        layer: The `BatchNormalization` layer.
+
+    Returns:
+        A scalar tensor.
+    """
+    mean_gap, variance_gap = mean_and_variance_gaps(sums, layer)
+    spread = _spread(layer, mean_gap.dtype)
+    of_means = norm(mean_gap) / norm(ops.sqrt(spread))
+    return of_means + norm(variance_gap) / norm(spread)
+
+
 def normalized_distance(sums: Moments, layer):
     """The distance of one call, in units of the layer's standard deviations.
 
@@ -41,8 +62,21 @@ def normalized_distance(sums: Moments, layer):
         A scalar tensor.
     """
     mean_gap, variance_gap = mean_and_variance_gaps(sums, layer)
-    spread = ops.cast(layer.moving_variance, mean_gap.dtype) + epsilon_of(layer)
+    spread = _spread(layer, mean_gap.dtype)
     channels = mean_gap.shape[0]
     return (
         norm(mean_gap / ops.sqrt(spread)) + norm(variance_gap / spread)
     ) / channels**0.5
+
+
+def _spread(layer, dtype):
+    """What the layer divides by, squared: v + eps."""
+    return ops.cast(layer.moving_variance, dtype) + epsilon_of(layer)
+
+
+# By the form of `FeatureStatistics`.
+DISTANCES = {
+    "plain": plain_distance,
+    "relative": relative_distance,
+    "normalized": normalized_distance,
+}
