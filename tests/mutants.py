@@ -76,7 +76,6 @@ MUTANTS = [
     ("distillation/_distillation.py", "replicas.share(tf.shape(logits)[0])", "1.0", "networks/replicas"),
     ("distillation/_distillation.py", "loss *= context.num_replicas_in_sync", "pass", "networks/replicas"),
     ("distillation/_distillation.py", "self._transforms, [self._seed, 1], step, tf.shape(images)[0]", "self._transforms, [self._seed, 1], 0 * step, tf.shape(images)[0]", "distillation/distillation"),
-    ("networks/replicas.py", "weight /= context.num_replicas_in_sync", "weight *= 1.0", "networks/replicas"),
     ("networks/replicas.py", "        x = spread(x, self.distribute_strategy)\n", "", "networks/replicas"),
     ("networks/replicas.py", "if layer.trainable and not getattr(layer", "if False and not getattr(layer", "networks/replicas"),
     ("inversion/networks.py", "if not self.feeds_alike:\n            fed =", "if False:\n            fed =", "networks/student_input"),
