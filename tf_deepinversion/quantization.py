@@ -20,8 +20,8 @@ from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import share_right
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.core.progress import Progress
+from tf_deepinversion.datasets.elements import image_and_label
 from tf_deepinversion.datasets.pool import Pool
-from tf_deepinversion.datasets.real_images import image_and_label
 from tf_deepinversion.networks.compute_policy import reading
 from tf_deepinversion.networks.preprocessing import Preprocessing
 

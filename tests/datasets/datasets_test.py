@@ -11,6 +11,9 @@ from idx_files import idx
 from idx_files import write_split
 
 from tf_deepinversion.datasets import real_images
+from tf_deepinversion.datasets.elements import image_and_label
+from tf_deepinversion.datasets.elements import in_pairs
+from tf_deepinversion.datasets.elements import of_pixels
 
 
 def make_images(count=12, height=5, width=4, channels=1, seed=0):
@@ -239,17 +242,15 @@ def test_test_data_of_tfds(monkeypatch):
 def test_dictionaries_of_tfds_are_pairs():
     images, labels = make_images(6), np.arange(6)
     elements = {"id": np.arange(6) + 9, "image": images, "label": labels}
-    found = real_images.in_pairs(
-        tf.data.Dataset.from_tensor_slices(elements).batch(4)
-    )
+    found = in_pairs(tf.data.Dataset.from_tensor_slices(elements).batch(4))
     for start, (image, label) in zip((0, 4), found, strict=True):
         np.testing.assert_array_equal(image, images[start : start + 4])
         np.testing.assert_array_equal(label, labels[start : start + 4])
     pairs = tf.data.Dataset.from_tensors((images, labels))
-    assert real_images.in_pairs(pairs) is pairs
-    assert real_images.in_pairs(images) is images
+    assert in_pairs(pairs) is pairs
+    assert in_pairs(images) is images
     with pytest.raises(ValueError, match=r"keys \['photo'\]"):
-        real_images.image_and_label({"photo": images})
+        image_and_label({"photo": images})
 
 
 LABELED = np.arange(24, dtype="uint8").reshape(2, 2, 2, 3), np.array([1, 0])
@@ -262,21 +263,21 @@ def batch_of(element):
 def test_pairs_of_pixels_stay_the_very_data_set():
     for element in (LABELED, (*LABELED, np.zeros(2))):
         dataset = batch_of(element)
-        assert real_images.of_pixels(dataset) is dataset
+        assert of_pixels(dataset) is dataset
 
 
 def test_whole_numbers_become_pixels_or_are_refused():
     images, labels = LABELED
     wide = images.astype("int64")
     for element in ((wide, labels), {"label": labels, "image": wide}):
-        (found,) = real_images.of_pixels(batch_of(element))
+        (found,) = of_pixels(batch_of(element))
         assert found[0].dtype == "uint8"
         np.testing.assert_array_equal(found[0], images)
         np.testing.assert_array_equal(found[1], labels)
     for wrong in (-1, 256):
         wide[0, 0, 0, 0] = wrong
         with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[0, 255\]"):
-            list(real_images.of_pixels(batch_of((wide, labels))))
+            list(of_pixels(batch_of((wide, labels))))
 
 
 def test_what_is_no_data_set_of_pixels_is_refused():
@@ -286,7 +287,7 @@ def test_what_is_no_data_set_of_pixels_is_refused():
         {"image": images / np.float32(255), "label": labels},
     ):
         with pytest.raises(TypeError, match="uint8 pixels.*float"):
-            real_images.of_pixels(batch_of(element))
+            of_pixels(batch_of(element))
     for element in (images, (images,), ((images, images), labels)):
         with pytest.raises(ValueError, match='"label". Received'):
-            real_images.of_pixels(batch_of(element))
+            of_pixels(batch_of(element))

@@ -241,7 +241,7 @@ def test_a_normalization_behind_layers_that_leave_pixels_is_known():
 )
 def test_a_layer_is_not_trusted_for_its_name(first):
     network = with_first(*first)
-    with pytest.raises(ValueError, match="'normalize' is not.*Received: a Res"):
+    with pytest.raises(ValueError, match="'normalize' must.*Received: a Res"):
         Preprocessing.of(network)
     own = Preprocessing(100, 50)
     assert Preprocessing.of(network, own) is own
@@ -258,7 +258,7 @@ def test_a_layer_of_that_name_in_no_graph_is_not_trusted():
 
     network = Subclassed()
     network(np.zeros((1, 8, 8, 3)))
-    with pytest.raises(ValueError, match="'normalize' is not"):
+    with pytest.raises(ValueError, match="'normalize' must"):
         Preprocessing.of(network)
 
 

@@ -66,6 +66,8 @@ def require_positive(**values):
 def warn_caller(message):
     """Warns at the line of user code that called this package.
 
+    Keras may stand between: its `fit` calls the callbacks of this package.
+
     Args:
         message: String.
     """
@@ -78,7 +80,8 @@ def warn_caller(message):
 def _in_package(frame) -> bool:
     # Code run by `exec` may have no name.
     name = frame.f_globals.get("__name__", "")
-    return f"{name}.".startswith("tf_deepinversion.")
+    packages = ("tf_deepinversion.", "keras.", "tensorflow.")
+    return f"{name}.".startswith(packages)
 
 
 def warn_if_not_recognized(share):

@@ -8,9 +8,9 @@ import tensorflow as tf
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.run_state import fingerprint
+from tf_deepinversion.datasets.elements import image_and_label
+from tf_deepinversion.datasets.elements import of_pixels
 from tf_deepinversion.datasets.pool import Pool
-from tf_deepinversion.datasets.real_images import image_and_label
-from tf_deepinversion.datasets.real_images import of_pixels
 from tf_deepinversion.transforms.base import apply
 from tf_deepinversion.transforms.base import draw
 

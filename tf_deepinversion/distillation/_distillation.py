@@ -6,7 +6,7 @@ import tensorflow as tf
 from tf_deepinversion.core.checks import require_integers
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.pieces import read_by_pieces
-from tf_deepinversion.datasets.real_images import image_and_label
+from tf_deepinversion.datasets.elements import pixels_and_labels
 from tf_deepinversion.distillation.student_model import StudentModel
 from tf_deepinversion.distillation.student_model import require_trainable
 from tf_deepinversion.distillation.teacher_cache import TeacherCache
@@ -30,12 +30,6 @@ from tf_deepinversion.transforms.shifts import Shift
 def _logits(classifier, preprocessing, pixels):
     with classifier.open():
         return classifier.read(preprocessing.fed(pixels)).logits
-
-
-def _images_and_labels(data):
-    images, labels = image_and_label(data)
-    require_integers(keras.backend.standardize_dtype(images.dtype))
-    return images, labels
 
 
 class Distillation(StudentModel):
@@ -200,11 +194,8 @@ class Distillation(StudentModel):
     def _student_logits(self, pixels, training=False):
         """The student's logits of pixels, possibly floats after transforms."""
         student = self._in_training[1] if training else self._student
-        fed = student_input(
-            tf.cast(pixels, "float32"),
-            self.student_shape,
-            self.student_preprocessing,
-        )
+        pixels, shape = tf.cast(pixels, "float32"), self.student_shape
+        fed = student_input(pixels, shape, self.student_preprocessing)
         with student.open():
             return student.read(fed, training).logits
 
@@ -351,7 +342,7 @@ class Distillation(StudentModel):
 
     def train_step(self, data):
         require_trainable(self.teacher, self.student)
-        images, _ = _images_and_labels(data)
+        images, _ = pixels_and_labels(data)
         step = tf.cast(self.optimizer.iterations, "int32")
         if self._answered:
             images, target = self._answered.batch(
@@ -369,20 +360,14 @@ class Distillation(StudentModel):
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
         replicas.add_to(self._loss, replicas.total(loss))
         self._agree(target, logits)
-        return {"loss": self._loss.result(), **self._agreement_log()}
+        return self._logs()
 
     def _own_loss(self, target, logits):
         """This replica's part of the mean over the batch of all replicas."""
-        loss = self._kl(target, logits)
-        context = replicas.several()
-        if context is None:
-            return loss
-        # Keras divides each replica's mean by the number of replicas.
-        loss *= context.num_replicas_in_sync
-        return loss * replicas.share(tf.shape(logits)[0])
+        return replicas.of_mean(self._kl(target, logits), tf.shape(logits)[0])
 
     def test_step(self, data):
-        images, labels = _images_and_labels(data)
+        images, labels = pixels_and_labels(data)
         images = tf.cast(images, "float32")
         target = _logits(self._teacher, self.preprocessing, images)
         logits = self._student_logits(images)
@@ -391,7 +376,7 @@ class Distillation(StudentModel):
         # Weighted by size, because the last batch may be smaller.
         replicas.add_to(self._loss, loss, size)
         self._agree(target, logits)
-        logs = {"loss": self._loss.result(), **self._agreement_log()}
+        logs = self._logs()
         if labels is not None:
             if (labels.shape.rank or 1) > 1 and labels.shape[-1] != 1:
                 raise ValueError(
@@ -409,5 +394,5 @@ class Distillation(StudentModel):
         same = replicas.whole(tf.cast(same, "float32"))
         replicas.add_to(self._agreement, same)
 
-    def _agreement_log(self):
-        return {"agreement": self._agreement.result()}
+    def _logs(self):
+        return {m.name: m.result() for m in (self._loss, self._agreement)}

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tf_deepinversion.callbacks.watches_images import WatchesImages
 from tf_deepinversion.core.checks import require_integers
-from tf_deepinversion.datasets.real_images import image_and_label
+from tf_deepinversion.datasets.elements import image_and_label
 from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.distillation.training_images import fixed_count
 

@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import require_integers
+from tf_deepinversion.datasets.elements import image_and_label
+from tf_deepinversion.datasets.elements import of_pixels
 from tf_deepinversion.datasets.pool import Pool
-from tf_deepinversion.datasets.real_images import image_and_label
-from tf_deepinversion.datasets.real_images import of_pixels
 from tf_deepinversion.datasets.streams import Stream
 from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.incremental.head import Head

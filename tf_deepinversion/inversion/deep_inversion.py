@@ -255,10 +255,6 @@ class DeepInversion(Synthesizer, ImagesModel):
     def check(self, labels, steps=None):
         """Checks labels and steps before a call of `fit`.
 
-        Args:
-            labels: As for `fit`.
-            steps: As for `fit`.
-
         Raises:
             TypeError: if the labels are not integers.
             ValueError: if labels or steps do not fit.

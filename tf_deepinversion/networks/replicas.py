@@ -34,6 +34,23 @@ def share(count):
     return tf.math.divide_no_nan(rows[0], rows[1])
 
 
+def of_mean(loss, count):
+    """Scales a replica's mean, so that Keras's gradient is that of the whole.
+
+    Args:
+        loss: Float scalar tensor, the mean over the replica's rows.
+        count: Int scalar tensor, number of the replica's rows.
+
+    Returns:
+        A scalar tensor; the sum over the replicas of its gradient, which Keras
+        divides by their number, is the gradient of the mean over all rows.
+    """
+    context = several()
+    if context is None:
+        return loss
+    return loss * context.num_replicas_in_sync * share(count)
+
+
 def add_to(metric, values, weight=1.0):
     """Adds values to a mean; the values belong to the batch of all replicas.
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
-from tf_deepinversion.datasets.real_images import image_and_label
+from tf_deepinversion.datasets.elements import image_and_label
 from tf_deepinversion.networks.call_hooks import collect
 from tf_deepinversion.networks.call_hooks import watch
 from tf_deepinversion.networks.classifier import Classifier
