@@ -38,7 +38,7 @@ def _norm(x, activation=None):
 def resnet_swish(classes, width):
     """Residual, swish, softmax; fed [-1, 1]."""
     x = inputs = keras.Input((32, 32, 3))
-    x = _norm(_conv(x, width), "swish")
+    x = _norm(_conv(x, width, 5, 2), "swish")
     for stage in range(3):
         filters, strides = width * 2**stage, 2 if stage else 1
         shortcut = x

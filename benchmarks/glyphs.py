@@ -29,7 +29,9 @@ lindenhill, linuxlibertine, lmodern, manrope, national-park, oldstandard,
 open-sans, opendin, opendyslexic, oxygen, paratype, play, prociono,
 quattrocento, quicksand, roboto-slab, roboto-unhinted, routed-gothic,
 sil-andika, sil-charis, sil-gentium-basic, sora, stix, texgyre, tiresias, tuffy,
-urw-base35, vollkorn, yanone-kaffeesatz.
+urw-base35, vollkorn, yanone-kaffeesatz: 869 of their fonts have all letters,
+142 were trained on and 37 tested on. It took eleven minutes on two cores that
+much else was running on.
 """
 
 import json

@@ -8,6 +8,8 @@ it got right. The state is saved after every epoch: the same command started
 again goes on from there, and trains nothing again that is finished. The held
 out images are of fonts that were trained on, the test images are not; neither
 is looked at before the end. Ends with a line of JSON.
+
+`--limit=256 --epochs=1 --width=4` is a tiny run.
 """
 
 import json
@@ -26,7 +28,7 @@ from machine import machine
 
 import tf_deepinversion as di
 from tf_deepinversion.core.files import write_atomically
-from tf_deepinversion.optimizers.schedules import sgd
+from tf_deepinversion.optimizers.schedules import OPTIMIZERS
 
 # The folder of the images, the family and the width of each.
 TEACHERS = {
@@ -40,10 +42,9 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("sets", "output/glyphs", "Folder that glyphs.py wrote.")
 flags.DEFINE_list("teachers", list(TEACHERS), "Of those, in that order.")
 flags.DEFINE_integer("width", None, "Of all; by default each its own.", 1)
-flags.DEFINE_integer("epochs", 8, "Epochs, the first one a warm-up.", 1)
+flags.DEFINE_integer("epochs", 8, "Passes over the images.", 1)
 flags.DEFINE_integer("batch_size", 128, "Images a step.", 1)
-flags.DEFINE_float("learning_rate", 0.1, "The peak of the cosine.")
-flags.DEFINE_float("weight_decay", 5e-3, "Decoupled: times learning rate.")
+flags.DEFINE_enum("optimizer", "muon", list(OPTIMIZERS), "At its defaults.")
 flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", 0)
 flags.DEFINE_integer("limit", None, "Train on so many images (a tiny run).")
 flags.DEFINE_string("output", "output/glyph_teachers", "Folder.")
@@ -92,12 +93,7 @@ def new_model(family, classes, width, steps):
     keras.utils.set_random_seed(FLAGS.seed)
     model = family.build(classes, width)
     model.compile(
-        sgd(
-            FLAGS.epochs * steps,
-            FLAGS.learning_rate,
-            weight_decay=FLAGS.weight_decay,
-            warmup=steps,  # the first epoch
-        ),
+        OPTIMIZERS[FLAGS.optimizer](FLAGS.epochs * steps),
         keras.losses.SparseCategoricalCrossentropy(
             from_logits=model.layers[-1].activation is keras.activations.linear
         ),

@@ -33,6 +33,7 @@ def folder(tmp_path_factory):
         f"--sets={folder / 'sets'}",
         f"--teachers={NAME}",
         "--epochs=3",
+        "--width=4",
     )
     output = folder / "teachers"
     state = output / f"{NAME}.training.keras"
