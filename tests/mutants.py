@@ -214,7 +214,7 @@ MUTANTS = [
     ("metrics/diversity.py", "np.exp(-np.sum(shares", "np.exp(np.sum(shares", "metrics/metrics"),
     ("networks/ending.py", "        return at_least_float32(self.head.inputs)", "        return self.logits", "metrics/metrics"),
     ("reports/page.py", "(255 + (SHADE - 255) * share)", "(255 - (SHADE - 255) * share)", "reports/page"),
-    ("reports/charts.py", "(top - value) / span", "(value - bottom) / span", "reports/page"),
+    ("reports/charts.py", "(self._top - value) / span", "(value - self._bottom) / span", "reports/page"),
     ("core/pictures.py", "if re.fullmatch(r\"\\d{6,}\\.png\", path.name) and _is_ours(path):", "if False:", "core/pictures"),
     ("core/pictures.py", "return image.info.get(\"Software\") == MAKER", "return True", "core/pictures"),
     ("reports/inversion_report.py", "if len(classes) > most:", "if False:", "reports/report"),

@@ -164,22 +164,13 @@ def _synthesizer_of(teacher, seed, **given):
 
 def _filled(synthesizer, folder, verbose, *, batches, images, **plan):
     """Fills the pool; a folder also stores the synthesizer's state."""
-    run = run_state.fingerprints(
-        {
-            **synthesizer.settings(),
-            "images": images,
-            "classes": plan["classes"],
-            "steps": [plan["first_steps"], plan["steps"]],
-            "image_shape": synthesizer.image_shape,
-            "teacher": synthesizer.teacher,
-        }
-    )
+    run = _identity(synthesizer, images, **plan)
     pool_folder = state = None
     if folder is not None:
         pool_folder = pathlib.Path(folder) / "pool"
         state = pathlib.Path(folder) / "generator.npz"
-    saved = state and run_state.load(state, run)
-    made = int(saved["batches"]) if saved else 0
+    variables = synthesizer.state_variables
+    made = _restored(state, run, variables)
     if made > batches:
         raise ValueError(
             f"{folder} holds {made} batches: ask for as many or more, or take "
@@ -192,9 +183,6 @@ def _filled(synthesizer, folder, verbose, *, batches, images, **plan):
         folder=pool_folder,
         run=run,
     )
-    variables = synthesizer.state_variables
-    for i, variable in enumerate(variables if saved else ()):
-        variable.assign(saved[f"variable_{i}"])
     try:
         pool.fill(
             synthesizer,
@@ -208,6 +196,28 @@ def _filled(synthesizer, folder, verbose, *, batches, images, **plan):
     finally:
         pool.close()  # its images stay; the folder is free
     return pool
+
+
+def _identity(synthesizer, images, *, classes, steps, first_steps) -> str:
+    """Tells this run from others."""
+    return run_state.fingerprints(
+        {
+            **synthesizer.settings(),
+            "images": images,
+            "classes": classes,
+            "steps": [first_steps, steps],
+            "image_shape": synthesizer.image_shape,
+            "teacher": synthesizer.teacher,
+        }
+    )
+
+
+def _restored(path, run, variables) -> int:
+    """Restores a synthesizer's state; returns how many batches led to it."""
+    saved = path and run_state.load(path, run)
+    for i, variable in enumerate(variables if saved else ()):
+        variable.assign(saved[f"variable_{i}"])
+    return int(saved["batches"]) if saved else 0
 
 
 def _save(path, variables, run, number):

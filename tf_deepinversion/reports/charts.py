@@ -44,51 +44,77 @@ def curves(
         shown = [np.log10(np.maximum(v, floor)) for v in lines.values()]
     else:
         shown = list(lines.values())
-    bottom = min(v.min() for v in shown)
-    top = max(v.max() for v in shown)
-    count = max(map(len, shown))
     height = max(height, 20 * len(shown) + 30)
-    right, under, span = width - 220, height - 30, max(top - bottom, 1e-3)
-
-    def place(epoch, value):
-        x = 60 + (right - 60) * (epoch - 1) / max(1, count - 1)
-        return x, 10 + (top - value) / span * (under - 10)
-
-    marks = [
-        f'<text x="{right}" y="{height - 2}" text-anchor="end">{along}</text>'
-    ]
-    for value in _ticks(bottom, top, logarithmic):
-        x, y = place(1, np.log10(value) if logarithmic else value)
-        marks.append(
-            f'<line x1="{x}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" '
-            'stroke="#ddd"/>'
-            f'<text x="{x - 8}" y="{y + 5:.1f}" text-anchor="end">'
-            f"{value:g}</text>"
-        )
-    for epoch in {1, *(e for e in round_numbers(1, count, 8) if e % 1 == 0)}:
-        x, _ = place(epoch, bottom)
-        marks.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{under}" y2="{under + 4}" '
-            'stroke="#222"/>'
-            f'<text x="{x:.1f}" y="{under + 17}" text-anchor="middle">'
-            f"{epoch:g}</text>"
-        )
+    axes = _Axes(shown, width - 220, height - 30)
+    marks = axes.marks(along, logarithmic)
     for i, (name, values) in enumerate(zip(lines, shown, strict=True)):
         color = COLORS[i % len(COLORS)]
-        first = 1 + count - len(values)
-        points = [place(e, v) for e, v in enumerate(values, first)]
-        if count == 1:  # a line as wide as the chart
-            points.append((right, points[0][1]))
-        x, y = points[-1]
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
         marks.append(
-            f'<polyline fill="none" stroke="{color}" stroke-width="2" '
-            f'points="{points}"/>'
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>'
-            f'<text x="{width - 210}" y="{30 + 20 * i}" '
+            axes.line(values, color)
+            + f'<text x="{width - 210}" y="{30 + 20 * i}" '
             f'fill="{color}">{html.escape(name)} {lines[name][-1]:.3g}</text>'
         )
     return _figure(marks, caption, width, height)
+
+
+class _Axes:
+    """Where the numbers of a chart are drawn.
+
+    Args:
+        lines: List of arrays, one number per epoch; all end with the last.
+        right: Int, the right end of the horizontal axis.
+        under: Int, the height at which the smallest number is drawn.
+    """
+
+    def __init__(self, lines, right, under):
+        self._bottom = min(v.min() for v in lines)
+        self._top = max(v.max() for v in lines)
+        self._count = max(map(len, lines))
+        self._right, self._under = right, under
+
+    def _place(self, epoch, value):
+        x = 60 + (self._right - 60) * (epoch - 1) / max(1, self._count - 1)
+        span = max(self._top - self._bottom, 1e-3)
+        return x, 10 + (self._top - value) / span * (self._under - 10)
+
+    def line(self, values, color) -> str:
+        first = 1 + self._count - len(values)
+        points = [self._place(e, v) for e, v in enumerate(values, first)]
+        if self._count == 1:  # a line as wide as the chart
+            points.append((self._right, points[0][1]))
+        x, y = points[-1]
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+        return (
+            f'<polyline fill="none" stroke="{color}" stroke-width="2" '
+            f'points="{points}"/>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>'
+        )
+
+    def marks(self, along, logarithmic) -> list:
+        """Grid lines with numbers, and the name of the horizontal axis."""
+        right, under = self._right, self._under
+        marks = [
+            f'<text x="{right}" y="{under + 28}" text-anchor="end">{along}'
+            "</text>"
+        ]
+        for value in _ticks(self._bottom, self._top, logarithmic):
+            x, y = self._place(1, np.log10(value) if logarithmic else value)
+            marks.append(
+                f'<line x1="{x}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" '
+                'stroke="#ddd"/>'
+                f'<text x="{x - 8}" y="{y + 5:.1f}" text-anchor="end">'
+                f"{value:g}</text>"
+            )
+        epochs = {e for e in round_numbers(1, self._count, 8) if e % 1 == 0}
+        for epoch in sorted({1, *epochs}):
+            x, _ = self._place(epoch, self._bottom)
+            marks.append(
+                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{under}" '
+                f'y2="{under + 4}" stroke="#222"/>'
+                f'<text x="{x:.1f}" y="{under + 17}" text-anchor="middle">'
+                f"{epoch:g}</text>"
+            )
+        return marks
 
 
 def round_numbers(low, high, most=6) -> list:
