@@ -99,7 +99,8 @@ def check_classifier(model, fed):
 
 def invert(model, batch_norms, images, steps, seed):
     """What the teacher adds to the loss, of noise and after the last step."""
-    inversion = di.DeepInversion(model, seed=seed)
+    recipe = di.RECIPES["ours"].replace(transforms=[])
+    inversion = di.DeepInversion(model, recipe=recipe, seed=seed)
     loss = None
     if not batch_norms:
         try:
@@ -114,11 +115,7 @@ def invert(model, batch_norms, images, steps, seed):
     # sign, smaller where the loss is rugged, as in deep networks that were
     # never trained.
     for rate in (1e-2, 1e-3, 1e-4):
-        inversion.compile(
-            keras.optimizers.Lion(rate),
-            loss,
-            transforms=[],
-        )
+        inversion.compile(keras.optimizers.Lion(rate), loss)
         logs = inversion.fit(labels, steps, steps_per_epoch=1, verbose=0)
         # Less the image prior, which falls without a teacher; and from the
         # second step, by which the noise has been clipped to pixels.
