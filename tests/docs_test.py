@@ -1,5 +1,6 @@
 """What the README and the docs show, runs."""
 
+import ast
 import pathlib
 import re
 import runpy
@@ -112,6 +113,36 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path):
         (page, "a-title-here"),
         (tmp_path / "gone.md", "x"),
     ]
+
+
+def messages():
+    """The texts of the package, `{}` in place of each value."""
+    for path in (ROOT / "tf_deepinversion").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(
+                    v.value if isinstance(v, ast.Constant) else "{}"
+                    for v in node.values
+                )
+            elif isinstance(node, ast.Constant):
+                yield str(node.value)
+
+
+def test_the_errors_that_the_pages_explain_are_raised():
+    """Tables headed "you see" quote errors; `...` stands for other words."""
+    texts, quoted = list(messages()), 0
+    for page in PAGES:
+        for table in re.findall(
+            r"^\| you see .*\n((?:\|.*\n)+)", page.read_text(), re.M
+        ):
+            for cell in re.findall(r"^\|(.*?) \|", table, re.M):
+                for quote in re.findall("`([^`]+)`", cell):
+                    parts = [part.strip() for part in quote.split("...")]
+                    assert any(
+                        all(part in text for part in parts) for text in texts
+                    ), f"{page.name}: {quote}"
+                    quoted += 1
+    assert quoted > 10
 
 
 def test_the_reference_has_a_page_for_each_namespace():
