@@ -96,10 +96,10 @@ class Plan:
             f"--recipe={name} needs --teacher.": not (
                 self.teacher or FLAGS.teacher
             ),
-            "--method=real needs --idx_dir or --tfds_dir.": real
-            and not (FLAGS.idx_dir or FLAGS.tfds_dir),
             "--method=real has no --minutes: set rounds.": real
             and FLAGS.minutes,
+            "--method=real needs --idx_dir or --tfds_dir.": real
+            and not (FLAGS.idx_dir or FLAGS.tfds_dir),
         }
         for fault, found in faults.items():
             if found:

@@ -163,7 +163,7 @@ def test_of_larger_images_fewer_are_kept():
         teacher_cache_bytes=small,
     )
     assert model.settings()["steps_per_teacher_call"] == [2, 2]
-    with pytest.raises(ValueError, match="at most 2 images.*one of 3"):
+    with pytest.raises(ValueError, match="at most 2 images.*batch of 3"):
         model.require_batch(3)
 
 

@@ -208,7 +208,9 @@ def test_what_is_no_head_is_refused_by_name(name):
 
 @pytest.mark.parametrize("classes", [3, 2, 4.5])
 def test_a_head_only_grows(classes):
-    with pytest.raises(ValueError, match=f"above the 3 .*classes={classes}"):
+    with pytest.raises(
+        ValueError, match=f"above the model's 3 .*classes={classes}"
+    ):
         grow_head(tiny_teacher(), classes)
     with pytest.raises(ValueError, match="noise=-1"):
         grow_head(tiny_teacher(), 5, noise=-1)

@@ -184,7 +184,7 @@ def test_a_task_saved_half_way_is_never_used(tmp_path):
     decisive.write_text(text)
     for damaged in (content[:-10], content[:-1] + b"x", b""):
         network.write_bytes(damaged)
-        with pytest.raises(ValueError, match="damaged .*sha256.* anew"):
+        with pytest.raises(ValueError, match="damaged .*sha256.* again"):
             load_task(tmp_path, "task_1", "run")
     network.unlink()
     with pytest.raises(ValueError, match="damaged"):
@@ -196,7 +196,7 @@ def test_a_task_saved_half_way_is_never_used(tmp_path):
 
 
 BAD_TASKS = {
-    "empty": ([], [], ValueError, "is empty.*task 1"),
+    "empty": ([], [], ValueError, "least one image.*task 1 is empty"),
     "old": (images(3), [2, 3, 4], ValueError, r"begin at 3. Received: \[2\]"),
     "gap": (images(2), [3, 5], ValueError, r"without gaps.*\[3, 5\]"),
     "late": (images(2), [4, 5], ValueError, "without gaps"),
@@ -258,7 +258,7 @@ def test_each_class_is_replayed_equally_often_if_an_image_is_of_it():
         return pool
 
     def learn():
-        with pytest.warns(UserWarning, match=r"classes \[2\]: .*not replayed"):
+        with pytest.warns(UserWarning, match=r"classes \[2\].*not replayed"):
             learn_task(
                 tiny_teacher(),
                 *TASKS[0],
@@ -380,7 +380,7 @@ def test_statistics_that_cannot_be_measured_are_refused_before_a_task():
             **kwargs,
         )
 
-    with pytest.raises(ValueError, match=r"\['bare'\].*`measure=False`"):
+    with pytest.raises(ValueError, match=r"measure=False.*\['bare'\]"):
         learn(TASKS)
     assert not asked
     learn(TASKS[:1])  # there is no task after it

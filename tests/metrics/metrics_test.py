@@ -87,7 +87,7 @@ def test_alike_gives_images_of_the_wanted_labels_each_once():
     images = np.arange(6)
     chosen = diversity.alike(images, labels, [1, 1, 0, 2])
     assert chosen.tolist() == [2, 3, 1, 0]
-    with pytest.raises(ValueError, match="3 images of class 1.*there are 2"):
+    with pytest.raises(ValueError, match="3 images of class 1.*Received: 2"):
         diversity.alike(images, labels, [1, 1, 1])
 
 

@@ -457,7 +457,7 @@ def test_batch_norms_are_required_by_whom_needs_them():
         ],
         name="without",
     )
-    with pytest.raises(ValueError, match="has none.*Received: 'without'"):
+    with pytest.raises(ValueError, match="no such layer.*Received: 'without'"):
         Classifier(model).require_batch_norms()
 
 

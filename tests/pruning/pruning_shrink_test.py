@@ -366,7 +366,9 @@ def test_a_group_that_would_vanish_keeps_one():
     first = model.get_layer("first")
     first.kernel.assign(first.kernel * 0)
     first.bias.assign(first.bias * 0)
-    with pytest.warns(UserWarning, match="first are zero or unread: one stays"):
+    with pytest.warns(
+        UserWarning, match="first.* are zero or unread: one channel stays"
+    ):
         smaller = shrink(model)
     assert smaller.get_layer("first").filters == 1
     images = RANDOM.normal(size=(2, 8, 8, 2)).astype("float32")
@@ -448,7 +450,7 @@ def test_models_without_a_graph_are_refused():
             return super().call(x) / 2
 
     whole = sequential()
-    with pytest.raises(TypeError, match="a `call` of its own"):
+    with pytest.raises(TypeError, match="its own `call`"):
         shrink(Halved(whole.inputs, whole.outputs))
 
 

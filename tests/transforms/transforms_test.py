@@ -358,7 +358,7 @@ def test_transforms_are_applied_in_their_order_each_by_its_own_numbers():
 def test_a_transform_that_changes_the_shape_is_refused_where_it_is_known():
     images = tf.constant(noise())
     numbers = tf.ones((5, 1, 1, 1), "bool")
-    with pytest.raises(ValueError, match=r"Cropped must leave.*\(5, 3, 6, 2\)"):
+    with pytest.raises(ValueError, match=r"Cropped must keep.*\(5, 3, 6, 2\)"):
         base.apply([Cropped()], images, [numbers])
 
     @tf.function(

@@ -165,6 +165,7 @@ def distill(
         ```
     """
     begin = time.monotonic()
+    _check_length(rounds, minutes)
     require_whole(steps_per_round=steps_per_round, batch_size=batch_size)
     check_validation(validation_data)
     check_callbacks(callbacks)
@@ -237,15 +238,19 @@ class _Plan(typing.NamedTuple):
         }
 
 
-def _rounds(plan, minutes, begin):
-    """The number of rounds, given or estimated from the minutes."""
-    if (plan.rounds is None) == (minutes is None):
+def _check_length(rounds, minutes):
+    if (rounds is None) == (minutes is None):
         raise ValueError(
             "Expected either `rounds` or `minutes`. "
-            f"Received: rounds={plan.rounds}, minutes={minutes}"
+            f"Received: rounds={rounds}, minutes={minutes}"
         )
     if minutes is None:
-        require_whole(rounds=plan.rounds)
+        require_whole(rounds=rounds)
+
+
+def _rounds(plan, minutes, begin):
+    """The number of rounds, given or estimated from the minutes."""
+    if minutes is None:
         return plan.rounds
     model = plan.model
     variables = [*model.student.variables, *model.state_variables]
