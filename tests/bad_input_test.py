@@ -303,6 +303,7 @@ def test_distill_refuses_what_does_not_belong_together(tmp_path):
         distilled(tmp_path, teacher, synthesizer=competing)
 
 
+@pytest.mark.slow
 def test_an_optimizer_may_be_named_or_have_served_before():
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
     results = []
@@ -314,6 +315,7 @@ def test_an_optimizer_may_be_named_or_have_served_before():
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_a_teacher_of_any_size_is_told_its_images(tmp_path):
     teacher = with_head(keras.layers.Dense(CLASSES), shape=(None, None, 1))
     arguments = {"image_shape": SHAPE, "preprocessing": FED}

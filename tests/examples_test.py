@@ -78,6 +78,7 @@ def assert_exported(folder, figures):
     )
 
 
+@pytest.mark.slow
 def test_distill_makes_all_pixels_before_the_student_begins(tmp_path, script):
     code, printed = script(
         "distill.py", *TINY_DISTILLATION, f"--output={tmp_path}"

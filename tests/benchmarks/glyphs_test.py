@@ -138,6 +138,7 @@ def test_a_set_is_three_files_and_a_picture(font_file, tmp_path):
         assert image.size == (20 * 34 - 2, 6 * 34 - 2)
 
 
+@pytest.mark.slow
 def test_the_script_wants_two_families(font_file):
     process = start("glyphs.py", f"--fonts={font_file.parent}")
     output = process.communicate()[0]

@@ -338,6 +338,7 @@ def test_interrupted_it_goes_on_to_the_same_student(tmp_path, fixed, steps):
     assert history["loss"] == history2["loss"]
 
 
+@pytest.mark.slow
 def test_minutes_give_the_student_of_as_many_rounds(tmp_path, monkeypatch):
     """The trial leaves no trace in the networks, the images or the folder."""
     weights, history, images = run(None, rounds=2)
@@ -572,6 +573,7 @@ def test_a_run_that_ends_early_ends_with_its_averages(
         assert train(tmp_path / "state.npz") == expected
 
 
+@pytest.mark.slow
 def test_what_is_saved_of_a_student_that_diverged_is_finite(tmp_path):
     rates = keras.optimizers.schedules.PiecewiseConstantDecay([5], [0.1, 1e38])
     for _ in range(2):  # the second goes on from the first's state

@@ -51,6 +51,7 @@ def test_the_size_of_features_changes_no_image(name):
     assert np.abs(images_of(1, name) - images_of(8, name)).max() <= 1
 
 
+@pytest.mark.slow
 def test_relative_statistics_make_any_recipe_so():
     for name in ("distillation_pixels", "generator"):
         loss = [

@@ -492,6 +492,7 @@ def test_a_model_that_is_called_twice_is_given_the_same_channels():
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_a_base_that_is_frozen_stays_so():
     model = nested()
     base = next(x for x in model.layers if len(x.weights) > 9)
