@@ -11,6 +11,8 @@ import json
 import pathlib
 import time
 
+from tf_deepinversion.core.files import require_local
+
 
 def invert(args):
     import tf_deepinversion as di
@@ -388,6 +390,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments=None):
     """Runs a command; prints its figures as one line of JSON."""
     args = parser().parse_args(arguments)
+    names = "output", "images", "data", "test_data", "student"
+    require_local(**{name: vars(args).get(name) for name in names})
     print(json.dumps(args.function(args)))
 
 

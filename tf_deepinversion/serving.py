@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import share_right
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
 
@@ -48,6 +49,7 @@ def export(model, folder, preprocessing=None, image_shape=None):
         served.signatures["serving_default"](tf.constant(images))["logits"]
         ```
     """
+    require_local(folder=folder)
     folder = pathlib.Path(folder).absolute()
     _check_replaceable(folder)
     shape = image_shape or getattr(model, "input_shape", (None,))[1:]
@@ -106,6 +108,7 @@ class Served:
     """
 
     def __init__(self, folder):
+        require_local(folder=folder)
         # The signature alone does not keep its variables alive.
         self._loaded = tf.saved_model.load(str(folder))
         self.signature = self._loaded.signatures["serving_default"]

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tf_deepinversion.callbacks.watches_images import WatchesImages
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.pictures import grid
 from tf_deepinversion.core.pictures import save_png
 
@@ -38,6 +39,7 @@ class ImageGrid(WatchesImages):
 
     def __init__(self, path, every=1, columns=10, scale=2, log_dir=None):
         super().__init__()
+        require_local(path=path)
         require_whole(every=every, columns=columns, scale=scale)
         self.path = str(path)
         try:

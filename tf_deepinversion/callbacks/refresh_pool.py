@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.progress import verbosity
 from tf_deepinversion.inversion.synthesizer import require_synthesizer
@@ -98,6 +99,7 @@ class RefreshPool(keras.callbacks.Callback):
                 to 0.
             path: Path of a file that stores `synthesis`, or None.
         """
+        require_local(path=path)
         require_synthesizer(synthesizer)
         self.pool, self.synthesizer = pool, synthesizer
         self.next_batch, self.seconds = next_batch, 0.0

@@ -6,6 +6,7 @@ import time
 
 import keras
 
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 
 
@@ -39,6 +40,7 @@ class Stopwatch(keras.callbacks.Callback):
 
     def __init__(self, path=None, begin=None):
         super().__init__()
+        require_local(path=path)
         self.path = path and pathlib.Path(path)
         self.total = self.training = 0.0
         if self.path and self.path.exists():

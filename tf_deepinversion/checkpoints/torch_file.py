@@ -14,6 +14,7 @@ import numpy as np
 
 from tf_deepinversion.checkpoints.safe_pickle import Machine
 from tf_deepinversion.checkpoints.safe_pickle import Tensor
+from tf_deepinversion.core.files import require_local
 
 MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -76,6 +77,7 @@ def read_torch_legacy(path) -> dict[str, np.ndarray]:
         tensors = di.checkpoints.read_torch_legacy("weights.pth")
         ```
     """
+    require_local(path=path)
     content = pathlib.Path(path).read_bytes()
     if content[:4] == b"PK\x03\x04":
         raise ValueError(

@@ -3,6 +3,37 @@
 import hashlib
 import os
 import pathlib
+import re
+
+# `pathlib` writes "gs://bucket" as "gs:/bucket". One letter is a drive.
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def require_local(**paths):
+    """Refuses paths of object stores and other remote systems.
+
+    Python would make a local folder of the name `gs:` and write into it.
+
+    Args:
+        **paths: Strings, paths or None, by the names of their arguments.
+
+    Raises:
+        ValueError: if a path begins with a scheme, as `gs://` and `s3://` do.
+
+    >>> require_local(folder="runs/1", path=None)
+    >>> require_local(folder="gs://bucket/run")
+    Traceback (most recent call last):
+    ValueError: `folder` must be a path of this machine's file system: ...
+    """
+    for name, path in paths.items():
+        if path is not None and _REMOTE.match(str(path)):
+            raise ValueError(
+                f"`{name}` must be a path of this machine's file system: mount "
+                "the store (gcsfuse, mount-s3, rclone mount) and pass the "
+                "mounted folder, or work in a local folder and copy it by "
+                "`gcloud storage rsync`, `aws s3 sync` or `rclone sync`. "
+                f"Received: {name}={str(path)!r}"
+            )
 
 
 def write_atomically(path, write):
@@ -12,6 +43,7 @@ def write_atomically(path, write):
         path: String or path of the file to replace or create.
         write: Function that gets a binary file object.
     """
+    require_local(path=path)
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -40,4 +72,5 @@ def sha256_of_file(path) -> str:
         ...     di.models.sha256_of_file(file.name)[:8]
         'e3b0c442'
     """
+    require_local(path=path)
     return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()

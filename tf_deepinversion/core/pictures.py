@@ -10,6 +10,7 @@ from PIL import Image
 from PIL import PngImagePlugin
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 
 # Marks the pictures of this package, which `save_folders` may delete.
@@ -79,6 +80,7 @@ def save_folders(directory, images, labels, names=None):
         labels: Int array `(n,)`.
         names: List of the names of all classes, or None.
     """
+    require_local(directory=directory)
     digits = len(str(max(map(int, labels))))
     if names:
         digits = len(str(len(names) - 1))

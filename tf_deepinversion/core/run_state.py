@@ -11,6 +11,7 @@ import numpy as np
 
 from tf_deepinversion.core.described import add_arrays
 from tf_deepinversion.core.described import described
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.keras_internals import averages_of
 
@@ -39,6 +40,7 @@ def load(path, run) -> dict | None:
     Raises:
         ValueError: if the file is damaged or belongs to another run.
     """
+    require_local(path=path)
     path = pathlib.Path(path)
     if not path.exists():
         return None

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.files import require_local
 
 
 def load_images(path, channels=None) -> tuple[np.ndarray, np.ndarray]:
@@ -40,6 +41,7 @@ def load_images(path, channels=None) -> tuple[np.ndarray, np.ndarray]:
         >>> loaded.shape
         (12, 8, 8, 1)
     """
+    require_local(path=path)
     path = pathlib.Path(path)
     if path.suffix == ".npz" and path.is_file():
         with np.load(path) as data:

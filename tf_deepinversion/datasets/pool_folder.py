@@ -12,6 +12,7 @@ import json
 import pathlib
 import weakref
 
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import sha256_of_file
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.run_state import difference
@@ -38,6 +39,7 @@ class PoolFolder:
     """
 
     def __init__(self, path, *, run, image_shape, classes, soft_targets):
+        require_local(folder=path)
         if not run:
             raise ValueError(
                 "A folder needs `run`, which identifies teacher and recipe, "

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.datasets.image_files import load_images
 
 SHIPPED_TEST_IMAGES = (
@@ -70,6 +71,7 @@ def read_idx(path) -> np.ndarray:
         >>> di.datasets.read_idx(path).tolist()
         [7, 9]
     """
+    require_local(path=path)
     path = pathlib.Path(path)
     content = path.read_bytes()
     if path.suffix == ".gz":
@@ -122,6 +124,7 @@ def load_idx(directory, split) -> tuple[np.ndarray, np.ndarray]:
         )
         ```
     """
+    require_local(directory=directory)
     if split not in IDX_PREFIXES:
         raise ValueError(
             f'`split` must be "train" or "test". Received: split={split!r}'

@@ -12,6 +12,7 @@ from tf_deepinversion.callbacks.fit_resumable import fit_resumable
 from tf_deepinversion.callbacks.refresh_pool import RefreshPool
 from tf_deepinversion.core import run_state
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.distillation._distillation import Distillation
 from tf_deepinversion.distillation._rounds_for import rounds_for
@@ -165,6 +166,7 @@ def distill(
         ```
     """
     begin = time.monotonic()
+    require_local(folder=folder)
     _check_length(rounds, minutes)
     require_whole(steps_per_round=steps_per_round, batch_size=batch_size)
     check_validation(validation_data)

@@ -7,6 +7,7 @@ import time
 import keras
 
 from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 
 
@@ -40,6 +41,7 @@ def rounds_for(minutes, trial, path=None, begin=None) -> int:
         True
     """
     require_positive(minutes=minutes)
+    require_local(path=path)
     begin = time.monotonic() if begin is None else begin
     path = path and pathlib.Path(path)
     if path and path.exists():

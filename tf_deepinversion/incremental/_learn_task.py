@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import keras
 
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.incremental.check_tasks import as_task
 from tf_deepinversion.incremental.check_tasks import check_tasks
 from tf_deepinversion.incremental.head import Head
@@ -100,6 +101,7 @@ def learn_task(
         learned.network.save("more_classes.keras")
         ```
     """
+    require_local(folder=folder)
     known = Head(model).classes
     images, labels = as_task(images, labels)
     check_tasks([(images, labels)], known, model.input_shape[1:])

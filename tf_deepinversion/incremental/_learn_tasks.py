@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.progress import TrainingProgress
 from tf_deepinversion.core.run_state import fingerprints
 from tf_deepinversion.incremental import evaluation
@@ -133,6 +134,7 @@ def learn_tasks(
         )
         ```
     """
+    require_local(folder=folder)
     tasks, tests, known = _checked(model, tasks, tests, terms)
     training = TaskTraining(
         terms,

@@ -9,6 +9,7 @@ from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.described import architecture
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.core.run_state import fingerprints
 from tf_deepinversion.datasets.streams import augmented
@@ -77,6 +78,7 @@ def train(
         learned.network.save("network.keras")
         ```
     """
+    require_local(folder=folder)
     require_whole(epochs=epochs, batch_size=batch_size)
     images, labels = _checked(model, images, labels, batch_size)
     transforms = [Shift(2)] if transforms is None else transforms

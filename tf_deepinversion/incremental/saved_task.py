@@ -6,6 +6,7 @@ import pathlib
 
 import keras
 
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import sha256_of_file
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.run_state import difference
@@ -33,6 +34,7 @@ def save_task(folder, name, model, figures, run):
         >>> figures
         {'seconds': 2}
     """
+    require_local(folder=folder)
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path, part = folder / f"{name}.keras", folder / f"{name}.part.keras"
@@ -72,6 +74,7 @@ def load_task(folder, name, run):
         >>> di.incremental.load_task("no such folder", "task", "a") is None
         True
     """
+    require_local(folder=folder)
     path = pathlib.Path(folder) / f"{name}.json"
     if not path.exists():
         return None

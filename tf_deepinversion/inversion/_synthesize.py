@@ -8,6 +8,7 @@ import numpy as np
 
 from tf_deepinversion.core import run_state
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.inversion.fast_inversion import FastInversion
@@ -86,6 +87,7 @@ def synthesize(
         print(len(pool), pool.labels[:10])
         ```
     """
+    require_local(folder=folder)
     require_whole(batches=batches, images=images)
     synthesizer = _synthesizer_of(
         teacher,

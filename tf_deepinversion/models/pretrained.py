@@ -6,6 +6,7 @@ import tempfile
 
 import keras
 
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import sha256_of_file
 
 FOLDER = pathlib.Path(__file__).parent / "pretrained"
@@ -81,6 +82,7 @@ def load_network(name) -> keras.Model:
         ValueError: as `load_pretrained`, if the file is missing, or if it does
             not hold a whole model.
     """
+    require_local(name=name)
     path = pathlib.Path(name)
     kind = path.suffix.lower()
     if kind not in KINDS:

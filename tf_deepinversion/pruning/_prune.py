@@ -6,6 +6,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.progress import TrainingProgress
 from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.networks.copies import copy_of
@@ -145,6 +146,7 @@ def prune(
         pruned.student.save("smaller.keras")
         ```
     """
+    require_local(folder=folder)
     plan = Rounds(
         target,
         _cost_function(cost),

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import keras
 
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.networks.copies import copy_of
@@ -115,6 +116,7 @@ def sparsify(
         sparse.student.save("sparse.keras")
         ```
     """
+    require_local(folder=folder)
     schedule = _schedule(target, steps, frequency)
     stream = as_stream(images, batch_size, seed)
     recovery = Recovery(

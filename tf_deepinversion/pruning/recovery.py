@@ -8,6 +8,7 @@ from typing import Any
 from tf_deepinversion.callbacks.fit_resumable import fit_resumable
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.run_state import fingerprints
 from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.distillation._distillation import Distillation
@@ -88,6 +89,7 @@ def recover(
         di.pruning.recover(teacher, smaller, pool, steps=500)
         ```
     """
+    require_local(folder=folder)
     require_whole(0, steps=steps)
     stream = as_stream(images, batch_size, seed)
     recovery = Recovery(

@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.pruning.channels.latency import compare
 from tf_deepinversion.pruning.channels.traced_flops import count_flops
@@ -47,6 +48,7 @@ def measure_pruned(
         figures = di.reports.measure_pruned(teacher, student, images, "output")
         ```
     """
+    require_local(folder=folder)
     preprocessing = Preprocessing.of(teacher, preprocessing)
     served = []
     for network, name in (

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.pictures import grid
 from tf_deepinversion.core.pictures import save_png
@@ -36,6 +37,7 @@ def save_student(
         `saved_model_max_difference`, how far the logits of the SavedModel are
         from those in Keras.
     """
+    require_local(folder=folder)
     folder, (student, history, pool, synthesis) = (
         pathlib.Path(folder),
         distilled,

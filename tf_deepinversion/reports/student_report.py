@@ -3,6 +3,7 @@
 import numpy as np
 
 from tf_deepinversion.core.checks import share_right
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.pictures import grid
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
@@ -138,6 +139,7 @@ def report_student(
         )
         ```
     """
+    require_local(path=path)
     classes = pool.classes
     names = names or [f"class {c}" for c in range(classes)]
     newest = pool.images[-1000:]

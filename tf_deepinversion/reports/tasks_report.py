@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.reports import page
 from tf_deepinversion.reports.charts import accuracy_curves
 from tf_deepinversion.serving import Served
@@ -62,6 +63,7 @@ def report_tasks(folder, learned, names, tests, figures, title) -> dict:
         )
         ```
     """
+    require_local(folder=folder)
     folder, network = pathlib.Path(folder), learned.network
     network.save(folder / "network.keras")
     export(network, folder / "saved_model")

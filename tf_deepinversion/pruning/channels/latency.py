@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.networks.copies import twin_of
 from tf_deepinversion.pruning.channels import layer_rules
@@ -137,6 +138,7 @@ class LatencyTable:
     @classmethod
     def load(cls, path):
         """Reads a file written by `save`."""
+        require_local(path=path)
         return cls(json.loads(pathlib.Path(path).read_text()))
 
 
