@@ -30,6 +30,12 @@ def test_curves_are_linear_or_logarithmic():
     assert ">a 100<" in svg and ">-b 1<" in svg
 
 
+def test_no_numbers_no_curve():
+    assert charts.curves({}, "") == charts.curves({"a": []}, "caption") == ""
+    some = {"a": [3.0]}
+    assert charts.curves({**some, "b": []}, "") == charts.curves(some, "")
+
+
 def test_a_curve_of_one_epoch_is_seen():
     (line,) = points_of(charts.curves({"a": [3.0]}, "caption <&>"))
     assert len(line) == 2 and np.isfinite(line).all()

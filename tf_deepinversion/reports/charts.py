@@ -28,7 +28,8 @@ def curves(
 
     Args:
         lines: Dict from names to lists of numbers, one number per epoch. All
-            lists end with the last epoch, shorter lists begin later.
+            lists end with the last epoch, shorter lists begin later. Without
+            any number there is no drawing.
         caption: String.
         logarithmic: Bool, whether the vertical axis is. A line that is nowhere
             positive is then drawn, and named, with its sign changed. Numbers
@@ -37,7 +38,9 @@ def curves(
         width: Int, width of the drawing.
         height: Int, height of the drawing.
     """
-    lines = {name: np.asarray(v, "float64") for name, v in lines.items()}
+    lines = {k: np.asarray(v, "float64") for k, v in lines.items() if len(v)}
+    if not lines:
+        return ""
     if logarithmic:
         lines = dict(_turned_up(*line) for line in lines.items())
         floor = max(1e-30, 1e-5 * max(v.max() for v in lines.values()))

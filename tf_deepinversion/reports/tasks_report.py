@@ -65,13 +65,14 @@ def report_tasks(folder, learned, names, tests, figures, title) -> dict:
     """
     require_local(folder=folder)
     folder, network = pathlib.Path(folder), learned.network
+    folder.mkdir(parents=True, exist_ok=True)
     network.save(folder / "network.keras")
     export(network, folder / "saved_model")
     images = tests[-1][0][:100]
     expected = network(images.astype("float32"), training=False)
     difference = np.abs(Served(folder / "saved_model")(images) - expected)
     found = {"saved_model_max_difference": float(difference.max())}
-    figures, rows = {**figures, **found}, learned.accuracies
+    figures, rows = {**figures, **found}, learned.accuracies or []
     if len(rows) == len(names):
         write_report(
             folder / "report.html",
