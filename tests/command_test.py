@@ -119,7 +119,7 @@ def test_report_scores_a_student_beside_its_teacher(run, tmp_path):
     assert figures["agreement"] == (said == answered).mean()
     assert figures["student_test_accuracy"] == (answered == labels).mean()
     page = (output / "report.html").read_text()
-    assert "What the student takes real images for" in page
+    assert "What the student predicts for real images" in page
     assert "The rounds" not in page
     with pytest.raises(ValueError, match="no --student"):
         run("report", "--images=some.npz")

@@ -1,9 +1,9 @@
-"""The command `tf-deepinversion`: each job of the library on a network's file.
+"""The command `tf-deepinversion`: runs a job of the library on a network file.
 
     tf-deepinversion invert teacher.keras --mean=73 --std=90
     tf-deepinversion COMMAND --help
 
-The last line of what a command prints is one line of JSON.
+The last line that a command prints is one line of JSON.
 """
 
 import argparse
@@ -46,7 +46,8 @@ def distill(args):
     import tf_deepinversion as di
 
     teacher, feeding = _network(args), preprocessing(args)
-    # A network of the library says by itself how it is fed.
+    # The ResNet-20 contains its own preprocessing. The student of a file shares
+    # the teacher's.
     own = feeding if args.student else None
     result = di.distill(
         teacher,
@@ -130,8 +131,8 @@ def report(args):
     for flag in ("student", "images"):
         if getattr(args, flag) is None:
             raise ValueError(
-                "A report is about a smaller network and images: pass "
-                "--student=FILE and --images=PATH. Received: no "
+                "A report compares a smaller network with its teacher on "
+                "images: pass --student=FILE and --images=PATH. Received: no "
                 f"--{flag}"
             )
     teacher = _network(args)
@@ -158,14 +159,17 @@ def _network(args):
 
 
 def preprocessing(flags):
-    """The `Preprocessing` of flags; None if they do not say.
+    """Builds a `Preprocessing` from flags.
 
     Args:
         flags: An object with the texts `mean`, `std`, `pixel_range` and
-            `channel_order`, as argparse and absl give them.
+            `channel_order`, as argparse and absl return them.
+
+    Returns:
+        A `Preprocessing`, or None without `mean` and `std`.
 
     Raises:
-        ValueError: if the mean is given without `std`, or the other way.
+        ValueError: if only one of `mean` and `std` is given.
     """
     import tf_deepinversion as di
 
@@ -173,7 +177,7 @@ def preprocessing(flags):
         return None
     if flags.mean is None or flags.std is None:
         raise ValueError(
-            "--mean and --std belong together. "
+            "--mean and --std belong together: pass both or none. "
             f"Received: --mean={flags.mean}, --std={flags.std}"
         )
     pair = flags.pixel_range
@@ -219,7 +223,7 @@ def _pool(args, teacher, folder, classes=None, seed=None):
 
 
 def _images(path):
-    """Images and labels of an .npz, of a pool's folder or of folders of PNG."""
+    """Loads images and labels from an .npz, a pool's folder or PNG folders."""
     from tf_deepinversion.datasets import load_images
 
     return load_images(path)
@@ -237,7 +241,7 @@ def _student(args, teacher):
 
 
 def _saved(teacher, network, args, history, preprocessing):
-    """Writes a network as .keras and as a SavedModel; its figures."""
+    """Writes a network as .keras and as a SavedModel; returns figures."""
     import tf_deepinversion as di
 
     path = args.output / "network.keras"
@@ -251,38 +255,38 @@ def _saved(teacher, network, args, history, preprocessing):
 
 
 _COMMON = (
-    ("--seed", "N", 0, "another seed gives other images"),
-    ("--dtype", "POLICY", None, "mixed_bfloat16: half the memory"),
+    ("--seed", "N", 0, "random seed"),
+    ("--dtype", "POLICY", None, "mixed_bfloat16 halves the memory"),
 )
 
 _KINDS = {"N": int, "SHARE": float}
 
 _FEEDING = (
-    ("--mean", "N,N,N", None, "mean of the training pixels, gray levels"),
-    ("--std", "N,N,N", None, "their standard deviation, gray levels"),
-    ("--pixel_range", "B,W", "0,255", 'fed for black and white; "normalized"'),
-    ("--channel_order", "ORDER", "rgb", "rgb or bgr"),
+    ("--mean", "N,N,N", None, "mean of the training pixels, in gray levels"),
+    ("--std", "N,N,N", None, "standard deviation of these pixels"),
+    ("--pixel_range", "B,W", "0,255", 'inputs for black, white; "normalized"'),
+    ("--channel_order", "ORDER", "rgb", "of the input channels: rgb or bgr"),
 )
 
 _MADE = (
-    ("--recipe", "NAME", "generator", "in RECIPES"),
-    ("--batches", "N", 10, "batches of images"),
-    ("--images_per_batch", "N", 256, "images of each"),
-    ("--steps_of_images", "N", None, "of each batch; the recipe's if left out"),
+    ("--recipe", "NAME", "generator", "recipe of the images, in RECIPES"),
+    ("--batches", "N", 10, "number of batches of images"),
+    ("--images_per_batch", "N", 256, "number of images in a batch"),
+    ("--steps_of_images", "N", None, "steps of a batch; default: the recipe's"),
 )
 
-_GIVEN = ("--images", "PATH", None, "a pool's folder or .npz; made if left out")
+_GIVEN = ("--images", "PATH", None, "a pool's folder or .npz; default: new")
 
-# By command: what it does, a command that runs, its function and its flags.
+# For each command: its purpose, an example, its function and its flags.
 _COMMANDS = {
     "invert": (
-        "see what a network remembers: pictures by class",
+        "show what a network remembers: pictures of each class",
         "invert fashion_mnist_resnet20 --steps=50",
         invert,
         (
-            ("--recipe", "NAME", "ours", "in RECIPES"),
-            ("--labels", "N,N", None, "classes to make; all if left out"),
-            ("--steps", "N", None, "the recipe's if left out"),
+            ("--recipe", "NAME", "ours", "recipe of the images, in RECIPES"),
+            ("--labels", "N,N", None, "classes of the images; default: all"),
+            ("--steps", "N", None, "number of steps; default: the recipe's"),
         ),
     ),
     "synthesize": (
@@ -297,63 +301,58 @@ _COMMANDS = {
         distill,
         (
             _GIVEN,
-            ("--student", "FILE", None, "a .keras file; a ResNet-20 if not"),
+            ("--student", "FILE", None, "new .keras file; default: ResNet-20"),
             ("--width", "N", 8, "channels of the ResNet-20's first stage"),
-            ("--rounds", "N", 32, "each adds images and trains"),
-            ("--steps_per_round", "N", 480, "of the student"),
+            ("--rounds", "N", 32, "number of rounds of training"),
+            ("--steps_per_round", "N", 480, "the student's steps in a round"),
         ),
     ),
     "prune": (
-        "remove channels of a network",
+        "remove channels of a network and train it further",
         "prune fashion_mnist_resnet20 --target=0.5 --images=output/synthesize/"
         "pool",
         prune,
         (
             _GIVEN,
-            ("--target", "SHARE", 0.5, "of the cost that is to go"),
-            ("--cost", "NAME", "flops", "flops or parameters"),
-            ("--steps", "N", 500, "of training after the last round"),
+            ("--target", "SHARE", 0.5, "share of the cost to remove"),
+            ("--cost", "NAME", "flops", "cost to reduce: flops or parameters"),
+            ("--steps", "N", 500, "training steps after the last round"),
             *_MADE,
         ),
     ),
     "quantize": (
-        "make an int8 LiteRT model",
+        "convert a network to an int8 LiteRT model",
         "quantize fashion_mnist_resnet20 --images=output/synthesize/pool",
         quantize,
         (_GIVEN, *_MADE),
     ),
     "learn": (
-        "teach a network new classes, given images of these alone",
+        "teach a network new classes, without data of the old classes",
         "learn mine.keras --data=new.npz",
         learn,
         (
-            (
-                "--data",
-                "PATH",
-                None,
-                ".npz of images and labels of new classes",
-            ),
-            ("--method", "NAME", "abd", "lwf, lwf_mc, replay or abd"),
-            ("--epochs", "N", 20, "over the new images"),
+            ("--data", "PATH", None, ".npz of images of the new classes"),
+            ("--method", "NAME", "abd", "method: lwf, lwf_mc, replay or abd"),
+            ("--epochs", "N", 20, "number of epochs over the new images"),
             *_MADE,
         ),
     ),
     "report": (
-        "show on a page how far a smaller network is from its teacher",
+        "write a page that compares a smaller network with its teacher",
         "report fashion_mnist_resnet20 --student=output/distill/network.keras "
         "--images=output/distill/pool",
         report,
         (
             ("--student", "FILE", None, "the smaller network, a .keras file"),
             ("--images", "PATH", None, "a pool's folder or .npz to compare on"),
-            ("--test_data", "PATH", None, "real images and labels to score on"),
+            ("--test_data", "PATH", None, ".npz of real images and labels"),
         ),
     ),
 }
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the command and of all that follows it."""
+    """Builds the parser of the command and of its jobs."""
     whole = argparse.ArgumentParser(
         "tf-deepinversion", description="Data-free work on Keras classifiers."
     )
@@ -367,7 +366,7 @@ def parser() -> argparse.ArgumentParser:
         )
         one.set_defaults(function=function)
         one.add_argument(
-            "network", help="a .keras or .h5 file, or one that ships"
+            "network", help="a .keras or .h5 file, or a shipped name"
         )
         for flag, metavar, default, says in (*flags, *_FEEDING, *_COMMON):
             one.add_argument(
@@ -382,7 +381,7 @@ def parser() -> argparse.ArgumentParser:
             type=pathlib.Path,
             default=pathlib.Path("output") / name,
             metavar="FOLDER",
-            help=f"(output/{name}); the same call goes on from there",
+            help=f"(output/{name}); repeating the call resumes from here",
         )
     return whole
 

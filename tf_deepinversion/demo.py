@@ -1,9 +1,9 @@
 """The main job in one command: `python -m tf_deepinversion.demo`.
 
-Inverts the network that ships with the package, and writes a grid of the
-images, the images themselves and a report into ./output. Then it trains a
-smaller network on such images alone, and exports it as a SavedModel. Two CPU
-cores take some seven minutes.
+The demo inverts the network that ships with the package. It writes a grid of
+the images, the images themselves and a report into ./output. Then it trains a
+smaller network on synthesized images alone, and exports the smaller network as
+a SavedModel. The demo takes about seven minutes on two CPU cores.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from tf_deepinversion.transforms.augmentations import augmentations
 
 
 def invert_and_report(model, output, **kwargs) -> dict:
-    """Runs `invert_and_measure`, and writes the page about it."""
+    """Runs `invert_and_measure` and writes the report."""
     figures, write = invert_and_measure(model, output, **kwargs)
     write()
     return figures
@@ -61,19 +61,21 @@ def invert_and_measure(
 
     Args:
         model: A `DeepInversion` or `FastInversion`.
-        output: Path of the folder for `images/`, `grid.png` and the state of
-            the run, from which the same call goes on; and for `report.html`.
+        output: Path of the folder for `images/`, `grid.png`, `report.html` and
+            the state of the run. Repeating the same call resumes from the
+            state.
         labels: As for `DeepInversion.fit`.
         steps: As for `DeepInversion.fit`.
-        verifier: Another network of the same classes, known by name.
-        real: A pair, real images and labels, to compare with.
-        names: List of the names of the classes.
-        prior_alone: Bool, whether to invert without R_feature as well, which
-            shows what the teacher's statistics are worth.
+        verifier: Another network with the same classes, known by its name; or
+            None.
+        real: A pair, real images and labels for a comparison, or None.
+        names: List of the names of the classes, or None.
+        prior_alone: Bool, whether to run a second inversion without R_feature.
+            The comparison shows what the teacher's statistics are worth.
 
     Returns:
         A pair: a dict of figures, and a function that writes `report.html`. The
-        function takes `student`, HTML about a student, see `write_report`.
+        function takes `student`, HTML about a student; see `write_report`.
     """
     output = pathlib.Path(output)
     teacher, preprocessing = model.teacher, model.preprocessing
@@ -126,7 +128,7 @@ def invert_and_measure(
 
 
 def _prior_alone(model, labels, steps):
-    """Images of the same inversion without the teacher's statistics."""
+    """Repeats an inversion without the teacher's statistics."""
     twin = type(model)(
         model.teacher,
         model.preprocessing,
@@ -135,7 +137,7 @@ def _prior_alone(model, labels, steps):
         seed=model.seed,
     )
     twin.compile(loss=[t for t in model.terms if not t.needs_batch_norms])
-    print("The same without the network's statistics, to compare with:")
+    print("The same without the network's statistics, for a comparison:")
     twin.fit(labels, steps)
     return twin.images
 
@@ -170,20 +172,20 @@ def _figures(rows):
 def distil_and_export(
     teacher, output, *, rounds, real, fixed_images=None, seed=0
 ) -> dict:
-    """Trains a student without data, exports it, and scores what was exported.
+    """Trains a student without data, exports it, and scores the SavedModel.
 
     Args:
-        teacher: A `keras.Model` known by name, from pixels to logits.
+        teacher: A `keras.Model` known by its name, from pixels to logits.
         output: Path of the folder for `student.keras`, `saved_model/` and the
-            state, from which the same call goes on.
+            state. Repeating the same call resumes from the state.
         rounds: Int, see `distill`.
-        real: A pair, real images and labels, to score by.
+        real: A pair, real images and labels, to measure the accuracy.
         fixed_images: See `distill`.
         seed: Int.
 
     Returns:
-        A pair: a dict of figures, and an int array, what the student takes the
-        real images for.
+        A pair: a dict of figures, and an int array, the student's predictions
+        of the real images.
     """
     output = pathlib.Path(output)
     preprocessing = Preprocessing.of(teacher)
@@ -197,8 +199,8 @@ def distil_and_export(
         name="student",
     )
     begin = time.monotonic()
-    # There are three minutes: a generator draws images by the thousand, which
-    # are rather alike, so they are changed as much as they bear.
+    # The demo has three minutes for this. A generator draws thousands of images
+    # in this time. They resemble each other, so the augmentations are strong.
     synthesizer = FastInversion(
         teacher,
         preprocessing,
@@ -243,7 +245,9 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=26, help="of a student")
+    parser.add_argument(
+        "--rounds", type=int, default=26, help="rounds of the student"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", default="output/demo")
     args = parser.parse_args(argv)
@@ -259,12 +263,12 @@ def main(argv=None):
         real=real,
         names=FASHION_MNIST_CLASSES,
     )
-    write()  # there to look at while the student trains
+    write()  # a page to read while the student trains
     output = pathlib.Path(args.output).resolve()
     fixed_images = Pool(len(model.images), model.image_shape, model.classes)
     shown = model.classes_of(model.images)
     fixed_images.add(model.images, shown, requested=model.labels)
-    print("A student, from these and more such images alone:")
+    print("A student, trained on these and more synthesized images alone:")
     found, answers = distil_and_export(
         model.teacher,
         output / "student",

@@ -165,7 +165,7 @@ def test_without_real_images(tmp_path):
     assert figures["pool_diversity"] is None and "agreement" not in figures
     assert figures["pool_diversity_to_noise"] > 0
     assert 0 <= figures["pool_agreement"] <= 1
-    assert "takes real images for" not in page and "class 2" not in page
+    assert "predicts for real images" not in page and "class 2" not in page
 
 
 def confusions(classes, images=300):

@@ -1,4 +1,4 @@
-"""Charts for a page, as SVG: curves and bars."""
+"""Draws curves and bars as SVG, for a page."""
 
 import html
 import math
@@ -10,7 +10,7 @@ from tf_deepinversion.incremental.evaluation import seen_accuracies
 
 COLORS = ("#1b6ca8", "#c2571a", "#2e7d32", "#7b1fa2", "#555555", "#b71c1c")
 
-# Of bars: what a layer had, and what is left of it.
+# Colors of `bars`: the channels that a layer had, and those that are left.
 WHOLE, KEPT = "#d7dee6", "#1b6ca8"
 ROW, BAR = 20, 360
 
@@ -31,10 +31,11 @@ def curves(
             lists end with the last epoch, shorter lists begin later. Without
             any number there is no drawing.
         caption: String.
-        logarithmic: Bool, whether the vertical axis is. A line that is nowhere
-            positive is then drawn, and named, with its sign changed. Numbers
-            below 1e-5 of the largest number are drawn there.
-        along: String, what the horizontal axis counts, from 1.
+        logarithmic: Bool, whether the vertical axis is logarithmic. A line
+            without positive numbers is then drawn with its sign changed, and
+            its name gets a minus. Numbers below 1e-5 of the largest number are
+            drawn at 1e-5 of the largest number.
+        along: String, name of the horizontal axis, which counts from 1.
         width: Int, width of the drawing.
         height: Int, height of the drawing.
     """
@@ -61,12 +62,13 @@ def curves(
 
 
 class _Axes:
-    """Where the numbers of a chart are drawn.
+    """Converts the numbers of a chart to positions in the drawing.
 
     Args:
-        lines: List of arrays, one number per epoch; all end with the last.
+        lines: List of arrays, one number per epoch; all end with the last
+            epoch.
         right: Int, the right end of the horizontal axis.
-        under: Int, the height at which the smallest number is drawn.
+        under: Int, vertical position of the smallest number.
     """
 
     def __init__(self, lines, right, under):
@@ -124,9 +126,9 @@ def round_numbers(low, high, most=6) -> list:
     """Returns multiples of 1, 2 or 5 times a power of ten.
 
     Args:
-        low: Float, the numbers are not below it.
-        high: Float, the numbers are not above it.
-        most: Int, about how many numbers there are at most.
+        low: Float, lower limit of the numbers.
+        high: Float, upper limit of the numbers.
+        most: Int, approximate largest number of numbers.
 
     >>> [float(n) for n in round_numbers(0.13, 0.97)]
     [0.2, 0.4, 0.6, 0.8]
@@ -148,13 +150,13 @@ def _ticks(bottom, top, logarithmic):
 
 
 def _turned_up(name, values):
-    """A line that is nowhere positive, with its sign and name changed."""
+    """Returns a line; one without positive numbers gets its sign changed."""
     negative = values.min() < 0 >= values.max()
     return (f"-{name}", -values) if negative else (name, values)
 
 
 def accuracy_curves(matrix, names=None) -> str:
-    """Draws the accuracy on each task and the mean of all seen, as an SVG.
+    """Draws the accuracy on each task, and the mean of the tasks so far.
 
     Args:
         matrix: As for `incremental.seen_accuracies`.
@@ -173,9 +175,9 @@ def accuracy_curves(matrix, names=None) -> str:
 
 
 def bars(widths, caption) -> str:
-    """Draws a bar for each layer: gray for what it was, blue for what is left.
+    """Draws a bar for each layer: gray for all channels, blue for those left.
 
-    All bars have the same length, with the two numbers beside them.
+    All gray bars have the same length. The two numbers stand beside each bar.
 
     Args:
         widths: Dict from names to pairs of numbers, before and after.

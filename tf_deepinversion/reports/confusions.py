@@ -1,4 +1,4 @@
-"""What a network takes images for, as a part of a page."""
+"""The confusion matrix of a student, as a part of a page."""
 
 import numpy as np
 
@@ -8,14 +8,15 @@ from tf_deepinversion.reports import page
 
 
 def confusions(answers, labels, names, most=20, drawn=200) -> str:
-    """Draws the confusion matrix of a student, and lists its commonest faults.
+    """Draws the confusion matrix of a student, and lists its commonest errors.
 
     Args:
-        answers: Int array `(n,)`, the student's classes of the images.
+        answers: Int array `(n,)`, the student's predictions.
         labels: Int array `(n,)`, the true classes.
         names: List of the names of all classes.
-        most: Int, up to how many classes the matrix is a table.
-        drawn: Int, up to how many classes the matrix is a picture.
+        most: Int, largest number of classes for which the matrix is a table.
+        drawn: Int, largest number of classes for which the matrix is a picture.
+            Beyond it no matrix is made: a million classes would take 8 TB.
 
     Returns:
         HTML.
@@ -36,12 +37,12 @@ def confusions(answers, labels, names, most=20, drawn=200) -> str:
         *pair, classes, 10 if classes <= drawn else 50
     )
     lines = [[names[a], names[b], str(count)] for a, b, count in worst]
-    return f"""<h2>What the student takes real images for</h2>
+    return f"""<h2>What the student predicts for real images</h2>
 {shown}
-<p>Most often:</p>
-{page.table(["shown", "taken for", "images"], lines)}"""
+<p>The most frequent errors:</p>
+{page.table(["true class", "predicted class", "images"], lines)}"""
 
 
 def _explained(matrix):
-    return f"""<p>Rows: what images show. Columns: what the student says.</p>
+    return f"""<p>Rows: true classes. Columns: predictions of the student.</p>
 {matrix}"""

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about one inversion."""
+"""Writes one self-contained HTML page about one inversion."""
 
 import html
 
@@ -13,14 +13,14 @@ from tf_deepinversion.reports import page
 from tf_deepinversion.reports.confusions import confusions
 
 SHARES_CAPTION = (
-    "Shares of the images, at the last step of each epoch: those that the "
-    "teacher takes for their labels, and what verifiers say."
+    "Shares of the images at the last step of each epoch. Recognized: the "
+    "teacher predicts the label. Accuracy: a verifier predicts the label."
 )
 
 
 CAPTION = (
-    "Each weighted term at the end of each epoch, logarithmic; at the right "
-    "its last value."
+    "Each term times its weight, at the end of each epoch, on a logarithmic "
+    "axis. The last value stands at the right."
 )
 
 
@@ -107,18 +107,19 @@ def write_report(
         )
         ```
     """
-    body = f"""<p>These images were made from a trained network alone: no image
-it was trained on was read. Each was asked to be of one class; what makes it
-look so is what the network's weights and its BatchNormalization statistics
-remember.</p>
-<h2>How good they are</h2>
+    body = f"""<p>The library synthesized these images from a trained network
+alone. It read no image that the network was trained on. Each image was
+optimized for one class, with nothing but the network's weights and its
+BatchNormalization statistics.</p>
+<h2>How good the images are</h2>
 {_table(rows)}
-<p><b>Teacher</b> and <b>verifier</b>: the share of images that the inverted
-network, and a network of another family that it never saw, take for the class
-asked for. <b>Statistics distance</b>: the paper's R<sub>feature</sub>, of the
-pixels as saved; real images are not at zero, since a batch is a sample.
-<b>Diversity</b>: the spread within a class of the verifier's features,
-relative to real images; copies of one picture would have 0.</p>
+<p><b>Teacher</b>: the share of images that the inverted network recognizes as
+the requested class. <b>Verifier</b>: the same share for another network, which
+took no part in the synthesis. <b>Statistics distance</b>: the paper's
+R<sub>feature</sub> of the pixels as saved; real images have a distance above 0,
+because a batch is a sample. <b>Diversity</b>: the spread of the verifier's
+features within a class, divided by the spread of real images; copies of one
+picture have a diversity of 0.</p>
 <h2>What the network remembers, class by class</h2>
 {_classes(sets, labels, names)}
 <h2>The terms of the objective</h2>
@@ -128,14 +129,15 @@ relative to real images; copies of one picture would have 0.</p>
 {page.listed(figures)}
 <h2>What to do next</h2>
 <ul>
-<li>Your own network: <code>python examples/invert.py --teacher=FILE.keras
---mean=... --std=... --pixel_range=0,255</code></li>
-<li>The images as data: <code>keras.utils.image_dataset_from_directory</code>
-reads the folder <code>images</code> beside this page.</li>
-<li>What the terms mean, and what to do when it goes wrong:
+<li>Invert your own network: <code>python examples/invert.py
+--teacher=FILE.keras --mean=... --std=... --pixel_range=0,255</code></li>
+<li>Use the images as data:
+<code>keras.utils.image_dataset_from_directory</code> reads the folder
+<code>images</code> beside this page.</li>
+<li>Read what the terms mean, and what to do when something goes wrong:
 <code>docs/inversion.md</code>.</li>
-<li>Synthesized images can show what the training data showed. Treat those of
-a network trained on private data as private.</li>
+<li>Protect private data: synthesized images can show what the training data
+showed. If a network was trained on private data, keep its images private.</li>
 </ul>"""
     page.write_page(path, title, body)
 
@@ -165,8 +167,8 @@ def _classes(sets, labels, names, shown=10):
     most = _most_classes(sets["DeepInversion"][0].shape, shown)
     if len(classes) > most:
         lines.append(
-            f"<p>{most} of {len(classes):,} classes, evenly chosen: with all "
-            "of them the page would be too large to open.</p>"
+            f"<p>{most} of {len(classes):,} classes, evenly chosen. A page "
+            "with all classes would be too large to open.</p>"
         )
         places = np.linspace(0, len(classes) - 1, most).astype(int)
         classes = classes[places]
@@ -204,14 +206,14 @@ def _curves(history):
 
 
 def student_part(figures, labels, answers, names) -> str:
-    """The part of the page about a student.
+    """Builds the part of the page about a student.
 
     Args:
         figures: Dict of `teacher_test_accuracy`, `student_test_accuracy`,
             `student_agreement`, `student_parameters_ratio` and
             `student_seconds`.
-        labels: Int array `(n,)`, what the real images show.
-        answers: Int array `(n,)`, what the student takes them for.
+        labels: Int array `(n,)`, the true classes of the real images.
+        answers: Int array `(n,)`, the student's predictions for them.
         names: List of the names of the classes.
 
     Returns:
@@ -233,11 +235,11 @@ def student_part(figures, labels, answers, names) -> str:
         ],
     ]
     heads = ["network", "weights", "real images", "agreement"]
-    return f"""<h2>A smaller network, from such images alone</h2>
-<p>The student learned from synthesized images alone, in
+    return f"""<h2>A smaller network, trained on synthesized images alone</h2>
+<p>The student trained on synthesized images for
 {figures["student_seconds"]:.0f} seconds. <b>Real images</b>: the share of
-{len(labels):,} real images that a network takes for what they show; no network
-was trained on them here. <b>Agreement</b>: the share that the student takes for
-the same class as its teacher.</p>
+{len(labels):,} real images that the network recognizes; nothing here trained on
+these images. <b>Agreement</b>: the share of these images for which student and
+teacher predict the same class.</p>
 {page.table(heads, lines, ours="student")}
 {confusions(answers, labels, names)}"""

@@ -1,4 +1,4 @@
-"""Pieces of HTML pages that need no other file."""
+"""Builds HTML pages that need no other file."""
 
 import base64
 import html
@@ -34,7 +34,7 @@ code { background: #f3f3f3; padding: .1rem .3rem; overflow-wrap: anywhere; }
 """
 
 
-SHADE = np.array([27, 108, 168])  # of a cell of a matrix that holds its row
+SHADE = np.array([27, 108, 168])  # of a matrix cell that holds 100 % of its row
 
 
 def write_page(path, title, body):
@@ -57,17 +57,17 @@ def write_page(path, title, body):
 
 
 def number(value, digits=1, factor=1.0, unit="") -> str:
-    """A number as text, and nothing where it is None."""
+    """Returns a number as text, and an empty string for None."""
     return "" if value is None else f"{value * factor:.{digits}f}{unit}"
 
 
 def percent(value) -> str:
-    """A share as a percentage, and nothing where it is None."""
+    """Returns a share as a percentage, and an empty string for None."""
     return number(value, 1, 100, " %")
 
 
 def table(heads, rows, ours=None) -> str:
-    """A table of text; the row whose first cell is `ours` stands out.
+    """Builds a table of text, with the row that begins with `ours` in bold.
 
     Args:
         heads: List of strings.
@@ -84,12 +84,12 @@ def table(heads, rows, ours=None) -> str:
 
 
 def scrolling(content) -> str:
-    """What may be wider than a phone, in a box that scrolls by itself."""
+    """Puts content wider than a phone into a box of its own that scrolls."""
     return f'<div class="wide">{content}</div>'
 
 
 def picture(image, alt) -> str:
-    """A uint8 image `(height, width, 1 or 3)`, within the page."""
+    """Embeds a uint8 image `(height, width, 1 or 3)` into the page."""
     content = base64.b64encode(png(image)).decode()
     return (
         f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{content}">'
@@ -97,7 +97,7 @@ def picture(image, alt) -> str:
 
 
 def listed(figures) -> str:
-    """A dict as a list of its names and values."""
+    """Builds a list of the names and values of a dict."""
     items = "".join(
         f"<li>{html.escape(str(k))}: <code>{html.escape(str(v))}</code></li>"
         for k, v in figures.items()
@@ -106,7 +106,7 @@ def listed(figures) -> str:
 
 
 def matrix(counts, names) -> str:
-    """A matrix of counts; the larger a cell's share of its row, the darker.
+    """Builds a matrix of counts; cells with a larger share of a row are darker.
 
     Args:
         counts: Int array `(classes, classes)`.

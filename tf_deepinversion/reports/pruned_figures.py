@@ -1,4 +1,4 @@
-"""The cost of a pruned network beside its teacher's, as SavedModels."""
+"""Compares the cost of a pruned network with its teacher's, as SavedModels."""
 
 import pathlib
 
@@ -83,6 +83,6 @@ def measure_pruned(
 
 
 def _kernels(model) -> np.ndarray:
-    """All weights of the model's kernels."""
+    """Returns all kernel weights of a model as one array."""
     found = [w for w in model.weights if w.name.endswith("kernel")]
     return np.concatenate([np.ravel(w) for w in found])

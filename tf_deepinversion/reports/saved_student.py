@@ -1,4 +1,4 @@
-"""All that is left of one distillation, in a folder."""
+"""Saves the result of one distillation in a folder."""
 
 import json
 import pathlib
@@ -18,24 +18,33 @@ from tf_deepinversion.serving import export
 def save_student(
     folder, distillation, distilled, *, real=None, names=None, figures=None
 ) -> dict:
-    """Saves a student in every form, and writes the page about it.
+    """Saves a student as Keras file and SavedModel, and writes its report.
 
     Args:
-        folder: Path; gets `student.keras`; `saved_model/`, whose serving
-            signature takes uint8 pixels; `curves.json`, the history; `grid.png`
-            of the newest images; and `report.html`, see `report_student`.
+        folder: Path of the folder for the files: `student.keras`;
+            `saved_model/`, whose serving signature takes uint8 pixels;
+            `curves.json`, the history; `grid.png`, the newest 100 images; and
+            `report.html`, see `report_student`.
         distillation: The `Distillation` of teacher and student.
-        distilled: A `Distilled` with a pool, as `distill` gives.
+        distilled: A `Distilled` with a pool, as `distill` returns.
         real: A pair, real images and labels to score by, or None.
         names: List of the names of the classes, or None.
         figures: Dict of further figures for the page, or None.
 
     Returns:
-        A dict of figures: what `report_student` gives; `agreement_on_pool`, of
-        the last round; `images`, how many the pool has; `parameters_ratio`, the
-        student's parameters relative to the teacher's; and
-        `saved_model_max_difference`, how far the logits of the SavedModel are
-        from those in Keras.
+        A dict of figures: those of `report_student`; `agreement_on_pool`, the
+        agreement in the last round; `images`, the number of images in the pool;
+        `parameters_ratio`, the student's number of parameters divided by the
+        teacher's; and `saved_model_max_difference`, the largest difference
+        between the logits of the SavedModel and those in Keras.
+
+    Example:
+        ```python
+        distilled = di.distill(teacher, student, rounds=20)
+        di.reports.save_student(
+            "student", di.Distillation(teacher, student), distilled
+        )
+        ```
     """
     require_local(folder=folder)
     folder, (student, history, pool, synthesis) = (

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about one student, and its figures."""
+"""Measures a student, and writes one self-contained HTML page about it."""
 
 import numpy as np
 
@@ -11,19 +11,21 @@ from tf_deepinversion.reports import charts
 from tf_deepinversion.reports import page
 from tf_deepinversion.reports.confusions import confusions
 
-LEGEND = """<p><b>Agreement</b>: the share of images that both take for
-the same class. <b>Divergence</b>: the mean of KL(p<sub>T</sub> ||
-p<sub>S</sub>), at temperature 1. <b>Teacher</b> and <b>student</b>: the share
-taken for the class shown, or asked for. <b>Classes</b>: how many the teacher
-sees in the images, the exponential of the entropy of its answers.
-<b>Spread</b>: of the features that feed the teacher's head, within what it
-takes for a class; <b>diversity</b> is that relative to real images. A pool that
+LEGEND = """<p><b>Agreement</b>: the share of images for which student and
+teacher predict the same class. <b>Divergence</b>: the mean of
+KL(p<sub>T</sub> || p<sub>S</sub>) at temperature 1. <b>Teacher</b> and
+<b>student</b>: the share of images that the network recognizes as the true
+class, or, in the pool, as the requested class. <b>Classes</b>: the number of
+classes that the teacher sees in the images, computed as the exponential of the
+entropy of its predictions. <b>Spread</b>: the spread of the features that feed
+the teacher's head, within each class that the teacher predicts.
+<b>Diversity</b>: the spread divided by the spread of real images. A pool that
 collapsed has few classes, or a diversity near 0.</p>"""
 
 
 AGE_CAPTION = (
-    "Spread of the teacher's features within its classes, of the pool in ten "
-    "parts by age: a line that falls to the bottom is a collapse."
+    "Spread of the teacher's features within a class, for ten parts of the "
+    "pool, from the oldest to the newest. A line that falls to 0 is a collapse."
 )
 
 
@@ -31,14 +33,14 @@ SHARES = ("agreement", "accuracy")
 
 
 RECOGNIZED_CAPTION = (
-    "The share of the synthesized images that the teacher takes for the "
-    "classes that they were made for, by batch."
+    "The share of synthesized images that the teacher recognizes as the "
+    "requested class, for each batch."
 )
 
 
 TERMS_CAPTION = (
-    "Each weighted term of the synthesis, at the last step of each batch, "
-    "logarithmic; one that is negative is drawn with its sign changed."
+    "Each term of the synthesis times its weight, at the last step of each "
+    "batch, on a logarithmic axis. Negative terms have their sign changed."
 )
 
 
@@ -154,10 +156,10 @@ def report_student(
         measure_variety(distillation, part) for part in _by_age(pool.images)
     ]
     order = np.argsort(pool.labels[-100:], kind="stable")
-    body = f"""<p>The student was trained on the images of the pool by the
-answers of its teacher. What is said of real images is a score: nobody trained
-on them.</p>
-<h2>How far the student is</h2>
+    body = f"""<p>The student trained on the images of the pool, with the
+teacher's predictions as targets. Real images, if any, only measure the result:
+no network trained on them here.</p>
+<h2>How far the student is from its teacher</h2>
 {_table(rows)}
 {LEGEND}
 {_round_curves(history, synthesis or {})}
@@ -168,8 +170,7 @@ on them.</p>
 {_confusions(rows, real, names)}
 <h2>Figures</h2>
 {page.listed({**found, **(figures or {})})}
-<p>What the figures mean: <code>docs/distillation.md</code>.
-</p>"""
+<p><code>docs/distillation.md</code> explains the figures.</p>"""
     page.write_page(path, f"What {distillation.student.name} learned", body)
     return found
 
@@ -222,7 +223,8 @@ def _round_curves(history, synthesis):
     shares = {k: v for k, v in history.items() if k.endswith(SHARES)}
     recognized = synthesis.get("recognized", ())
     losses = {k: v for k, v in history.items() if k in ("loss", "val_loss")}
-    # Their sum may change its sign.
+    # `loss`, the sum of the terms, may change its sign: a logarithmic axis
+    # cannot show it.
     terms = {
         k: v
         for k, v in synthesis.items()
@@ -230,12 +232,12 @@ def _round_curves(history, synthesis):
     }
     drawn = []
     if shares:
-        caption = "Shares of images, by round."
+        caption = "Shares of images, for each round."
         drawn.append(
             charts.curves(shares, caption, logarithmic=False, along="round")
         )
     if losses:
-        caption = "The student's loss, by round, logarithmic."
+        caption = "The student's loss in each round, on a logarithmic axis."
         drawn.append(charts.curves(losses, caption, along="round"))
     if terms:
         drawn.append(charts.curves(terms, TERMS_CAPTION, along="batch"))
@@ -250,7 +252,7 @@ def _round_curves(history, synthesis):
 
 
 def _evenly(images, most):
-    """Selects at most `most` images, evenly: they may be sorted."""
+    """Selects at most `most` images, evenly, because they may be sorted."""
     chosen = np.linspace(0, len(images) - 1, min(most, len(images)))
     return images[chosen.astype(int)]
 

@@ -1,4 +1,4 @@
-"""A page about one run of tasks: figures, and accuracies after each task."""
+"""Writes the page about one run of tasks."""
 
 import json
 import pathlib
@@ -30,9 +30,9 @@ def write_report(path, *, title, names, accuracies, figures):
     ]
     size = len(accuracies)
     matrix = [row + [0.0] * (size - len(row)) for row in accuracies]
-    body = f"""<p>Accuracies are of real test images, each taken for one of all
-classes that were known by then. Of the classes of earlier tasks no image was
-read.</p>
+    body = f"""<p>The accuracies are measured on real test images. The network
+predicts among all classes learned so far. While it learned a task, it read no
+real image of earlier tasks.</p>
 {page.table(["accuracy on", *names], lines)}
 {accuracy_curves(matrix, names)}
 <h2>Figures</h2>{page.listed(figures)}"""
