@@ -1,27 +1,33 @@
 r"""Trains a student without any data, from its teacher alone.
 
-A ResNet-20 of half the width for the network that ships, in about forty minutes
-of two cores, scored by real images that nobody trained on; or as good a one as
-some minutes give; or the same student by as many real images, a ceiling, or by
-noise (`--method=noise`), a floor:
+The first command trains a ResNet-20 of half the width for the network that
+ships, in about forty minutes on two cores. It measures the student on real
+images that no network saw in training. The second command trains for 45
+minutes. The third trains the same student on as many real images, the upper
+bound. `--method=noise` trains on noise, the lower bound:
 
     python examples/distill.py
     python examples/distill.py --minutes=45 --dtype=mixed_bfloat16
     python examples/distill.py --method=real \
         --idx_dir=/usr/share/datasets/fashion-mnist
 
-A network of your own for CIFAR-10 (`examples/train_teacher.py` makes one), by a
-generator with the field's numbers; hours of a GPU, and we have not run it:
+This command is for your own network for CIFAR-10, such as one by
+`examples/train_teacher.py`. A generator with the published numbers makes the
+images. The command takes hours on a GPU; we have not run it:
 
     python examples/distill.py --recipe=cifar10_fast --teacher=teacher.keras \
         --tfds_dir=$HOME/tensorflow_datasets
 
-`distillation_recipes.py` has what the flags do not say, and `--set` changes it.
-Methods: `deepinversion`, pixels; `adi`, pixels that compete with the student;
-`fast`, a generator that does; `noise`; `real`. The same command started again
-goes on where it was stopped. In the output folder: `student.keras`;
-`saved_model/`, whose serving signature takes uint8 pixels; `pool/`, which
-`tfds.builder_from_directory` reads; `report.html`; `grid.png`; `curves.json`.
+`distillation_recipes.py` holds all other settings; `--set` changes them.
+
+Methods: `deepinversion` optimizes pixels; `adi` optimizes pixels that compete
+with the student; `fast` trains a generator that competes with the student;
+`noise`; `real`.
+
+Repeating the same command resumes a stopped run. The output folder holds
+`student.keras`; `saved_model/`, whose serving signature takes uint8 pixels;
+`pool/`, which `tfds.builder_from_directory` reads; `report.html`; `grid.png`;
+and `curves.json`.
 
 A tiny run, to see that everything works: `--set=rounds=2,steps_per_round=2
 --set=images_per_round=20,synthesis_steps=3,first_steps=5`.
@@ -47,17 +53,19 @@ from tf_deepinversion.reports import save_student
 
 FLAGS = flags.FLAGS
 METHODS = ["fast", "deepinversion", "adi", "noise", "real"]
-given.define_network(None, "A shipped network or a .keras file; the recipe's.")
+given.define_network(None, "Shipped network or .keras file; the recipe's.")
 given.define_images()
-flags.DEFINE_enum("recipe", "fashion_mnist", list(DISTILLATIONS), "See above.")
-flags.DEFINE_multi_string("set", [], "Of the recipe: rounds=4,student_width=8.")
-flags.DEFINE_enum("method", None, METHODS, "By default the recipe's first.")
-flags.DEFINE_string("student", "ResNet20", "To ResNet56, VGG11BN or a .keras.")
-flags.DEFINE_string("synthesis_recipe", None, "In RECIPES, of the images.")
-flags.DEFINE_float("minutes", None, "In place of rounds: as many as fit.")
+flags.DEFINE_enum("recipe", "fashion_mnist", list(DISTILLATIONS), "Settings.")
+flags.DEFINE_multi_string(
+    "set", [], "Settings to change, such as rounds=4,student_width=8."
+)
+flags.DEFINE_enum("method", None, METHODS, "Default: the recipe's first.")
+flags.DEFINE_string("student", "ResNet20", "ResNet14 to 56, VGG11BN or .keras.")
+flags.DEFINE_string("synthesis_recipe", None, "Images' recipe, in RECIPES.")
+flags.DEFINE_float("minutes", None, "Train this long, not for `rounds`.")
 flags.DEFINE_string("dtype", None, "mixed_bfloat16: compute in bfloat16.")
-flags.DEFINE_integer("seed", 0, "Another seed gives another student.")
-flags.DEFINE_string("output", None, "Folder; by default output/RECIPE_METHOD.")
+flags.DEFINE_integer("seed", 0, "Random seed of images and student.")
+flags.DEFINE_string("output", None, "Folder; default: output/RECIPE_METHOD.")
 
 
 def make_student(plan, teacher, fed):
@@ -75,7 +83,10 @@ def make_student(plan, teacher, fed):
 
 
 def make_images(plan, method, teacher, student, fed, real):
-    """What makes the images, and when; or as many real ones, or noise."""
+    """Returns the source of the images and its `RefreshPool`.
+
+    Real images and noise are as many as the synthesizer would make.
+    """
     made = method if method in plan.methods else next(iter(plan.methods))
     synthesizer = make_synthesizer(
         teacher,
@@ -133,7 +144,7 @@ def main(_):
     method = FLAGS.method or next(iter(plan.methods))
     plan.check(method, FLAGS.recipe)
     teacher, fed, test, names = given.load(plan.teacher, plan.dataset)
-    # What is wrong with real images is said before hours are spent.
+    # An error in the real images must come before hours of synthesis.
     real = given.training_images(plan.dataset) if method == "real" else None
     student = make_student(plan, teacher, di.Preprocessing.of(teacher, fed))
     images, refresh = make_images(plan, method, teacher, student, fed, real)

@@ -1,4 +1,4 @@
-"""Whole distillations as plain data, for `distill.py`."""
+"""The settings of whole distillations, for `distill.py`."""
 
 import dataclasses
 
@@ -13,32 +13,34 @@ FLAGS = flags.FLAGS
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What `distill.py` does where no flag says otherwise.
+    """The settings of one distillation.
 
     Attributes:
-        source: Where the numbers come from.
-        dataset: Of real images, in TFDS: what such teachers were trained on.
-        methods: The recipe in `RECIPES` by method, the default method first.
-        teacher: One that ships, or None.
+        source: Origin of the numbers.
+        dataset: Name in TFDS of the data set of the teachers.
+        methods: Dict from methods to recipes in `RECIPES`, the default method
+            first.
+        teacher: Name of a shipped network, or None.
         student_width: Channels of the student's first stage.
-        rounds: Each adds images and trains.
-        steps_per_round: Of the student.
-        batch_size: Of the student.
-        optimizer: Of the student, in `optimizers.schedules.OPTIMIZERS`.
-        learning_rate: Of the student, the peak; sgd wants 0.1.
-        temperature: Of the distillation.
-        strength: Of `augmentations`; 0 for CIFAR's crops and flips.
+        rounds: Number of rounds of training.
+        steps_per_round: Training steps of the student in a round.
+        batch_size: Images in a training step of the student.
+        optimizer: Name of the student's optimizer, in
+            `optimizers.schedules.OPTIMIZERS`.
+        learning_rate: Largest learning rate of the student; 0.1 suits sgd.
+        temperature: Temperature of the distillation.
+        strength: Strength of `augmentations`; 0 for CIFAR's crops and flips.
         steps_per_teacher_call: See `Distillation`.
-        images_per_round: See `RefreshPool`, as the next two.
-        synthesis_steps: Of the synthesizer, a batch.
-        first_steps: Of the synthesizer, in its first batch.
+        images_per_round: Images that a round adds, see `RefreshPool`.
+        synthesis_steps: Steps of the synthesizer for a batch of images.
+        first_steps: Steps of the synthesizer for its first batch.
         draws: Batches that a generator draws after each batch.
-        capacity: Images in the pool.
-        fixed_batches: Batches of images by `replay_pixels` that are made
-            before and stay, for the method `fast`.
-        fixed_images: A batch of those.
-        fixed_steps: A batch of those.
-        fixed_share: Of those, in each batch of the student.
+        capacity: Largest number of images in the pool.
+        fixed_batches: Batches of images that the recipe `replay_pixels` makes
+            before the first round, for the method `fast`. These images stay.
+        fixed_images: Images in one of these batches.
+        fixed_steps: Steps of the synthesizer for one of these batches.
+        fixed_share: Share of these images in each batch of the student.
     """
 
     source: str
@@ -66,24 +68,24 @@ class Plan:
 
     @property
     def transforms(self) -> list:
-        """What the student sees images through."""
+        """The transforms of the student's images."""
         if self.strength:
             return di.augmentations(self.strength)
         return [di.Shift(4), di.HorizontalFlip()]
 
     def changed(self, texts) -> "Plan":
-        """The recipe with other numbers, given as `rounds=4,capacity=99`."""
+        """Returns a copy with other settings, as in `rounds=4,capacity=99`."""
         values = {}
         for pair in ",".join(texts).split(",") if texts else ():
             name, _, text = pair.partition("=")
             kind = type(getattr(self, name, None))
             if kind not in (int, float, str):
-                raise app.UsageError(f"--set={pair}: no number of a recipe.")
+                raise app.UsageError(f"--set={pair}: this is no setting.")
             values[name] = kind(text)
         return dataclasses.replace(self, **values)
 
     def check(self, method, name):
-        """Says what does not fit before hours are spent."""
+        """Raises an error for flags that do not fit, before hours of work."""
         real, pixels = method == "real", method in ("adi", "deepinversion")
         methods = *self.methods, "noise", "real"
         faults = {
@@ -112,8 +114,8 @@ _GARMENTS = {
     "student_width": 8,
 }
 
-# 200 rounds; the 20 in which theirs trains the generator alone are here the
-# steps of the first round.
+# 200 rounds. The paper trains the generator alone for 20 rounds; here the 200
+# first steps of the first round take their place.
 _FAST = {
     "source": "ours, after arXiv:2112.06253: its numbers, our generator",
     "batch_size": 256,
@@ -125,8 +127,8 @@ _FAST = {
 
 
 DISTILLATIONS = {
-    # Ours, of the paper's images in fewer steps, all made first:
-    # docs/results/distillation_trials.md says how it was found.
+    # Ours: images by the paper's objective in fewer steps, all made before the
+    # first round. docs/results/distillation_trials.md has the trials.
     "fashion_mnist": Plan(
         **_GARMENTS,
         source="ours, after arXiv:1912.08795",
@@ -142,7 +144,7 @@ DISTILLATIONS = {
         steps_per_teacher_call=4,
         synthesis_steps=100,
     ),
-    # Ours: a generator that competes with the student, beside pixels.
+    # Ours: a generator that competes with the student, and images of pixels.
     "fashion_mnist_generator": Plan(
         **_GARMENTS,
         source="ours, after arXiv:2112.06253",
@@ -154,8 +156,9 @@ DISTILLATIONS = {
         draws=10,
         fixed_batches=24,
     ),
-    # The paper's images, temperature, and 50 steps for each batch of them. The
-    # student's batch, rate and transforms are ours.
+    # The images, the temperature and the 50 steps for each batch of images are
+    # the paper's. The student's batch size, learning rate and transforms are
+    # ours.
     "cifar10_paper": Plan(
         source="arXiv:1912.08795; the student's rate, batch, crops: ours",
         dataset="cifar10",

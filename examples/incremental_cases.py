@@ -1,4 +1,4 @@
-"""Cases to compare methods by: data sets whose classes come in tasks."""
+"""Cases for comparing methods: data sets whose classes arrive in tasks."""
 
 from typing import NamedTuple
 
@@ -10,10 +10,10 @@ from tf_deepinversion.datasets.real_images import load_split
 
 _BOTH = {"method": "abd", "synthesis": "both", "draws": 1}
 _MANY = {**_BOTH, "epochs": 10, "class_weight": 10.0}
-# Of the garments chosen by training images that no network saw
-# (docs/incremental.md). A network that has learned from several tasks needs
-# more weight on its classes, or its statistics outweigh them. Where old and
-# new classes look nothing like each other, plain replay keeps more.
+# Training images that no network saw decided the settings for garments
+# (docs/results/incremental.md). A network that learned several tasks needs more
+# weight on its classes, or its statistics outweigh the classes. If old and new
+# classes look different, plain replay keeps more.
 SETTINGS = {
     "fashion_plus_digits": {
         **_BOTH,
@@ -35,13 +35,13 @@ SETTINGS = {
 
 
 class Case(NamedTuple):
-    """Tasks in a row; labels go on from one task to the next.
+    """A sequence of tasks. Labels continue from one task to the next.
 
     Attributes:
         names: List of the names of the tasks.
         train: List of pairs of uint8 images and int32 labels.
-        test: The same, of the test images.
-        mirrored: Bool, whether an image mirrored is one of its class.
+        test: List of pairs of test images and labels.
+        mirrored: Bool, whether a mirrored image keeps its class.
     """
 
     names: list
@@ -50,7 +50,7 @@ class Case(NamedTuple):
     mirrored: bool
 
 
-# The data set, and how many classes each task has.
+# The data set and the number of classes in a task.
 SPLITS = {
     "fashion_5_5": ("fashion_mnist", 5),
     "fashion_2x5": ("fashion_mnist", 2),
@@ -63,12 +63,12 @@ CASES = ("fashion_plus_digits", *SPLITS)
 
 
 def split_classes(images, labels, classes) -> list:
-    """Images and labels in tasks of so many classes, in the labels' order.
+    """Splits images and labels into tasks, in the order of the labels.
 
     Args:
         images: Array `(n, ...)`.
         labels: Int array `(n,)`.
-        classes: Int, of each task; a divisor of how many there are.
+        classes: Int, number of classes in a task; a divisor of all classes.
 
     Returns:
         A list of pairs.
@@ -92,10 +92,10 @@ def load_case(name, *, idx_dir=None, tfds_dir=None, train_images=None) -> Case:
 
     Args:
         name: String, one of `CASES`.
-        idx_dir: As for `load_split`, of Fashion-MNIST.
+        idx_dir: As for `load_split`, for Fashion-MNIST.
         tfds_dir: As for `load_split`.
-        train_images: Int, how many of each data set's training images are
-            used, the first ones; None for all.
+        train_images: Int, number of training images of each data set, from the
+            first on; None for all.
     """
     if name not in CASES:
         raise ValueError(
@@ -124,25 +124,27 @@ def _first(pair, n):
 
 
 def joined(pairs):
-    """The images and labels of several tasks as one pair of arrays."""
+    """Joins the images and labels of several tasks to one pair of arrays."""
     return tuple(np.concatenate(parts) for parts in zip(*pairs, strict=True))
 
 
 def transforms_of(case) -> list:
-    """What real images go through where a network is trained from scratch."""
+    """Returns the transforms for training from scratch on real images."""
     size = case.train[0][0].shape[1]
     shift = di.Shift(2 if size < 32 else 4)
     return [shift, di.HorizontalFlip()] if case.mirrored else [shift]
 
 
 def augmentations_of(case, strength) -> list:
-    """For new and replayed images alike: of the latter there are few kinds.
+    """Returns the transforms of new and replayed images.
+
+    Synthesized images resemble each other, so they need more than `Shift`.
 
     Args:
         case: A `Case`.
         strength: Float, see `augmentations`.
     """
-    # A blend has no label, and the mirror image of a digit is none.
+    # A blend has no single label. A mirrored digit is no digit.
     left_out = di.MixUp if case.mirrored else (di.MixUp, di.HorizontalFlip)
     return [
         x for x in di.augmentations(strength) if not isinstance(x, left_out)

@@ -1,4 +1,4 @@
-"""Images of old classes for `incremental.py`: drawn, of pixels, or both."""
+"""Makes images of old classes for `incremental.py`."""
 
 import json
 import typing
@@ -11,18 +11,19 @@ from tf_deepinversion.inversion import make_synthesizer
 
 
 class Images(typing.NamedTuple):
-    """How many images are made, and how.
+    """The kinds and numbers of images, and how to make them.
 
     Attributes:
         kinds: List of `"generator"` (recipe `replay`) and `"pixels"` (recipe
             `replay_pixels`).
-        batches: Int, for each task, of each kind.
-        images: Int, a batch.
-        steps: Int, a batch; None for 30 of a generator, and of pixels 150.
-        first_steps: Int, of a generator's first batch.
-        draws: Int, batches that a generator draws after each batch.
-        class_weight: Float, of the cross-entropy.
-        mirrored: Bool, whether an image mirrored is one of its class.
+        batches: Int, number of batches of each kind for each task.
+        images: Int, number of images in a batch.
+        steps: Int, steps for a batch; None for 30 steps of a generator and 150
+            steps of pixels.
+        first_steps: Int, steps for a generator's first batch.
+        draws: Int, number of batches that a generator draws after each batch.
+        class_weight: Float, weight of the cross-entropy.
+        mirrored: Bool, whether a mirrored image keeps its class.
     """
 
     kinds: list
@@ -35,7 +36,7 @@ class Images(typing.NamedTuple):
     mirrored: bool
 
     def recipe(self, kind):
-        """The recipe of a kind, with this weight and these transforms."""
+        """Returns the recipe of a kind, with its weight and transforms."""
         recipe = di.RECIPES[
             "replay" if kind == "generator" else "replay_pixels"
         ]
@@ -50,13 +51,13 @@ class Images(typing.NamedTuple):
         return recipe.replace(loss=loss, transforms=kept)
 
     def run(self) -> str:
-        """What tells these images from others."""
+        """Describes these images, to tell one run from another."""
         recipes = map(self.recipe, self.kinds)
         configs = [keras.saving.serialize_keras_object(r) for r in recipes]
         return json.dumps([list(self), configs])
 
     def make(self, model, classes, folder, seed) -> di.Pool:
-        """A pool, as `learn_tasks(synthesize=)` wants one."""
+        """Makes a pool; `learn_tasks` takes this method as `synthesize`."""
         pools = [
             self._of_kind(
                 kind,

@@ -1,25 +1,26 @@
-r"""Synthesizes the images that a network remembers, and a report about them.
+r"""Synthesizes the images that a network remembers, and reports on them.
 
-The network that ships, as `make demo` does it but with 256 images (two CPU
-cores: about eight minutes):
+This command inverts the network that ships, as `make demo` does, but with 256
+images. It takes about eight minutes on two CPU cores:
 
     python examples/invert.py --teacher=fashion_mnist_resnet20
 
-Your own network, trained on pixels in [0, 1] whose mean is 110 and deviation
-60 gray levels:
+This command inverts your own network. The network takes pixels in [0, 1]; its
+training pixels have a mean of 110 and a standard deviation of 60 gray levels:
 
     python examples/invert.py --teacher=my_network.keras \
         --mean=110 --std=60 --pixel_range=0,1 --output=output/my_network
 
-One of `keras.applications`, by its own name, with its ImageNet weights:
+This command inverts a network of `keras.applications`, given by its name, with
+its ImageNet weights:
 
     python examples/invert.py --teacher=ResNet50 --labels=207,281,933 \
         --recipe=imagenet_multiresolution
 
-A tiny run, to see that everything works: add `--labels=0,1 --steps=5`, where a
-recipe has two stages `--steps=5,5`. The same command started again goes on
-where it was stopped. In the output folder: `images/CLASS/*.png`, which
-`keras.utils.image_dataset_from_directory` reads, `grid.png`, `report.html`, and
+A tiny run, to see that everything works: add `--labels=0,1 --steps=5`, or
+`--steps=5,5` for a recipe of two stages. Repeating the same command resumes a
+stopped run. The output folder holds `images/CLASS/*.png`, which
+`keras.utils.image_dataset_from_directory` reads; `grid.png`; `report.html`; and
 `state.npz`.
 """
 
@@ -34,25 +35,25 @@ FLAGS = flags.FLAGS
 given.define_network(
     text="A .keras file, a shipped network or a class in keras.applications."
 )
-flags.DEFINE_list("labels", None, "Classes to make; all in turn by default.")
-flags.DEFINE_integer("images", None, "How many; by default the recipe's.")
+flags.DEFINE_list("labels", None, "Classes of the images; default: all.")
+flags.DEFINE_integer("images", None, "Number of images; the recipe's.")
 flags.DEFINE_list("image_size", None, "Height and width, if not fixed.")
 flags.DEFINE_string(
     "recipe",
     "generator",
-    "A name in RECIPES: of a generator (FastInversion, for small images), or "
-    "of pixels (DeepInversion).",
+    "Name in RECIPES. A recipe either trains a generator (FastInversion, for "
+    "small images) or optimizes pixels (DeepInversion).",
 )
-flags.DEFINE_list("steps", None, "Steps, one number for each stage.")
+flags.DEFINE_list("steps", None, "Number of steps of each stage.")
 flags.DEFINE_integer("seed", 0, "Another seed gives other images.")
 flags.DEFINE_string("dtype", None, "mixed_bfloat16: compute in bfloat16.")
-flags.DEFINE_integer("micro_batch", None, "Images read at once; all.")
+flags.DEFINE_integer("micro_batch", None, "Images per gradient; all.")
 flags.DEFINE_bool("prior_alone", True, "Also invert without R_feature.")
-flags.DEFINE_string("output", None, "Folder; by default output/TEACHER.")
+flags.DEFINE_string("output", None, "Folder; default: output/TEACHER.")
 
 
 def load_teacher(name):
-    """The network of a flag, and whether it is one of those that ship."""
+    """Loads the network of --teacher."""
     import keras
 
     from tf_deepinversion.models import PRETRAINED
@@ -65,8 +66,8 @@ def load_teacher(name):
     if hasattr(keras.applications, name):
         return getattr(keras.applications, name)(classifier_activation=None)
     raise app.UsageError(
-        f"--teacher={name} is neither a .keras file, nor one of "
-        f"{sorted(PRETRAINED)}, nor a class in keras.applications."
+        f"Expected a .keras file, one of {sorted(PRETRAINED)}, or a class in "
+        f"keras.applications. Received: --teacher={name}"
     )
 
 
@@ -89,7 +90,7 @@ def main(_):
     if FLAGS.teacher in vars(keras.applications) and (
         size is None and None in teacher.input_shape[1:]
     ):
-        size = (224, 224)  # that of ImageNet, where Keras leaves it open
+        size = (224, 224)  # ImageNet's size, for a network of any size
     model = make_synthesizer(
         teacher,
         command.preprocessing(FLAGS),

@@ -1,24 +1,27 @@
 r"""Makes a trained network smaller, without the data it was trained on.
 
-The network that ships, at half its FLOPs, recovered on synthesized images:
+This command removes 50 % of the FLOPs of the network that ships, and trains the
+smaller network on synthesized images:
 
     python examples/prune.py --target=0.5 --output=output/prune
 
-Beside it, as ceiling and floors, the same on real images, on noise, and
-without any recovery (ranked on the same images):
+For a comparison, the same on real images (the upper bound), on noise, and
+without any training after the removal (ranked on the synthesized images):
 
     python examples/prune.py --data=real \
         --idx_dir=/usr/share/datasets/fashion-mnist
     python examples/prune.py --data=noise
     python examples/prune.py --data=none
 
-`--criterion=magnitude` masks single weights, and the target is then the share
-of them that become zero; all others remove whole channels, and the target is
-the share of the FLOPs (`--cost`: parameters, latency) that goes. `--pool` takes
-the images that `examples/distill.py` left in `OUTPUT/pool`. The same command
-started again goes on where it was stopped. In the output folder:
-`pruned.keras`; `saved_model/`, whose serving signature takes uint8 pixels;
-`report.html`. Figures are of the SavedModels, reloaded.
+`--criterion=magnitude` masks single weights; the target is then the share of
+weights that become zero. All other criteria remove whole channels; the target
+is then the share of the FLOPs to remove (or, with `--cost`, of the parameters
+or the latency). `--pool` takes the images that `examples/distill.py` wrote to
+`OUTPUT/pool`.
+
+Repeating the same command resumes a stopped run. The output folder holds
+`pruned.keras`; `saved_model/`, whose serving signature takes uint8 pixels; and
+`report.html`. The figures are measured on the reloaded SavedModels.
 
 A tiny run, to see that everything works: `--rounds=1 --steps=2 --images=20
 --first_steps=5 --ranking_batches=2`.
@@ -46,31 +49,31 @@ CRITERIA = ["taylor", "fisher", "bn_scale", "filter_norm", "random"]
 DATA = ["none", "noise", "synthesized", "real"]
 given.define_network()
 given.define_images()
-flags.DEFINE_float("target", 0.5, "The share that is to go.")
-flags.DEFINE_enum("cost", "flops", COSTS, "What the target counts.")
+flags.DEFINE_float("target", 0.5, "Share of the cost to remove.")
+flags.DEFINE_enum("cost", "flops", COSTS, "Cost to reduce.")
 flags.DEFINE_enum(
-    "criterion", "taylor", [*CRITERIA, "magnitude"], "What ranks channels."
+    "criterion", "taylor", [*CRITERIA, "magnitude"], "How to rank."
 )
-flags.DEFINE_enum("data", "synthesized", DATA, "What it recovers on.")
-flags.DEFINE_string("pool", None, "Folder of images, if none are made.")
-flags.DEFINE_integer("images", 2560, "Synthesized, or noise.", lower_bound=1)
-flags.DEFINE_integer("synthesis_steps", 50, "A batch of 256 images.")
+flags.DEFINE_enum("data", "synthesized", DATA, "Training images.")
+flags.DEFINE_string("pool", None, "Folder of existing images.")
+flags.DEFINE_integer("images", 2560, "Number of images.", lower_bound=1)
+flags.DEFINE_integer("synthesis_steps", 50, "Per batch of 256 images.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
-flags.DEFINE_integer("rounds", 5, "Each ranks, removes and trains.")
-flags.DEFINE_integer("steps_per_round", 100, "Of training, but the last.")
-flags.DEFINE_integer("steps", 1000, "Of training in the last round.")
-flags.DEFINE_integer("ranking_batches", 30, "By which channels are ranked.")
-flags.DEFINE_integer("batch_size", 128, "Of training and ranking.")
-flags.DEFINE_integer("multiple_of", 1, "Of the channels left; 8 for speed.")
+flags.DEFINE_integer("rounds", 5, "Each ranks, removes, trains.")
+flags.DEFINE_integer("steps_per_round", 100, "Training steps.")
+flags.DEFINE_integer("steps", 1000, "Training steps in the last round.")
+flags.DEFINE_integer("ranking_batches", 30, "Batches for the ranking.")
+flags.DEFINE_integer("batch_size", 128, "For training and ranking.")
+flags.DEFINE_integer("multiple_of", 1, "Divisor of the widths; 8: fast.")
 flags.DEFINE_float("eta", 0.0, "Weight of the hardware-aware term.")
-flags.DEFINE_float("strength", 1.0, "Of what images go through.")
-flags.DEFINE_integer("latency_batch", 32, "Images a call, where it is timed.")
+flags.DEFINE_float("strength", 1.0, "Strength of the augmentations.")
+flags.DEFINE_integer("latency_batch", 32, "Images of a timed call.")
 flags.DEFINE_integer("seed", 0, "Another seed gives other images.")
-flags.DEFINE_string("output", None, "Folder; by default output/prune_DATA.")
+flags.DEFINE_string("output", None, "Folder; default: output/prune_DATA.")
 
 
 def make_images(teacher, fed, output):
-    """A pool of the images on which channels are ranked and all is trained."""
+    """Returns the pool of images for ranking and training."""
     shape, classes = teacher.input_shape[1:], teacher.output_shape[-1]
     if FLAGS.data == "real":
         images, labels = given.training_images()
@@ -96,7 +99,7 @@ def make_images(teacher, fed, output):
 
 
 def prune(teacher, fed, pool, output):
-    """The network, and by layer what it had and what is left."""
+    """Returns the network, and for each layer the widths before and after."""
     recovered = FLAGS.data != "none"
     recovery = {
         "batch_size": FLAGS.batch_size,
@@ -114,7 +117,7 @@ def prune(teacher, fed, pool, output):
     graph, cost = pruning.ChannelGraph(teacher), FLAGS.cost
     if cost == "latency":
         path = output / "latency_table.json"
-        if not path.exists():  # a second measurement would be another run
+        if not path.exists():  # another measurement would change the run
             batch = FLAGS.latency_batch
             pruning.LatencyTable.measure(graph, batch_size=batch).save(path)
         cost = pruning.LatencyTable.load(path)
@@ -142,8 +145,8 @@ def main(_):
         raise app.UsageError(f"--data={FLAGS.data} reads no --pool.")
     if FLAGS.images % min(256, FLAGS.images):
         raise app.UsageError(
-            "--images are made 256 at a time: expected a multiple of 256, or "
-            f"fewer. Received: {FLAGS.images}"
+            "Expected a multiple of 256, or fewer images: a batch has 256. "
+            f"Received: --images={FLAGS.images}"
         )
     begin = time.monotonic()
     teacher, fed, test, _ = given.load()
@@ -172,7 +175,9 @@ def main(_):
         "minutes": (time.monotonic() - begin) / 60,
         **given.identity(teacher),
     }
-    chart = bars(left, "What each layer had, and what is left of it.")
+    chart = bars(
+        left, "Channels or weights of each layer: before (gray), after (blue)."
+    )
     body = chart + page.listed(figures)
     page.write_page(output / "report.html", "What is left", body)
     print(json.dumps(figures))

@@ -1,21 +1,22 @@
-r"""Quantizes a network to whole numbers, without any of its data.
+r"""Quantizes a network to int8, without any of its data.
 
-The network that ships, calibrated by noise, by images that it remembers and by
-real ones, five times each; scored on the 10,000 test images (two CPU cores:
-ten minutes, nearly all of it for the synthesis):
+This command calibrates the network that ships with noise, with synthesized
+images and with real images, five times each. It measures the accuracy on the
+10,000 test images. It takes ten minutes on two CPU cores, nearly all of them
+for the synthesis:
 
     python examples/quantize.py --idx_dir=/usr/share/datasets/fashion-mnist
 
-The images may be there already: folders of PNG, as examples/invert.py leaves
-them, or the pool of examples/distill.py:
+`--pool` takes existing images: the folders of PNG files of examples/invert.py,
+or the pool of examples/distill.py:
 
     python examples/quantize.py --pool=output/fashion_mnist_resnet20/images \
         --idx_dir=/usr/share/datasets/fashion-mnist
 
-Without --idx_dir, real images are the 2,000 that ship: the first ones
-calibrate, the rest test. For a network of your own, `--nobaselines
---pool=...` only writes the model. In the output folder: `int8.tflite`, of the
-first set of synthesized images, and `float.tflite`.
+Without --idx_dir, the real images are the 2,000 that ship: the first images
+calibrate, the others test. For your own network, `--nobaselines --pool=...`
+only writes the model. The output folder holds `int8.tflite`, calibrated with
+the first set of synthesized images, and `float.tflite`.
 
 A tiny run, to see that everything works: `--images=4 --sets=2 --steps=2`.
 """
@@ -39,17 +40,17 @@ from tf_deepinversion.quantization import to_litert
 FLAGS = flags.FLAGS
 given.define_network()
 given.define_images()
-flags.DEFINE_integer("images", 50, "In one calibration set.", lower_bound=1)
-flags.DEFINE_integer("sets", 5, "Of each kind, disjoint.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "Of the choice of images, and of new ones.")
+flags.DEFINE_integer("images", 50, "Images in a set.", lower_bound=1)
+flags.DEFINE_integer("sets", 5, "Disjoint sets of each kind.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Random seed.")
 flags.DEFINE_string("pool", None, "Folder of synthesized images.")
-flags.DEFINE_integer("steps", None, "If they are made here; recipe's if None.")
-flags.DEFINE_bool("baselines", True, "Noise and real images, and the scores.")
+flags.DEFINE_integer("steps", None, "Of the synthesis; the recipe's.")
+flags.DEFINE_bool("baselines", True, "Compare noise and real images.")
 flags.DEFINE_string("output", "output/quantize", "Folder.")
 
 
 def synthesized(teacher, fed, count):
-    """Those of the pool, or new ones."""
+    """Loads the images of --pool, or makes new images."""
     if FLAGS.pool:
         return load_images(FLAGS.pool, teacher.input_shape[-1])[0]
     model = di.FastInversion(teacher, fed, seed=FLAGS.seed)
@@ -58,19 +59,19 @@ def synthesized(teacher, fed, count):
 
 
 def sets_of(images, name):
-    """As many disjoint sets as are asked for, each chosen at random."""
+    """Returns --sets disjoint sets of random images."""
     wanted = FLAGS.images * FLAGS.sets
     if len(images) < wanted:
         raise app.UsageError(
             f"{FLAGS.sets} disjoint sets of {FLAGS.images} need {wanted} "
-            f"{name} images; there are {len(images)}."
+            f"{name} images. Received: {len(images)} images"
         )
     order = np.random.default_rng(FLAGS.seed).permutation(len(images))[:wanted]
     return images[order].reshape(FLAGS.sets, -1, *images.shape[1:])
 
 
 def real_images(test):
-    """Real images to calibrate with, and others, with labels, to test on."""
+    """Returns real images for calibration, and other images with labels."""
     if FLAGS.idx_dir or FLAGS.tfds_dir:
         return given.training_images()[0], *test
     images, labels = test or load_test_images()
@@ -79,7 +80,7 @@ def real_images(test):
 
 
 def compare(teacher, fed, test, made, first):
-    """The accuracies, by what the calibration images are."""
+    """Measures the accuracy for each kind of calibration images."""
     real, images, labels = real_images(test)
     noise = np.random.default_rng((FLAGS.seed, 1)).integers(
         0, 256, (FLAGS.images * FLAGS.sets, *images.shape[1:]), "uint8"
@@ -108,7 +109,7 @@ def compare(teacher, fed, test, made, first):
 def main(_):
     teacher, fed, test, _ = given.load()
     if not FLAGS.baselines:
-        FLAGS.sets = 1  # the one that it takes
+        FLAGS.sets = 1  # only the first set is used
     made = synthesized(teacher, fed, FLAGS.images * FLAGS.sets)
     chosen = sets_of(made, "synthesized")
     content = {

@@ -1,7 +1,7 @@
-r"""Trains a teacher on real images: the network that is inverted later.
+r"""Trains a teacher on real images, for a later inversion.
 
-The two networks that ship were made by, with Debian's package
-`dataset-fashion-mnist` installed,
+These commands made the two networks that ship, with Debian's package
+`dataset-fashion-mnist` installed:
 
     python examples/train_teacher.py --architecture=ResNet20 --seed=0 \
         --output=fashion_mnist_resnet20.keras \
@@ -10,14 +10,15 @@ The two networks that ship were made by, with Debian's package
         --output=fashion_mnist_vgg11.keras \
         --idx_dir=/usr/share/datasets/fashion-mnist
 
-(two CPU cores: about 50 and 13 minutes.) A teacher for CIFAR-10, by TFDS:
+They take about 50 and 13 minutes on two CPU cores. A teacher for CIFAR-10, from
+TFDS:
 
     python examples/train_teacher.py --dataset=cifar10 --architecture=ResNet34 \
         --width=64 --epochs=200 --padding=4 --output=cifar10_resnet34.keras
 
-The state is saved after every epoch; the same command started again goes on
-from there. What is kept is the last epoch's weights. The test images are read
-once, after training.
+The script saves the state after every epoch. Repeating the same command resumes
+from it. The file holds the weights after the last epoch. The script reads the
+test images once, after training.
 """
 
 import json
@@ -28,23 +29,23 @@ from absl import app
 from absl import flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("dataset", "fashion_mnist", "A TFDS data set.")
-flags.DEFINE_string("idx_dir", None, "A folder of idx files, if not TFDS.")
-flags.DEFINE_string("tfds_dir", None, "The data folder of TFDS.")
+flags.DEFINE_string("dataset", "fashion_mnist", "Name of a data set in TFDS.")
+flags.DEFINE_string("idx_dir", None, "Folder of idx files, in place of TFDS.")
+flags.DEFINE_string("tfds_dir", None, "Folder of the data sets of TFDS.")
 flags.DEFINE_string("architecture", "ResNet20", "ResNet14 to 56, VGG11BN.")
 flags.DEFINE_integer("width", 16, "Channels of the first stage.")
-flags.DEFINE_integer("epochs", 30, "Epochs, the first one a warm-up.")
-flags.DEFINE_integer("batch_size", 128, "Images a step.")
-flags.DEFINE_float("learning_rate", 0.1, "The peak of the cosine.")
-flags.DEFINE_float("weight_decay", 5e-3, "Decoupled: times learning rate.")
-flags.DEFINE_integer("padding", 2, "The largest random shift, in pixels.")
-flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.")
-flags.DEFINE_integer("limit", None, "Train on so many images (a tiny run).")
+flags.DEFINE_integer("epochs", 30, "Epochs, the first is a warm-up.")
+flags.DEFINE_integer("batch_size", 128, "Images in a step.")
+flags.DEFINE_float("learning_rate", 0.1, "Largest rate of the cosine.")
+flags.DEFINE_float("weight_decay", 5e-3, "Times the learning rate.")
+flags.DEFINE_integer("padding", 2, "Largest random shift, in pixels.")
+flags.DEFINE_integer("seed", 0, "Random seed.")
+flags.DEFINE_integer("limit", None, "Number of training images; all.")
 flags.DEFINE_string("output", None, "The .keras file to write.", required=True)
 
 
 def save(model, path):
-    """Writes a whole file or none."""
+    """Saves a model atomically: whole or not at all."""
     part = path.with_name(f"{path.stem}.part.keras")
     model.save(part)
     os.replace(part, path)
@@ -113,7 +114,7 @@ def main(_):
             verbose=2,
         )
         save(model, state)
-    model.compile(metrics=["accuracy"])  # what ships needs no optimizer
+    model.compile(metrics=["accuracy"])  # the shipped file needs no optimizer
     save(model, output)
     images, labels = load_split(FLAGS.dataset, "test", **source)
     logits = model.predict(images.astype("float32"), 500, verbose=0)

@@ -239,7 +239,7 @@ def test_prune_asks_for_whole_batches(script):
         (["--method=real", "--minutes=1"], "--method=real has no --minutes"),
         (["--set=draws=3"], "only a generator draws"),
         (["--set=optimizer=adam"], "is not one of ['muon', 'sgd']"),
-        (["--set=round=3"], "--set=round=3: no number of a recipe"),
+        (["--set=round=3"], "--set=round=3: this is no setting"),
     ],
 )
 def test_what_does_not_fit_a_recipe(script, arguments, message):

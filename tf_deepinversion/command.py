@@ -265,7 +265,7 @@ _FEEDING = (
     ("--mean", "N,N,N", None, "mean of the training pixels, in gray levels"),
     ("--std", "N,N,N", None, "standard deviation of these pixels"),
     ("--pixel_range", "B,W", "0,255", 'inputs for black, white; "normalized"'),
-    ("--channel_order", "ORDER", "rgb", "of the input channels: rgb or bgr"),
+    ("--channel_order", "ORDER", "rgb", "input channels: rgb or bgr"),
 )
 
 _MADE = (
@@ -275,7 +275,7 @@ _MADE = (
     ("--steps_of_images", "N", None, "steps of a batch; default: the recipe's"),
 )
 
-_GIVEN = ("--images", "PATH", None, "a pool's folder or .npz; default: new")
+_GIVEN = ("--images", "PATH", None, "pool folder or .npz; default: new images")
 
 # For each command: its purpose, an example, its function and its flags.
 _COMMANDS = {
@@ -301,7 +301,7 @@ _COMMANDS = {
         distill,
         (
             _GIVEN,
-            ("--student", "FILE", None, "new .keras file; default: ResNet-20"),
+            ("--student", "FILE", None, "untrained .keras; default: ResNet-20"),
             ("--width", "N", 8, "channels of the ResNet-20's first stage"),
             ("--rounds", "N", 32, "number of rounds of training"),
             ("--steps_per_round", "N", 480, "the student's steps in a round"),
