@@ -30,6 +30,7 @@ from tf_deepinversion.inversion.recipe import Stage
 from tf_deepinversion.inversion.recipes import RECIPES
 from tf_deepinversion.models.pretrained import load_pretrained
 from tf_deepinversion.networks.check_preprocessing import check_preprocessing
+from tf_deepinversion.networks.feature_targets import FeatureTargets
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.objective.image_terms import L2
 from tf_deepinversion.objective.image_terms import TotalVariation

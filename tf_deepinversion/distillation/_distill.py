@@ -77,6 +77,7 @@ def distill(
     student_preprocessing=None,
     image_shape=None,
     dtype=None,
+    targets=None,
     capacity=50_000,
     folder=None,
     run="",
@@ -133,6 +134,8 @@ def distill(
         image_shape: Tuple `(height, width, channels)`, required if the teacher
             does not fix it.
         dtype: A dtype policy for both networks, see `Distillation`.
+        targets: `FeatureTargets` of the teacher for the default of `images`,
+            see `DeepInversion`. Another synthesizer has its own.
         capacity: Int, largest number of images in the pool, including
             snapshots. A full pool drops the oldest. Defaults to 50,000.
         folder: Path for the pool and the state, or None. With a folder,
@@ -184,7 +187,13 @@ def distill(
         seed=seed,
     )
     if images is None:
-        images = _default_synthesizer(model, seed, dtype)
+        images = _default_synthesizer(model, seed, dtype, targets)
+    elif targets is not None:
+        raise ValueError(
+            "`targets` are for images that are synthesized by default: pass "
+            "them to the synthesizer, or leave them out. "
+            f"Received: targets beside images of {type(images)}"
+        )
     check_fixed_images(fixed_images, fixed_share, batch_size, model)
     plan = _Plan(
         model=model,
@@ -313,7 +322,7 @@ def _carry_out(plan) -> Distilled:
     return Distilled(model.student, history, source.pool, source.synthesis)
 
 
-def _default_synthesizer(model, seed, dtype):
+def _default_synthesizer(model, seed, dtype, targets):
     return DeepInversion(
         model.teacher,
         model.preprocessing,
@@ -321,6 +330,7 @@ def _default_synthesizer(model, seed, dtype):
         image_shape=model.image_shape,
         seed=seed,
         dtype=dtype,
+        targets=targets,
     )
 
 

@@ -30,6 +30,7 @@ def synthesize(
     recipe=None,
     image_shape=None,
     dtype=None,
+    targets=None,
     verbose="auto",
 ) -> Pool:
     """Synthesizes a pool of images of a network's classes.
@@ -38,10 +39,9 @@ def synthesize(
     asked for.
 
     Args:
-        teacher: A `keras.Model` classifier with BatchNormalization layers; or a
-            `Synthesizer`, such as `FastInversion(..., draws=4)`, whose own
-            `seed`, `preprocessing`, `recipe`, `image_shape` and `dtype` then
-            count.
+        teacher: A `keras.Model` classifier; or a `Synthesizer`, such as
+            `FastInversion(..., draws=4)`, whose own `seed`, `preprocessing`,
+            `recipe`, `image_shape`, `dtype` and `targets` then count.
         classes: List of the classes to synthesize; an int k for the first k
             classes; None for all classes. Defaults to None.
         folder: Path for the pool and the synthesizer's state, or None. With a
@@ -67,6 +67,7 @@ def synthesize(
         image_shape: Tuple `(height, width, channels)`, required if the network
             does not fix it.
         dtype: A dtype policy, see `DeepInversion`.
+        targets: `FeatureTargets`, see `DeepInversion`.
         verbose: `"auto"` or 1 for a bar of the batches, 2 for one line per
             batch, 0 for no output. Defaults to `"auto"`.
 
@@ -96,6 +97,7 @@ def synthesize(
         recipe=recipe,
         image_shape=image_shape,
         dtype=dtype,
+        targets=targets,
     )
     # All that may be refused is, before a folder is made.
     wanted = _listed(synthesizer.classes if classes is None else classes)

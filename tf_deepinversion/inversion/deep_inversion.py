@@ -31,7 +31,7 @@ class DeepInversion(Synthesizer, ImagesModel):
 
     Args:
         teacher: A `keras.Model` from images to logits, or to probabilities by a
-            final softmax, with BatchNormalization layers.
+            final softmax, with BatchNormalization layers or `targets`.
         preprocessing: A `Preprocessing`, required if the teacher is not known
             by its name (see `Preprocessing.of`).
         recipe: A name in `RECIPES`, or a `Recipe`.
@@ -49,6 +49,8 @@ class DeepInversion(Synthesizer, ImagesModel):
         dtype: A dtype policy. With `"mixed_bfloat16"` the networks compute in
             bfloat16, while images and statistics stay in float32. Defaults to
             the networks' own policies.
+        targets: `FeatureTargets`, the statistics for `FeatureStatistics`.
+            Defaults to those of the teacher's BatchNormalization layers.
 
     Raises:
         TypeError: if a network is not a `keras.Model`.
@@ -77,6 +79,7 @@ class DeepInversion(Synthesizer, ImagesModel):
         image_shape=None,
         seed=0,
         dtype=None,
+        targets=None,
         **kwargs,
     ):
         super().__init__(dtype=dtype, **kwargs)
@@ -94,6 +97,7 @@ class DeepInversion(Synthesizer, ImagesModel):
             student_preprocessing,
             image_shape,
             dtype,
+            targets,
         )
         self.classes = self.networks.teacher.classes
         self.image_shape = self.networks.teacher.image_shape
@@ -322,19 +326,15 @@ class DeepInversion(Synthesizer, ImagesModel):
         """
         if not self.compiled:
             self.compile()
-        settings = {
+        return {
+            **self.networks.settings(),
             "recipe": self.recipe,
             "competes": self.student is not None,
             "terms": self.terms,
             "optimizer": self._given_optimizer,
-            "preprocessing": self.preprocessing.get_config(),
             "seed": self.seed,
             "dtype": [self.variable_dtype, self.networks.dtype],
         }
-        if not self.networks.feeds_alike:
-            settings["student_preprocessing"] = self.student_preprocessing
-            settings["student_shape"] = self.student_shape
-        return settings
 
     def _check_recipe(self):
         if self.recipe.generator:

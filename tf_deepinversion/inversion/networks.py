@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.classifier import in_scope
+from tf_deepinversion.networks.feature_targets import FeatureTargets
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.student_input import check_channels
 from tf_deepinversion.networks.student_input import preprocessing_of_student
@@ -31,6 +32,8 @@ class Networks:
         image_shape: Tuple `(height, width, channels)`, or None if the teacher
             fixes it.
         dtype: A dtype policy to compute in, or None.
+        targets: `FeatureTargets` of the teacher, or None for the statistics of
+            its BatchNormalization layers.
 
     Attributes:
         teacher: A `Classifier`.
@@ -53,11 +56,14 @@ class Networks:
         student_preprocessing=None,
         image_shape=None,
         dtype=None,
+        targets=None,
     ):
         strategy = tf.distribute.get_strategy()
-        self._dtype = dtype
+        self._dtype, self._targets = dtype, targets
+        if targets is not None:
+            _require_targets(targets, teacher)
         self.teacher = Classifier(
-            in_scope(teacher, strategy), image_shape, dtype
+            in_scope(teacher, strategy), image_shape, dtype, targets
         )
         self.student = self.student_preprocessing = None
         if student is not None:
@@ -103,6 +109,16 @@ class Networks:
     def classifiers(self) -> list:
         """The teacher, and the student if there is one."""
         return [x for x in (self.teacher, self.student) if x is not None]
+
+    def settings(self) -> dict:
+        """What the images depend on, apart from the networks."""
+        found = {"preprocessing": self.preprocessing.get_config()}
+        if not self.feeds_alike:
+            found["student_preprocessing"] = self.student_preprocessing
+            found["student_shape"] = self.student_shape
+        if self._targets is not None:
+            found["targets"] = self._targets
+        return found
 
     @contextlib.contextmanager
     def open(self):
@@ -213,3 +229,13 @@ class Networks:
                 logits = teacher.read(self.preprocessing.fed(piece)).logits
                 found.append(keras.ops.convert_to_numpy(logits).argmax(-1))
         return np.concatenate(found).astype("int32")
+
+
+def _require_targets(targets, teacher):
+    if not isinstance(targets, FeatureTargets):
+        raise TypeError(
+            "Expected `FeatureTargets`, such as "
+            "FeatureTargets.measure(teacher, images). "
+            f"Received: targets={targets!r}"
+        )
+    targets.require_network(teacher)

@@ -2,4 +2,6 @@
 
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.copies import copy_of
+from tf_deepinversion.networks.feature_targets import FeatureTargets
+from tf_deepinversion.networks.layer_statistics import LayerStatistics
 from tf_deepinversion.networks.preprocessing import Preprocessing

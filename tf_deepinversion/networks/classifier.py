@@ -11,7 +11,6 @@ from tf_deepinversion.core.checks import not_finite
 from tf_deepinversion.core.checks import warn_caller
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks import ending
-from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.batch_norm_moments import cut_off
 from tf_deepinversion.networks.batch_norm_moments import require_vectors
 from tf_deepinversion.networks.batch_norm_moments import tap
@@ -23,6 +22,7 @@ from tf_deepinversion.networks.compute_policy import reading
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.image_shape import find_image_shape
 from tf_deepinversion.networks.image_shape import require_channels_last
+from tf_deepinversion.networks.statistics_check import require_statistics
 
 # Tracing a network takes seconds, and many functions read the same network.
 _ENDS = weakref.WeakKeyDictionary()
@@ -86,6 +86,8 @@ class Classifier:
             The variables keep their dtype. Defaults to the model's own policy,
             with float32 in place of float16, in which the gradients of images
             underflow.
+        targets: `FeatureTargets` of the model, or None. `batch_norms` and the
+            calls of a `Reading` are then those of the targets.
 
     Attributes:
         image_shape: Tuple `(height, width, channels)`.
@@ -111,7 +113,9 @@ class Classifier:
         [12, 3]
     """
 
-    def __init__(self, model, image_shape=None, dtype_policy=None):
+    def __init__(
+        self, model, image_shape=None, dtype_policy=None, targets=None
+    ):
         if not isinstance(model, keras.Model):
             raise TypeError(
                 "Expected a `keras.Model`. A SavedModel (`TFSMLayer`, "
@@ -127,6 +131,9 @@ class Classifier:
             # Building the model creates its layers, which are listed below.
             model(self._noise(), training=False)
         self._check_weights()
+        self._targets, self._measured = targets, []
+        if targets is not None:
+            self._measured = targets.layers_of(model)
         self._softmaxes = _softmaxes(model)
         self._dense = [
             x for x in layers_of(model) if type(x) is keras.layers.Dense
@@ -161,12 +168,13 @@ class Classifier:
         key = (
             self.image_shape,
             self._policy and self._policy.name,
+            id(self._targets),
             *(id(part) for layer in parts for part in layer),
         )
         known = _ENDS.setdefault(self.model, {})
         if key not in known:
             # Keeping the parts alive prevents Python from reusing their ids.
-            known[key] = self._traced_ends(), parts
+            known[key] = self._traced_ends(), parts, self._targets
         return known[key][0]
 
     def _traced_ends(self) -> ending.Ends:
@@ -212,7 +220,8 @@ class Classifier:
             tape.watch(noise)
             result, calls = self._called(noise)
             ends = ending.find(tf.identity(result), calls)
-            found = ending.reading_of(result, calls, ends)
+            stored = ending.reading_of(result, calls, ends).batch_norm_calls
+            found = self._reading(result, calls, ends)
             for call in found.batch_norm_calls:
                 require_vectors(call)
             seen = [call.inputs for call in found.batch_norm_calls]
@@ -226,7 +235,7 @@ class Classifier:
                 "model without that and load its weights. "
                 f"Received: {', '.join(names[i] for i in lost)}"
             )
-        outputs = [call.outputs for call in found.batch_norm_calls]
+        outputs = [call.outputs for call in stored]
         return ends._replace(
             features=found.head and found.head.inputs.shape[-1],
             unbounded=ending.is_unbounded(found.logits, outputs),
@@ -273,6 +282,7 @@ class Classifier:
             watch(own),
             watch(activated, "activation"),
             watch(self._dense),
+            watch(self._measured),
         ):
             yield self
 
@@ -290,7 +300,15 @@ class Classifier:
             ValueError: if the model's output is not a single tensor of shape
                 `(batch, classes)`.
         """
-        return ending.reading_of(*self._called(inputs, training), self._ends)
+        return self._reading(*self._called(inputs, training), self._ends)
+
+    def _reading(self, result, calls, ends) -> ending.Reading:
+        found = ending.reading_of(result, calls, ends)
+        if self._targets is None:
+            return found
+        return found._replace(
+            batch_norm_calls=self._targets.calls_of(self.model, calls)
+        )
 
     def _called(self, inputs, training=False):
         """The model's output, and the watched calls."""
@@ -329,15 +347,15 @@ class Classifier:
             ) from error
 
     def require_batch_norms(self):
-        """Raises a ValueError if the model has no BatchNormalization."""
-        if not batch_norms(self.model):
-            raise ValueError(
-                "DeepInversion needs the statistics of the training data that "
-                "BatchNormalization layers store, and this teacher has no "
-                "such layer. To use image priors only, pass a `loss` without "
-                "`FeatureStatistics` to `compile`. "
-                f"Received: {self.model.name!r}"
-            )
+        """Checks that there are statistics of the training data.
+
+        Warns:
+            UserWarning: if they are those of a network before its training.
+
+        Raises:
+            ValueError: if the model has neither BatchNormalization nor targets.
+        """
+        require_statistics(self.model, self._targets)
 
 
 def in_scope(model, strategy):
