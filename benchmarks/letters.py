@@ -1,4 +1,4 @@
-"""What `glyphs.py` draws by: fonts that a person reads, letters and grounds."""
+"""Fonts, letters and backgrounds for `glyphs.py`."""
 
 import functools
 import hashlib
@@ -23,23 +23,23 @@ SETS = {
 }
 SIDE = 32
 LETTERS = string.ascii_uppercase
-POINTS = 40  # the size at which letters are drawn before they are turned
-MISSING = "\U0010fffd"  # no font has it, so all draw their .notdef for it
-SHAPE = 24  # the side to which letters are brought to be compared
-LEAST_INK = 0.2  # of a letter's box: hairlines are gray at 20 pixels
-CLONE = 0.075  # fonts whose letters differ less are one font to a network
+POINTS = 40  # size of letters as drawn, before they are turned
+MISSING = "\U0010fffd"  # no font has this character, so all draw their .notdef
+SHAPE = 24  # side of the squares in which letters are compared
+LEAST_INK = 0.2  # share of a letter's box: hairlines are gray at 20 pixels
+CLONE = 0.075  # a network cannot tell fonts that differ less
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
 class Font(typing.NamedTuple):
-    """A font file and what its letters look like.
+    """A font file and the shapes of its letters.
 
     Attributes:
         family: String.
         style: String.
         path: String.
         shapes: Float array `(26, SHAPE, SHAPE)` in [0, 1], each letter's box
-            brought to a square.
+            scaled to a square.
     """
 
     family: str
@@ -53,15 +53,17 @@ class Font(typing.NamedTuple):
 
 
 def mask(font, text) -> Image.Image:
-    """The ink of a text, cropped to it: an image of gray levels."""
+    """Draws a text, cropped to its ink, as an image of gray levels."""
     left, top, right, bottom = font.getbbox(text)
     image = Image.new("L", (max(1, right - left), max(1, bottom - top)))
     ImageDraw.Draw(image).text((-left, -top), text, 255, font)
-    return image.crop(image.getbbox())  # fonts' own boxes may be too wide
+    return image.crop(
+        image.getbbox()
+    )  # the boxes that fonts state may be too wide
 
 
 def shapes_of(font):
-    """What `Font.shapes` holds; None where a letter is missing or blank."""
+    """Returns `Font.shapes`; None if a letter is missing or blank."""
     missing = np.asarray(mask(font, MISSING))
     shapes = []
     for letter in LETTERS:
@@ -75,9 +77,10 @@ def shapes_of(font):
 
 
 def read_fonts(folder) -> list:
-    """All fonts in a folder that have all letters, in an order of no meaning.
+    """Lists the fonts of a folder that have all letters, in a random order.
 
-    The order is one of names, by a hash, and not one of files.
+    The order comes from a hash of the names, so it does not depend on the
+    files.
     """
     found = []
     for path in sorted(pathlib.Path(folder).rglob("*")):
@@ -85,7 +88,7 @@ def read_fonts(folder) -> list:
             continue
         try:
             font = ImageFont.truetype(str(path), POINTS)
-        except OSError:  # no font, or one of a kind that FreeType does not read
+        except OSError:  # not a font, or a kind that FreeType does not read
             continue
         shapes = shapes_of(font)
         if shapes is not None:
@@ -99,20 +102,22 @@ def hash_of(text) -> str:
 
 
 def group_of(font) -> str:
-    """The first word of the family: "Tiresias PCfont" is kin to "Infofont"."""
+    """Returns the first word of the family, which related fonts share."""
     return font.family.split(" ")[0]
 
 
 def choose(fonts, per_family) -> list:
-    """Fonts of letters that a person reads, no two of them alike.
+    """Selects fonts whose letters a person reads, no two of them alike.
 
-    Symbol fonts, scripts and the like are left out: a font is kept if at least
-    half of its letters are nearest to the median of that letter over all
-    fonts. So are hairlines, and clones under another name.
+    The selection drops symbol fonts, scripts and similar fonts: it keeps a font
+        if
+    at least 50 % of its letters are nearest to the median of the same letter
+    over all fonts. It also drops hairlines and clones under another name.
 
     Args:
-        fonts: List of `Font`, the earlier preferred.
-        per_family: Int, how many at most share their family's first word.
+        fonts: List of `Font`. Of two similar fonts, the earlier stays.
+        per_family: Int, largest number of fonts that share their family's first
+            word.
     """
     medians = np.median([font.shapes for font in fonts], axis=0)
     kept, of_group = [], {}
@@ -131,7 +136,7 @@ def choose(fonts, per_family) -> list:
 
 
 def split(fonts) -> tuple:
-    """Fonts to train on and to test on: no family is on both sides.
+    """Splits fonts into fonts for training and for testing, by family.
 
     Raises:
         ValueError: if there are fewer than two families.
@@ -139,8 +144,8 @@ def split(fonts) -> tuple:
     groups = sorted({group_of(font) for font in fonts}, key=hash_of)
     if len(groups) < 2:
         raise ValueError(
-            "Expected fonts of at least two families, to train on and to test "
-            f"on: put more into the folder. Received: {groups}"
+            "Expected fonts of at least two families, for training and for "
+            f"testing: put more into the folder. Received: {groups}"
         )
     tested = set(groups[: max(1, len(groups) // 5)])
     return (
@@ -160,11 +165,11 @@ def _font(path):
 
 
 def turned(random, drawn) -> np.ndarray:
-    """A text in its place: turned, sheared, scaled and moved at random.
+    """Turns, shears, scales and moves a text at random.
 
     Args:
         random: `numpy.random.Generator`.
-        drawn: What `mask` gave.
+        drawn: The result of `mask`.
 
     Returns:
         A float array `(SIDE, SIDE)`, the share of ink in each pixel.
@@ -193,7 +198,7 @@ def turned(random, drawn) -> np.ndarray:
 
 
 def texture(random) -> np.ndarray:
-    """Clouds, waves, checks or grain: an array `(SIDE, SIDE)` in [0, 1]."""
+    """Draws clouds, waves, checks or grain: `(SIDE, SIDE)` in [0, 1]."""
     kind = random.integers(4)
     if kind in (0, 3):
         cells = random.integers(2, 7) if kind == 0 else SIDE // 2
@@ -218,7 +223,10 @@ def texture(random) -> np.ndarray:
 
 
 def colors(random) -> np.ndarray:
-    """Of the ink and of two grounds, far from the ink in luminance: (3, 3)."""
+    """Chooses the colors of the ink and of two backgrounds, `(3, 3)`.
+
+    The backgrounds differ from the ink in luminance.
+    """
     while True:
         found = random.uniform(0, 255, (3, 3))
         ink, ground, other = found @ LUMINANCE
@@ -230,11 +238,11 @@ def colors(random) -> np.ndarray:
 
 
 def draw(random, drawn) -> np.ndarray:
-    """One image of a text.
+    """Draws one image of a text.
 
     Args:
         random: `numpy.random.Generator`.
-        drawn: What `mask` gave.
+        drawn: The result of `mask`.
 
     Returns:
         A uint8 array `(SIDE, SIDE, 3)`.
@@ -247,12 +255,12 @@ def draw(random, drawn) -> np.ndarray:
 
 
 def draw_split(texts, fonts, count, seed) -> dict:
-    """Images of texts, as many of each, of fonts at random.
+    """Draws images of texts in random fonts, the same number of each text.
 
     Args:
-        texts: List of strings, one a class.
+        texts: List of strings, one per class.
         fonts: List of `Font`.
-        count: Int, how many images.
+        count: Int, number of images.
         seed: List of ints.
 
     Returns:
@@ -277,7 +285,7 @@ def draw_split(texts, fonts, count, seed) -> dict:
 
 
 def first_by_label(made, count) -> np.ndarray:
-    """The first images of a part, in the order of their labels."""
+    """Returns the first images of a part, in the order of their labels."""
     return made["images"][np.argsort(made["labels"][:count], kind="stable")]
 
 
@@ -286,9 +294,9 @@ def make_set(name, fonts, counts, seed, folder):
 
     Args:
         name: String, in `SETS`.
-        fonts: What `split` gave.
-        counts: Dictionary from `"train"`, `"held_out"` and `"test"` to how
-            many images.
+        fonts: The result of `split`.
+        counts: Dictionary from `"train"`, `"held_out"` and `"test"` to numbers
+            of images.
         seed: Int.
         folder: `pathlib.Path`.
     """

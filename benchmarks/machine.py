@@ -1,4 +1,4 @@
-"""What a benchmark says of the machine that it ran on."""
+"""Describes the machine that runs a benchmark."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import sys
 
 
 def machine(**more) -> dict:
-    """The processor, its cores and the Python, and what else is given."""
+    """Returns processor, cores, Python version and further entries."""
     cpu = platform.processor()
     with contextlib.suppress(OSError):
         for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
@@ -25,6 +25,6 @@ def machine(**more) -> dict:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held."""
+    """Returns the peak memory of this process."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024)

@@ -1,8 +1,9 @@
-"""Measures memory and time of a step when the batch is read in pieces.
+"""Measures the memory and the time of a step that reads its batch in pieces.
 
-Each size of a micro-batch is a process of its own, which inverts the same
-random ResNet-18 (32x32, as `step_time.py`) with the same batch: the peak of its
-memory, less what it held before the first step, and its median step.
+A process for each size of a micro-batch inverts the same random ResNet-18
+(32x32, as in `step_time.py`) with the same batch. The benchmark reports the
+peak of its memory, minus its memory before the first step, and the median time
+of a step.
 
     python benchmarks/micro_batches.py
 """
@@ -20,11 +21,11 @@ from machine import machine
 from machine import peak_bytes
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("micro_batches", ["256", "64", "16", "8"], "")
-flags.DEFINE_integer("images", 256, "")
+flags.DEFINE_list("micro_batches", ["256", "64", "16", "8"], "Sizes.")
+flags.DEFINE_integer("images", 256, "Images in a batch.")
 flags.DEFINE_integer("width", 64, "Channels of the first stage.")
-flags.DEFINE_integer("steps", 3, "Timed, after one that is not.")
-flags.DEFINE_integer("seed", 0, "")
+flags.DEFINE_integer("steps", 3, "Timed steps, after a warm-up step.")
+flags.DEFINE_integer("seed", 0, "Random seed.")
 flags.DEFINE_integer("worker", None, "Used by the benchmark itself.")
 
 

@@ -1,29 +1,31 @@
-r"""Times one step of inversion beside the same step in PyTorch.
+r"""Compares the time of an inversion step with the same step in PyTorch.
 
-PyTorch is no requirement of this package. Install it into an environment of
-its own, and name that environment's Python:
+This package does not require PyTorch. Install PyTorch into its own environment,
+and pass the Python of this environment:
 
     python -m venv /tmp/torch
     /tmp/torch/bin/pip install torch==2.13.0 numpy
     python benchmarks/step_time.py --torch_python=/tmp/torch/bin/python
 
-ResNet-18 in the form for small images, 32 images of 32x32 pixels, the
-objective, optimizer and jitter of the recipe `cifar10_paper`, as many threads
-as cores. Ours is `DeepInversion.fit`, all of it. Theirs is our own loop of the
-same equations in PyTorch, `torch_inversion.py`, in each of these forms:
-contiguous, channels_last, compiled, compiled channels_last; the fastest counts.
-Each is timed with the gradients of the teacher's weights, which the published
-code computes, and without. All start from the same network and images, and the
-terms of the objective at step 0, without jitter, must agree to 1e-3. Each side
-is a process of its own; they take turns, and the figures are medians.
+Setting: a ResNet-18 for small images; 32 images of 32x32 pixels; the objective,
+optimizer and jitter of the recipe `cifar10_paper`; as many threads as cores.
+
+Our side is the whole `DeepInversion.fit`. The other side is our own loop of the
+same equations in PyTorch, `torch_inversion.py`, in four forms: contiguous,
+channels_last, compiled, compiled channels_last. The fastest form counts. Each
+form runs with the gradients of the teacher's weights, which the published code
+computes, and without. All start from the same network and images. The terms of
+the objective at step 0, without jitter, must agree to 1e-3. Each side is a
+process. The processes take turns. The figures are medians.
 
 A tiny run, to see that everything works: add `--rounds=1 --steps=1 --width=8`.
 
-Time and result on two cores (AVX-512) with `--rounds=5 --steps=4`, four
-minutes: 1.62 times the speed of the published form and 1.03 times that of the
-best without weight gradients (medians 339, 548 and 349 ms, ours between 331
-and 379), 0.96 of the rate of the matrix product; 1.55 and 1.7 times the memory.
-Most of a step are convolutions, which oneDNN computes for both sides.
+Result on two cores (AVX-512) with `--rounds=5 --steps=4`, in four minutes: our
+step has 1.62 times the speed of the published form, and 1.03 times the speed of
+the best form without weight gradients. The medians are 339 ms (ours, between
+331 and 379), 548 and 349 ms. Our step runs at 96 % of the rate of the matrix
+product, and takes 1.55 and 1.7 times the memory. Most of a step is
+convolutions, which oneDNN computes for both sides.
 """
 
 import hashlib
@@ -65,8 +67,8 @@ MATRIX_SIZES = (1024, 2048, 4096)
 def make_teacher():
     """A random ResNet-18 whose moving statistics are those of a batch.
 
-    The batch is of coarse noise, so that the statistics of the start images,
-    which are fine noise, are not too near.
+    The batch is coarse noise. The start images are fine noise, so their
+    statistics differ from the moving statistics.
     """
     import keras
     import numpy as np
@@ -87,10 +89,10 @@ def make_teacher():
 
 
 def flops_of_step(teacher):
-    """Of the convolutions and the dense layer, forward and input gradient.
+    """Counts the FLOPs of convolutions and the dense layer, in both directions.
 
-    Both take a multiplication and an addition for each weight and place, those
-    on the padding included.
+    Both take a multiplication and an addition for each weight and place, also
+    on the padding.
     """
     import keras
 
@@ -118,7 +120,7 @@ def set_threads():
 
 
 def work_ours():
-    """Writes the network and the start images; then steps as it is told."""
+    """Writes network and start images, then runs steps on request."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -186,7 +188,7 @@ def work_product():
 
 
 class Side:
-    """A process that measures when it is told to.
+    """A process that measures on request.
 
     Args:
         name: String.
@@ -246,9 +248,9 @@ def check_torch():
         error = str(e)
     if error:
         raise SystemExit(
-            "PyTorch, which this benchmark compares with, cannot be imported. "
-            "Install it into an environment of its own and pass "
-            "--torch_python=PATH of that environment's Python. Received: "
+            "Expected a Python that can import PyTorch. Install PyTorch into "
+            "its own environment and pass the path of its Python as "
+            "--torch_python. Received: "
             f"--torch_python={FLAGS.torch_python} ({error})"
         )
 
@@ -291,10 +293,10 @@ def torch_worker(form, weight_gradients, network):
 
 
 def difference(ours, theirs):
-    """The largest relative difference of the terms at step 0.
+    """Returns the largest relative difference of the terms at step 0.
 
     Raises:
-        SystemExit: if it is above the tolerance.
+        SystemExit: if the difference is above the tolerance.
     """
     gaps = {
         name: abs(a - b) / max(abs(a), abs(b))
@@ -327,7 +329,7 @@ def measure(sides, product):
 
 
 def best_rate(product):
-    """Of the size of matrix whose median rate is the highest."""
+    """Returns the rates for the matrix size with the highest median."""
     rates = zip(*(a["rates"] for a in product.answers), strict=True)
     return max(statistics.median(r) for r in rates)
 

@@ -1,18 +1,19 @@
-"""Compares several replicas and workers with a single device, number by number.
+"""Compares several replicas and workers with a single device.
 
-For each case - replicas on logical devices of one process (MirroredStrategy) or
-workers, processes that talk over the loopback (MultiWorkerMirroredStrategy) -
-with and without XLA:
+A case is either replicas on logical devices of one process (MirroredStrategy),
+or workers: processes that communicate over the loopback
+(MultiWorkerMirroredStrategy). The benchmark compares, with and without XLA:
 
-- the gradient of the images at every point of the single device's trajectory,
-  as the largest difference relative to the largest component (float32);
-- the losses of a free run (float32, relative) and its images z (float64,
-  absolute), under the recipe's own optimizer. Rounding is amplified from step
-  to step, most by large learning rates, so that float32 tells least;
-- how many bytes every replica gives to be added up in a step, beside the bytes
+- the gradient of the images at points of the single device's trajectory, as the
+  largest difference divided by the largest component (float32);
+- the losses of a free run (float32, relative difference) and its images z
+  (float64, absolute difference), with the recipe's own optimizer. Each step
+  amplifies rounding errors, most with large learning rates, so float32 images
+  would tell little;
+- the bytes that every replica contributes to the sums of a step, and the bytes
   of the images.
 
-Each case is a process, or several, of its own: TensorFlow mixes up the
+Each case has its own process or processes, because TensorFlow mixes up the
 collectives of two strategies in one process.
 
     python benchmarks/strategies.py
@@ -31,24 +32,24 @@ from machine import machine
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list(
-    "cases", ["2x1", "4x1", "1x2"], "Pairs replicas of a worker x workers."
+    "cases", ["2x1", "4x1", "1x2"], "Pairs: replicas of a worker x workers."
 )
 flags.DEFINE_enum(
     "network", "fashion_mnist_resnet20", ["fashion_mnist_resnet20", "tiny"], ""
 )
 flags.DEFINE_list("jit", ["false", "true"], "Without XLA, with it.")
 flags.DEFINE_string("recipe", "cifar10_paper", "A name in RECIPES.")
-flags.DEFINE_integer("steps", 50, "Of the free runs.")
-flags.DEFINE_integer("points", 5, "Of the trajectory, for the gradients.")
-flags.DEFINE_integer("images", 8, "In the batch of all replicas.")
-flags.DEFINE_integer("seed", 0, "")
+flags.DEFINE_integer("steps", 50, "Steps of the free runs.")
+flags.DEFINE_integer("points", 5, "Points of the trajectory.")
+flags.DEFINE_integer("images", 8, "Images of all replicas.")
+flags.DEFINE_integer("seed", 0, "Random seed.")
 flags.DEFINE_string("case", None, "Used by the benchmark itself.")
 
 PROCESS_SECONDS = 1800
 
 
 def make_teacher(dtype):
-    """The network with its weights in float32 or float64."""
+    """Builds the network with weights in float32 or float64."""
     import keras
 
     from tf_deepinversion import load_pretrained
@@ -76,7 +77,7 @@ def make_teacher(dtype):
 
 
 class Run:
-    """One inversion, all of the same images, on one device or on several."""
+    """An inversion of the same images, on one device or on several."""
 
     def __init__(self, dtype, jit, strategy):
         import keras
@@ -108,7 +109,7 @@ class Run:
         return history.history["loss"], step.rows.gather(step.images)
 
     def gradient_function(self):
-        """From z and a step's number to the gradient of all images."""
+        """Builds a function from z and a step's number to all gradients."""
         import tensorflow as tf
 
         step, strategy = self.model.step, self.strategy
@@ -139,7 +140,7 @@ class Run:
 
 
 def bytes_reduced(run):
-    """What one replica gives to all-reduces in one traced step."""
+    """Counts the bytes that a replica contributes to sums in one step."""
     import tensorflow as tf
 
     given, original = [], tf.distribute.ReplicaContext.all_reduce
@@ -163,7 +164,7 @@ def bytes_reduced(run):
 
 
 def measure_case(replicas, workers):
-    """Compares one case with the single device; one of its processes."""
+    """Compares one case with the single device, as one of its processes."""
     import keras
     import numpy as np
     import tensorflow as tf

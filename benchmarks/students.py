@@ -1,4 +1,4 @@
-"""What `ladder.py` and `time_to_quality.py` share: students of timed images."""
+"""Students and timed synthesizers for `ladder.py` and `time_to_quality.py`."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from tf_deepinversion.inversion.given_images import GivenImages
 
 
 class EpochSeconds(keras.callbacks.Callback):
-    """Logs the seconds of each epoch; a checkpoint keeps them."""
+    """Logs the seconds of each epoch; a checkpoint saves them."""
 
     def on_epoch_begin(self, epoch, logs=None):
         self._begin = time.monotonic()
@@ -24,11 +24,12 @@ class EpochSeconds(keras.callbacks.Callback):
 
 
 class TimedPixels(DeepInversion):
-    """A `DeepInversion` that knows the seconds it took since it was asked.
+    """A `DeepInversion` that measures its seconds.
 
-    With a folder each batch has a checkpoint there and goes on from it; it
-    says how far it is, and its seconds are those of its steps, before an
-    interruption too. Without, they are all that `fit` takes.
+    With a folder, each batch has a checkpoint and resumes from it. The batch
+    then prints its progress, and its seconds are the seconds of its steps,
+    including those before an interruption. Without a folder, the seconds are
+    those of `fit`.
 
     Args:
         *args: As for `DeepInversion`.
@@ -63,7 +64,7 @@ class TimedPixels(DeepInversion):
 
 
 class TimedGenerator(FastInversion):
-    """A `FastInversion` that knows its seconds of learning and drawing."""
+    """A `FastInversion` that measures its seconds of learning and drawing."""
 
     seconds = draw_seconds = 0.0
 
@@ -94,13 +95,13 @@ def competing_generator(teacher, student, preprocessing, seed, draws, dtype):
 
 
 class Given(GivenImages):
-    """Images that are there, made in no time."""
+    """Existing images, whose synthesis takes no time."""
 
     seconds = draw_seconds = 0.0
 
 
 class RoundSeconds(keras.callbacks.Callback):
-    """Logs what the synthesis for each round took; the state keeps it."""
+    """Logs the seconds of synthesis of each round; the state saves them."""
 
     def __init__(self, synthesizer):
         super().__init__()
@@ -114,7 +115,7 @@ class RoundSeconds(keras.callbacks.Callback):
 
 
 def make_student(name, width, teacher, preprocessing, seed):
-    """A network of `models` in the state that this seed gives it."""
+    """Builds a network of `models` with the weights of this seed."""
     keras.utils.set_random_seed(seed)
     return getattr(models, name)(
         teacher.input_shape[1:],
@@ -127,19 +128,20 @@ def make_student(name, width, teacher, preprocessing, seed):
 
 
 def learn(teacher, student, synthesizer, *, scored=None, **kwargs):
-    """`distill`, whose history has the seconds of each round's synthesis.
+    """Runs `distill` and logs the seconds of synthesis of each round.
 
     Args:
         teacher: A `keras.Model` classifier.
         student: A `keras.Model` with the same classes.
         synthesizer: A `TimedPixels`, a `TimedGenerator` or a `Given`.
-        scored: A pair, images and labels: the history then has the student's
-            `val_accuracy` on them after each round.
-        **kwargs: Of `distill`.
+        scored: A pair, images and labels. The history then has the student's
+            `val_accuracy` on these images after each round.
+        **kwargs: Arguments of `distill`.
 
     Returns:
-        A pair: a callback whose `model` is the `Distillation`, and what
-        `distill` gives.
+        A pair: a callback whose `model` is the `Distillation`, and the result
+            of
+        `distill`.
     """
     if scored is not None:
         scored = tf.data.Dataset.from_tensor_slices(scored).batch(500)

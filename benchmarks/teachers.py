@@ -2,25 +2,27 @@ r"""Tries every network of keras.applications as a teacher.
 
     python benchmarks/teachers.py
 
-Each has random weights, its 1000 classes and the smallest images that it
-accepts, and is a process of its own, one after the other. Checked are
+Each network has random weights, its 1000 classes and the smallest images that
+it accepts. The processes of the networks run one after the other. The benchmark
+checks
 
-- its preprocessing, known by name: against its family's `preprocess_input`;
-- that every BatchNormalization is seen once;
-- its logits: against its own softmax, and against the same network made with
-  classifier_activation=None;
-- that a few steps of `DeepInversion` lower what the teacher adds to the loss,
-  from noise, on moving statistics of other noise;
-- without BatchNormalization: that it is refused with the reason, and that the
-  image prior alone works.
+- the preprocessing, known by name, against `preprocess_input` of the family;
+- that the library sees every BatchNormalization once;
+- the logits, against the network's own softmax and against the same network
+  with classifier_activation=None;
+- that a few steps of `DeepInversion` from noise lower the teacher's part of the
+  loss, with moving statistics of other noise;
+- for a network without BatchNormalization, that the library refuses the network
+  with the reason, and that the image prior alone works.
 
-Prints a line each, brings the table in docs/teachers.md up to date, which shows
-the result to expect, and ends with a line of JSON. A tiny run, to see that
-everything works: `--teachers=MobileNetV2 --output=`.
+The benchmark prints a line for each network and updates the table in
+docs/teachers.md, which shows the result to expect. The last line printed is
+JSON. A tiny run, to see that everything works: `--teachers=MobileNetV2
+--output=`.
 
-Time and result on two cores of a busy machine: 25 minutes, at most 6.7 GB of
-memory (ConvNeXtXLarge); 40 teachers, all passed, 7 of them refused for want of
-BatchNormalization.
+Result on two cores of a busy machine, in 25 minutes, with at most 6.7 GB of
+memory (ConvNeXtXLarge): all 40 teachers passed; the library refused 7 of them
+because they have no BatchNormalization.
 """
 
 import json
@@ -37,12 +39,14 @@ from machine import peak_bytes
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLAGS = flags.FLAGS
-flags.DEFINE_list("teachers", None, "Classes in keras.applications; or all.")
-flags.DEFINE_integer("images", 2, "How many images to make.")
-flags.DEFINE_integer("steps", 8, "Steps of inversion.")
-flags.DEFINE_integer("seed", 0, "Of the weights, the pixels and the noise.")
+flags.DEFINE_list("teachers", None, "Classes in keras.applications; all.")
+flags.DEFINE_integer("images", 2, "Number of images.")
+flags.DEFINE_integer("steps", 8, "Number of steps.")
+flags.DEFINE_integer("seed", 0, "Of weights, pixels and noise.")
 flags.DEFINE_string(
-    "output", str(ROOT / "docs" / "teachers.md"), "The page; none if empty."
+    "output",
+    str(ROOT / "docs" / "teachers.md"),
+    "Page to update; none if empty.",
 )
 flags.DEFINE_string("worker", None, "Used by the benchmark itself.")
 
@@ -59,7 +63,7 @@ FED = {
 
 
 def work():
-    """Checks one network, or names them all."""
+    """Checks one network, or lists all networks."""
     import keras
     import tensorflow as tf
     from check_teacher import check
@@ -70,7 +74,7 @@ def work():
         return {"names": names(), "versions": versions}
     try:
         figures = check(FLAGS.worker, FLAGS.images, FLAGS.steps, FLAGS.seed)
-    except Exception as error:  # whatever it is, the others are to be tried
+    except Exception as error:  # any error: the other networks must still run
         figures = {"error": f"{type(error).__name__}: {error}"}
     figures["peak_bytes"] = peak_bytes()
     return figures
@@ -94,7 +98,7 @@ def run_worker(name):
 
 
 def cells(name, figures):
-    """The row of the table."""
+    """Formats the row of the table."""
     if "error" in figures:
         reason = " ".join(figures["error"].replace("|", "/").split())
         return [name, "", "", "", "", f"failed: {reason}"]
@@ -113,11 +117,13 @@ def cells(name, figures):
 
 
 def update(page, rows):
-    """Puts rows, lists of cells by name, into the table of a page."""
+    """Writes rows into the table of a page."""
     before, begin, rest = page.partition(BEGIN)
     table, end, after = rest.partition(END)
     if not (begin and end):
-        raise SystemExit(f"The page needs the lines {BEGIN!r} and {END!r}.")
+        raise SystemExit(
+            f"Expected the lines {BEGIN!r} and {END!r} in the page."
+        )
     old = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in table.splitlines()[2:]

@@ -1,30 +1,32 @@
-r"""How much sooner other images are as good for a student as the paper's.
+r"""Measures how much sooner other images are as good as the paper's.
 
     python benchmarks/time_to_quality.py \
         --idx_dir=/usr/share/datasets/fashion-mnist
 
-The slow way is `DeepInversion`: it fills a pool, and a student trains on it.
-The fast way is, by --fast=pixels, the same with the recipe --fast_recipe and
-other numbers; by --fast=generator, a `FastInversion` that learns beside the
-same student, for the same steps. Quality is the accuracy after each
-round on images that no student saw and none is tested on: the last 5,000
-training images of --idx_dir, or --held_out; without either the test images that
-ship, and `scored_on` says which. The target is the largest accuracy of the slow
-way.
+The slow way is `DeepInversion` with the paper's recipe: it fills a pool, and a
+student trains on the pool. The fast way is one of two. With --fast=pixels it is
+the same with the recipe --fast_recipe and other numbers. With --fast=generator
+a `FastInversion` learns beside the same student, for the same steps.
 
-- `speedup_measured`: the seconds in which the slow pool was made, to the
-  seconds of synthesis that the fast way took until it reached the target.
-- `speedup_extrapolated`, to --extrapolated images, which nobody made: the slow
-  seconds grow with the images, and so do the fast pixels'; the generator of the
-  moment when the target was reached draws all of them, at its measured seconds
-  an image.
+Quality is the student's accuracy after each round on held-out images, which no
+student trains on: the last 5,000 training images of --idx_dir, or --held_out.
+Without both it is measured on the test images that ship. `scored_on` names the
+images. The target is the largest accuracy of the slow way.
 
-Both are null where the fast way never gets there. The student's own steps are
-in neither. With --dtype the fast way computes in it, as the students do; the
-slow way's images are made as published. In --output are `slow/` and
-`generator/` or `pixels/`, each with `pool/`, and the curves. The same command
-started again goes on where it was stopped, in the middle of a slow batch too.
-Ends with a line of JSON.
+- `speedup_measured` divides the seconds for the slow pool by the fast way's
+  seconds of synthesis until its student reached the target.
+- `speedup_extrapolated` is the same for --extrapolated images, which nobody
+  made. The seconds of pixels grow with the number of images, for both ways. A
+  generator that has reached the target draws all images, at its measured
+  seconds per image.
+
+Both are null if the fast way never reaches the target. Neither includes the
+student's own steps. --dtype sets the precision of the fast way and of both
+students; the slow way makes its images as published.
+
+--output holds `slow/` and `generator/` or `pixels/`, each with `pool/`, and the
+curves. Repeating the same command resumes a stopped run, even in the middle of
+a slow batch. The last line printed is JSON.
 
 A tiny run, to see that everything works: `--images=20 --synthesis_batch=10
 --steps=2 --rounds=2 --steps_per_round=2 --fast_images=20 --fast_batch=10
@@ -47,22 +49,20 @@ flags.DEFINE_string(
     "teacher", "fashion_mnist_resnet20", "A shipped network or a .keras file."
 )
 flags.DEFINE_string("student", "ResNet20", "ResNet14 to ResNet56, VGG11BN.")
-flags.DEFINE_integer("student_width", 8, "Channels of its first stage.")
+flags.DEFINE_integer("student_width", 8, "Channels of the first stage.")
 flags.DEFINE_integer("images", 1024, "Of the slow way.", lower_bound=1)
-flags.DEFINE_integer("synthesis_batch", 256, "Images it makes at once.", 1)
-flags.DEFINE_string("recipe", "cifar10_paper", "In RECIPES, of the slow way.")
-flags.DEFINE_integer("steps", 2000, "Of the slow way, for each batch.", 1)
+flags.DEFINE_integer("synthesis_batch", 256, "Images in a slow batch.", 1)
+flags.DEFINE_string("recipe", "cifar10_paper", "Recipe of the slow way.")
+flags.DEFINE_integer("steps", 2000, "Steps of a slow batch.", 1)
 flags.DEFINE_enum("fast", "pixels", ["pixels", "generator"], "The fast way.")
 flags.DEFINE_integer(
-    "fast_images", 1024, "The fast pixels', less snapshots.", 1
+    "fast_images", 1024, "Of fast pixels, without snapshots.", 1
 )
-flags.DEFINE_integer("fast_batch", None, "256, of the generator 128.", 1)
-flags.DEFINE_integer(
-    "fast_steps", None, "Of each: 240, of the generator 10.", 1
-)
-flags.DEFINE_string("fast_recipe", "distillation_pixels", "In RECIPES.")
-flags.DEFINE_integer("first_steps", 100, "Of the generator, in round one.", 1)
-flags.DEFINE_integer("draws", 10, "Batches that it draws each round.", 1)
+flags.DEFINE_integer("fast_batch", None, "Default 256; generator: 128.", 1)
+flags.DEFINE_integer("fast_steps", None, "Default 240; generator: 10.", 1)
+flags.DEFINE_string("fast_recipe", "distillation_pixels", "Of pixels.")
+flags.DEFINE_integer("first_steps", 100, "The generator's, in round one.", 1)
+flags.DEFINE_integer("draws", 10, "Batches it draws in a round.", 1)
 flags.DEFINE_integer("rounds", 80, "Of the student.", lower_bound=1)
 flags.DEFINE_integer("steps_per_round", 40, "Of the student.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "Of the student.", lower_bound=1)
@@ -71,16 +71,18 @@ flags.DEFINE_string(
     None,
     "mixed_bfloat16: both students and the fast way compute in bfloat16.",
 )
-flags.DEFINE_float("strength", 0.25, "Of what the students see images through.")
-flags.DEFINE_integer("extrapolated", 10_000, "Images.", lower_bound=1)
-flags.DEFINE_integer("seed", 0, "")
+flags.DEFINE_float("strength", 0.25, "Strength of the augmentations.")
+flags.DEFINE_integer(
+    "extrapolated", 10_000, "Images of the extrapolation.", lower_bound=1
+)
+flags.DEFINE_integer("seed", 0, "Random seed.")
 flags.DEFINE_string("held_out", None, "An .npz of images and labels.")
 flags.DEFINE_string("idx_dir", None, "Folder of real images in idx files.")
 flags.DEFINE_string("output", "output/time_to_quality", "Folder.")
 
 
 def held_out(shape):
-    """What the students are scored on: its name, images and labels."""
+    """Returns the held-out images: their name, the images and the labels."""
     from tf_deepinversion.datasets.real_images import load_idx
     from tf_deepinversion.datasets.real_images import load_test_data
     from tf_deepinversion.models import PRETRAINED
@@ -92,8 +94,7 @@ def held_out(shape):
     pair = load_test_data(shape, FLAGS.held_out, shipped=shipped)
     if pair is None:
         raise app.UsageError(
-            "No images of what this teacher knows ship: name some by "
-            "--held_out."
+            "No test images for this teacher ship. Expected --held_out."
         )
     return FLAGS.held_out or "the test images that ship", *pair
 
@@ -101,7 +102,7 @@ def held_out(shape):
 def fill_pool(
     name, teacher, preprocessing, recipe, images, size, steps, dtype=None
 ):
-    """So many images, made of pixels, and the seconds in which they were."""
+    """Makes a pool of images of pixels; returns it with the seconds."""
     from students import TimedPixels
 
     from tf_deepinversion import Pool
@@ -109,7 +110,7 @@ def fill_pool(
     batches, rest = divmod(images, size)
     if rest:
         raise app.UsageError(
-            "The images of a pool must be a multiple of its batch. "
+            "The number of images must be a multiple of the batch size. "
             f"Received: {images} and {size}"
         )
     synthesizer = TimedPixels(
@@ -130,7 +131,7 @@ def fill_pool(
 
 
 def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
-    """The history of a student: all but the images is the same for both."""
+    """Trains a student and returns its history. Only the images differ."""
     from students import learn
     from students import make_student
 
@@ -166,7 +167,7 @@ def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
 
 
 def train_filled(name, pool, seconds, *args):
-    """A student of a pool that is full before it begins; what it took."""
+    """Trains a student on a full pool; returns the history and the seconds."""
     from students import Given
 
     from tf_deepinversion import RefreshPool
@@ -177,7 +178,7 @@ def train_filled(name, pool, seconds, *args):
         (pool.images, pool.labels),
         FLAGS.seed,
     )
-    # Each round the same images take the place of themselves.
+    # Each round replaces the images by the same images.
     history = train(
         name,
         *args,
@@ -215,7 +216,7 @@ def train_beside(teacher, preprocessing, scored):
 
 
 def train_fast(*args):
-    """The history of the fast way, and its seconds for one more image."""
+    """Runs the fast way; returns history and seconds for one more image."""
     if FLAGS.fast == "generator":
         return train_beside(*args)
     pool, seconds = fill_pool(
@@ -228,12 +229,12 @@ def train_fast(*args):
         dtype=FLAGS.dtype,
     )
     history = train_filled("pixels", pool, seconds, *args)
-    # Snapshots come with their image, and are no more of them.
+    # Snapshots are versions of the same image and do not count.
     return history, seconds / FLAGS.fast_images
 
 
 def compare(slow, fast, each):
-    """The figures, of the histories of the two students.
+    """Computes the figures from the histories of the two students.
 
     Args:
         slow: Dict of lists, a history.
@@ -254,7 +255,8 @@ def compare(slow, fast, each):
             file=sys.stderr,
         )
     slow_seconds = sum(slow["synthesis_seconds"])
-    # The generator must have learned first; pixels begin anew with each batch.
+    # The generator must learn before it draws. Each batch of pixels starts
+    # anew.
     first = None if FLAGS.fast == "generator" else 0.0
     return {
         **speedups(

@@ -1,12 +1,12 @@
 """The inversion step of `step_time.py` in PyTorch, from the paper's equations.
 
-Not run by hand: `step_time.py` starts it, in an environment with PyTorch, with
-the network that it has written. Commands come by standard input, one a line:
-how many steps to do. Every answer is a line of JSON.
+Do not run this file by hand: `step_time.py` runs it in an environment with
+PyTorch, and passes the file of a network. Each line of standard input is a
+number of steps to run. Each answer is a line of JSON.
 
-The network is the ResNet of `tf_deepinversion.models`. TensorFlow's padding of
-a 3x3 convolution with stride 2 is not symmetric, so it is made explicitly; that
-copy is about one per cent of a step.
+The network is the ResNet of `tf_deepinversion.models`. TensorFlow pads a 3x3
+convolution with stride 2 asymmetrically, so the code pads explicitly. This copy
+takes about 1 % of a step.
 """
 
 import argparse
@@ -28,8 +28,8 @@ class Network:
 
     Args:
         arrays: Dictionary of the Keras model's weights by their paths.
-        memory_format: A `torch.memory_format`, of kernels and images.
-        weight_gradients: Bool, whether gradients of the weights are computed.
+        memory_format: A `torch.memory_format` for kernels and images.
+        weight_gradients: Bool, whether to compute gradients of the weights.
     """
 
     def __init__(self, arrays, memory_format, weight_gradients):
@@ -45,7 +45,7 @@ class Network:
             self.weights[path] = tensor
 
     def __call__(self, x):
-        """Logits, and the sum of the distances of all BatchNormalizations."""
+        """Returns logits and the summed distances of BatchNormalizations."""
         x, distance = self._conv_bn(x, "stem", 1)
         x = functional.relu(x, inplace=True)
         for stage, block in itertools.product(range(4), range(2)):
@@ -76,7 +76,7 @@ class Network:
             self.weights[f"{name}_bn/{part}"]
             for part in ("moving_mean", "moving_variance", "gamma", "beta")
         )
-        # Several times faster here than torch.var_mean.
+        # This is several times faster here than torch.var_mean.
         batch_mean = x.mean((0, 2, 3))
         batch_variance = (x * x).mean((0, 2, 3)) - batch_mean * batch_mean
         distance = (batch_mean - mean).norm() + (
@@ -97,7 +97,7 @@ def total_variation(images):
 
 
 def make_step(arrays, form, weight_gradients):
-    """A function that does one step for a shift and returns the terms."""
+    """Builds a function that runs one step and returns the terms."""
     memory_format = torch.contiguous_format
     if form.endswith("channels_last"):
         memory_format = torch.channels_last
@@ -158,10 +158,10 @@ def main():
     except Exception as error:
         if not arguments.form.startswith("compile"):
             raise
-        # What lacks a C++ compiler cannot compile: that form is left out.
+        # Without a C++ compiler this form cannot compile and is left out.
         answer(error=f"{type(error).__name__}: {error}"[:300])
         return
-    # A rolled image may have other strides, for which it compiles once more.
+    # A rolled image may have other strides: PyTorch then compiles once more.
     for shift in ((1, 2), (0, 1), (1, 0), (-2, -1)):
         step(shift)
     answer(terms=[float(term) for term in terms], version=torch.__version__)

@@ -3,11 +3,11 @@ r"""Trains teachers of four families on the letters that `glyphs.py` draws.
     python benchmarks/glyphs.py --fonts=FOLDER --output=glyphs
     python benchmarks/train_glyph_teachers.py --sets=glyphs --output=teachers
 
-Each teacher is NAME.keras, and NAME.json beside it says how it is fed and what
-it got right. The state is saved after every epoch: the same command started
-again goes on from there, and trains nothing again that is finished. The held
-out images are of fonts that were trained on, the test images are not; neither
-is looked at before the end. Ends with a line of JSON.
+Each teacher is a file NAME.keras. NAME.json holds its preprocessing and its
+accuracies. The script saves the state after every epoch. Repeating the same
+command resumes from the state and trains no finished teacher again. The
+held-out images have fonts of the training images; the test images have other
+fonts. The script reads both only after training. The last line printed is JSON.
 
 `--limit=256 --epochs=1 --width=4` is a tiny run.
 """
@@ -30,7 +30,7 @@ import tf_deepinversion as di
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.optimizers.schedules import OPTIMIZERS
 
-# The folder of the images, the family and the width of each.
+# For each teacher: the folder of its images, its family and its width.
 TEACHERS = {
     "k_to_t_resnet_swish": ("k_to_t", "resnet_swish", 16),
     "k_to_t_vgg": ("k_to_t", "vgg", 16),
@@ -40,21 +40,21 @@ TEACHERS = {
 }
 FLAGS = flags.FLAGS
 flags.DEFINE_string("sets", "output/glyphs", "Folder that glyphs.py wrote.")
-flags.DEFINE_list("teachers", list(TEACHERS), "Of those, in that order.")
-flags.DEFINE_integer("width", None, "Of all; by default each its own.", 1)
+flags.DEFINE_list("teachers", list(TEACHERS), "Teachers, in this order.")
+flags.DEFINE_integer("width", None, "Of all teachers; each its own.", 1)
 flags.DEFINE_integer("epochs", 8, "Passes over the images.", 1)
-flags.DEFINE_integer("batch_size", 128, "Images a step.", 1)
+flags.DEFINE_integer("batch_size", 128, "Images in a step.", 1)
 flags.DEFINE_enum("optimizer", "muon", list(OPTIMIZERS), "At its defaults.")
-flags.DEFINE_integer("seed", 0, "Of weights, order and augmentation.", 0)
-flags.DEFINE_integer("limit", None, "Train on so many images (a tiny run).")
+flags.DEFINE_integer("seed", 0, "Random seed.", 0)
+flags.DEFINE_integer("limit", None, "Number of training images; all.")
 flags.DEFINE_string("output", "output/glyph_teachers", "Folder.")
 
 
 class Epoch(keras.utils.PyDataset):
-    """Batches of one epoch, shifted and with their colors exchanged.
+    """Batches of one epoch, shifted and with permuted colors.
 
-    A batch is a function of seed, epoch and number alone, so that a training
-    that was interrupted goes on as if it had not been.
+    A batch depends only on seed, epoch and batch number. An interrupted
+    training therefore resumes with the same batches.
     """
 
     def __init__(self, images, labels, feed, epoch):
@@ -82,7 +82,7 @@ def load(name, part):
 
 
 def preprocessing_of(images, pixel_range):
-    """What the teacher is fed, by the convention of its family."""
+    """Returns the teacher's `Preprocessing`, which depends on its family."""
     mean, std = images.mean((0, 1, 2)), images.std((0, 1, 2))
     return di.Preprocessing(
         mean.round(1).tolist(), std.round(1).tolist(), pixel_range or (0, 255)
@@ -103,14 +103,14 @@ def new_model(family, classes, width, steps):
 
 
 def save(model, path):
-    """Writes a whole file or none."""
+    """Saves a model atomically: whole or not at all."""
     part = path.with_name(f"{path.stem}.part.keras")
     model.save(part)
     os.replace(part, path)
 
 
 def train(name, output):
-    """Trains one teacher, from where its state is, and scores it."""
+    """Trains one teacher, resuming from its state, and measures it."""
     set_name, family_name, width = TEACHERS[name]
     family, begin = FAMILIES[family_name], time.monotonic()
     width = FLAGS.width or width
