@@ -1,8 +1,8 @@
-"""Where the images of an inversion come from: pixels, or a generator.
+"""The sources of an inversion's images: pixels, or a generator.
 
-A source has the variables that the optimizer moves, the images that these make
-in z, and the pullback: from the gradient of the images to that of the
-variables. What the objective asks of the images is the same for all sources.
+A source has the variables that the optimizer changes, and computes images in z
+from them. Its pullback converts the gradient of the images to the gradient of
+the variables. The objective is the same for all sources.
 """
 
 import keras
@@ -13,19 +13,19 @@ from tf_deepinversion.inversion.rows import Rows
 
 
 class ImageSource:
-    """What an `InversionStep` moves.
+    """Base class: the images of an `InversionStep` and their variables.
 
     Args:
-        shape: Tuple `(n, height, width, channels)`, of the images of all
+        shape: Tuple `(n, height, width, channels)`, shape of the images of all
             replicas.
-        dtype: String, of the images.
+        dtype: String, dtype of the images.
 
     Attributes:
-        shape: As given.
-        rows: `Rows`, which of the images each replica holds.
-        images: The variable of this replica's images, as they are now.
-        variables: List of the variables that the optimizer moves.
-        noise_shape: Tuple, of the noise that `start` is given.
+        shape: The argument.
+        rows: `Rows`, the assignment of images to replicas.
+        images: The variable of this replica's current images.
+        variables: List of the variables that the optimizer changes.
+        noise_shape: Tuple, shape of the noise that `start` takes.
     """
 
     variables, noise_shape = (), ()
@@ -39,38 +39,38 @@ class ImageSource:
         )
 
     def state(self) -> dict:
-        """All variables that a later run needs to go on, by name."""
+        """Returns all variables that a later run needs to resume, by name."""
         return {"images": self.images}
 
     def start(self, noise):
-        """Begins anew from an array of `noise_shape`."""
+        """Restarts from an array of `noise_shape`."""
         raise NotImplementedError
 
     def noise(self, seed, step):
-        """Random numbers of a step, a row for each image; by default none."""
+        """Draws random numbers of a step, a row per image; by default none."""
         return tf.zeros((self.shape[0], 0))
 
     def make(self, labels, noise):
-        """The images of this replica.
+        """Makes the images of this replica.
 
         Args:
             labels: Int tensor `(rows,)`.
-            noise: Tensor of as many rows, of what `noise` gave.
+            noise: Tensor, this replica's rows of the result of `noise`.
 
         Returns:
-            A pair: float tensor `(rows, height, width, channels)`, and the
+            A pair: a float tensor `(rows, height, width, channels)`, and the
             pullback, a function from the gradient of the images to the list
             of the gradients of `variables`.
         """
         raise NotImplementedError
 
     def after_step(self, images):
-        """The images that a step leaves, in which it made `images`."""
+        """Returns the images after a step that made `images`."""
         raise NotImplementedError
 
 
 class Pixels(ImageSource):
-    """The images are themselves the variables."""
+    """Images that are themselves the variables."""
 
     def __init__(self, shape, dtype="float32"):
         super().__init__(shape, dtype)
@@ -80,6 +80,7 @@ class Pixels(ImageSource):
         self.rows.scatter(self.images, noise)
 
     def make(self, labels, noise):
+        # The copy keeps its value when the optimizer changes the variable.
         return tf.identity(self.images.value), lambda gradient: [gradient]
 
     def after_step(self, images):
@@ -87,22 +88,24 @@ class Pixels(ImageSource):
 
 
 class Generated(ImageSource):
-    """The images are a generator's, on one device.
+    """Images that a generator makes, on one device.
 
-    The gradient of the images is pulled back through the generator to its
-    weights and, where these are learned, to the latents. The variable `images`
-    holds the newest that the generator has made.
+    The chain rule takes the gradient of the images through the generator to the
+    generator's weights and, if the latents are learned, to the latents. The
+    variable `images` holds the generator's newest images.
 
     Args:
         shape: As for `ImageSource`.
-        dtype: String, of the images.
+        dtype: String, dtype of the images.
         generator: A `keras.Model`, see `Generator`.
-        classes: Int, how many classes there are.
-        bounds: Pair of arrays `(channels,)`, z of black and of white.
-        latent_scale: Float, the standard deviation of the latents at first;
-            0: they are not learned.
-        latent_noise: Float, that of the noise which they get anew every step.
-        latent_rate: Float, how much faster than weights latents are learned.
+        classes: Int, number of classes.
+        bounds: Pair of arrays `(channels,)`, z of black and z of white.
+        latent_scale: Float, initial standard deviation of the latents; 0 if the
+            latents are not learned.
+        latent_noise: Float, standard deviation of the noise that each step adds
+            to the latents.
+        latent_rate: Float, learning rate of the latents divided by the learning
+            rate of the weights.
     """
 
     def __init__(
@@ -123,7 +126,8 @@ class Generated(ImageSource):
         self._scale, self._noise = latent_scale, latent_noise
         self._rate = latent_rate
         self.noise_shape = shape[0], generator.input_shape[-1] - classes
-        # Scaled, so that one learning rate serves weights and latents.
+        # The variable is latents / rate: one step of the optimizer moves the
+        # latents `rate` times as far, with the learning rate of the weights.
         self._latents = keras.Variable(
             tf.zeros(self.noise_shape), name="latents"
         )
@@ -142,7 +146,8 @@ class Generated(ImageSource):
         self._latents.assign(self._scale * noise / self._rate)
 
     def noise(self, seed, step):
-        # Numbers below 0: those of the steps are the transforms'.
+        # Transforms use the numbers of the steps, from 0 on: negative numbers
+        # are free for the source.
         key = fold_in(fold_in(seed, -1 - step), 1)
         return self._noise * tf.random.stateless_normal(
             self.noise_shape, key, alg="philox"
@@ -163,14 +168,15 @@ class Generated(ImageSource):
         return images, pullback
 
     def after_step(self, images):
+        # New images of the updated generator would cost another forward pass.
         return images
 
 
 def draw(generator, latents, labels, classes):
-    """What a generator makes of latents and labels, as it does in training.
+    """Draws images with a generator in training mode.
 
-    In training the batch itself gives the statistics of its layers, so the
-    images of a batch depend on each other.
+    In training mode the generator's BatchNormalization layers use the
+    statistics of the batch, so the images of a batch depend on each other.
 
     Args:
         generator: A `keras.Model`, see `Generator`.
@@ -182,4 +188,6 @@ def draw(generator, latents, labels, classes):
         A tensor `(batch, height, width, channels)` in [0, 1].
     """
     fed = tf.concat([latents, tf.one_hot(labels, classes)], axis=-1)
+    # training=True also when images are drawn for a pool: the generator learned
+    # with the statistics of batches, not with moving statistics.
     return generator(fed, training=True)

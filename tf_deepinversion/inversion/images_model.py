@@ -1,23 +1,26 @@
-"""A Keras model whose variables are images: what it is not, it refuses."""
+"""A Keras model whose variables are images."""
 
 import keras
 
 
 class ImagesModel(keras.Model):
-    """A `keras.Model` that makes images and is no network.
+    """Base class of a `keras.Model` that makes images and is no network.
 
-    It is trained by a `fit` of its own, and callbacks may read and write its
-    weights. What Keras would do with a network, it refuses in words.
+    The model has its own `fit`. Callbacks may read and write its weights, which
+    are the variables of the images. Methods of Keras that need a network raise
+    an error that says what to do.
 
-    Subclasses have a property `step`, an `InversionStep`, or None as long as
-    there are no images.
+    Subclasses have a property `step`, an `InversionStep`, or None before there
+    are images.
     """
 
     step = None
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.built = True  # `fit` makes the variables; there is no input
+        # Keras builds a model at its first call. This model is never called:
+        # `fit` creates the variables.
+        self.built = True
 
     @property
     def trainable_variables(self):
@@ -49,19 +52,19 @@ class ImagesModel(keras.Model):
             raise ValueError("There are no images yet: call `fit` first.")
 
     def call(self, inputs):
-        """Refuses: images are made here, none are read.
+        """Refuses, because this model makes images and reads none.
 
         Raises:
             NotImplementedError: always; it says what to do.
         """
         raise NotImplementedError(
-            "An inversion makes images and reads none: `fit` makes them, "
-            "`images` are what it made, `classes_of(images)` is what the "
-            f"teacher takes them for. Received: inputs of {inputs.shape}"
+            "An inversion makes images and reads none. Call `fit` to make "
+            "images, read them from `images`, and call `classes_of(images)` "
+            f"for the teacher's predictions. Received: inputs of {inputs.shape}"
         )
 
     def save(self, filepath, *args, **kwargs):
-        """Refuses, for images are no network.
+        """Refuses, because images are no network.
 
         Raises:
             NotImplementedError: always; it says what to do.
@@ -79,21 +82,21 @@ class ImagesModel(keras.Model):
 
 def _not_a_network(received):
     return NotImplementedError(
-        "What an inversion makes are images, and no network that can be "
-        "loaded. Keep `images`, say in a `Pool` with a folder; for a state to "
-        "go on from, pass `checkpoint=` to `fit`. "
+        "An inversion makes images, not a network that can be loaded. Keep "
+        "`images`, for example in a `Pool` with a folder. To resume a run, "
+        "pass `checkpoint=` to `fit`. "
         f"Received: {received}"
     )
 
 
 def check_callbacks(callbacks):
-    """Refuses what would fail after the first epoch, before it.
+    """Refuses callbacks that would fail after the first epoch.
 
     Args:
         callbacks: List of `keras.callbacks.Callback`, or None.
 
     Raises:
-        NotImplementedError: if one saves whole models.
+        NotImplementedError: if a callback saves whole models.
     """
     for callback in callbacks or []:
         if isinstance(callback, keras.callbacks.ModelCheckpoint) and (

@@ -1,4 +1,4 @@
-"""The synthesizer that a recipe is for."""
+"""Creates the synthesizer for a recipe."""
 
 from tf_deepinversion.inversion import recipes
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
@@ -8,21 +8,30 @@ from tf_deepinversion.inversion.fast_inversion import FastInversion
 def make_synthesizer(
     teacher, preprocessing=None, *, recipe="generator", draws=0, **kwargs
 ) -> DeepInversion:
-    """A synthesizer by any recipe.
+    """Creates a synthesizer with any recipe.
 
     Args:
         teacher: As for `DeepInversion`.
         preprocessing: As for `DeepInversion`.
         recipe: A name in `RECIPES`, or a `Recipe`.
-        draws: Int, as for `FastInversion`.
+        draws: Int, as for `FastInversion`. Defaults to 0.
         **kwargs: As for `DeepInversion`.
 
     Returns:
-        A `FastInversion` if the recipe moves a generator, or else a
+        A `FastInversion` if the recipe trains a generator, otherwise a
         `DeepInversion`.
 
     Raises:
-        ValueError: as for both, and if a recipe of pixels is asked to draw.
+        ValueError: as for both classes, or if `draws` is positive and the
+            recipe optimizes pixels.
+
+    Example:
+        >>> preprocessing = di.Preprocessing.of(teacher)
+        >>> synthesizer = di.inversion.make_synthesizer(
+        ...     teacher, preprocessing, recipe="cifar10_paper"
+        ... )
+        >>> type(synthesizer).__name__
+        'DeepInversion'
     """
     recipe = recipes.find(recipe)
     if recipe.generator:

@@ -1,4 +1,4 @@
-"""The networks that an inversion reads: a teacher, and perhaps a student."""
+"""The networks of an inversion: a teacher, and perhaps a student."""
 
 import contextlib
 
@@ -19,19 +19,21 @@ from tf_deepinversion.objective.terms import Term
 
 
 class Networks:
-    """A teacher and a student, and how each of them is fed z.
+    """A teacher and a student, which read images in z.
 
-    No Keras object, so Keras does not track what it holds: the networks are no
-    part of the weights of a model that has it.
+    This class is no Keras object, so Keras does not track its attributes: a
+        model
+    that has a `Networks` does not count the networks' weights as its own.
 
     Args:
         teacher: A `keras.Model`.
-        preprocessing: A `Preprocessing`, or None if known by name.
+        preprocessing: A `Preprocessing`, or None if the teacher is known by its
+            name.
         student: A `keras.Model`, or None.
         student_preprocessing: A `Preprocessing`, or None.
         image_shape: Tuple `(height, width, channels)`, or None if the teacher
             fixes it.
-        dtype: A dtype policy to compute in, or None.
+        dtype: A dtype policy for the networks, or None.
         targets: `FeatureTargets` of the teacher, or None for the statistics of
             its BatchNormalization layers.
 
@@ -40,8 +42,8 @@ class Networks:
         student: A `Classifier`, or None.
         preprocessing: The teacher's `Preprocessing`.
         student_preprocessing: The student's `Preprocessing`, or None.
-        feeds_alike: Bool, whether the student, if any, is fed what the teacher
-            is.
+        feeds_alike: Bool, whether teacher and student take the same inputs;
+            True without a student.
 
     Raises:
         TypeError: if a network is not a `keras.Model`.
@@ -96,13 +98,13 @@ class Networks:
 
     @property
     def dtype(self):
-        """The name of the dtype policy that was asked for, or None."""
+        """The name of the requested dtype policy, or None."""
         given = self._dtype
         return given and keras.dtype_policies.get(given).name
 
     @property
     def student_shape(self):
-        """(height, width, channels) of what the student is fed, or None."""
+        """(height, width, channels) of the student's inputs, or None."""
         return self.student and self.student.image_shape
 
     @property
@@ -111,7 +113,7 @@ class Networks:
         return [x for x in (self.teacher, self.student) if x is not None]
 
     def settings(self) -> dict:
-        """What the images depend on, apart from the networks."""
+        """Returns the settings on which images depend, without the networks."""
         found = {"preprocessing": self.preprocessing.get_config()}
         if not self.feeds_alike:
             found["student_preprocessing"] = self.student_preprocessing
@@ -122,21 +124,21 @@ class Networks:
 
     @contextlib.contextmanager
     def open(self):
-        """While open, `read` can be called."""
+        """A context in which `read` can be called."""
         with contextlib.ExitStack() as stack:
             for network in self.classifiers:
                 stack.enter_context(network.open())
             yield self
 
     def read(self, images):
-        """What the open networks make of images.
+        """Runs the open networks on images.
 
         Args:
             images: z, float tensor `(batch, height, width, channels)`.
 
         Returns:
             A pair: the teacher's `Reading`, and the student's logits `(batch,
-            classes)`, or None without one.
+            classes)`, or None without a student.
         """
         fed = self.preprocessing.teacher_input(images)
         reading = self.teacher.read(fed)
@@ -150,13 +152,13 @@ class Networks:
         return reading, logits
 
     def student_input(self, images):
-        """From z to what a student is fed that is fed otherwise."""
+        """Converts z to the inputs of a student with other inputs."""
         pixels = self.preprocessing.pixels(images)
         shape = self.student.image_shape
         return student_input(pixels, shape, self.student_preprocessing)
 
     def require_sizes(self, shapes):
-        """From here on images of these shapes can be read, too.
+        """Prepares the networks to read images of these shapes, too.
 
         Args:
             shapes: Iterable of tuples `(height, width, channels)`.
@@ -167,15 +169,15 @@ class Networks:
         for shape in set(shapes):
             for network in self.classifiers:
                 if network.image_shape != self.teacher.image_shape:
-                    continue  # it is fed images of its own size
+                    continue  # `student_input` resizes to its own size
                 if shape != network.image_shape:
                     network.require_size(shape)
 
     def require_terms(self, loss):
-        """Refuses what is no list of terms, or needs what is not here.
+        """Checks that `loss` is a list of terms that fit the networks.
 
         Raises:
-            TypeError: if it is not a list of terms with names.
+            TypeError: if `loss` is not a list of terms with names.
             ValueError: if a term needs layers or a student that are missing.
         """
         if not isinstance(loss, (list, tuple)) or not (
@@ -191,7 +193,7 @@ class Networks:
     def _require_term(self, term):
         if not isinstance(term.name, str):
             raise TypeError(
-                f"A term needs a name, by which it is logged. Received: "
+                f"A term needs a name, for the logs. Received: "
                 f"{type(term).__name__} with name={term.name!r}"
             )
         if term.needs_batch_norms:
@@ -203,21 +205,22 @@ class Networks:
             )
         if term.needs_features and not self.teacher.features:
             raise ValueError(
-                "The features that feed a dense head are dropped, and this "
-                "teacher's logits are not those of a `Dense` layer: leave "
-                "`feature_dropout` out. "
+                "`feature_dropout` drops features that feed a dense head, but "
+                "this teacher's logits are not the outputs of a `Dense` layer: "
+                "leave `feature_dropout` out. "
                 f"Received: {term.get_config()} of {term.name!r}"
             )
 
     def classes_of(self, images, batch_size=50) -> np.ndarray:
-        """The classes that the teacher takes images for, in its own precision.
+        """Predicts the classes of images by the teacher in its own precision.
 
         Args:
             images: uint8 array `(n, height, width, channels)`.
-            batch_size: Int, how many are read at once.
+            batch_size: Int, number of images that the teacher reads at once.
 
         Returns:
-            An int32 array `(n,)`: the class of the largest logit of each.
+            An int32 array `(n,)`, the class with the largest logit of each
+            image.
         """
         images, teacher = check_pixels(images), self.teacher
         if self._dtype is not None:

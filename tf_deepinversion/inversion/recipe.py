@@ -21,7 +21,7 @@ class _Settings:
             object.__setattr__(self, name, value)
 
     def get_config(self) -> dict:
-        """The fields, as JSON can hold them."""
+        """Returns the fields in a form that JSON can store."""
         config = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -34,7 +34,7 @@ class _Settings:
 
     @classmethod
     def from_config(cls, config):
-        """What `get_config` described."""
+        """Creates the object that `get_config` described."""
         return cls(
             **{
                 name: keras.saving.deserialize_keras_object(value)
@@ -52,20 +52,20 @@ class Stage(_Settings):
         steps: Int, at least 1.
         transforms: Sequence of transforms. Each step applies all of them, in
             this order, to the images before the networks read the images.
-        scale: Float in (0, 1], the size of the images, relative to the size
-            that the teacher reads.
+        scale: Float in (0, 1], the size of the images divided by the size that
+            the teacher reads.
         optimizer: A class of `keras.optimizers.Optimizer`, or its name. Each
             inversion makes a new optimizer.
         optimizer_arguments: Dict, the arguments of that class, except for the
             learning rate.
         learning_rate: Float, positive, the largest learning rate.
-        warmup_steps: Int, in how many of the first steps the learning rate
+        warmup_steps: Int, number of first steps in which the learning rate
             rises from 0.
         decay: `"constant"`, or `"cosine"` for a learning rate that falls to 0
             by the last step.
 
     Raises:
-        TypeError: if a transform is no transform.
+        TypeError: if an element of `transforms` is no transform.
         ValueError: if an argument is out of range.
 
     >>> stage = Stage(100, optimizer="Adam", decay="constant")
@@ -122,7 +122,7 @@ class Stage(_Settings):
 
 
 def _optimizer_of(kind):
-    """The class of that name; a class is one already."""
+    """Returns the optimizer class with this name, or a given class itself."""
     found = kind
     if isinstance(kind, str):
         found = keras.saving.get_registered_object(kind)
@@ -140,24 +140,32 @@ def _optimizer_of(kind):
 @keras.saving.register_keras_serializable("tf_deepinversion")
 @dataclasses.dataclass(frozen=True, eq=False)
 class GeneratorTraining(_Settings):
-    """How a generator learns, and from what.
+    """The settings of a generator and of its training.
 
     Args:
-        latent_scale: Float, not negative, the standard deviation of the
-            latents at first: the smaller, the more alike are the images of a
-            class. 0: no latents are learned, each step draws new latents, and
-            `FastInversion.draw` gives any number of images.
+        latent_scale: Float, not negative, the initial standard deviation of the
+            latents. A small value makes the images of a class alike. With 0 no
+            latents are learned: each step draws new latents, and
+            `FastInversion.draw` makes any number of images. Defaults to 0.5.
         latent_noise: Float, positive, the standard deviation of the noise that
-            each step adds to the latents: the generator must draw good images
-            all around the latents, and no collages learned by heart.
-        latent_rate: Float, positive, how much faster the latents are learned
-            than the generator's weights.
-        meta_rate: Float in (0, 1], how far the generator goes from its weights
-            before a batch to its weights after the batch.
-        width: Int, the width of the `Generator` that an inversion makes.
+            each step adds to the latents. The generator must then draw good
+            images around each latent and cannot memorize collages. Defaults to
+            0.3.
+        latent_rate: Float, positive, the learning rate of the latents divided
+            by the learning rate of the generator's weights. Defaults to 1.
+        meta_rate: Float in (0, 1]. After a batch, the generator's weights move
+            by this share from their values before the batch to their values
+            after it. Defaults to 1.
+        width: Int, width of the `Generator`. Defaults to 64.
 
     Raises:
         ValueError: if an argument is out of range.
+
+    Example:
+        >>> training = di.GeneratorTraining(latent_scale=0.0, width=8)
+        >>> recipe = di.RECIPES["generator"].replace(generator=training)
+        >>> recipe.generator.width
+        8
 
     References:
         - Fang et al., Up to 100x Faster Data-free Knowledge Distillation,
@@ -194,33 +202,35 @@ class GeneratorTraining(_Settings):
 @keras.saving.register_keras_serializable("tf_deepinversion")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recipe(_Settings):
-    """The objective of an inversion, its stages, and what it starts from.
+    """The objective of an inversion, its stages, and its initial noise.
 
-    `RECIPES` has those of the library; `replace` changes one. Keras serializes
-    recipes (`keras.saving.serialize_keras_object`) to what JSON can hold.
+    `RECIPES` holds the recipes of the library; `replace` returns a changed
+    copy. `keras.saving.serialize_keras_object` converts a recipe to a form that
+    JSON can store.
 
     Args:
-        loss: Sequence of `Term`: the objective is their weighted sum.
-        stages: Sequence of `Stage`, done one after the other.
-        competition: The `Term` that joins the objective where images compete
+        loss: Sequence of `Term`. The objective is their weighted sum.
+        stages: Sequence of `Stage`, which run one after the other.
+        competition: The `Term` that joins the objective if the images compete
             with a student, or None.
-        batch_size: Int, how many images `fit` makes when it is given no
-            labels.
-        generator: `GeneratorTraining`, for a recipe that moves a generator
-            (`FastInversion`); None for one that moves pixels.
-        coarseness: Int. Pixels start from noise that is drawn every so many
-            pixels both ways, and interpolated between.
+        batch_size: Int, number of images that `fit` makes without labels.
+            Defaults to 256.
+        generator: `GeneratorTraining` for a recipe that trains a generator
+            (`FastInversion`), or None for a recipe that optimizes pixels.
+        coarseness: Int, size of the squares of the initial noise. Each square
+            gets one random number, with interpolation between squares. Defaults
+            to 1, independent pixels.
         snapshots: Sequence of floats in (0, 1), shares of the last stage's
-            steps. After each share, the pixels as they are then are kept as
-            images of their own.
-        means_labels: Bool, whether the images are meant to be of the classes
-            that they are made for. False for images between the classes, of
-            which students learn: nobody is warned if the teacher takes them
-            for other classes.
-        source: String, where the numbers come from.
+            steps. After each share of the steps, the current images are kept as
+            additional images.
+        means_labels: Bool, whether each image should show its label. False for
+            images between the classes, from which students learn: no warning
+            then tells that the teacher predicts other classes. Defaults to
+            True.
+        source: String, origin of the numbers.
 
     Raises:
-        TypeError: if a part is of the wrong kind.
+        TypeError: if an argument has the wrong type.
         ValueError: if a number is out of range.
 
     >>> from tf_deepinversion import CrossEntropy, TotalVariation
@@ -271,14 +281,14 @@ class Recipe(_Settings):
             )
 
     def replace(self, **changes) -> "Recipe":
-        """A copy with other fields.
+        """Returns a copy with other fields.
 
         Args:
             **changes: Fields of the recipe; fields of `Stage`, which change
                 every stage; or fields of `GeneratorTraining`.
 
         Raises:
-            TypeError: if there is no field of a name.
+            TypeError: if a field is unknown.
         """
         parts = {Recipe: {}, Stage: {}, GeneratorTraining: {}}
         for name, value in changes.items():
@@ -306,12 +316,12 @@ class Recipe(_Settings):
         return dataclasses.replace(self, **changes)
 
     def terms(self, with_student=False, with_features=True) -> list:
-        """The terms for a teacher and perhaps a student.
+        """Returns the terms for a teacher and perhaps a student.
 
         Args:
             with_student: Bool, whether images compete with a student.
-            with_features: Bool, whether a dense head gives the teacher's
-                logits. No feature of another head can be left out.
+            with_features: Bool, whether the teacher's logits are the outputs of
+                a dense head. Feature dropout needs a dense head.
 
         Raises:
             ValueError: if images compete and the recipe has no `competition`.
@@ -330,13 +340,13 @@ class Recipe(_Settings):
         return terms
 
     def steps_of_stages(self, steps=None) -> list:
-        """The steps of each stage.
+        """Returns the number of steps of each stage.
 
         Args:
-            steps: Int, or a list of one a stage; None for the recipe's.
+            steps: Int, or a list of one int per stage; None for the recipe's.
 
         Raises:
-            ValueError: if there are not as many as stages, or one is not a
+            ValueError: if the list has another length, or a number is not a
                 whole number of at least 1.
         """
         if steps is None:
@@ -353,11 +363,11 @@ class Recipe(_Settings):
 
     @property
     def images_per_label(self) -> int:
-        """How many images come of each label: the last, and `snapshots`."""
+        """The number of images per label: the last image and the snapshots."""
         return 1 + len(self.snapshots)
 
     def moments(self, steps) -> list:
-        """After how many of the last stage's steps its snapshots are taken."""
+        """Returns the steps of the last stage that end with a snapshot."""
         return [math.ceil(share * steps) for share in self.snapshots]
 
 

@@ -1,4 +1,4 @@
-"""The recipes that have a name."""
+"""The recipes of `RECIPES`."""
 
 import keras
 
@@ -56,8 +56,8 @@ def _imagenet(*stages):
     )
 
 
-# The paper's, less its l2 prior, whose weight we could not verify. The weight
-# of the competition is ours.
+# The paper's recipe without its l2 prior, because we could not verify the
+# weight of the prior. The weight of the competition is ours.
 _CIFAR10 = Recipe(
     source="arXiv:1912.08795, CIFAR-10, ResNet-34; competition: ours",
     loss=[CrossEntropy(1.0), FeatureStatistics(10.0), TotalVariation(2.5e-5)],
@@ -74,7 +74,7 @@ _CIFAR10 = Recipe(
 )
 
 
-# For pixels of small images: docs/inversion.md says how it was chosen.
+# For pixels of small images. docs/inversion.md explains each choice.
 _OURS = Recipe(
     source="ours",
     loss=[
@@ -87,7 +87,7 @@ _OURS = Recipe(
 )
 
 
-# A generator's, for `FastInversion` on small images.
+# For a generator (`FastInversion`) on small images.
 _GENERATOR = Recipe(
     source="ours, after arXiv:2112.06253",
     loss=[CrossEntropy(1.5, feature_dropout=0.5), FeatureStatistics(1.0)],
@@ -105,8 +105,8 @@ _GENERATOR = Recipe(
 )
 
 
-# Ours, for students: images of all that lies between the classes, too.
-# docs/results/distillation_trials.md says how its weights were found.
+# Ours, for students: the images also lie between the classes.
+# docs/results/distillation_trials.md has the trials of its weights.
 _DISTILLATION = _GENERATOR.replace(
     batch_size=128,
     loss=[CrossEntropy(0.3), FeatureStatistics(1.0)],
@@ -120,8 +120,8 @@ _DISTILLATION = _GENERATOR.replace(
 )
 
 
-# The paper's objective for small images, by an optimizer that needs a twentieth
-# of the steps: images that are to be of their classes.
+# The paper's objective for small images, with an optimizer that needs 5 % of
+# the steps. The images should show their labels.
 _REPLAY_PIXELS = _CIFAR10.replace(
     source="arXiv:1912.08795, CIFAR-10; optimizer and steps: ours",
     steps=100,
@@ -132,12 +132,13 @@ _REPLAY_PIXELS = _CIFAR10.replace(
 
 
 def _fast(competition):
-    """The published numbers of a generator for CIFAR, ten steps a batch."""
+    """The published numbers of a generator for CIFAR, ten steps per batch."""
     return _GENERATOR.replace(
         source="ours, after arXiv:2112.06253: its numbers, our generator",
         loss=[CrossEntropy(0.5), FeatureStatistics(10.0)],
         competition=AgreedDivergence(competition),
-        # Latents at 0.01, five times the generator's rate; the noise is ours.
+        # The learning rate of the latents, 0.01, is five times the generator's.
+        # The noise is ours.
         latent_scale=1.0,
         latent_noise=0.1,
         latent_rate=5.0,
@@ -153,7 +154,7 @@ RECIPES = {
     "imagenet_multiresolution": _imagenet(
         _imagenet_stage(2000, 0.5, 15), _imagenet_stage(1000, 1.0, 30)
     ),
-    # Ours: fewer steps, crops as in training, statistics in the layers' units.
+    # Ours: fewer steps, crops as in training, normalized statistics.
     "imagenet": Recipe(
         source="ours, after arXiv:1912.08795",
         batch_size=20,
@@ -168,12 +169,12 @@ RECIPES = {
     "imagenet_20k": _imagenet(_imagenet_stage(20000, 1.0, 30)),
     "generator": _GENERATOR,
     "distillation": _DISTILLATION,
-    # The same where nobody competes: images that are to be of their classes.
+    # The same without competition: the images should show their labels.
     "replay": _DISTILLATION.replace(
         loss=[CrossEntropy(1.0), FeatureStatistics(1.0)], means_labels=True
     ),
-    # Less recognizable than `ours`, better to learn from:
-    # docs/results/distillation_trials.md compares.
+    # Networks recognize these images less often than those of `ours`, but
+    # students learn more from them: docs/results/distillation_trials.md.
     "distillation_pixels": _REPLAY_PIXELS.replace(
         source="ours, after arXiv:1912.08795, CIFAR-10",
         loss=[
@@ -188,8 +189,8 @@ RECIPES = {
         learning_rate=0.25,
     ),
     "replay_pixels": _REPLAY_PIXELS,
-    # For 32x32x3 teachers, not tried on them by us: the competition is the
-    # least and the most of what was published.
+    # For 32x32x3 teachers, on which we have not tried them. The weights of the
+    # competition are the smallest and the largest published weights.
     "cifar10_fast": _fast(1.0),
     "cifar100_fast": _fast(1.33),
     "ours": _OURS,
@@ -197,10 +198,10 @@ RECIPES = {
 
 
 def find(recipe) -> Recipe:
-    """The recipe of that name; a `Recipe` is one already.
+    """Returns the recipe with this name, or a given `Recipe` itself.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if there is no recipe with this name.
     """
     if isinstance(recipe, Recipe):
         return recipe

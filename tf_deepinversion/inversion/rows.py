@@ -1,13 +1,14 @@
-"""Which rows of a batch of images each replica of a strategy holds."""
+"""The assignment of a batch's rows to the replicas of a strategy."""
 
 import tensorflow as tf
 
 
 class Rows:
-    """Replica r of R has the rows r n/R to (r + 1) n/R of n images.
+    """Of n images, replica r of R holds the rows r n/R to (r + 1) n/R.
 
-    A variable of rows is a mirrored one by kind, but every replica has its own
-    rows in it: nothing here ever copies those of one replica to another.
+    TensorFlow takes a variable of rows for a mirrored variable, which has equal
+    values on all replicas. Here every replica holds its own rows in it. No
+    method copies the rows of one replica to another.
 
     Args:
         strategy: A `tf.distribute.Strategy`.
@@ -18,7 +19,7 @@ class Rows:
         self.replicas = strategy.num_replicas_in_sync
 
     def own(self, tensor):
-        """The part of a batch that is of this replica, within the replica."""
+        """Returns this replica's rows of a batch; call it within a replica."""
         if self.replicas == 1:
             return tf.convert_to_tensor(tensor)
         context = tf.distribute.get_replica_context()
@@ -27,14 +28,14 @@ class Rows:
         return tensor[start : start + count]
 
     def gather(self, variable):
-        """The rows of a variable on all replicas, or a scalar, as an array."""
+        """Returns a variable's rows of all replicas, or a scalar, as array."""
         if self.replicas == 1 or not len(variable.shape):
             return variable.numpy()
         rows = self.strategy.run(lambda: tf.identity(variable.value))
         return self.strategy.gather(rows, axis=0).numpy()
 
     def scatter(self, variable, value):
-        """Gives each replica its rows of an array, or a scalar to all."""
+        """Assigns each replica its rows of an array, or a scalar to all."""
         if self.replicas == 1 or not len(variable.shape):
             variable.assign(value)
         else:

@@ -12,12 +12,12 @@ from tf_deepinversion.core.progress import verbosity
 
 
 class Epoch(typing.NamedTuple):
-    """Some steps of one stage, after which epoch callbacks run.
+    """A number of steps of one stage. Epoch callbacks run after the last step.
 
     Attributes:
-        stage: Int.
-        first: Int, the number of its first step within the stage.
-        steps: Int.
+        stage: Int, number of the stage.
+        first: Int, number of the first step within the stage.
+        steps: Int, number of steps.
     """
 
     stage: int
@@ -26,13 +26,13 @@ class Epoch(typing.NamedTuple):
 
 
 def epochs_of(counts, steps_per_epoch, moments) -> list:
-    """The epochs of all stages; a snapshot ends one as well.
+    """Splits all stages into epochs. Each snapshot also ends an epoch.
 
     Args:
-        counts: List of the steps of each stage.
-        steps_per_epoch: Int.
-        moments: List of the steps of the last stage after which there are
-            snapshots.
+        counts: List of ints, the number of steps of each stage.
+        steps_per_epoch: Int, largest number of steps in an epoch.
+        moments: List of ints, the steps of the last stage that end with a
+            snapshot.
 
     >>> [epoch.steps for epoch in epochs_of([5, 4], 2, [1])]
     [2, 2, 1, 1, 1, 2]
@@ -49,22 +49,22 @@ def epochs_of(counts, steps_per_epoch, moments) -> list:
 
 
 class InversionRun:
-    """What one call of `DeepInversion.fit` does, with its state.
+    """One call of `DeepInversion.fit`, with its state.
 
     Args:
         model: A compiled `DeepInversion`.
         labels: Int32 array `(n,)`.
-        counts: List of the steps of each stage.
+        counts: List of ints, the number of steps of each stage.
         batch_index: Int.
         keep: `"last"` or `"best"`.
         steps_per_epoch: Int.
         checkpoint: Path of the file with the state, or None.
 
     Attributes:
-        labels: As given.
-        stage: Int, the present one.
-        step: `InversionStep` of the present stage.
-        snapshots: List of uint8 arrays, one for each moment that is past.
+        labels: The argument.
+        stage: Int, number of the current stage.
+        step: `InversionStep` of the current stage.
+        snapshots: List of uint8 arrays, one for each moment that has passed.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class InversionRun:
             self._saved = run_state.load(checkpoint, self._identity)
 
     def begin(self):
-        """Starts from noise, or from where the state of the checkpoint is."""
+        """Starts from noise, or resumes from the checkpoint."""
         saved, self._saved = self._saved, None
         if saved:
             self._past = json.loads(str(saved["past"]))
@@ -122,14 +122,14 @@ class InversionRun:
             self.step.reset(noise)
 
     def train(self, callbacks, verbose) -> keras.callbacks.History:
-        """Does what is left to do.
+        """Runs the remaining epochs.
 
         Args:
             callbacks: List of `keras.callbacks.Callback`, or None.
             verbose: As for `fit`.
 
         Returns:
-            The history of all epochs, those before an interruption too.
+            The history of all epochs, including those before an interruption.
         """
         verbose = verbosity(verbose)
         callbacks = keras.callbacks.CallbackList(
@@ -141,10 +141,11 @@ class InversionRun:
             model=self._model,
         )
         self._model.stop_training = False
-        callbacks.on_train_begin()  # which empties the history
+        # `History` clears its lists here, so the past is restored afterwards.
+        callbacks.on_train_begin()
         self._history.epoch, self._history.history, ended = self._past
         done, logs = len(self._history.epoch), {}
-        # A run that a callback has ended stays ended.
+        # A run that a callback stopped stays stopped.
         epochs = self._epochs[:done] if ended else self._epochs
         if 0 < done < len(epochs):
             run_state.swapped_again(
@@ -157,10 +158,11 @@ class InversionRun:
             logs = self._train_epoch(number, epochs[number], callbacks)
             if self._model.stop_training:
                 break
-        # Averages of the variables, if the optimizer has any, as Keras does.
+        # As in Keras, the variables become their moving averages if the
+        # optimizer has such averages (`use_ema`).
         self.step.optimizer.finalize_variable_values(self.step.source.variables)
         callbacks.on_train_end(logs)
-        if done < len(epochs):  # some put the best images back
+        if done < len(epochs):  # callbacks may have restored the best images
             run_state.settle_averages(self.step.optimizer)
             self._save()
         return self._history
@@ -168,6 +170,7 @@ class InversionRun:
     def _train_epoch(self, number, epoch, callbacks):
         model, logs = self._model, {}
         if epoch.stage != self.stage:
+            # A stage starts from the images of the stage before, resized.
             images = self.step.rows.gather(self.step.images)
             self._enter(epoch.stage)
             self.step.reset(resized(images, self.step.shape[1:3]))
@@ -196,15 +199,16 @@ class InversionRun:
         return logs
 
     def _enter(self, stage):
-        """Makes the step of a stage the present one."""
+        """Makes a stage the current stage."""
         self.stage = stage
         self.step = self._model.stage_steps.find(
             stage, self._counts[stage], len(self.labels), self._keep
         )
+        # Callbacks such as `LearningRateScheduler` look for the optimizer here.
         self._model.optimizer = self.step.optimizer
 
     def _take_snapshots(self, epoch):
-        """Keeps the images, if a snapshot is due after this epoch."""
+        """Keeps a snapshot of the images, if one is due after this epoch."""
         if epoch.stage == len(self._counts) - 1:
             for _ in range(self._moments.count(epoch.first + epoch.steps)):
                 z = self.step.rows.gather(self.step.images)
@@ -213,7 +217,8 @@ class InversionRun:
     def _save(self):
         if self._checkpoint is None:
             return
-        state = self.step.state()  # all workers give their rows
+        # Every worker must run this line: it gathers the rows of all workers.
+        state = self.step.state()
         if self.step.rows.strategy.extended.should_checkpoint:
             history, ended = self._history, self._model.stop_training
             past = [history.epoch, history.history, ended]
@@ -222,16 +227,18 @@ class InversionRun:
             run_state.save(self._checkpoint, state, self._identity)
 
     def _require_agreement(self, done):
-        """All workers must have found the same state."""
+        """Checks that all workers resume after the same epoch."""
         strategy = self._model.distribute_strategy
         if self._checkpoint is None or strategy.num_replicas_in_sync == 1:
             return
         found = strategy.run(lambda: tf.constant([done, done * done]))
+        # Over R equal numbers (sum)^2 = R x (sum of squares); over different
+        # numbers it is smaller.
         count, squares = strategy.reduce("SUM", found, axis=None).numpy()
         if count * count != squares * strategy.num_replicas_in_sync:
             raise ValueError(
-                "The workers do not see the same checkpoint: all of them must "
-                "be given one file, on a disk that they share. "
+                "The workers do not see the same checkpoint: pass the same "
+                "file to all workers, on a disk that they share. "
                 f"Received: checkpoint={str(self._checkpoint)!r}, here after "
                 f"{done} epochs"
             )
@@ -240,8 +247,8 @@ class InversionRun:
         rate = keras.ops.convert_to_numpy(self.step.optimizer.learning_rate)
         raise FloatingPointError(
             f"The loss or the images are not finite at step {number} of stage "
-            f"{self.stage}; `images` are those of the step before. Lower the "
-            f"learning rate. Received: {logs}, learning_rate={rate:g}"
+            f"{self.stage}; `images` holds the images of the step before. "
+            f"Lower the learning rate. Received: {logs}, learning_rate={rate:g}"
         )
 
 
@@ -249,27 +256,28 @@ def _logs(terms, values):
     *values, recognized = values
     logs = {"loss": float(np.sum(values))}
     for term, value in zip(terms, values, strict=True):
-        # Two terms of one name, say both forms of the total variation, are
-        # logged as one.
+        # Terms with the same name, such as two forms of the total variation,
+        # are logged as their sum.
         logs[term.name] = logs.get(term.name, 0.0) + float(value)
     return {**logs, "recognized": float(recognized)}
 
 
 def resized(images, size):
-    """Images `(n, height, width, channels)` at another size."""
+    """Resizes images `(n, height, width, channels)`."""
     return keras.ops.image.resize(images, size)
 
 
 def starting_noise(source, seed, batch_index, coarseness=1) -> np.ndarray:
-    """What a run starts from: N(0, 1), an array of the source's `noise_shape`.
+    """Draws the N(0, 1) noise of a new run, in the source's `noise_shape`.
 
     Args:
         source: An `ImageSource`.
         seed: Int.
-        batch_index: Int. Each image is a function of the seed, this number and
-            its place in the batch alone.
-        coarseness: Int. Every so many pixels both ways are drawn, those
-            between are interpolated, and the variance is 1 again.
+        batch_index: Int. The noise of an image depends only on the seed, this
+            number and the image's place in the batch.
+        coarseness: Int. The function draws a number for each square of side
+            `coarseness` pixels, interpolates between the numbers, and scales
+            each image to variance 1.
     """
     count, *shape = source.noise_shape
     if coarseness > 1:
@@ -285,6 +293,6 @@ def starting_noise(source, seed, batch_index, coarseness=1) -> np.ndarray:
     if coarseness > 1:
         noise = np.array(resized(noise, source.shape[1:3]))
         deviations = noise.std(axis=(1, 2, 3), keepdims=True)
-        # Of one shade alone there is none.
+        # An image of one shade has deviation 0.
         noise /= np.where(deviations > 0, deviations, 1)
     return noise

@@ -1,4 +1,4 @@
-"""The steps of an inversion's stages, made when they are asked for."""
+"""Creates the steps of an inversion's stages when they are needed."""
 
 from tf_deepinversion.inversion.step import InversionStep
 
@@ -6,8 +6,8 @@ from tf_deepinversion.inversion.step import InversionStep
 class StageSteps:
     """The `InversionStep` of each stage, for the newest two calls of `fit`.
 
-    Those of two calls are kept, with their variables and graphs, and no more:
-    `Pool.fill` asks for two numbers of steps.
+    The object keeps the steps of two calls with their variables and graphs, and
+    drops older steps. Two calls suffice: `Pool.fill` uses two numbers of steps.
 
     Args:
         networks: `Networks`.
@@ -42,19 +42,24 @@ class StageSteps:
         return len(self._steps)
 
     def find(self, stage, steps, images, keep) -> InversionStep:
-        """The step of a stage, in the strategy's scope: new, or as it was.
+        """Returns the step of a stage, an earlier one or a new one.
+
+        Call it in the strategy's scope.
 
         Args:
-            stage: Int.
-            steps: Int, how many the stage has, for its schedule.
-            images: Int, how many there are.
+            stage: Int, number of the stage.
+            steps: Int, number of the stage's steps, for its schedule.
+            images: Int, number of images.
             keep: `"last"` or `"best"`.
         """
+        # Only the recipe's optimizer has a schedule over the number of steps.
         schedule = steps if self._optimizer is None else None
         key = (stage, schedule, images, keep)
         step = self._steps.pop(key, None)
         most = 2 * len(self._recipe.stages)
-        while len(self._steps) >= most:  # the one that was unused for longest
+        # `pop` above moves a used step to the end: the first is the least
+        # recent.
+        while len(self._steps) >= most:
             del self._steps[next(iter(self._steps))]
         if step is None:
             step = self._new(stage, steps, images, keep)

@@ -1,4 +1,4 @@
-"""One step of inversion as a graph, on one device or on several."""
+"""One step of an inversion as a graph, on one device or on several."""
 
 import typing
 
@@ -18,7 +18,7 @@ from tf_deepinversion.transforms.base import require_rows
 
 
 def _pieces(share, micro_batch):
-    """In how many pieces a replica reads its share of the images."""
+    """Returns the number of pieces in which a replica reads its images."""
     if micro_batch is None or micro_batch >= share:
         return 1
     require_whole(micro_batch=micro_batch)
@@ -36,20 +36,19 @@ def _gradient(tape, sums, images, cotangents):
     gradient = tape.gradient(sums, images, output_gradients=cotangents)
     if gradient is None:
         raise ValueError(
-            "The objective must depend on the images by what is "
-            "differentiable. Received: terms and transforms of which none "
-            "gives the images a gradient"
+            "The objective must depend on the images in a differentiable way. "
+            "Received: terms and transforms without a gradient for the images"
         )
     return gradient
 
 
 class Draws(typing.NamedTuple):
-    """All random numbers of a step, each tensor with a row for every image.
+    """All random numbers of a step. Each tensor has a row for every image.
 
     Attributes:
-        noise: Tensor, of what makes the images.
-        transforms: List of tensors, one a transform.
-        terms: List of tensors, one a term.
+        noise: Tensor, numbers for the image source.
+        transforms: List of tensors, one per transform.
+        terms: List of tensors, one per term.
     """
 
     noise: object
@@ -60,20 +59,21 @@ class Draws(typing.NamedTuple):
 class InversionStep:
     """The variables and the graph of one stage, for one shape of batch.
 
-    Each replica holds and moves some rows of the images, see `Rows`. It makes
-    the sums of its rows; the sums of all replicas, O(channels) numbers, are
-    all that crosses devices: they give the objective of the global batch and,
-    by the chain rule, the gradient of each row.
+    Each replica holds some rows of the images, see `Rows`, and optimizes these
+    rows. Each replica computes sums over its rows. Only these sums, O(channels)
+    numbers, cross devices. The total of all replicas' sums determines the
+    objective of the global batch and, by the chain rule, the gradient of each
+    row.
 
     Args:
         networks: `Networks`, open whenever images are read.
         terms: List of `Term`.
         transforms: List of transforms.
-        optimizer: A `keras.optimizers.Optimizer`, not yet built.
-        source: An `ImageSource`, made in the strategy's scope.
-        micro_batch: Int, how many images a replica reads at once, or None for
-            all of its share.
-        keep_best: Bool, whether to keep the images of the smallest loss.
+        optimizer: A new `keras.optimizers.Optimizer`, not yet built.
+        source: An `ImageSource`, created in the strategy's scope.
+        micro_batch: Int, number of images that a replica reads at once, or None
+            for all images of the replica.
+        keep_best: Bool, whether to keep the images with the smallest loss.
         jit_compile: Bool, whether XLA compiles the gradient.
         run_eagerly: Bool.
     """
@@ -103,6 +103,8 @@ class InversionStep:
         if self.rows.replicas > 1:
             keep_apart(optimizer, self.shape[1:], dtype)
         optimizer.build(source.variables)
+        # `reset` restores these values: a graph keeps its variables, so each
+        # run reuses the same optimizer.
         self._fresh_optimizer = [v.numpy() for v in optimizer.variables]
         self.best_images = self.best_loss = None
         if keep_best:
@@ -126,7 +128,7 @@ class InversionStep:
             self.run = tf.function(self._run, autograph=False)
 
     def reset(self, noise):
-        """Starts anew from an array of the source's `noise_shape`."""
+        """Restarts from an array of the source's `noise_shape`."""
         for variable, value in zip(
             self.optimizer.variables, self._fresh_optimizer, strict=True
         ):
@@ -137,17 +139,17 @@ class InversionStep:
             self.best_loss.assign(float("inf"))
 
     def result(self):
-        """The images in the end, or the best where these are kept: an array."""
+        """Returns the last images, or the best images if they are kept."""
         best = self.best_images
         return self.rows.gather(self.images if best is None else best)
 
     def state(self) -> dict:
-        """All that a later run needs to go on from here, as arrays."""
+        """Returns all arrays that a later run needs to resume from here."""
         variables = self._variables()
         return {name: self.rows.gather(v) for name, v in variables.items()}
 
     def restore(self, state):
-        """Goes on from what `state` gave."""
+        """Restores the arrays that `state` returned."""
         for name, variable in self._variables().items():
             self.rows.scatter(variable, state[name])
 
@@ -161,19 +163,20 @@ class InversionStep:
         return {**variables, **self.source.state()}
 
     def _run(self, first, count, labels, seed):
-        """Does `count` steps in the graph; stops at one that is not finite.
+        """Runs `count` steps in the graph; stops after one that is not finite.
 
         Args:
-            first: Int scalar tensor, the number of the first step.
-            count: Int scalar tensor.
+            first: Int scalar tensor, number of the first step.
+            count: Int scalar tensor, number of steps.
             labels: Int tensor `(n,)`.
             seed: Int tensor `(2,)`.
 
         Returns:
-            How many steps were done; whether all were finite; of the last one
-            the weighted terms and the share that was recognized, shape
-            `(terms + 1,)`.
+            The number of steps that ran; whether all were finite; and a tensor
+            `(terms + 1,)` of the last step's weighted terms and its recognized
+            share.
         """
+        # A loop in the graph saves a call from Python for every step.
         shape = (len(self.terms) + 1,)
         return tf.while_loop(
             lambda done, finite, values: (done < count) & finite,
@@ -196,7 +199,7 @@ class InversionStep:
         return local(finite)[0], local(values)[0]
 
     def draws(self, seed, step) -> Draws:
-        """All random numbers of a step.
+        """Draws all random numbers of a step, for the images of all replicas.
 
         Args:
             seed: Int tensor `(2,)`.
@@ -223,10 +226,11 @@ class InversionStep:
         variables = self.source.variables
         self.optimizer.apply(pullback(gradient), variables)
         after = self.source.after_step(images)
-        loss = tf.reduce_sum(values[:-1])
+        loss = tf.reduce_sum(values[:-1])  # the last value is no term
         finite = tf.math.is_finite(loss)
         for variable in variables:
             finite &= tf.reduce_all(tf.math.is_finite(variable.value))
+        # All replicas must stop at the same step.
         finite = self._all_reduce(tf.cast(~finite, "float32")) == 0
         self.images.assign(tf.where(finite, self._clip(after), before))
         if self.best_loss is not None:
@@ -234,26 +238,27 @@ class InversionStep:
         return finite, values
 
     def _keep_better(self, images, loss):
+        # The loss belongs to the images before the update.
         better = loss < self.best_loss.value
         best = tf.where(better, images, self.best_images.value)
         self.best_images.assign(best)
         self.best_loss.assign(tf.where(better, loss, self.best_loss.value))
 
     def gradient(self, images, labels, draws):
-        """The weighted terms of the global batch and the rows' gradient."""
+        """Returns the global batch's weighted terms and the rows' gradient."""
         values, gradient = self._evaluate(images, labels, draws)
         return values[:-1], gradient
 
     def _evaluate(self, images, labels, draws):
-        """As `gradient`; after the terms comes the share that is recognized."""
+        """Like `gradient`, with the recognized share after the terms."""
         jit, alone = self.jit_compile, self.rows.replicas == 1
         if self.pieces == 1 and not jit:
             return self._one_pass(images, labels, draws, self._all_reduce)
         if self.pieces == 1 and alone:
             return self._compiled_gradient(images, labels, draws)
-        # The objective is one of all the sums, and no collective may stand
-        # inside what XLA compiles: so the teacher is read twice, for the sums
-        # and for their pullback.
+        # The objective needs the sums of all rows before any row has a
+        # gradient, and XLA cannot compile a collective. So the networks run
+        # twice: once for the sums, once for the gradients.
         sums, pullback = self._sums, self._pullback
         if jit:
             sums, pullback = self._compiled_sums, self._compiled_pullback
@@ -274,7 +279,7 @@ class InversionStep:
             return i + 1, tf.nest.map_structure(tf.add, total, own)
 
         first = function(*tf.nest.map_structure(lambda t: t[0], cut))
-        # One at a time, or the memory of all would be held at once.
+        # One piece at a time: parallel pieces would take the memory of all.
         return tf.while_loop(
             lambda i, total: i < self.pieces,
             add_piece,
@@ -312,10 +317,10 @@ class InversionStep:
         return _gradient(tape, own, images, cotangents)
 
     def _sums(self, images, labels, draws):
-        """S_r: the sums of these rows, a list of tensors for each term.
+        """Computes the sums over these rows, a list of tensors for each term.
 
-        The last list is no term's: how many images the teacher takes for their
-        labels, and how many there are.
+        The last list belongs to no term: it holds the number of images that the
+        teacher recognizes, and the number of images.
         """
         images = apply(self.transforms, images, draws.transforms)
         reading, student_logits = self.networks.read(images)
@@ -346,7 +351,7 @@ class InversionStep:
         )
 
     def _objective(self, sums):
-        """The weighted terms of the batch, its share, and d loss / d sums."""
+        """Returns weighted terms, the recognized share, and d loss / d sums."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sums)
             values = tf.stack(
