@@ -1,10 +1,11 @@
-"""A machine that follows a pickle of tensors, and runs nothing.
+"""Reads a pickle of tensors without running its code.
 
-A pickle is a program, and a malicious one does what it likes to whoever
-unpickles it. Here nothing is unpickled: the standard library takes the
-program apart (`pickletools.genops`), and a machine of our own follows the few
-instructions that make plain data and tensors. It imports nothing, calls
-nothing, and holds no more than a file has bytes for.
+A pickle is a program, and a malicious pickle can run any code when it is
+unpickled. This module unpickles nothing. The standard library lists the
+instructions of the program (`pickletools.genops`), and `Machine` follows only
+the instructions that create plain data and tensors. `Machine` imports nothing,
+calls nothing named by the file, and takes memory only in proportion to the size
+of the file.
 """
 
 import dataclasses
@@ -31,18 +32,20 @@ DICTIONARY = "collections OrderedDict"
 TENSOR = "torch._utils _rebuild_tensor_v2"
 
 
-MARK = object()
+MARK = object()  # compared by identity: no value in a file can equal it
 
 
 @dataclasses.dataclass(eq=False)
 class _Global:
-    """What the pickle names; never imported."""
+    """A name that the pickle contains. The name is never imported."""
 
     name: str
 
 
 @dataclasses.dataclass(eq=False)
 class Storage:
+    """The numbers of tensors; `content` follows after the pickles of a file."""
+
     dtype: np.dtype
     count: int
     content: bytes | None = None
@@ -50,13 +53,17 @@ class Storage:
 
 @dataclasses.dataclass(eq=False)
 class Tensor:
+    """A view of a storage. Offset and strides count numbers, not bytes."""
+
     storage: Storage
     offset: int
     shape: tuple
     strides: tuple
 
     def array(self) -> np.ndarray:
-        """The tensor as a view of its storage, in any order of axes."""
+        """Returns the tensor as a view of its storage, in any order of axes."""
+        # Strides of 0 could make a huge array of few numbers. NumPy itself
+        # refuses an offset or strides that lead outside the content.
         if math.prod(self.shape) > self.storage.count:
             raise ValueError("a tensor has more values than its storage")
         size = self.storage.dtype.itemsize
@@ -70,6 +77,7 @@ class Tensor:
 
 
 def _is_count(value):
+    # `isinstance` would accept a bool, which is an int in Python.
     return type(value) is int and 0 <= value < 2**40
 
 
@@ -78,11 +86,11 @@ def _are_counts(values):
 
 
 class Machine:
-    """Follows one pickle.
+    """Follows the instructions of one pickle.
 
     Args:
         file: A binary file.
-        storages: Dict, filled with the storages by their keys.
+        storages: Dict to fill, from keys to `Storage`.
     """
 
     def __init__(self, file, storages):
@@ -112,7 +120,7 @@ class Machine:
 
     def _container(self, kind):
         if type(self.stack[-1]) is not kind:
-            raise ValueError(f"items are put into what is no {kind.__name__}")
+            raise ValueError(f"items are put into no {kind.__name__}")
         return self.stack[-1]
 
     def put(self, index):
@@ -153,11 +161,13 @@ class Machine:
         self._container(list).extend(items)
 
     def build(self):
-        # The versions of the modules, kept as an attribute of the dictionary.
+        # PyTorch sets an attribute of the dictionary, the versions of the
+        # modules. The value is dropped.
         self.stack.pop()
         self._container(dict)
 
     def storage(self):
+        # A "persistent id" of PyTorch: kind, dtype, key, device, count, view.
         match self.stack.pop():
             case ("storage", _Global(name), str(key), str(), count, None) if (
                 name in DTYPES and _is_count(count)
@@ -165,12 +175,15 @@ class Machine:
                 storage = Storage(np.dtype(DTYPES[name]), count)
             case _:
                 raise ValueError("a storage is described in an unknown way")
+        # Tensors that share a storage must describe it alike.
         known = self.storages.setdefault(key, storage)
         if (known.dtype, known.count) != (storage.dtype, storage.count):
             raise ValueError("a storage is described in two ways")
         self.stack.append(known)
 
     def reduce(self):
+        # In Python's own `pickle` this instruction calls any function. Here it
+        # creates a dictionary or a tensor, or fails.
         arguments, function = self.stack.pop(), self.stack.pop()
         match (getattr(function, "name", None), arguments):
             case (name, ()) if name == DICTIONARY:

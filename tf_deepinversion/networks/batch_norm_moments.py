@@ -45,12 +45,12 @@ def batch_norms(model) -> list:
 
 
 def channels_axis(layer) -> int:
-    """The axis of a layer's channels; the last one by default."""
+    """Returns the axis of a layer's channels, by default the last axis."""
     return int(np.ravel(getattr(layer, "axis", -1))[0])
 
 
 def epsilon_of(layer) -> float:
-    """The number that a layer adds to the variance; Keras's by default."""
+    """Returns the number that a layer adds to the variance."""
     return getattr(layer, "epsilon", getattr(layer, "eps", 1e-3))
 
 
@@ -138,15 +138,19 @@ def moments(call: Call) -> Moments:
     dtype = "float64" if double else "float32"
     x = ops.moveaxis(ops.cast(x, dtype), channels_axis(layer), -1)
     x = ops.reshape(x, (-1, x.shape[-1]))
+    # Shifted by the moving mean, the sums are small numbers, and the variance
+    # is no small difference of large numbers.
     shifted = x - ops.cast(layer.moving_mean, dtype)
     first, second = ops.sum(shifted, 0), ops.sum(ops.square(shifted), 0)
     return Moments(ops.cast(ops.shape(x)[0], dtype), first, second)
 
 
 def mean_and_variance_gaps(sums: Moments, layer):
-    """mu(x) - moving_mean and var(x) - moving_variance, each `(channels,)`.
+    """Computes mu(x) - moving_mean and var(x) - moving_variance.
 
-    The variance is biased: the sum of squares divided by the count.
+    The variance is biased: the sum of squares divided by the count. Both
+        results
+    have the shape `(channels,)`.
     """
     mean_gap = sums.first / sums.count
     variance = sums.second / sums.count - ops.square(mean_gap)

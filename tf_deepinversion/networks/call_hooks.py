@@ -1,4 +1,4 @@
-"""Temporarily replaces attributes of single layers, and so watches their calls.
+"""Watches the calls of layers by replacing their attributes for a while.
 
 Replacing `call` sees every call in functional, sequential, nested, shared and
 subclassed models, eagerly, in a graph and under XLA. Each thread collects its
@@ -53,7 +53,7 @@ _replaced = {}  # by (id of the owner, name)
 
 
 def original(owner, name):
-    """An attribute's value without replacements, or None."""
+    """Returns an attribute's value without replacements, or None."""
     replaced = _replaced.get((id(owner), name))
     return replaced.original if replaced else getattr(owner, name, None)
 
@@ -79,6 +79,8 @@ def replace(name, values):
             held.append((key, [value]))
             replaced.values.append(held[-1][1])
             replaced.apply()
+    # The lock protects the table only: several threads may be inside the
+    # context.
     try:
         yield
     finally:

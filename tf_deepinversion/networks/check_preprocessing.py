@@ -26,10 +26,10 @@ class PreprocessingCheck(typing.NamedTuple):
     """The result of `check_preprocessing`.
 
     Attributes:
-        told: `RememberedInput`, mean and deviation of the training images as
-            the preprocessing feeds them.
+        told: `RememberedInput`, mean and deviation of the training images after
+            the preprocessing.
         remembered: `RememberedInput`, mean and deviation that the network's
-            first BatchNormalization implies, or None if it does not tell.
+            first BatchNormalization implies, or None if they are unknown.
         contradicts: Bool, whether the two contradict each other.
         probabilities: Dict from a `pixel_range` to the probability that the
             network then assigns to the image's label; None without an image.

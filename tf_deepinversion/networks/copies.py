@@ -207,7 +207,7 @@ def _is_lambda(value):
 
 
 def _own_objects(layer):
-    """The classes and functions of a layer that are not Keras's, by name."""
+    """Finds the classes and functions of a layer that are not Keras's."""
     found = {}
     for part in layers_of(layer):
         for thing in (type(part), *vars(part).values()):

@@ -180,7 +180,7 @@ SCALING = {"Mul", "RealDiv"}
 
 
 def _given_on(tensor) -> list:
-    """The inputs that an operation passes on to a tensor."""
+    """Returns the inputs that an operation passes on to a tensor."""
     inputs = tensor.op.inputs
     if tensor.op.type == "IdentityN":
         return [inputs[tensor.value_index]]
@@ -207,6 +207,8 @@ def gives(layer_output, tensor) -> bool:
         layer_output: Tensor `(batch, n)` of the graph.
         tensor: Tensor of the same graph.
     """
+    # By identity: two layers may have equal outputs, but each output is one
+    # tensor.
     while tensor is not layer_output:
         if tensor.op.type not in KEEPING:
             return False
@@ -239,7 +241,7 @@ def is_unbounded(tensor, known=()) -> bool:
     return any(is_unbounded(x, known) for x in inputs)
 
 
-# Parts of the names of what draws random numbers.
+# Parts of the names of operations that draw random numbers.
 RANDOM = (
     "Multinomial",
     "Random",
@@ -275,6 +277,7 @@ def assigned(graph, variables) -> list:
         variables: List of `keras.Variable`.
     """
     own = tf.distribute.get_strategy().experimental_local_results
+    # Inside a graph, a placeholder stands for a variable's handle.
     inner = {
         id(placeholder): id(handle) for handle, placeholder in graph.captures
     }

@@ -199,7 +199,7 @@ def _affine_of_lines(x, scale, shift):
 
 @tf.custom_gradient
 def _normalize_and_sum(x, mean, scale, offset):
-    """a (x - m) + b, and the sums of x - m and of its square, per channel.
+    """Computes a (x - m) + b, and the channels' sums of x - m and (x - m)^2.
 
     The moving mean gets no gradient.
     """

@@ -1,4 +1,4 @@
-"""What networks are fed that are known by their names or by their layers."""
+"""The inputs of networks that are known by their names or their layers."""
 
 import keras
 import numpy as np
@@ -29,6 +29,7 @@ APPLICATIONS = {
 
 
 def rescales(model) -> bool:
+    """Tells whether a model has a layer that rescales its inputs."""
     kinds = (keras.layers.Rescaling, keras.layers.Normalization)
     return any(isinstance(x, kinds) for x in layers_of(model))
 
@@ -51,7 +52,7 @@ def is_fed_pixels(model, layer) -> bool:
 
 
 def channels_of(model):
-    """The number of channels of a network's images, or None if unknown."""
+    """Returns the number of channels of a network's images, None if unknown."""
     shape = getattr(model, "input_shape", None)
     image = isinstance(shape, tuple) and len(shape) == 4
     return shape[-1] if image else None

@@ -301,7 +301,7 @@ class Preprocessing:
 
     @classmethod
     def _of_layer(cls, model, layer) -> "Preprocessing":
-        """The preprocessing that a layer named `normalize` implies."""
+        """Returns the preprocessing that a layer named `normalize` implies."""
         scale, offset = (
             np.asarray(v, "float64") for v in (layer.scale, layer.offset)
         )

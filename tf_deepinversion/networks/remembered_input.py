@@ -127,7 +127,7 @@ def _size(values):
 
 
 def _first_inputs(model, images):
-    """The BatchNormalization called first and its inputs, or None."""
+    """Returns the BatchNormalization called first and its inputs, or None."""
     with tap(model, sums=False), collect() as calls:
         model(tf.constant(images), training=False)
     calls = [call for call in calls if call.inputs is not None]

@@ -74,7 +74,7 @@ def check_restatable(model):
 
 
 def _total(calls):
-    """Adds up the sums of all calls, in float64."""
+    """Adds up the sums of all calls, in float64 to keep small differences."""
     return Moments(
         *(
             np.sum([keras.ops.convert_to_numpy(x) for x in part], 0, "float64")

@@ -46,7 +46,7 @@ def check_channels(image_shape, student_shape, preprocessing):
 
 
 def shape_of_student(student, image_shape) -> tuple:
-    """The student's image shape; the teacher's where the student's is open."""
+    """Returns the student's image shape, open sizes being the teacher's."""
     own = getattr(student, "input_shape", None)
     if not isinstance(own, tuple) or len(own) != 4:
         return tuple(image_shape)

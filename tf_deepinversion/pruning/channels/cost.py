@@ -14,7 +14,7 @@ KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
 def weight_shapes(graph, keep=None) -> dict:
-    """The shapes of all weights with channels, by (layer, name)."""
+    """Returns the shapes of all weights with channels, by (layer, name)."""
     shapes = {}
     for axis in graph.axes:
         whole = list(getattr(axis.layer, axis.name).shape)
@@ -67,7 +67,7 @@ def savings(graph, cost, keep=None, step=1) -> np.ndarray:
     whole, saved = cost(graph, keep), np.zeros(graph.count)
     for group in range(graph.groups.max() + 1):
         own = np.flatnonzero((graph.groups == group) & keep)
-        gone = own[: min(step, len(own) - 1)]
+        gone = own[: min(step, len(own) - 1)]  # one channel must stay
         if len(gone):
             fewer = keep.copy()
             fewer[gone] = False

@@ -8,9 +8,8 @@ that can only be removed together. The channels of one layer form a *group*.
 Every axis of every weight is then a list of channels, which is all that
 shrinking, masking and counting need.
 
-The walk also enters nested models. It uses these private names of Keras:
-`_nodes_by_depth` of a functional model, `_functional` of a sequential model,
-and `arguments` and `outputs` of their nodes.
+The walk also enters nested models. `core/keras_internals.py` lists the nodes of
+a model, each after the nodes that it depends on.
 """
 
 import dataclasses
@@ -99,12 +98,15 @@ class ChannelGraph:
     def __init__(self, model):
         self.model = model
         self._parents = []
+        # Tensors are told by their ids. The model keeps its tensors alive, so
+        # no two of them share an id.
         self._of_tensor, self._made = {}, {}
         self._pending, self._calls = [], []
         self.places, self.input_shapes, self.inputs = {}, {}, {}
         self._fixed = self._new(1)[0]
         for node in nodes_of(functional(model)):
             self._visit(node)
+        # Logits must stay: all classes remain.
         for tensor in functional(model).outputs:
             self._unite(self._of_tensor[id(tensor)], self._fixed)
         self._number()
@@ -115,6 +117,7 @@ class ChannelGraph:
         return np.arange(first, first + count)
 
     def _root(self, unit):
+        """Finds the representative of a unit's class (union-find)."""
         while self._parents[unit] != unit:
             self._parents[unit] = self._parents[self._parents[unit]]
             unit = self._parents[unit]
@@ -170,7 +173,7 @@ class ChannelGraph:
         given = node.arguments.keras_tensors
         for tensor, own in zip(given, inner.inputs, strict=True):
             units = self._of_tensor[id(tensor)]
-            if id(own) in self.inputs:  # called twice
+            if id(own) in self.inputs:  # the nested model is called twice
                 self._unite(units, self.inputs[id(own)])
             self.inputs[id(own)] = units
             self._called(node, "same", own, units, [tensor])
@@ -182,7 +185,7 @@ class ChannelGraph:
             self._called(node, "same", tensor, units, [own])
 
     def _apply(self, layer, kind, units, inputs, output):
-        """The units of a layer's output."""
+        """Returns the units of a layer's output."""
         makes = kind in ("kernel", "separable")
         if makes or kind == "depthwise":
             at = inputs[0] if layer_rules.is_transposed(layer) else output
@@ -206,7 +209,7 @@ class ChannelGraph:
         for other in units:
             if len(other) == len(widest):
                 self._unite(widest, other)
-            elif len(other) == 1:  # broadcast: it takes part in each channel
+            elif len(other) == 1:  # broadcast to every channel, so it stays
                 self._unite(other, self._fixed)
             else:
                 raise ValueError(
@@ -216,7 +219,7 @@ class ChannelGraph:
         return widest
 
     def _reshaped(self, layer, units, inputs, output):
-        """The units of the last axis, if they are the same at all positions."""
+        """Returns the last axis's units, if they are equal at all positions."""
         before = inputs.shape[1:]
         if None in before or None in output.shape[1:]:
             if output.shape[-1] == len(units) != 1:
@@ -226,14 +229,14 @@ class ChannelGraph:
         rows = everywhere.reshape(-1, output.shape[-1])
         if not (rows == rows[0]).all():
             raise ValueError(
-                "This layer mixes channels and places in a way that pruning "
+                "This layer mixes channels and positions in a way that pruning "
                 f"does not know. Received: {layer.name!r}, from {before} to "
                 f"{tuple(output.shape[1:])}"
             )
         return rows[0]
 
     def _made_by(self, layer, kind, units):
-        """The units of the output of a layer with kernels."""
+        """Returns the units of the output of a layer with kernels."""
         if layer in self._made:  # all calls of a shared layer share channels
             made, seen = self._made[layer]
             self._unite(seen, units)

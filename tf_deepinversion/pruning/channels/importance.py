@@ -1,7 +1,7 @@
-"""How much a network needs each of its channels.
+"""The importance of each channel for a network.
 
-All functions give a float array, one number for each channel of a
-`ChannelGraph`. Where several layers share a channel, it is the mean over them.
+All functions return a float array with one number for each channel of a
+`ChannelGraph`. If several layers share a channel, its importance is their mean.
 """
 
 import keras
@@ -18,34 +18,35 @@ from tf_deepinversion.pruning.channels import layer_rules
 
 
 def shared_mean(count, scores) -> np.ndarray:
-    """The sum over the members of a group, divided by how many share it.
+    """Averages the scores of each channel over the layers that have it.
 
     Args:
-        count: Int, how many channels there are.
-        scores: List of pairs of channels and values, of each layer.
+        count: Int, number of channels.
+        scores: List of pairs of channels and values, one pair per layer.
 
     Returns:
-        A float array `(count,)`, infinite where no layer has the channel.
+        A float array `(count,)`, infinite for a channel that no layer has.
     """
+    # The number of a fixed channel is -1, so the last place collects them all.
     total, members = np.zeros(count + 1), np.zeros(count + 1)
     for channels, values in scores:
         np.add.at(total, channels, values)
         np.add.at(members, channels, 1)
     found = np.full(count + 1, np.inf)
     np.divide(total, members, out=found, where=members > 0)
-    return found[:-1]  # the last one is of all that are fixed
+    return found[:-1]
 
 
 def random_importance(graph, seed=0) -> np.ndarray:
-    """Numbers drawn uniformly: what any criterion has to beat."""
+    """Draws uniform numbers, a baseline for other criteria."""
     return np.random.default_rng(seed).random(graph.count)
 
 
 def filter_norm(graph) -> np.ndarray:
-    """The root of the mean square of the weights that make a channel."""
+    """Computes the root mean square of the weights that make each channel."""
     scores = []
     for axis in graph.axes:
-        # The last axis of a kernel, or its last but one, makes channels.
+        # The output axis is the last axis of a kernel, or the last but one.
         if (
             layer_rules.makes(axis.layer)
             and not axis.reads
@@ -60,12 +61,12 @@ def filter_norm(graph) -> np.ndarray:
 
 
 def batch_norm_scale(graph) -> np.ndarray:
-    """|gamma| of the BatchNormalization layers.
+    """Returns |gamma| of the BatchNormalization layers.
 
-    Channels without one are infinitely important.
+    A channel without such a layer has infinite importance.
 
     Raises:
-        ValueError: if the model has no BatchNormalization that scales.
+        ValueError: if no BatchNormalization of the model has a gamma.
 
     Reference:
         - Liu et al., Network Slimming, arXiv:1708.06519
@@ -77,18 +78,19 @@ def batch_norm_scale(graph) -> np.ndarray:
     ]
     if not scores:
         raise ValueError(
-            "The scale of BatchNormalization layers ranks channels, and this "
-            "model has none: take another criterion. "
+            "`bn_scale` ranks channels by the scale of BatchNormalization "
+            "layers, but this model has none: take another criterion. "
             f"Received: {graph.model.name!r}"
         )
     return shared_mean(graph.count, scores)
 
 
 def gates(graph) -> list:
-    """The layers after which a channel has its gates, with the channels.
+    """Lists the layers with gates at their outputs, and the layers' channels.
 
-    These are the BatchNormalizations; where a channel has none, the layers
-    that make it.
+    The gates of a channel are at the outputs of its BatchNormalization layers.
+    A channel without such layers has gates at the outputs of the layers that
+    make it.
     """
     normalized = {
         axis.layer: axis.channels
@@ -108,12 +110,13 @@ def gates(graph) -> list:
 
 
 def fisher_vector(logits, signs):
-    """v with E[v v^T] = diag(p) - p p^T, p = softmax(logits).
+    """Returns v with E[v v^T] = diag(p) - p p^T, where p = softmax(logits).
 
-    That is the second derivative of the KL divergence in the logits. So the
-    mean of (d(v . f)/dz)^2 is its second derivative in a gate z, less what
-    vanishes where the divergence does. With v the derivative of log p_c, c
-    drawn from p, it would be the same, with more noise where p is certain.
+    This matrix is the second derivative of the KL divergence with respect to
+    the logits. The mean of (d(v . f)/dz)^2 is therefore the second derivative
+    with respect to a gate z, without a term that is zero if the divergence is
+    zero. The derivative of log p_c, with c drawn from p, would have the same
+    mean, but more noise if p is certain.
 
     Args:
         logits: Float tensor `(batch, classes)`.
@@ -125,25 +128,26 @@ def fisher_vector(logits, signs):
 
 
 def random_signs(shape, seed, step):
-    """A float tensor of -1 and 1, a pure function of (seed, step)."""
+    """Draws a float tensor of -1 and 1, a pure function of (seed, step)."""
     draws = tf.random.stateless_uniform(shape, [seed, step])
     return tf.where(draws < 0.5, -1.0, 1.0)
 
 
 class GateImportance:
-    """(g z)^2 of a gate z = 1 on each channel, g the gradient of a loss.
+    """Computes (g z)^2 for a gate z = 1 on each channel; g is a gradient.
 
-    Of first order, the loss is the KL divergence of the network from its
-    teacher, and (g z)^2 is taken of the mean over a batch. Before anything is
-    removed that gradient is zero, and so the order of second: the mean over
-    images of (g z)^2, where g is of the logits in random directions, see
-    `fisher_vector`.
+    First order: g is the gradient of the KL divergence of the network from its
+    teacher, averaged over a batch before it is squared. While no channel is
+    removed, this gradient is zero, so the first removal needs the second order.
+
+    Second order: g is the gradient of the logits in a random direction, see
+    `fisher_vector`. The importance is the mean over images of (g z)^2.
 
     Args:
         graph: A `ChannelGraph` of the network.
-        teacher: A `keras.Model` with the same classes; None for the second
-            order alone.
-        preprocessing: The `Preprocessing` of both.
+        teacher: A `keras.Model` with the same classes, or None if only the
+            second order is needed.
+        preprocessing: The `Preprocessing` of both networks.
         temperature: Float, see `SoftenedKL`.
 
     References:
@@ -162,16 +166,16 @@ class GateImportance:
         self._order_2 = tf.function(self._second_order)
 
     def first_order(self, batches) -> np.ndarray:
-        """The mean over batches of (g z)^2, g of the divergence.
+        """Averages (g z)^2 over batches, with g of the divergence.
 
         Args:
-            batches: Iterable of pairs of images in pixels and labels, which
-                are not looked at, or of TFDS's dictionaries of both.
+            batches: Iterable of pairs of images in pixels and labels, or of
+                TFDS's dictionaries with both. The labels are ignored.
         """
         return self._mean(self._order_1(x) for x, _ in _pairs(batches))
 
     def second_order(self, batches, seed=0) -> np.ndarray:
-        """The mean over images of (g z)^2, g of logits in random directions."""
+        """Averages (g z)^2 over images; g is of logits in random directions."""
         classes = self._student.classes
         return self._mean(
             self._order_2(images, random_signs((len(images), classes), seed, i))
@@ -181,6 +185,7 @@ class GateImportance:
     def _mean(self, results):
         total, count = None, 0
         for result in results:
+            # float64: a float32 sum over many batches would lose small scores.
             found = [np.asarray(r, "float64") for r in result]
             total = (
                 found
@@ -189,7 +194,7 @@ class GateImportance:
             )
             count += 1
         if not count:
-            raise ValueError("There are no batches to read importance from.")
+            raise ValueError("Expected batches of images. Received: no batches")
         channels = [c for _, c in self._gates]
         pairs = zip(channels, total, strict=True)
         scores = [(c, values / count) for c, values in pairs]
@@ -200,17 +205,19 @@ class GateImportance:
             return classifier.read(self._preprocessing.fed(images)).logits
 
     def _gate_gradients(self, images, loss):
-        """g z of each image: a list of `(batch, channels)`, one a layer."""
+        """Returns g z of each image: a `(batch, channels)` for each layer."""
         images = tf.cast(images, "float32")
         watched = [layer for layer, _ in self._gates]
         tape = tf.GradientTape(watch_accessed_variables=False)
         with watch(watched), collect() as calls, tape:
             tape.watch(images)
             value = loss(self._logits(self._student, images))
+        # The hooks also report activations, which are no gates.
         calls = [c for c in calls if c.layer in watched and c.name == "call"]
         gradients = tape.gradient(value, [c.outputs for c in calls])
         found = {}
         for call, gradient in zip(calls, gradients, strict=True):
+            # The derivative in a gate that multiplies a whole channel.
             product = gradient * call.outputs
             places = list(range(1, len(product.shape) - 1))
             each = tf.reduce_sum(product, places)

@@ -75,7 +75,9 @@ class LatencyTable:
 
     @classmethod
     def measure(cls, graph, *, levels=4, batch_size=1, repeats=20, timer=None):
-        """Measures the layers of a model at several widths; equal layers once.
+        """Measures the layers of a model at several widths.
+
+        Equal layers are measured once.
 
         Args:
             graph: A `ChannelGraph`.
@@ -143,7 +145,7 @@ class LatencyTable:
 
 
 def _widths(graph, layer, levels):
-    """The input and output widths at which to measure a layer."""
+    """Returns the input and output widths at which to measure a layer."""
     axes = [a for a in graph.axes if a.layer is layer and a.name != "bias"]
     ends = axes[0].channels, axes[-1].channels
     if layer_rules.kind_of(layer) == "depthwise":
@@ -172,4 +174,6 @@ def _call(layer, shape, width):
     twin.build(shape)
     images = tf.random.stateless_uniform(shape, [0, 0])
     function = tf.function(lambda x: twin(x, training=False))
+    # The conversion waits for the result: a device may still compute when the
+    # call returns.
     return lambda: keras.ops.convert_to_numpy(function(images))

@@ -1,11 +1,11 @@
-"""What each kind of layer does with channels, and where its weights are."""
+"""The effect of each kind of layer on channels, and the axes of its weights."""
 
 import keras
 from keras import layers
 
 from tf_deepinversion.pruning.channels import operators
 
-# Layers whose output has the channels of their input, each from itself alone.
+# Layers that compute each output channel from the same input channel alone.
 ELEMENTWISE = (
     layers.Activation,
     layers.ActivityRegularization,
@@ -73,7 +73,8 @@ KINDS = {
 }
 
 
-# Of Keras's activations, all but those that see their neighbors.
+# Keras's activations that act on each number alone. The others read several
+# channels.
 ACTIVATIONS = [
     getattr(keras.activations, name)
     for name in dir(keras.activations)
@@ -87,9 +88,9 @@ BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
 def kind_of(layer) -> str | None:
-    """What a layer does with channels, or None where that is not known.
+    """Returns the effect of a layer on channels, or None if it is unknown.
 
-    A subclass may compute anything, so that it is not known.
+    The effect of a subclass is unknown, because it may compute anything.
     """
     for kind, types in KINDS.items():
         if type(layer) in types:
@@ -98,12 +99,15 @@ def kind_of(layer) -> str | None:
 
 
 def check(layer, kind, rank):
-    """Raises a ValueError, by name, for a layer that pruning cannot follow.
+    """Refuses a layer whose effect on channels pruning does not know.
 
     Args:
         layer: A layer, or another operation of Keras.
-        kind: What `kind_of` says of it.
-        rank: Int, of the tensor that it is given.
+        kind: The result of `kind_of`.
+        rank: Int, rank of the layer's input.
+
+    Raises:
+        ValueError: for such a layer, with its name and the reason.
     """
     reason = None
     if isinstance(layer, keras.Model):
@@ -153,11 +157,11 @@ def _has_vectors(layer):
 
 
 def mixes(layer, width) -> bool:
-    """Whether an activation mixes channels, so that all of them must stay.
+    """Tells whether an activation mixes channels, so that all must stay.
 
     Args:
         layer: A layer of a known kind.
-        width: Int, how many channels its activation is given.
+        width: Int, number of channels of the activation's input.
     """
     if isinstance(layer, layers.Softmax):
         return True
@@ -168,12 +172,12 @@ def mixes(layer, width) -> bool:
 
 
 def makes(layer) -> bool:
-    """Whether a layer makes channels of its own."""
+    """Tells whether a layer creates new channels."""
     return kind_of(layer) in ("kernel", "separable")
 
 
 def reads(layer, role) -> bool:
-    """Whether an axis is the inputs of a kernel that makes new channels."""
+    """Tells whether an axis holds inputs of a kernel that makes channels."""
     return makes(layer) and role in ("in", "inner")
 
 
@@ -182,23 +186,23 @@ def is_transposed(layer) -> bool:
 
 
 def width_of(layer) -> int:
-    """How many channels a layer makes."""
+    """Returns the number of channels that a layer makes."""
     return layer.units if isinstance(layer, layers.Dense) else layer.filters
 
 
 def width(layer, count) -> dict:
-    """What a layer's config says of the number of channels that it makes."""
+    """Returns the config entry with the number of channels of a layer."""
     name = "units" if isinstance(layer, layers.Dense) else "filters"
     return {name: int(count)}
 
 
 def axes_of(layer) -> list[tuple[str, int, str]]:
-    """The axes of a layer's weights that are channels.
+    """Lists the axes of a layer's weights that are channels.
 
     Returns:
-        A list of triples: the weight's attribute, the axis, and `"in"`,
-        `"out"` or `"inner"` (what lies between the two kernels of a separable
-        convolution).
+        A list of triples: the weight's attribute, the axis, and `"in"`, `"out"`
+        or `"inner"`. Inner channels lie between the two kernels of a separable
+        convolution.
     """
     kind, axes = kind_of(layer), []
     if type(layer) is layers.BatchNormalization:
@@ -206,6 +210,7 @@ def axes_of(layer) -> list[tuple[str, int, str]]:
     elif type(layer) is layers.PReLU:
         axes = [("alpha", -1, "in")]
     elif type(layer) in TRANSPOSED:
+        # Keras stores these kernels with outputs before inputs.
         axes = [
             ("kernel", -1, "in"),
             ("kernel", -2, "out"),

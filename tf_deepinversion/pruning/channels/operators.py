@@ -1,7 +1,7 @@
-"""What functions and operators such as `x + y` do with channels.
+"""The effect of functions and operators such as `x + y` on channels.
 
-Keras's operations have no public names: they are told by those of their
-classes.
+Keras's operations have no public names. The names of their classes identify
+them.
 """
 
 import keras
@@ -17,7 +17,7 @@ POOLS = ("Max", "Mean", "Min", "Sum")
 MIXING = ("LogSoftmax", "Softmax", "Sparsemax")
 
 
-# The layers that do the work of operations of other names.
+# Layers that compute the same as operations with other names.
 LAYER_OF = {
     "AveragePool": "AveragePooling2D",
     "Conv": "Conv2D",
@@ -36,10 +36,10 @@ LAYER_OF = {
 
 
 def kind_of(node) -> str | None:
-    """What an operation does with channels, or None where it is not known.
+    """Returns the effect of an operation on channels, or None if unknown.
 
     Args:
-        node: A node of a functional model, whose operation is no layer.
+        node: A node of a functional model. Its operation is no layer.
     """
     name, tensors = name_of(node.operation), node.arguments.keras_tensors
     if name == "Concatenate":
@@ -60,20 +60,20 @@ def kind_of(node) -> str | None:
 
 
 def name_of(operation) -> str | None:
-    """The class of an operation of Keras, such as `"Add"`."""
+    """Returns the class name of an operation of Keras, such as `"Add"`."""
     kind = type(operation)
     return kind.__name__ if kind.__module__.startswith("keras.") else None
 
 
 def layer_instead(operation) -> str:
-    """The name of the layer that does the work of an operation."""
+    """Returns the name of a layer that can replace an operation."""
     name = name_of(operation)
     name = LAYER_OF.get(name, name)
     return f"keras.layers.{name if name and hasattr(layers, name) else 'Layer'}"
 
 
 def applied(node):
-    """A function from what takes the place of a node's tensor to its output."""
+    """Returns the operation of a node as a function of the node's tensor."""
 
     def function(values):
         args, kwargs = keras.tree.map_structure(
@@ -86,7 +86,7 @@ def applied(node):
 
 
 def gives_zero(function, rank=2) -> bool:
-    """Whether a function of zeros is zero everywhere."""
+    """Tells whether a function maps zeros to zeros."""
     return not np.any(
         keras.ops.convert_to_numpy(
             function(keras.ops.zeros((1,) * (rank - 1) + (2,)))
@@ -95,15 +95,15 @@ def gives_zero(function, rank=2) -> bool:
 
 
 def is_elementwise(function, width, ranks=(2, 4)) -> bool:
-    """Whether a function gives each number its own, whatever is beside it.
+    """Tells whether each output number depends on the same input number alone.
 
-    That is tried, with numbers of all magnitudes: alone, in parts and in
-    another order they must come to the same.
+    The function is tried on numbers of all magnitudes. Alone, in parts and in
+    another order, the numbers must give the same results.
 
     Args:
         function: Function of a tensor `(batch, ..., channels)`.
-        width: Int, how many channels it is given.
-        ranks: Ints, of the tensors.
+        width: Int, number of channels.
+        ranks: Ints, ranks of the tensors to try.
     """
     return all(_gives_each_its_own(function, width, rank) for rank in ranks)
 
@@ -128,7 +128,7 @@ def _gives_each_its_own(function, width, rank):
         turned = keras.ops.convert_to_numpy(
             function(keras.ops.convert_to_tensor(x[turn]))
         )
-    except Exception:  # a function of one shape alone
+    except Exception:  # the function accepts one shape only
         return False
     if whole.shape != shape or any(
         f.shape != p.shape for f, p in zip(found, parts, strict=True)
@@ -142,9 +142,10 @@ def _gives_each_its_own(function, width, rank):
 
 
 def _pools_places(operation, rank):
-    """Whether a mean or the like is over places, and over nothing else."""
+    """Tells whether a reduction runs over positions, and over nothing else."""
     axes = operation.axis
     if axes is None:
         return False
     axes = {a % rank for a in np.atleast_1d(axes)}
+    # Axis 0 is the batch, the last axis holds the channels.
     return not axes & {0, rank - 1}

@@ -1,15 +1,16 @@
-"""From an importance of each channel to the channels that stay."""
+"""Selects the channels that stay, by their importance."""
 
 import numpy as np
 
 
 def with_cost(importance, saved, eta) -> np.ndarray:
-    """I = I_err + eta I_lat, where I_lat is minus what a channel saves.
+    """Computes I = I_err + eta I_lat; I_lat is minus the saving of a channel.
 
-    Both are divided by their mean, so that eta has no unit.
+    Each of the two is divided by its mean, so eta has no unit.
 
     Args:
-        importance: Float array `(channels,)`, I_err; infinite ones stay.
+        importance: Float array `(channels,)`, I_err. Channels of infinite
+            importance stay.
         saved: Float array `(channels,)`, see `cost.savings`.
         eta: Float, 0 or more.
 
@@ -25,17 +26,20 @@ def with_cost(importance, saved, eta) -> np.ndarray:
 
 
 def removed(graph, order, count, multiple_of=1) -> np.ndarray:
-    """Which channels stay when the first `count` of `order` go.
+    """Returns the channels that stay if the first `count` of `order` go.
 
-    What is left of each group is rounded to the nearest multiple, at least
-    one, and the most important ones of the group stay; a group that is smaller
-    stays whole.
+    The number of remaining channels of each group is rounded to the nearest
+    multiple, at least to one multiple. The most important channels of the group
+    stay. A group with fewer channels than the rounded number stays whole.
 
     Args:
         graph: A `ChannelGraph`.
-        order: Int array, the channels from the least important on.
-        count: Int.
+        order: Int array, the channels in order of increasing importance.
+        count: Int, number of channels to remove, before rounding.
         multiple_of: Int, 8 for most hardware.
+
+    Returns:
+        A bool array `(graph.count,)`.
     """
     keep = np.zeros(graph.count, bool)
     keep[order[count:]] = True
@@ -44,6 +48,7 @@ def removed(graph, order, count, multiple_of=1) -> np.ndarray:
         left = int(keep[own].sum())
         if left == len(own):
             continue
+        # Python's `round` rounds halves to even numbers.
         wanted = int(np.floor(left / multiple_of + 0.5)) * multiple_of
         wanted = max(wanted, multiple_of)
         keep[own] = False
@@ -52,17 +57,18 @@ def removed(graph, order, count, multiple_of=1) -> np.ndarray:
 
 
 def select(graph, importance, cost, limit, *, multiple_of=1):
-    """Removes the least important channels, until a cost is reached.
+    """Removes the least important channels until the cost is within a limit.
 
     Args:
         graph: A `ChannelGraph`.
-        importance: Float array `(graph.count,)`; of equal ones the later goes.
-        cost: A function of the graph and the channels that stay.
-        limit: Float, the cost that may be left.
-        multiple_of: Int, of what is left of each group.
+        importance: Float array `(graph.count,)`. Of equally important channels
+            the later goes first.
+        cost: Function of the graph and the remaining channels.
+        limit: Float, largest cost that may remain.
+        multiple_of: Int, see `removed`.
 
     Returns:
-        A bool array, which channels stay: as many as the limit allows.
+        A bool array, the channels that stay: as many as the limit allows.
 
     Raises:
         ValueError: if the limit cannot be reached.
@@ -71,6 +77,8 @@ def select(graph, importance, cost, limit, *, multiple_of=1):
     order = graph.count - 1 - last_first
     order = order[: np.isfinite(importance).sum()]
     order = np.append(order, np.flatnonzero(~np.isfinite(importance)))
+    # Binary search for the smallest number of removed channels within the
+    # limit.
     few, many = 0, int(np.isfinite(importance).sum())
 
     def left(count):
