@@ -595,12 +595,12 @@ def warned(model, labels, **kwargs):
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         model.fit(labels, steps=1, verbose=0, **kwargs)
-    return [str(w.message) for w in found if "images for what" in str(w)]
+    return [str(w.message) for w in found if "of the images as the" in str(w)]
 
 
 def test_fit_warns_where_less_than_half_of_the_images_show_their_labels():
     (message,) = warned(still(), right_in(1))
-    assert message.startswith("The teacher takes 25% of the images for what")
+    assert message.startswith("The teacher recognizes 25% of the images as")
     assert not warned(still(), right_in(2))
 
 

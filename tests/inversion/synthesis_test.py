@@ -208,7 +208,7 @@ def test_images_that_are_not_of_their_classes_are_told():
     head = stubborn.layers[-1]
     head.kernel.assign(0 * head.kernel)
     head.bias.assign([0.0, 0.0, 9.0])
-    with pytest.warns(UserWarning, match="takes 33% of the images for what"):
+    with pytest.warns(UserWarning, match="recognizes 33% of the images as the"):
         synthesize(
             stubborn,
             CLASSES,

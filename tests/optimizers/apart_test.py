@@ -1,4 +1,4 @@
-"""Which optimizers move an image in the same way whatever others are."""
+"""Which optimizers treat an image independently of other images."""
 
 import keras
 import pytest
@@ -75,5 +75,7 @@ def test_such_an_optimizer_is_refused_with_several_replicas(optimizer):
     with two_replicas().scope():
         model = inversion()
         model.compile(optimizer())
-    with pytest.raises(ValueError, match="by what others are.*Received: opt"):
+    with pytest.raises(
+        ValueError, match="depends on other images.*Received: opt"
+    ):
         model.fit(LABELS, steps=1, verbose=0)

@@ -66,7 +66,8 @@ def require_positive(**values):
 def warn_caller(message):
     """Warns at the line of user code that called this package.
 
-    Keras may stand between: its `fit` calls the callbacks of this package.
+    Frames of Keras are skipped too: Keras's `fit` calls this package's
+        callbacks.
 
     Args:
         message: String.
@@ -85,17 +86,17 @@ def _in_package(frame) -> bool:
 
 
 def warn_if_not_recognized(share):
-    """Warns where less than half of some images show their labels.
+    """Warns if the teacher recognizes less than 50 % of synthesized images.
 
     Args:
-        share: Float in [0, 1], of the images that the teacher takes for the
-            classes that they were made for.
+        share: Float in [0, 1], share of the images that the teacher assigns to
+            the requested class.
     """
     if share < 0.5:
         warn_caller(
-            f"The teacher takes {share:.0%} of the images for what they were "
-            "made for. Take more steps (`steps`, `first_steps`), or a recipe "
-            "with more weight on the cross-entropy."
+            f"The teacher recognizes {share:.0%} of the images as the "
+            "requested class. Take more steps (`steps`, `first_steps`), or a "
+            "recipe with more weight on the cross-entropy."
         )
 
 
@@ -170,5 +171,5 @@ def are_right(predictions, labels) -> np.ndarray:
 
 
 def share_right(predictions, labels) -> float:
-    """The share of predictions that equal their labels; see `are_right`."""
+    """Returns the share of predictions that equal labels; see `are_right`."""
     return float(are_right(predictions, labels).mean())

@@ -38,7 +38,7 @@ def described(value):
     """
     if hasattr(value, "__array__"):
         array = np.asarray(value)
-        if array.size > 100:  # text would be many times as large as a hash
+        if array.size > 100:  # as text it would be much larger than a hash
             digest = hashlib.sha256()
             add_arrays(digest, [array])
             return digest.hexdigest()
@@ -79,14 +79,14 @@ def _config(value) -> dict:
             raise _not_described(value)
         held = getattr(value, f"_{name}", getattr(value, name, None))
         if name not in config or hasattr(held, "get_config"):
-            config[name] = held  # itself, for Keras asks it for its config
+            config[name] = held  # the object itself, not Keras's config of it
     if isinstance(value, keras.optimizers.Optimizer):
         return _nameless(config, {})
     return config
 
 
 def _arguments(value) -> list:
-    """The names of the constructor's arguments."""
+    """Lists the names of the constructor's arguments."""
     return [
         name
         for name, parameter in inspect.signature(type(value)).parameters.items()
@@ -115,7 +115,7 @@ def architecture(model) -> list:
     ]
     try:
         wiring = _nameless(model.get_config(), {})
-    except Exception:  # of what cannot be saved there is no config
+    except Exception:  # a model that cannot be saved has no config
         wiring = None
     return [layers, wiring, [weight.shape for weight in model.weights]]
 
@@ -125,7 +125,7 @@ def _layer_config(layer) -> dict:
         return {}
     try:
         config = {**layer.get_config(), "name": None}
-    except NotImplementedError:  # a layer of the user's
+    except NotImplementedError:  # a user's layer without `get_config`
         config = {}
     if type(layer).__module__.partition(".")[0] != "keras":
         for name in _arguments(layer):
@@ -134,7 +134,7 @@ def _layer_config(layer) -> dict:
 
 
 def _nameless(config, places):
-    """A config that names layers by position, because Keras numbers names."""
+    """Replaces layers' names by positions, because Keras numbers names."""
     if isinstance(config, (list, tuple)):
         return [_nameless(part, places) for part in config]
     if not isinstance(config, dict):

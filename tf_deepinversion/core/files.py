@@ -1,4 +1,4 @@
-"""Files that are written atomically, and their hashes."""
+"""Writes files atomically, and hashes files."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 def require_local(**paths):
     """Refuses paths of object stores and other remote systems.
 
-    Python would make a local folder of the name `gs:` and write into it.
+    Python would create a local folder named `gs:` and write into it.
 
     Args:
         **paths: Strings, paths or None, by the names of their arguments.
@@ -46,11 +46,14 @@ def write_atomically(path, write):
     require_local(path=path)
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a rename is atomic within one file system
+    # only.
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
             write(file)
             file.flush()
+            # Otherwise a crash could leave the new name with no content.
             os.fsync(file.fileno())
         os.replace(part, path)
     finally:

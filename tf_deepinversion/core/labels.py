@@ -1,4 +1,4 @@
-"""The classes to synthesize."""
+"""Labels of images: balanced labels, and checks of labels."""
 
 import numpy as np
 

@@ -96,7 +96,9 @@ def save_folders(directory, images, labels, names=None):
     for path in set(directory.glob("*/*.png")) - written:
         if re.fullmatch(r"\d{6,}\.png", path.name) and _is_ours(path):
             path.unlink()
-            if not any(path.parent.iterdir()):  # Keras would count it a class
+            if not any(
+                path.parent.iterdir()
+            ):  # Keras would count it as a class
                 path.parent.rmdir()
 
 

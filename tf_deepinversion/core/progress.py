@@ -1,4 +1,4 @@
-"""How much of a whole job is done, and how long the rest will take."""
+"""Progress bars of whole jobs, with the time left."""
 
 import sys
 import time
@@ -7,10 +7,10 @@ import keras
 
 
 def verbosity(verbose) -> int:
-    """What `verbose` stands for: 0 for nothing, 1 for a bar, 2 for lines.
+    """Converts `verbose` to 0 for nothing, 1 for a bar, or 2 for lines.
 
-    `"auto"` is a bar in a terminal and in a notebook. In a file, where nothing
-    can be written over, `"auto"` is lines.
+    `"auto"` is a bar in a terminal and in a notebook. In a file `"auto"` is
+    lines, because a bar cannot overwrite itself there.
 
     >>> verbosity(1), verbosity(0)
     (1, 0)
@@ -22,7 +22,7 @@ def verbosity(verbose) -> int:
 
 
 def duration(seconds) -> str:
-    """Seconds as a clock shows them.
+    """Formats seconds like a clock.
 
     >>> duration(9.7), duration(75), duration(7265)
     ('9s', '1:15', '2:01:05')
@@ -35,14 +35,15 @@ def duration(seconds) -> str:
 
 
 class Progress:
-    """Says how much of a job is done: a bar, or lines where there is none.
+    """Shows how much of a job is done, as a bar or as lines.
 
-    The time left is that of the whole job. A line says it from ten seconds on.
+    The time left is the time left for the whole job. Lines show it if it is ten
+    seconds or more.
 
     Args:
-        title: String, what is done, as `"Images"`.
-        total: Int, how many units there are to do.
-        unit: String, the name of one, as `"batch"`.
+        title: String, name of the job, such as `"Images"`.
+        total: Int, number of units of the job.
+        unit: String, name of a unit, such as `"batch"`.
         verbose: See `verbosity`.
     """
 
@@ -57,13 +58,13 @@ class Progress:
             )
 
     def advance(self, logs=None, units=1, line=True):
-        """Counts units that are done.
+        """Counts finished units.
 
         Args:
             logs: Dict from names to floats, shown beside the count.
-            units: Int.
-            line: Bool, False amid a part of the job, as an epoch: a line is
-                then not yet written, and a bar not yet ended.
+            units: Int, number of units that were finished.
+            line: Bool, False in the middle of a part of the job, such as an
+                epoch. No line is then written, and the bar stays open.
         """
         self._done += units
         logs = logs or {}
@@ -87,15 +88,15 @@ class Progress:
 
 
 class TrainingProgress(keras.callbacks.ProgbarLogger):
-    """One bar over all epochs of a training, in place of one for each epoch.
+    """Shows one bar for all epochs of a training, not one per epoch.
 
-    Where there is no bar, a line is written after each epoch. Keras adds no bar
-    of its own beside a `ProgbarLogger`.
+    Without a bar, the callback writes a line after each epoch. The class
+    extends `ProgbarLogger` because Keras then adds no bar of its own.
 
     Args:
-        title: String, what is done.
-        total: Int, the steps of all trainings that have this callback; None
-            for those of one `fit`.
+        title: String, name of the job.
+        total: Int, number of steps of all trainings that share this callback;
+            None for the steps of one `fit`.
     """
 
     def __init__(self, title="Training", total=None):
@@ -104,7 +105,7 @@ class TrainingProgress(keras.callbacks.ProgbarLogger):
         self._progress, self._seen = None, 0
 
     def skip(self, steps):
-        """Counts steps that a run before this one has done."""
+        """Counts steps that an earlier run has finished."""
         if self._progress is None:
             self._total -= steps
 
@@ -118,7 +119,7 @@ class TrainingProgress(keras.callbacks.ProgbarLogger):
             self._left = self._total - epoch * self.target
 
     def on_train_batch_begin(self, batch, logs=None):
-        # Not before: what else an epoch begins with has bars of its own.
+        # Not earlier: other work at the beginning of an epoch has its own bars.
         if self._progress is None:
             self._progress = Progress(
                 self._title, self._left, "step", self.verbose

@@ -13,5 +13,5 @@ def fold_in(key, number):
     Returns:
         An int tensor `(2,)`.
     """
-    # With XLA the default algorithm is another one.
+    # The default algorithm differs with XLA, so the code names one.
     return tf.random.experimental.stateless_fold_in(key, number, alg="philox")

@@ -93,11 +93,12 @@ def swapped_again(callbacks, epoch, read, write):
 
 
 def keep_averages(callbacks, optimizer):
-    """Makes averages that are swapped in stay where a run ends early.
+    """Keeps the averages in a network if a run ends early.
 
-    At the end of `fit` Keras puts the averages into the network once more,
-    but `SwapEMAWeights` has put the weights in training in their place.
-    Only in the last of all epochs does it see to that.
+    At the end of `fit`, Keras writes the averages of the optimizer into the
+    network. `SwapEMAWeights` swaps network and averages, so these "averages"
+    may be the weights in training. The callback prevents this in the last epoch
+    only.
 
     Args:
         callbacks: List of `keras.callbacks.Callback`, after the epoch's end.
@@ -109,10 +110,10 @@ def keep_averages(callbacks, optimizer):
 
 
 def settle_averages(optimizer):
-    """Makes the averages of an optimizer what its variables are.
+    """Sets the averages of an optimizer to its variables.
 
-    A run that has ended is begun again where nothing is left to do, and Keras
-    puts the averages into the network then, too.
+    Repeating a finished call trains no step, but Keras still writes the
+    averages into the network.
 
     Args:
         optimizer: A `keras.optimizers.Optimizer`, or None.

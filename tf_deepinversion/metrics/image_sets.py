@@ -186,13 +186,13 @@ def _symmetric_root(matrix):
 
 
 def _distances(rows, others):
-    """Squared distances, `(rows, others)`, clipped where rounding gives < 0."""
+    """Computes squared distances `(rows, others)`, never below 0."""
     squares = (rows**2).sum(1)[:, None] + (others**2).sum(1)[None]
     return np.maximum(squares - 2 * rows @ others.T, 0)
 
 
 def _covered(points, centers, neighbors, block):
-    """The share of points that lie in a ball about at least one center.
+    """Computes the share of points inside a ball about at least one center.
 
     The radius of a ball is the distance from the center to its k-th neighbor.
     """

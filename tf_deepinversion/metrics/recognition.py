@@ -162,7 +162,7 @@ def most_confused(labels, predictions, classes, most=10) -> list:
 
 
 def _places(labels, predictions, classes):
-    """The index of each image's cell in the flattened confusion matrix."""
+    """Returns the index of each image's cell in the flattened matrix."""
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.shape != predictions.shape:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Optimizers under several replicas: each replica moves its own images only."""
+"""Optimizers on several replicas: each replica optimizes its own images."""
 
 import keras
 import numpy as np
@@ -27,21 +27,21 @@ def keep_apart(optimizer, shape, dtype):
         dtype: String, the images' dtype.
 
     Raises:
-        ValueError: if the optimizer moves an image depending on other images.
-            Several replicas would then make other images than one device.
+        ValueError: if the step of an image depends on other images. Several
+            replicas would then make other images than one device.
     """
     for name in _OF_ALL_GRADIENTS:
         if getattr(optimizer, name, None):
             raise ValueError(
-                "Each replica moves its own images, so an optimizer with "
-                f"{name!r} cannot be used with several replicas: leave it "
-                f"out. Received: {name}={getattr(optimizer, name)}"
+                "Each replica optimizes its own images, so several replicas "
+                f"cannot use an optimizer with {name!r}: leave it out. "
+                f"Received: {name}={getattr(optimizer, name)}"
             )
     if not moves_images_alone(optimizer, shape, dtype):
         raise ValueError(
-            "Each replica moves its own images, so an optimizer that moves an "
-            "image by what others are, as Lamb and Adafactor do, cannot be "
-            "used with several replicas: take Adam or PyramidAdam, or one "
+            "Each replica optimizes its own images, so several replicas cannot "
+            "use an optimizer whose step of an image depends on other images, "
+            "such as Lamb and Adafactor: take Adam or PyramidAdam, or one "
             f"device. Received: optimizer={optimizer.name!r}, of class "
             f"{type(optimizer).__name__}"
         )
@@ -49,11 +49,11 @@ def keep_apart(optimizer, shape, dtype):
 
 
 def moves_images_alone(optimizer, shape, dtype="float32") -> bool:
-    """Tells whether an optimizer moves an image independently of other images.
+    """Tells whether an optimizer treats each image independently.
 
-    The function tries the optimizer: it moves an image once by itself and
-    once beside a second image. The gradients of the second image are much
-    larger and end with one that is not finite.
+    The function tries the optimizer on an image alone, and on the same image
+    beside a second image. The second image has much larger gradients, and the
+    last of them is infinite.
 
     Args:
         optimizer: A `keras.optimizers.Optimizer`. The function works on copies

@@ -59,13 +59,13 @@ class PyramidAdam(keras.optimizers.Optimizer):
         for beta, value in (("beta_1", beta_1), ("beta_2", beta_2)):
             if not 0 <= value < 1:
                 raise ValueError(
-                    f"`{beta}` must lie in [0, 1): it is the share of the past "
-                    f"that stays. Received: {beta}={value}"
+                    f"`{beta}` must lie in [0, 1): the share of the running "
+                    f"mean that each step keeps. Received: {beta}={value}"
                 )
         if not 0 < epsilon < math.inf:
             raise ValueError(
-                "`epsilon` must be positive: it is divided by where the "
-                f"gradient is 0. Received: epsilon={epsilon}"
+                "`epsilon` must be positive: a gradient of 0 is divided by it. "
+                f"Received: epsilon={epsilon}"
             )
         self.beta_1, self.beta_2 = beta_1, beta_2
         self.epsilon = epsilon
@@ -117,6 +117,7 @@ class PyramidAdam(keras.optimizers.Optimizer):
                 g = ops.average_pool(g, 2**level, padding="same")
             self.assign(mean, beta_1 * mean + (1 - beta_1) * g)
             self.assign(square, beta_2 * square + (1 - beta_2) * ops.square(g))
+            # As in Adam, both means start at 0 and are corrected for this.
             corrected = ops.sqrt(square / (1 - ops.power(beta_2, t)))
             part = (
                 mean / (1 - ops.power(beta_1, t)) / (corrected + self.epsilon)
