@@ -270,7 +270,7 @@ def test_bad_arguments():
         fast(meta_rate=1.5)
     with pytest.raises(ValueError, match=r"`latent_rate` must.*latent_rate=0"):
         fast(latent_rate=0)
-    with pytest.raises(ValueError, match="needs a recipe that moves a gener"):
+    with pytest.raises(ValueError, match="needs a recipe that trains a gene"):
         FastInversion(tiny_teacher(), NORMALIZED, recipe="ours")
     with pytest.raises(ValueError, match="use FastInversion.*'ours, after"):
         DeepInversion(tiny_teacher(), NORMALIZED, recipe="generator")

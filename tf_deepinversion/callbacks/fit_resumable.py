@@ -64,8 +64,12 @@ def fit_resumable(
         FloatingPointError: if a value of the network is no longer finite.
         ValueError: if the file is damaged or belongs to another run.
     """
+    # `TrainingState` restores the optimizer's variables, which must exist
+    # first.
     model.optimizer.build(network.trainable_variables)
     given, state, done = list(callbacks or []), None, 0
+    # The order matters: a network that is not finite raises before its state is
+    # saved, and the state is saved after all other callbacks.
     callbacks = [*given, RequireFinite(network), _EarlyEnd(given)]
     if path is not None:
         variables = [*network.variables, *model.optimizer.variables, *others]
@@ -73,6 +77,7 @@ def fit_resumable(
         state.others, done = given, state.epoch
         callbacks.append(state)
     verbose = verbosity(verbose)
+    # A caller that shows one bar for several trainings brings it along.
     bars = [isinstance(c, keras.callbacks.ProgbarLogger) for c in callbacks]
     if verbose and not any(bars):
         callbacks.insert(0, TrainingProgress())

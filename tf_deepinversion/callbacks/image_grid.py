@@ -63,6 +63,7 @@ class ImageGrid(WatchesImages):
             self._add_to_tensorboard(picture, epoch + 1)
 
     def _add_to_tensorboard(self, picture, step):
+        # One writer for the whole run: each writer starts a new file of events.
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(str(self.log_dir))
         with self._writer.as_default():

@@ -105,6 +105,7 @@ class RefreshPool(keras.callbacks.Callback):
         self.next_batch, self.seconds = next_batch, 0.0
         self._path, self._terms = path and pathlib.Path(path), {}
         if self._path and self._path.exists() and pool.batches:
+            # JSON turned the numbers into strings.
             found = json.loads(self._path.read_text())
             self._terms = {int(number): logs for number, logs in found.items()}
 
@@ -129,16 +130,19 @@ class RefreshPool(keras.callbacks.Callback):
         return self.batches or min(epochs, max(1, capacity // added))
 
     def every_round(self, synthesizer) -> "RefreshPool":
-        """One that makes a batch before each round, so that all are alike.
+        """Returns a copy that makes a batch before each round.
+
+        All rounds then do the same work, so that a trial can time them.
 
         Raises:
-            ValueError: if `batches` says how many there are in all.
+            ValueError: if `batches` is the number of all batches.
         """
         once = synthesizer.student is None and self.when != "every_round"
         if once and self.batches:
             raise ValueError(
-                "How many batches fit is asked for, so leave `batches` of the "
-                f"RefreshPool out. Received: batches={self.batches}"
+                "With `minutes` the time decides the number of batches: leave "
+                "`batches` of the RefreshPool out. "
+                f"Received: batches={self.batches}"
             )
         return RefreshPool(
             self.images,
@@ -182,7 +186,7 @@ class RefreshPool(keras.callbacks.Callback):
         if self.next_batch < wanted:
             verbose = verbosity(self.params["verbose"])
             if epoch and verbose == 1 and wanted == self.next_batch + 1:
-                verbose = 0  # the bar of the rounds goes on
+                verbose = 0  # the bar of the rounds stays open
             self.pool.fill(
                 self.synthesizer,
                 batches=wanted,
@@ -196,7 +200,7 @@ class RefreshPool(keras.callbacks.Callback):
         self.seconds += time.monotonic() - begin
 
     def _complete(self):
-        """The number of batches in the pool whose terms are saved as well."""
+        """Returns the number of batches in the pool whose terms are saved."""
         batches = self.pool.batches
         # A run may be killed after a batch is added and before its terms are
         # saved. That batch is made once more, for its terms.

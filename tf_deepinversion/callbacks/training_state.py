@@ -64,6 +64,7 @@ class TrainingState(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
+        # A stopped training counts as finished: resuming must not continue it.
         ended = getattr(self.model, "stop_training", False)
         self.epoch = self.params["epochs"] if ended else epoch + 1
         for name, value in (logs or {}).items():

@@ -55,6 +55,7 @@ class Verifier(WatchesImages):
             return
         images, labels = self.model.images, self.model.labels
         for name, network in self.networks.items():
+            # Later callbacks find the value in `logs`: the history and the bar.
             logs[f"{name}_accuracy"] = recognition.accuracy(
                 network,
                 resized(images, network),

@@ -217,7 +217,7 @@ def distill(
 
 
 class _Plan(typing.NamedTuple):
-    """What `distill` was asked for."""
+    """The arguments of a call of `distill`."""
 
     model: Distillation
     images: object
@@ -237,7 +237,7 @@ class _Plan(typing.NamedTuple):
     validation_data: object
 
     def settings(self) -> dict:
-        """What tells this run from others, apart from model and images."""
+        """Returns the settings of the run, without the model and the images."""
         fixed = self.fixed_images
         return {
             "rounds": self.rounds,
@@ -260,7 +260,7 @@ def _check_length(rounds, minutes):
 
 
 def _rounds(plan, minutes, begin):
-    """The number of rounds, given or estimated from the minutes."""
+    """Returns the number of rounds, given or estimated from the minutes."""
     if minutes is None:
         return plan.rounds
     model = plan.model
@@ -269,6 +269,7 @@ def _rounds(plan, minutes, begin):
     if isinstance(plan.images, Synthesizer):
         variables += plan.images.state_variables
         refresh = (refresh or RefreshPool()).every_round(plan.images)
+    # The trial trains student, cache and generator; their values are restored.
     before = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
     trial = plan._replace(refresh=refresh, folder=None, verbose=0)
     rounds = rounds_for(
@@ -359,6 +360,7 @@ def _make_ready(model, batch_size, optimizer, steps):
         optimizer = optimizer(steps)
     optimizer = keras.optimizers.get(optimizer)
     if optimizer.built:
+        # Its momentum belongs to the variables of another training.
         optimizer = optimizer.from_config(optimizer.get_config())
     optimizer.build(model.student.trainable_variables)
     model.compile(optimizer=optimizer)

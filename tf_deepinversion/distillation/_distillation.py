@@ -107,6 +107,7 @@ class Distillation(StudentModel):
         super().__init__(**kwargs)
         self._teacher = Classifier(teacher, image_shape)
         self._student = Classifier(student, student_shape)
+        # Only training computes in another precision.
         self._in_training = self._teacher, self._student
         if dtype is not None:
             self._in_training = (
@@ -149,7 +150,7 @@ class Distillation(StudentModel):
         self._loss = keras.metrics.Mean(name="loss")
         self._agreement = keras.metrics.Mean(name="agreement")
         self._accuracy = keras.metrics.Mean(name="accuracy")
-        self.built = True
+        self.built = True  # like both networks
 
     @property
     def teacher(self) -> keras.Model:
@@ -192,7 +193,7 @@ class Distillation(StudentModel):
         return self._student_logits(pixels, training)
 
     def _student_logits(self, pixels, training=False):
-        """The student's logits of pixels, possibly floats after transforms."""
+        """Computes the student's logits of pixels, which may be floats."""
         student = self._in_training[1] if training else self._student
         pixels, shape = tf.cast(pixels, "float32"), self.student_shape
         fed = student_input(pixels, shape, self.student_preprocessing)
@@ -337,6 +338,7 @@ class Distillation(StudentModel):
         )
         images = apply(self._transforms, images, numbers)
         if self._answered:
+            # The cache stores uint8: the teacher must label what it stores.
             images = tf.round(images)
         return images, _logits(self._in_training[0], self.preprocessing, images)
 
@@ -363,7 +365,7 @@ class Distillation(StudentModel):
         return self._logs()
 
     def _own_loss(self, target, logits):
-        """This replica's part of the mean over the batch of all replicas."""
+        """Returns this replica's part of the mean over all replicas' images."""
         return replicas.of_mean(self._kl(target, logits), tf.shape(logits)[0])
 
     def test_step(self, data):

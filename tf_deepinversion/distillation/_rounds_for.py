@@ -51,6 +51,7 @@ def rounds_for(minutes, trial, path=None, begin=None) -> int:
         on_epoch_end=lambda *_: ends.append(time.monotonic())
     )
     trial(3, [clock])
+    # The first round traces the graphs, and the real run traces them once more.
     each = (ends[-1] - ends[0]) / 2
     left = 60 * minutes - (time.monotonic() - begin) - (ends[0] - start)
     rounds = max(1, int(left / each))

@@ -47,6 +47,7 @@ def smooth_images(shape, count=128, seed=0) -> np.ndarray:
     """
     random = np.random.default_rng(seed)
     total = np.zeros((count, *shape), "float32")
+    # Few random numbers make large clouds, many make small ones.
     for size in (2, 4, 7, 14):
         coarse = random.normal(size=(count, size, size, shape[-1]))
         fine = tf.image.resize(coarse, shape[:2], method="bicubic")

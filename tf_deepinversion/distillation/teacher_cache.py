@@ -94,6 +94,7 @@ class TeacherCache:
         self._images = keras.Variable(images, trainable=False)
         logits = np.zeros((size, classes), "float32")
         self._logits = keras.Variable(logits, trainable=False)
+        # The number of images ever written: modulo `size` it is the next row.
         self._written = keras.Variable(0, dtype="int64", trainable=False)
         self.variables = [
             _Rows(self._images, self._written),
@@ -131,6 +132,7 @@ class TeacherCache:
         # The cache may be empty at any step: the optimizer may have made
         # steps in another run.
         due = (step % self.steps_per_call == 0) | (self._written.value == 0)
+        # Both branches return a bool, because `tf.cond` needs equal types.
         tf.cond(due, lambda: self._add(*ask()), lambda: False)
         rows = tf.random.stateless_uniform(
             (count,),

@@ -61,7 +61,7 @@ class SynthesizedImages:
             synthesizer.check(labels, steps)
 
     def _batches_by(self, rounds):
-        """The number of batches that the first `rounds` rounds request."""
+        """Returns the number of batches that the first `rounds` rounds need."""
         if not rounds:
             return 0
         return self._refresh.batches_by(
@@ -168,7 +168,7 @@ class GivenStream:
 
 
 def fixed_count(fixed_share, batch_size) -> int:
-    """The number of fixed images in a batch."""
+    """Returns the number of fixed images in a batch."""
     return max(1, round(fixed_share * batch_size))
 
 
@@ -201,6 +201,7 @@ def batches_of(images, fixed_images, fixed_share, batch_size, seed):
 
 
 def _joined(new, fixed):
+    # The labels of the two streams may differ in their integer type.
     return tuple(
         tf.concat([a, tf.cast(b, a.dtype)], 0)
         for a, b in zip(new, fixed, strict=True)

@@ -149,7 +149,7 @@ def learn_tasks(
     training.require_replay(synthesize)
     measure = training.replays and measure and len(tasks) > 1
     if measure:
-        check_restatable(model)  # now, not after the first task
+        check_restatable(model)  # an error now saves the first task
     parts = {
         "run, seed, measure": [run, seed, measure],
         "model": model,
@@ -177,7 +177,7 @@ def learn_tasks(
 
 
 def _checked(model, tasks, tests, terms) -> tuple:
-    """Tasks and tests as arrays, and the number of classes after each task."""
+    """Returns tasks, tests and the number of classes after each task."""
     tasks = as_tasks(tasks)
     if not tasks:
         raise ValueError(
@@ -247,7 +247,7 @@ class _Sequence(NamedTuple):
         return model, report
 
     def accuracies(self, model, count) -> list | None:
-        """The accuracies on the first `count` test sets, among all classes."""
+        """Measures the accuracies on the first `count` test sets."""
         if self.tests is None:
             return None
         given = self.training.preprocessing
@@ -273,8 +273,9 @@ class _Sequence(NamedTuple):
 
 
 def _summary(rows) -> tuple:
-    """The last four fields of a `LearnedTasks`."""
+    """Computes the last four fields of a `LearnedTasks`."""
     size = len(rows)
+    # The measures read the lower triangle only.
     matrix = [row + [0.0] * (size - len(row)) for row in rows]
     return (
         rows,

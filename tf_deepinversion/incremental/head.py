@@ -158,7 +158,9 @@ def grow_head(model, classes, *, noise=0.1, seed=0) -> keras.Model:
 
 
 def _with_more(weights, added, noise, random):
-    """A kernel `(..., classes)` or a bias, for `added` more classes."""
+    """Extends a kernel `(..., classes)` or a bias by `added` classes."""
+    # A new logit starts near the mean of the old logits, so that the copy
+    # predicts as before.
     old = weights.astype("float64")
     new = np.repeat(old.mean(-1, keepdims=True), added, axis=-1)
     if old.ndim > 1:
@@ -191,9 +193,10 @@ def _check_model(model):
 
 
 def _maker(model, tensor):
-    """The layer of a model whose output is the tensor."""
+    """Finds the layer of a model whose output is the tensor."""
     for layer in reversed(model.layers):
         try:
+            # By identity: Keras creates one tensor object for each output.
             if layer.output is tensor:
                 return layer
         except AttributeError:  # never called, or called more than once

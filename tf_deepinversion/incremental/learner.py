@@ -199,6 +199,7 @@ class IncrementalLearner(replicas.OneBatch):
             scaled = self.optimizer.scale_loss(own)
         variables = self.network.trainable_variables
         gradients = tape.gradient(scaled, variables)
+        # A method may not reach every variable: without a gradient, take zeros.
         self.optimizer.apply(
             [
                 tf.zeros_like(v) if g is None else g
@@ -257,7 +258,7 @@ class IncrementalLearner(replicas.OneBatch):
         return drawn.map(lambda images, labels, *_: (images, labels))
 
     def _checked(self, dataset):
-        """Batches of pixels of the right shape, with one integer label each."""
+        """Checks that batches have the right shape and integer labels."""
         dataset = of_pixels(dataset)
         images, labels = dataset.element_spec[:2]
         shape = tuple(self.network.input_shape[1:])
@@ -311,19 +312,22 @@ class IncrementalLearner(replicas.OneBatch):
         return apply(self._transforms, images, numbers), labels
 
     def _read(self, which, pixels, training=False):
-        """Features and logits of the old (0) or the new (1) network."""
+        """Returns features and logits of the old (0) or the new (1) network."""
         fed = self.preprocessing.fed(pixels)
         features = self._bodies[which](fed, training=training)
         return features, self._heads[which](features)
 
     def _step(self, images, labels, count, replays):
-        """The input of the terms, for all replicas; new images come first."""
+        """Computes the input of the terms, for the images of all replicas."""
         old_features, old_logits = self._read(0, images)
+        # training=True: new and old images together give the batch statistics.
         features, logits = self._read(1, images, training=True)
+        # A term of these logits trains the head alone.
         head_logits = self._heads[1](tf.stop_gradient(features))
         whole = View(
             labels, logits, head_logits, features, old_logits, old_features
         )
+        # The new images come first, then the images of old classes.
         new = View(*(replicas.whole(part[:count]) for part in whole))
         replayed = None
         if replays:
@@ -332,7 +336,7 @@ class IncrementalLearner(replicas.OneBatch):
 
 
 def _steps(dataset, epochs):
-    """The number of batches of an epoch; None for an endless data set."""
+    """Returns the number of batches of an epoch; None if it is endless."""
     size = int(dataset.cardinality())
     if size > 0 or epochs == 1 or size == tf.data.INFINITE_CARDINALITY:
         return size if size > 0 else None
@@ -358,7 +362,7 @@ def _check_pair(old, model, old_classes, classes):
 
 
 def _stream(terms, replay, old_classes, batch_size, seed) -> Stream | None:
-    """The images of old classes as a stream, if a term needs them."""
+    """Returns a stream of images of old classes, if a term needs them."""
     needing = [term.name for term in terms if term.replays]
     if not needing:
         return None

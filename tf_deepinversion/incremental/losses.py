@@ -11,7 +11,7 @@ from tf_deepinversion.objective.losses import kullback_leibler
 
 
 def local_cross_entropy(labels, logits, old_classes):
-    """CE(y, softmax over the new classes only).
+    """Computes CE(y, softmax over the new classes only).
 
     With a single new class the value and its gradient are 0: see
     `methods.require_teaching`.
@@ -31,12 +31,12 @@ def local_cross_entropy(labels, logits, old_classes):
 
 
 def divergence(old_logits, logits, temperature=1.0):
-    """T^2 KL(p_old || p_new restricted to the old classes).
+    """Computes T^2 KL(p_old || p_new restricted to the old classes).
 
     Args:
         old_logits: Float tensor `(batch, old_classes)`.
         logits: Float tensor `(batch, classes)`.
-        temperature: Float T, by which both are divided.
+        temperature: Float T, which divides the logits of both networks.
 
     Returns:
         A float tensor `(batch,)`.
@@ -52,7 +52,7 @@ def divergence(old_logits, logits, temperature=1.0):
 
 
 def divergence_over_all(old_logits, logits):
-    """KL(p_old || p_new over all classes), p_old being 0 for the new ones.
+    """Computes KL(p_old || p_new); p_old is 0 for the new classes.
 
     Args:
         old_logits: Float tensor `(batch, old_classes)`.
@@ -70,7 +70,9 @@ def divergence_over_all(old_logits, logits):
 
 
 def binary_cross_entropies(labels, old_logits, logits):
-    """BCE of every class: the old network's answers, and the new labels.
+    """Computes the binary cross-entropy of every class.
+
+    The targets are the old network's predictions and the new labels.
 
     Args:
         labels: Int tensor `(batch,)` in [old_classes, classes).
@@ -86,14 +88,16 @@ def binary_cross_entropies(labels, old_logits, logits):
     old, classes = old_logits.shape[-1], logits.shape[-1]
     new = ops.one_hot(labels - old, classes - old, dtype=logits.dtype)
     targets = ops.concatenate([ops.sigmoid(old_logits), new], axis=-1)
-    # log(1 + e^x) - t x, which is -t log s(x) - (1 - t) log(1 - s(x)).
+    # log(1 + e^x) - t x equals -t log s(x) - (1 - t) log(1 - s(x)), and stays
+    # exact for large |x|.
     return ops.sum(ops.softplus(logits) - targets * logits, axis=-1)
 
 
 def feature_distance(kernel, old_features, features):
-    """The squared distance of features, as the old head weights them.
+    """Computes the squared distance of features, weighted by the old head.
 
-    ||W^T (f_new - f_old)||^2, the mean over places where features have any.
+    The distance is ||W^T (f_new - f_old)||^2. If the features have positions,
+    it is the mean over the positions.
 
     Args:
         kernel: Float tensor `(features, old_classes)`, W.
@@ -112,13 +116,13 @@ def feature_distance(kernel, old_features, features):
 
 
 def balanced_mean(new, replayed, old_classes, classes):
-    """The mean of values of images, as if every class were equally frequent.
+    """Averages values of images as if every class were equally frequent.
 
     Args:
-        new: Float tensor `(n,)`, of images of the new classes.
-        replayed: Float tensor `(m,)`, of images of the old ones.
-        old_classes: Int.
-        classes: Int, old and new.
+        new: Float tensor `(n,)`, values of images of the new classes.
+        replayed: Float tensor `(m,)`, values of images of the old classes.
+        old_classes: Int, number of old classes.
+        classes: Int, number of all classes.
 
     Returns:
         A float scalar.

@@ -184,12 +184,12 @@ def _distillation(weight, temperature):
 
 
 def finetune(new=1.0) -> list:
-    """Cross-entropy of the new images over all classes, nothing else."""
+    """Makes one term: the new images' cross-entropy over all classes."""
     return [Term("new", new, _new_cross_entropy)]
 
 
 def lwf(new=1.0, distillation=1.0, temperature=2.0) -> list:
-    """Learning without Forgetting, which needs no images of old classes.
+    """Makes Learning without Forgetting, without images of old classes.
 
     The method only distinguishes new classes from each other, so there must be
     at least two.
@@ -204,7 +204,7 @@ def lwf(new=1.0, distillation=1.0, temperature=2.0) -> list:
 
 
 def lwf_mc(new=1.0) -> list:
-    """LwF.MC: a binary cross-entropy for every class.
+    """Makes LwF.MC: a binary cross-entropy for every class.
 
     Reference:
         - Rebuffi et al., iCaRL, arXiv:1611.07725
@@ -213,7 +213,7 @@ def lwf_mc(new=1.0) -> list:
 
 
 def replay(replayed=1.0, new=1.0, distillation=1.0) -> list:
-    """The paper's three terms, on synthesized and on new images.
+    """Makes the paper's three terms, on synthesized and on new images.
 
     Reference:
         - Yin et al., arXiv:1912.08795
@@ -226,7 +226,7 @@ def replay(replayed=1.0, new=1.0, distillation=1.0) -> list:
 
 
 def abd(local=1.0, balance=1.0, distillation=0.2) -> list:
-    """Always Be Dreaming: does not learn to tell real from synthesized images.
+    """Makes Always Be Dreaming, which does not separate real from synthesized.
 
     The first term distinguishes new classes from each other. The second term
     trains only the head to distinguish old from new classes. The third term

@@ -184,6 +184,7 @@ class Memory:
                 label is out of range.
         """
         newest = [c for c in classes if c not in self._kept]
+        # By identity: the statistics belong to this very network.
         if self._measured is not None and self._measured[0] is model:
             model = self._measured[1]
         made = require_pool(

@@ -42,6 +42,7 @@ def save_task(folder, name, model, figures, run):
     with open(part, "rb") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
+    # Only this file makes the network valid: a kill before it repeats the task.
     content = json.dumps(
         {
             "format": FORMAT,

@@ -60,7 +60,7 @@ class TaskTraining:
         return any(term.replays for term in self.terms)
 
     def steps(self, labels) -> int:
-        """How many steps an epoch of a task has."""
+        """Returns the number of steps of a task's epoch."""
         return self.steps_per_epoch or steps_of_epoch(
             len(labels), self.batch_size
         )
@@ -124,7 +124,7 @@ class TaskTraining:
             parts = {"run": run, "old": model, "seed": seed, **self.settings()}
             arrays = {"images": [images], "labels": [labels]}
             run = run_state.fingerprints(parts, arrays)
-            run_state.load(path, run)  # refuses another run's
+            run_state.load(path, run)  # refuses a file of another run
         learner = self._learner(model, network, replay, steps, seed)
         history = fit_resumable(
             learner,
@@ -156,7 +156,7 @@ class TaskTraining:
 
 
 def _grown(model, classes, seed) -> keras.Model:
-    """A copy with a larger head that can be trained."""
+    """Copies a network with a larger head that can be trained."""
     network = grow_head(model, classes, seed=seed)
     if not Head(network).layer.trainable_variables:
         raise ValueError(

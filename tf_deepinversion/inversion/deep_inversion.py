@@ -276,7 +276,7 @@ class DeepInversion(Synthesizer, ImagesModel):
             A pair: uint8 images `(images_per_label n, height, width,
             channels)`, and the teacher's predictions of them.
         """
-        self._in_make = True  # the pool warns, of all its batches
+        self._in_make = True  # the pool warns once for all batches
         try:
             history = self.fit(
                 labels, steps, batch_index=batch_index, verbose=verbose
@@ -291,7 +291,7 @@ class DeepInversion(Synthesizer, ImagesModel):
         return images, shown
 
     def _made(self, batch_index):
-        """The images that a batch gives once `fit` has worked on it."""
+        """Returns the images that a batch adds after `fit`."""
         return np.concatenate([*self.snapshots, self.images])
 
     @property
@@ -305,7 +305,7 @@ class DeepInversion(Synthesizer, ImagesModel):
         return self._run and self._run.labels
 
     def noise(self, batch_index) -> np.ndarray:
-        """The start of `step`, a function of seed and batch index."""
+        """Returns the initial noise, a function of seed and batch index."""
         self.require_images()
         source = self.step.source
         return starting_noise(
@@ -313,7 +313,7 @@ class DeepInversion(Synthesizer, ImagesModel):
         )
 
     def _source(self, shape):
-        """What makes the images of this shape, and is moved for it."""
+        """Creates the `ImageSource` for images of this shape."""
         return Pixels(shape, self.variable_dtype)
 
     def settings(self) -> dict:
@@ -339,7 +339,7 @@ class DeepInversion(Synthesizer, ImagesModel):
     def _check_recipe(self):
         if self.recipe.generator:
             raise ValueError(
-                "This recipe moves a generator, not pixels: use FastInversion. "
+                "This recipe trains a generator: use FastInversion. "
                 f"Received: the recipe from {self.recipe.source!r}"
             )
 

@@ -122,6 +122,7 @@ class FastInversion(DeepInversion):
             (len(labels), latents), key, alg="philox"
         )
         latents = training.latent_noise * drawn
+        # Drawing in training mode changes the moving statistics: restore them.
         before = self.generator.get_weights()
         images = image_sources.draw(
             self.generator, latents, labels, self.classes
@@ -134,13 +135,13 @@ class FastInversion(DeepInversion):
     def _check_recipe(self):
         if not self.recipe.generator:
             raise ValueError(
-                "FastInversion needs a recipe that moves a generator, such as "
-                'recipe="generator", and DeepInversion moves pixels. '
+                "FastInversion needs a recipe that trains a generator, such as "
+                'recipe="generator"; DeepInversion optimizes pixels. '
                 f"Received: the recipe from {self.recipe.source!r}"
             )
 
     def fit(self, *args, checkpoint=None, **kwargs):
-        """As `DeepInversion.fit`; the generator keeps what it learns.
+        """Works like `DeepInversion.fit`; the generator keeps what it learns.
 
         A failed or interrupted run leaves the generator unchanged. Repeating
         the same call with the same `checkpoint` repeats the same run, from the
@@ -157,15 +158,17 @@ class FastInversion(DeepInversion):
                 )
             ]
         finally:
+            # After an error, `after` is still `found`.
             self.generator.set_weights(after)
         self._last_run = checkpoint, before, after
         return history
 
     def _start_of(self, checkpoint, found):
-        """The generator's weights at the start of a checkpoint's run."""
+        """Returns the generator's weights at the start of a saved run."""
         path, before, after = self._last_run
         again = checkpoint is not None and str(path) == str(checkpoint)
         if again and pathlib.Path(checkpoint).exists():
+            # The generator is as the last run left it: the call is repeated.
             pairs = zip(found, after, strict=True)
             if all(np.array_equal(*pair) for pair in pairs):
                 return before
@@ -185,7 +188,7 @@ class FastInversion(DeepInversion):
         )
 
     def settings(self) -> dict:
-        """As for `DeepInversion`, with the generator."""
+        """Returns the settings of `DeepInversion` and of the generator."""
         return {
             **super().settings(),
             "draws": self._draws,
