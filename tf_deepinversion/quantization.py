@@ -138,7 +138,7 @@ def _images(images, model):
 
 
 def _fitting(model, shape):
-    """The shape of a network's images; these images' shape where it is open."""
+    """Returns the shape of a network's images, open sizes being `shape`'s."""
     known = getattr(model, "input_shape", (None,) * 4)[1:]
     if len(known) != len(shape):
         return tuple(known)
@@ -243,6 +243,7 @@ def quantize(model, images, preprocessing=None, verbose="auto") -> bytes:
 
     def prepare(converter, count):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        # A network with a fixed batch size calibrates on copies of each image.
         converter.representative_dataset = lambda: (
             [np.repeat(image[np.newaxis], count, 0).astype("float32")]
             for image in counted()
@@ -256,7 +257,7 @@ def quantize(model, images, preprocessing=None, verbose="auto") -> bytes:
 
 
 def _counted(images, verbose, stdout):
-    """The images one by one, and how many are read, past `_quiet`."""
+    """Yields images one by one, and shows the progress despite `_quiet`."""
     with contextlib.redirect_stdout(stdout):
         progress = Progress("Calibration", len(images), "image", verbose)
     tenth = -(-len(images) // 10)
@@ -350,6 +351,7 @@ class LiteRT:
 
     def _read(self, batch):
         count = len(batch)
+        # Repeated images fill an incomplete batch; their logits are dropped.
         if self._pads:
             batch = np.resize(batch, (self._batch_size, *batch.shape[1:]))
         self._allocate(len(batch))

@@ -73,11 +73,13 @@ def export(model, folder, preprocessing=None, image_shape=None):
         input_signature=[tf.TensorSpec((None, *shape), "uint8", "pixels")],
     )
     folder.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the folder, because a rename works within one file system only.
     part = tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
     try:
         tf.saved_model.save(
             archive, part, signatures={"serving_default": archive.serve}
         )
+        # Only its owner can read a folder of `mkdtemp`.
         os.chmod(part, 0o755)
         if folder.exists():
             shutil.rmtree(folder)

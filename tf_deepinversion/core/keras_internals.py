@@ -9,16 +9,16 @@ name.
 import keras
 
 # Attributes that `call_hooks.replace` swaps while a network is read.
-REMAT_MODE = "_remat_mode"  # of an operation: how it is rematerialized
-DTYPE_POLICY = "_dtype_policy"  # of a layer: what it computes in
-INPUT_DTYPE = "_dtype"  # of an input: what it casts images to
+REMAT_MODE = "_remat_mode"  # an operation's way of rematerialization
+DTYPE_POLICY = "_dtype_policy"  # a layer's policy
+INPUT_DTYPE = "_dtype"  # the dtype to which an input casts images
 
 
 def _read(owner, name):
     if not hasattr(owner, name):
         raise NotImplementedError(
             f"Keras {keras.__version__} has no `{name}` in "
-            f"{type(owner).__name__}, on which tf_deepinversion rests. Install "
+            f"{type(owner).__name__}, which tf_deepinversion needs. Install "
             "the version of Keras that tf_deepinversion was tested with, see "
             "constraints.txt."
         )
@@ -40,7 +40,7 @@ def layers_of(model, include_self=True) -> list:
 
 
 def functional_of(model) -> keras.Model:
-    """The functional model behind a functional or built sequential model."""
+    """Returns the functional model of a functional or sequential model."""
     if isinstance(model, keras.Sequential):
         return _read(model, "_functional")
     return model
@@ -53,7 +53,7 @@ def nodes_of(model) -> list:
 
 
 def output_shape_of(layer):
-    """The `output_shape` argument of a `keras.layers.Lambda`."""
+    """Returns the `output_shape` argument of a `keras.layers.Lambda`."""
     return _read(layer, "_output_shape")
 
 
@@ -64,12 +64,13 @@ def keep_gradients_apart(optimizer):
     function replaces. If Keras renamed the method, the replacement would
     silently have no effect, so the function first checks that it exists.
     """
+    # Assigning alone would not notice that Keras renamed the method.
     _read(optimizer, "_all_reduce_sum_gradients")
     optimizer._all_reduce_sum_gradients = lambda pairs: pairs
 
 
 def index_of(optimizer, variable) -> int:
-    """The index of a variable among those that an optimizer was built for.
+    """Returns the index of a variable in an optimizer's list of variables.
 
     Keras passes the backend's variable to `update_step`, not its own.
     """

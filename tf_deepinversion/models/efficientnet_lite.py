@@ -78,7 +78,7 @@ def _conv_bn(x, channels, kernel, strides, conv, bn):
 
 
 def inverted_residual(x, kernel, strides, expansion, channels, name):
-    """A wide depthwise convolution between two narrow convolutions."""
+    """Adds a wide depthwise convolution between two narrow convolutions."""
     inputs, wide = x, x.shape[-1] * expansion
     if expansion > 1:
         x = _conv_bn(x, wide, 1, 1, f"{name}_expand_conv", f"{name}_bn0")

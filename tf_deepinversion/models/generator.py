@@ -33,6 +33,7 @@ def Generator(
     height, breadth, channels = image_shape
     levels = max(1, round(math.log2(min(height, breadth) / 7)))
     start = [-(-size // 2**levels) for size in (height, breadth)]
+    # Each layer has a seed of its own: the weights depend on `seed` alone.
     seeds = iter(range(1000 * seed, 1000 * (seed + 1)))
 
     def initial():
@@ -65,6 +66,7 @@ def Generator(
         padding="same",
         kernel_initializer=keras.initializers.GlorotUniform(seed=next(seeds)),
     )(x)
+    # Upsampling gives multiples of 2^levels: crop the rest.
     over = [(0, -size % 2**levels) for size in (height, breadth)]
     x = layers.Cropping2D(over)(x)
     return keras.Model(inputs, layers.Activation("sigmoid")(x), name=name)

@@ -22,7 +22,7 @@ def conv_bn(x, filters, kernel_size, strides, name):
 
 
 def basic_block(x, filters, strides, name):
-    """relu(x + bn(conv(relu(bn(conv(x)))))); projects x if shapes differ."""
+    """Adds relu(x + bn(conv(relu(bn(conv(x)))))); projects x if needed."""
     shortcut = x
     if strides != 1 or x.shape[-1] != filters:
         shortcut = conv_bn(x, filters, 1, strides, f"{name}_shortcut")

@@ -96,7 +96,7 @@ def _inputs(layers, policy):
 
 @contextlib.contextmanager
 def reading(model, policy=None):
-    """Within the context, the gradient with respect to the images is reliable.
+    """Makes the gradient with respect to the images reliable in the context.
 
     Layers do not rematerialize, because that would hide their inputs from the
     gradient. No layer computes in float16, in which the gradient of a mean over

@@ -114,13 +114,13 @@ class OneBatch(keras.Model):
     """
 
     def fit(self, x=None, *args, **kwargs):
-        """As in Keras, but no replica reads a `tf.data.Dataset` ahead."""
+        """Works as in Keras, but no replica reads a `tf.data.Dataset` ahead."""
         self.require_replicas()
         x = spread(x, self.distribute_strategy)
         return super().fit(x, *args, **kwargs)
 
     def train_on_batch(self, *args, **kwargs):
-        """As in Keras, on one device only."""
+        """Works as in Keras, on one device only."""
         count = self.distribute_strategy.num_replicas_in_sync
         if count > 1:
             raise ValueError(

@@ -9,7 +9,7 @@ from tf_deepinversion.objective.priors import norm
 
 
 def plain_distance(sums: Moments, layer):
-    """||mu(x) - moving_mean||_2 + ||var(x) - moving_variance||_2 of one call.
+    """Computes ||mu(x) - moving_mean||_2 + ||var(x) - moving_variance||_2.
 
     Args:
         sums: `Moments` of the batch that the layer received.
@@ -26,12 +26,12 @@ def plain_distance(sums: Moments, layer):
 
 
 def relative_distance(sums: Moments, layer):
-    """The distance of one call, relative to the layer's statistics.
+    """Computes the distance of one call, relative to the layer's statistics.
 
-    ||mu - m|| / ||sqrt(v + eps)|| + ||var - v|| / ||v + eps||. A layer whose
-    features are all c times as large has the same distance, so that one weight
-    serves any network; within a layer, channels of large variance count most,
-    as they do in the plain distance. The paper does not have this form.
+    The distance is ||mu - m|| / ||sqrt(v + eps)|| + ||var - v|| / ||v + eps||.
+    If all features of a layer are c times as large, the distance is the same,
+    so one weight serves any network. Within a layer, channels of large variance
+    count most, as in the plain distance. The paper does not have this form.
 
     Args:
         sums: `Moments` of the batch that the layer received.
@@ -47,12 +47,12 @@ def relative_distance(sums: Moments, layer):
 
 
 def normalized_distance(sums: Moments, layer):
-    """The distance of one call, in units of the layer's standard deviations.
+    """Computes the distance of one call in units of standard deviations.
 
-    rms((mu - m) / sqrt(v + eps)) + rms((var - v) / (v + eps)), where rms is
-    the 2-norm divided by sqrt(channels). The paper does not have this form.
-    In a network whose moving variances span orders of magnitude, a few
-    channels dominate the plain distance; here every channel counts alike.
+    The distance is rms((mu - m) / sqrt(v + eps)) + rms((var - v) / (v + eps)),
+    where rms is the 2-norm divided by sqrt(channels). The paper does not have
+    this form. If moving variances span orders of magnitude, a few channels
+    dominate the plain distance. In this form every channel counts alike.
 
     Args:
         sums: `Moments` of the batch that the layer received.
@@ -70,11 +70,11 @@ def normalized_distance(sums: Moments, layer):
 
 
 def _spread(layer, dtype):
-    """What the layer divides by, squared: v + eps."""
+    """Returns v + eps, the square of the layer's divisor."""
     return ops.cast(layer.moving_variance, dtype) + epsilon_of(layer)
 
 
-# By the form of `FeatureStatistics`.
+# The distance for each `form` of `FeatureStatistics`.
 DISTANCES = {
     "plain": plain_distance,
     "relative": relative_distance,

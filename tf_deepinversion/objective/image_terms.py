@@ -1,4 +1,4 @@
-"""Terms of the images alone: what is likely of any image."""
+"""Terms of the images alone, for properties that most images share."""
 
 import keras
 

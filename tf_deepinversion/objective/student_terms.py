@@ -1,4 +1,4 @@
-"""Terms by which images show what a student has not learned yet."""
+"""Terms for images that show what a student has not learned yet."""
 
 import keras
 

@@ -1,4 +1,4 @@
-"""Terms by which images look to the teacher like its own data."""
+"""Terms for images that resemble the teacher's training data."""
 
 import keras
 import numpy as np
@@ -71,6 +71,7 @@ class CrossEntropy(Term):
         logits = view.logits
         if self.feature_dropout:
             kept = 1 - self.feature_dropout
+            # As in dropout, the division keeps the mean of the features.
             mask = ops.cast(view.numbers < kept, view.images.dtype) / kept
             logits = masked_logits(view.head, mask)
         return mean_sums(
@@ -156,6 +157,7 @@ class FeatureStatistics(Term):
         moments = [batch_norm_moments.moments(call) for call in calls]
         if self.synchronized:
             return moments
+        # Each piece has its own distance; `value` averages the distances.
         own = self._distance(moments, [call.layer for call in calls])
         return [own, ops.ones_like(own)]
 

@@ -223,7 +223,7 @@ def _run_rounds(plan, state, recovery, teacher, stream, callbacks, verbose):
 
 
 def _of_one_size(teacher, stream):
-    """The network, or a copy at the images' size if its size is open."""
+    """Returns the network, or a copy at the images' size if it is open."""
     given = functional(teacher).inputs[0].shape
     if None not in given[1:]:
         return teacher
@@ -232,7 +232,7 @@ def _of_one_size(teacher, stream):
 
 
 def _of_size_of(teacher, sized, student):
-    """The network, with an open image size if its teacher has one."""
+    """Returns the network, with an open image size if its teacher has one."""
     given, size = (functional(x).inputs[0].shape for x in (teacher, sized))
     return student if given == size else _of_shape(student, size, given)
 

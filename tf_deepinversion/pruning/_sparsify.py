@@ -160,6 +160,7 @@ def _schedule(target, steps, frequency) -> PolynomialDecay:
             f"1. Received: target={target}"
         )
     require_whole(2 if steps else 0, steps=steps)
+    # The last 50 % of the steps train with the final masks.
     end = max(1, steps // 2)
     frequency = frequency or max(1, end // 20)
     require_whole(frequency=frequency)
@@ -169,7 +170,7 @@ def _schedule(target, steps, frequency) -> PolynomialDecay:
 
 
 def _with_masks(teacher, schedule, policy, steps, block_size, pooling, m_by_n):
-    """A copy of a network with masks; without training, masks are made now."""
+    """Copies a network with masks; without training, computes them now."""
     student = prune_low_magnitude(
         copy_of(teacher),
         schedule,

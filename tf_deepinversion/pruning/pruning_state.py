@@ -47,7 +47,7 @@ class PruningState:
             )
 
     def smoothed(self, found, momentum) -> np.ndarray:
-        """The running mean of rankings, each divided by its own mean."""
+        """Computes the running mean of rankings, each divided by its mean."""
         finite = found[np.isfinite(found)]
         found = found / (finite.mean() if finite.any() else 1.0)
         if self.importance is None:
@@ -63,6 +63,8 @@ class PruningState:
             cost: Float, the remaining share of the teacher's cost.
         """
         self.student = shrink(self.student, stays)
+        # `stays` numbers the channels of the smaller network, `keep` the
+        # teacher's.
         self.keep[np.flatnonzero(self.keep)[~stays]] = False
         self.importance = importance[stays]
         self.costs.append(float(cost))

@@ -148,7 +148,7 @@ def state_file(folder, name, run, stream, parts) -> tuple:
 
 
 def recovery_optimizer(steps, learning_rate):
-    """SGD without weight decay that warms up for the first 5% of the steps."""
+    """Makes SGD without weight decay, with a warm-up of 5 % of the steps."""
     require_positive(learning_rate=learning_rate)
     return sgd(steps, learning_rate, weight_decay=None, warmup=steps // 20)
 
@@ -174,7 +174,7 @@ class Recovery:
         require_whole(steps_per_epoch=self.steps_per_epoch)
 
     def whole_epochs(self, steps) -> int:
-        """So many steps, rounded up to whole epochs."""
+        """Rounds a number of steps up to whole epochs."""
         each = min(self.steps_per_epoch, steps)
         return -(-steps // each) * each if steps else 0
 
@@ -246,6 +246,7 @@ class Recovery:
 @contextlib.contextmanager
 def _statistics_kept(student, keep_statistics):
     """Within the context, BatchNormalization layers optionally do not train."""
+    # In Keras a frozen BatchNormalization also runs in inference mode.
     norms = batch_norms(student)
     trained = [layer.trainable for layer in norms]
     try:

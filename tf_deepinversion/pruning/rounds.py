@@ -63,24 +63,25 @@ class Rounds:
         require_positive(learning_rate=self.learning_rate)
 
     def first_batch(self, number) -> int:
-        """The first batch that a round reads: by some it ranks channels."""
+        """Returns the number of the first batch that a round reads."""
         return number * (self.ranking_batches + self.steps_per_round)
 
     def first_step(self, number) -> int:
-        """The first batch that a round trains on."""
+        """Returns the first batch for training, after those for the ranking."""
         return self.first_batch(number) + self.ranking_batches
 
     def steps(self, number) -> int:
-        """How many steps a round trains for."""
+        """Returns the number of a round's training steps."""
         last = number == self.rounds - 1
         return self.final_steps if last else self.steps_per_round
 
     def seed_of(self, number) -> int:
-        """The seed of a round."""
+        """Returns the seed of a round."""
         return self.seed * self.rounds + number
 
     def share_left(self, number) -> float:
-        """The share of the whole cost that a round may leave."""
+        """Returns the share of the whole cost that a round may leave."""
+        # Each round leaves the same share of what the round before left.
         return (1 - self.target) ** ((number + 1) / self.rounds)
 
     def remove(self, number, state, teacher, stream, recovery):
@@ -115,7 +116,7 @@ class Rounds:
         state.remove(stays, smoothed, self.cost(graph, stays) / whole)
 
     def _criterion_of(self, number):
-        # Before anything is removed the gradient of first order is 0.
+        # Before any channel is removed, the gradient of first order is 0.
         if self.criterion == "taylor" and number == 0:
             return "fisher"
         return self.criterion

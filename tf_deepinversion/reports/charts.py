@@ -96,7 +96,7 @@ class _Axes:
         )
 
     def marks(self, along, logarithmic) -> list:
-        """Grid lines with numbers, and the name of the horizontal axis."""
+        """Draws grid lines with numbers, and names the horizontal axis."""
         right, under = self._right, self._under
         marks = [
             f'<text x="{right}" y="{under + 28}" text-anchor="end">{along}'

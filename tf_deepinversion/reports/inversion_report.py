@@ -187,7 +187,7 @@ def _classes(sets, labels, names, shown=10):
 
 
 def _most_classes(image_shape, shown, pixels=2**24):
-    """The number of classes on a page: 20 for large images, up to 100."""
+    """Returns the number of classes on a page, 20 for large images."""
     height, width, _ = image_shape
     return min(100, max(20, pixels // (height * width * shown)))
 

@@ -153,6 +153,7 @@ def dead_channels(graph) -> np.ndarray:
         >>> di.pruning.dead_channels(graph).any()
         np.False_
     """
+    # The last place of `alive` collects the fixed channels, whose number is -1.
     zero, alive = {}, np.zeros(graph.count + 1, bool)
     channels = {}
     for call in graph.calls:
@@ -168,7 +169,7 @@ def dead_channels(graph) -> np.ndarray:
 
 
 def _nonzero(layer):
-    """Which kernel outputs depend on which inputs: `(inputs, outputs)`."""
+    """Tells which outputs depend on which inputs: `(inputs, outputs)`."""
     if layer_rules.kind_of(layer) == "separable":
         depthwise = (
             keras.ops.convert_to_numpy(layer.depthwise_kernel) != 0
@@ -209,7 +210,7 @@ def _keeps_zero(call):
 
 
 def _zeros(call, inputs):
-    """The channels of a call's output that are zero for every image."""
+    """Finds the channels of a call's output that are zero for every image."""
     layer, kind, n = call.layer, call.kind, len(call.channels)
     if kind == "same":
         return inputs[0]
@@ -242,12 +243,14 @@ def _merged_zeros(call, inputs, n):
     if call.kind == "concatenate" and sum(map(len, inputs)) == n:
         return np.concatenate(inputs)
     stacked = np.stack([np.broadcast_to(x, (n,)) for x in inputs])
+    # A product is zero if one factor is zero, other merges only if all inputs
+    # are.
     product = type(call.layer).__name__ == "Multiply"
     return stacked.any(0) if product else stacked.all(0)
 
 
 def _normalized_zeros(layer, zero):
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta = 0 for all x."""
+    """Tells where gamma (x - mean) / sqrt(variance + epsilon) + beta is 0."""
     mean = keras.ops.convert_to_numpy(layer.moving_mean)
     scaled_away = zero & (mean == 0)
     if layer.gamma is not None:

@@ -332,7 +332,7 @@ class ChannelGraph:
 
 
 def functional(model):
-    """The functional model behind a functional or sequential model."""
+    """Returns the functional model of a functional or sequential model."""
     if not isinstance(model, keras.Model) or not hasattr(model, "layers"):
         raise TypeError(f"Expected a `keras.Model`. Received: {type(model)}")
     if isinstance(model, keras.Sequential) and not model.built:
@@ -363,5 +363,5 @@ def _open_size(received):
 
 
 def _places(tensor):
-    """The number of positions of a tensor, infinite if its size is open."""
+    """Counts the positions of a tensor, infinitely many if its size is open."""
     return math.prod(np.inf if n is None else n for n in tensor.shape[1:-1])

@@ -8,7 +8,7 @@ from tf_deepinversion.core.keras_internals import with_constants
 
 
 def _per_image(operation, output) -> int:
-    """The multiplications of one operation, for a batch of one.
+    """Counts the multiplications of one operation for one image.
 
     Args:
         operation: A `tf.Operation`.
@@ -24,7 +24,7 @@ def _per_image(operation, output) -> int:
 
 
 def _shapes(function, operations) -> list[tuple[int, ...]]:
-    """The shapes of the operations' outputs for one image."""
+    """Computes the shapes of the operations' outputs for one image."""
     with function.graph.as_default():
         shapes = [tf.shape(x.outputs[0]) for x in operations]
     whole = function.prune(function.inputs, shapes)

@@ -42,6 +42,7 @@ class MagnitudeMask:
 
     def __call__(self, weights):
         self._warn_if_forgotten()
+        # A constraint of the user comes first: the zeros must stay.
         if self.before is not None:
             weights = self.before(weights)
         weights = keras.ops.convert_to_tensor(weights)
@@ -70,6 +71,7 @@ class MagnitudeMask:
         """Warns at tracing if nothing will ever update the masks."""
         if self.watched:
             return
+        # Outside the graph that is being traced, the mask has a value.
         with tf.init_scope():
             made = self.sparsity > 0
         if not made:
@@ -97,7 +99,7 @@ class MagnitudeMask:
 
 
 def _scope_of(variable):
-    """The strategy's scope of the variable, in which to create the mask."""
+    """Returns the strategy's scope of a variable, for its mask."""
     strategy = getattr(variable.value, "distribute_strategy", None)
     return strategy.scope() if strategy else contextlib.nullcontext()
 
@@ -274,7 +276,7 @@ def strip_pruning(model):
 
 
 def required_masks(model):
-    """As `masks_of`, but raises a ValueError without masks."""
+    """Works like `masks_of`, but raises a ValueError without masks."""
     masks = masks_of(model)
     if not masks:
         raise ValueError(

@@ -24,7 +24,7 @@ def largest(values, k) -> np.ndarray:
 
 
 def kept(n, sparsity) -> int:
-    """k = max(1, round(n (1 - s))), the number of n weights that stay."""
+    """Computes k = max(1, round(n (1 - s))), the weights that stay."""
     return max(1, round(n * (1 - sparsity)))
 
 
@@ -58,6 +58,8 @@ def blocks(weights, sparsity, block_size, pooling="AVG") -> np.ndarray:
     *lead, rows, columns = weights.shape
     height, width = block_size
     over = [(0, 0)] * len(lead) + [(0, -rows % height), (0, -columns % width)]
+    # Places beyond the border are NaN: means and maxima of blocks leave them
+    # out.
     missing = np.pad(np.zeros(weights.shape), over, constant_values=np.nan)
     padded = np.pad(np.abs(weights), over) + missing
     shape = padded.shape
@@ -85,6 +87,8 @@ def n_of_m(weights, zeros, group) -> np.ndarray:
     values = np.moveaxis(np.abs(weights), -2, -1)
     inputs = values.shape[-1]
     over = [(0, 0)] * (values.ndim - 1) + [(0, -inputs % group)]
+    # Inputs beyond the last one are smaller than any magnitude, so they go
+    # first.
     padded = np.pad(values, over, constant_values=-1.0)
     split = padded.reshape(*values.shape[:-1], -1, group)
     mask = largest(split, group - zeros).reshape(padded.shape)

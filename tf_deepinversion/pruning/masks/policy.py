@@ -56,6 +56,7 @@ def weights_to_prune(model, policy=None) -> list:
     else:
         wanted = list(policy) if isinstance(policy, (list, tuple)) else [policy]
         found = [v for one in wanted for v in weights.named(one)]
+    # A weight that was selected twice counts once.
     found = list({id(v): v for v in found}.values())
     if policy is None:
         _warn_of_dense(weights.left_dense(found))
@@ -80,6 +81,7 @@ class _Weights:
         self.layers = list(layers_of(model))
         for layer in self.layers:  # a layer comes before those within it
             for variable in layer.variables:
+                # The innermost layer of a weight has the fewest weights.
                 known = self.owner.get(id(variable))
                 if known is None or len(layer.variables) <= len(
                     known.variables
@@ -87,7 +89,7 @@ class _Weights:
                     self.owner[id(variable)] = layer
 
     def known(self, layer=None):
-        """The weights of `PRUNABLE`, of one layer or of all layers."""
+        """Lists the weights of `PRUNABLE`, of one layer or of all layers."""
         layers = self.layers if layer is None else [layer]
         return [
             getattr(x, name)
@@ -99,24 +101,24 @@ class _Weights:
         ]
 
     def with_matrices(self):
-        """The layers that own a weight with two or more axes."""
+        """Lists the layers that own a weight with two or more axes."""
         owners = {id(self.owner[id(v)]) for v in self._matrices()}
         return [x for x in self.layers if id(x) in owners or self.known(x)]
 
     def of(self, layer, name):
-        """The weights of that name in a layer and its inner layers."""
+        """Lists the weights with a name in a layer and its inner layers."""
         own = {id(v) for v in layer.variables}
         return [v for v in self.variables if id(v) in own and v.name == name]
 
     def by(self, answer, layer):
-        """The weights that a policy function's answer selects in a layer."""
+        """Lists the weights of a layer that a policy function selects."""
         if isinstance(answer, (str, list, tuple)):
             names = [answer] if isinstance(answer, str) else answer
             return [v for name in names for v in self.of(layer, name)]
         return self.known(layer) if answer else []
 
     def named(self, one):
-        """The weights that a name, a class, a path or a pair selects."""
+        """Lists the weights that a name, a class, a path or a pair selects."""
         if isinstance(one, tuple):
             layers = self._layers(one[0])
             found = [v for x in layers for v in self.of(x, one[1])]
@@ -147,7 +149,7 @@ class _Weights:
         return [v for v in self.variables if len(v.shape) > 1]
 
     def left_dense(self, chosen):
-        """The kernels of any layer that are not among the chosen weights."""
+        """Lists the kernels that are not among the chosen weights."""
         chosen = {id(v) for v in chosen}
         return [
             v.path

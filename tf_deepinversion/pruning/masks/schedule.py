@@ -155,7 +155,7 @@ class PolynomialDecay(_Schedule):
         self.power = power
 
     def last_update(self, step) -> int | None:
-        """As in other schedules, and always `end_step` from there on."""
+        """Works like other schedules; at `end_step` the last update is due."""
         if step >= self.end_step:
             return self.end_step
         return super().last_update(step)
