@@ -62,6 +62,44 @@ def test_alone_everything_is_as_it_is():
     assert replicas.spread([1], two_replicas()) == [1]
 
 
+def sizes_of(count, strategy):
+    data = tf.data.Dataset.from_tensors((tf.zeros((count, 2)), tf.zeros(count)))
+    (found,) = replicas.spread(data, strategy)
+    return [
+        [len(x) for x in strategy.experimental_local_results(part)]
+        for part in found
+    ]
+
+
+def test_batches_are_split_evenly():
+    assert sizes_of(5, two_replicas()) == [[2, 3], [2, 3]]
+    assert sizes_of(2, two_replicas()) == [[1, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_replica_without_images_only_where_convolutions_bear_it(
+    wrong, monkeypatch
+):
+    """With oneDNN, TensorFlow 2.21 gives no image the shape of the input."""
+    monkeypatch.setattr(
+        replicas, "convolves_nothing_wrongly", lambda strategy: wrong
+    )
+    if not wrong:
+        assert sizes_of(1, two_replicas()) == [[0, 1], [0, 1]]
+        return
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at least one"):
+        sizes_of(1, two_replicas())
+
+
+def test_what_convolves_nothing_wrongly_is_seen(monkeypatch):
+    right = [(0, 2, 2, 2), (0, 2, 2, 1)]
+    monkeypatch.setattr(
+        tf.nn, "conv2d", lambda *args: tf.zeros(right.pop(0))
+    )
+    found = [replicas.convolves_nothing_wrongly(two_replicas()) for _ in "ab"]
+    assert found == [False, True]
+
+
 def refused(match, student=None, scope=True, **compiled):
     strategy = two_replicas()
     with strategy.scope() if scope else contextlib.nullcontext():

@@ -27,8 +27,8 @@ from tf_deepinversion.transforms import shifts
 
 FED = Preprocessing(120, 60)
 RANDOM = np.random.default_rng(0)
-NEW = RANDOM.integers(0, 256, (11, *SHAPE), "uint8")
-LABELS = RANDOM.integers(3, 5, 11).astype("int32")
+NEW = RANDOM.integers(0, 256, (14, *SHAPE), "uint8")
+LABELS = RANDOM.integers(3, 5, 14).astype("int32")
 OLD = RANDOM.integers(0, 256, (9, *SHAPE), "uint8")
 OLD_LABELS = np.arange(9, dtype="int32") % 3
 

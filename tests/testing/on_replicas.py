@@ -113,13 +113,13 @@ def check_batches(strategy):
     )
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
-    batches = steps.map(lambda s: {"x": tf.fill((3 + s % 2,), s)})
+    batches = steps.map(lambda s: {"x": tf.fill((5 + s % 2,), s)})
     iterator = iter(replicas.spread(batches.with_options(options), strategy))
     assert drawn == []
     for step in range(6):
         own = strategy.experimental_local_results(next(iterator)["x"])
         assert drawn == list(range(step + 1))
-        assert np.concatenate(own).tolist() == [step] * (3 + step % 2)
+        assert np.concatenate(own).tolist() == [step] * (5 + step % 2)
 
 
 def student():
@@ -144,10 +144,11 @@ def on_both(strategy, function):
 
 
 def check_distillation(strategy):
-    """Loss, metrics, weights and moving statistics; batches of 5, 5 and 1."""
+    """Loss, metrics, weights and moving statistics; the last batch is odd."""
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (11, *SHAPE), "uint8")
-    labels = np.arange(11) % CLASSES
+    few = 1 if not replicas.convolves_nothing_wrongly(strategy) else 4
+    images = random.integers(0, 256, (10 + few, *SHAPE), "uint8")
+    labels = np.arange(10 + few) % CLASSES
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(5)
 
     def train():
@@ -169,7 +170,7 @@ def check_distillation(strategy):
             verbose=0,
         ).history
         scores = model.evaluate(
-            images, labels, batch_size=4, verbose=0, return_dict=True
+            images, labels, batch_size=7, verbose=0, return_dict=True
         )
         return history, scores, network.get_weights()
 

@@ -119,6 +119,11 @@ class OneBatch(keras.Model):
         x = spread(x, self.distribute_strategy)
         return super().fit(x, *args, **kwargs)
 
+    def evaluate(self, x=None, *args, **kwargs):
+        """As in Keras; batches of a `tf.data.Dataset` are split as in `fit`."""
+        x = spread(x, self.distribute_strategy)
+        return super().evaluate(x, *args, **kwargs)
+
     def train_on_batch(self, *args, **kwargs):
         """Works as in Keras, on one device only."""
         count = self.distribute_strategy.num_replicas_in_sync
@@ -271,16 +276,20 @@ def spread(dataset, strategy):
     if replicas == 1 or not isinstance(dataset, tf.data.Dataset):
         return dataset
 
+    few_fail = convolves_nothing_wrongly(strategy)
+
     def cut(*batch):
         if not isinstance(dataset.element_spec, tuple):
             (batch,) = batch
+        if few_fail:
+            batch = _of_enough_images(batch, replicas)
 
         def piece(replica):
             def own(x):
+                # Balanced: no replica is without an image if there are enough.
                 count = tf.shape(x)[0]
-                share = -(-count // replicas)  # the last may have fewer
-                begin = tf.minimum(replica * share, count)
-                return x[begin : begin + share]
+                begin = replica * count // replicas
+                return x[begin : (replica + 1) * count // replicas]
 
             return tf.nest.map_structure(own, batch)
 
@@ -291,3 +300,34 @@ def spread(dataset, strategy):
         lambda context: pieces,
         tf.distribute.InputOptions(experimental_per_replica_buffer_size=0),
     )
+
+
+def convolves_nothing_wrongly(strategy) -> bool:
+    """Tells whether a convolution of no image has a wrong shape.
+
+    With oneDNN, TensorFlow 2.21 returns the shape of the input on some CPUs: a
+    replica without an image would end in errors of other layers.
+
+    Args:
+        strategy: A `tf.distribute.Strategy`; the answer is for its devices.
+    """
+    with tf.device(strategy.extended.worker_devices[0]):
+        found = tf.nn.conv2d(
+            tf.zeros((0, 2, 2, 1)), tf.zeros((1, 1, 1, 2)), 1, "SAME"
+        )
+    return found.shape[-1] != 2
+
+
+def _of_enough_images(batch, replicas):
+    # Streams of one batch, such as new and old images, are read together.
+    most = tf.reduce_max([tf.shape(x)[0] for x in tf.nest.flatten(batch)])
+    enough = tf.debugging.assert_greater_equal(
+        most,
+        replicas,
+        "Expected at least one image per replica, because TensorFlow's oneDNN "
+        "convolution of no image fails on this CPU. Use other batch sizes, or "
+        "set the environment variable TF_ENABLE_ONEDNN_OPTS=0. Received: a "
+        f"batch of fewer images than the {replicas} replicas",
+    )
+    with tf.control_dependencies([enough]):
+        return tf.nest.map_structure(tf.identity, batch)
