@@ -93,9 +93,7 @@ def test_a_replica_without_images_only_where_convolutions_bear_it(
 
 def test_what_convolves_nothing_wrongly_is_seen(monkeypatch):
     right = [(0, 2, 2, 2), (0, 2, 2, 1)]
-    monkeypatch.setattr(
-        tf.nn, "conv2d", lambda *args: tf.zeros(right.pop(0))
-    )
+    monkeypatch.setattr(tf.nn, "conv2d", lambda *args: tf.zeros(right.pop(0)))
     found = [replicas.convolves_nothing_wrongly(two_replicas()) for _ in "ab"]
     assert found == [False, True]
 
