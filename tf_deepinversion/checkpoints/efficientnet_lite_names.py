@@ -50,6 +50,7 @@ def in_keras_order(tensor) -> np.ndarray:
 
 def _value(variable, tensor):
     value = in_keras_order(tensor)
+    # Keras's depthwise kernels are (height, width, channels, 1).
     if "depthwise_conv" in variable.path:
         value = value.swapaxes(2, 3)
     if value.shape != variable.shape or value.dtype.kind != "f":
@@ -84,6 +85,7 @@ def assign(model, tensors):
             f"The file is not of a {model.name!r}. Received: {len(missing)} "
             f"tensors missing {missing[:3]}, {len(left)} left over {left[:3]}"
         )
+    # All values are checked before the first is assigned.
     values = {n: _value(v, tensors[n]) for n, v in names.items()}
     for name, variable in names.items():
         variable.assign(values[name])

@@ -61,6 +61,7 @@ def described(value):
         return f"{value.__module__}.{value.__qualname__}"
     if hasattr(value, "get_config"):
         return [type(value).__name__, _config(value)]
+    # Such a text contains an address in memory, which changes.
     text = [] if " at 0x" in repr(value) else [repr(value)]
     held = getattr(value, "__dict__", {})
     if not text and not held and type(value).__init__ is not object.__init__:

@@ -33,6 +33,7 @@ def grid(images, columns=10, scale=1, gap=1) -> np.ndarray:
     n, height, width, channels = images.shape
     columns = min(columns, n)
     rows = math.ceil(n / columns)
+    # Axes: row of images, pixel row, column of images, pixel column, channel.
     canvas = np.full(
         (rows, height * scale + gap, columns, width * scale + gap, channels),
         255,

@@ -301,6 +301,7 @@ def _carry_out(plan) -> Distilled:
     )
 
     def batches(step):
+        # `fit_resumable` calls this once, with the first step that is left.
         source.begin(step // steps)
         return stream(step)
 

@@ -20,6 +20,7 @@ def check_synthesizer(synthesizer, model):
             "Expected a synthesizer of the teacher, with image shape and "
             f"classes {expected}. Received: a synthesizer with {found}"
         )
+    # A copy of the teacher with equal weights counts as the teacher.
     seen = synthesizer.teacher
     if seen not in (None, model.teacher) and not _same_weights(
         seen, model.teacher

@@ -206,12 +206,14 @@ class _Sequence(NamedTuple):
     def run_all(self, model, tasks, measure, callbacks, verbose) -> tuple:
         """Returns the last network, rows of accuracies, and a dict per task."""
         rows, reports = [self.accuracies(model, 1)], []
+        # One bar counts the steps of all tasks.
         steps = [self.training.steps(labels) for _, labels in tasks]
         progress = TrainingProgress("Tasks", self.training.epochs * sum(steps))
         for number, task in enumerate(tasks, 1):
             model, report = self.learn(
                 number, model, task, progress, callbacks, verbose
             )
+            # The statistics serve the next task, so the last task needs none.
             if measure and number < len(tasks):
                 given = self.training.preprocessing
                 self.memory.measure(model, task[0], given)

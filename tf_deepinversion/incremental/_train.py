@@ -122,6 +122,7 @@ def train(
     model.compile()  # the saved network needs no optimizer
     if folder is not None:
         save_task(folder, name, model, {"history": history}, run)
+        # The finished network replaces the state of its training.
         path.unlink(missing_ok=True)
     return Learned(model, history)
 

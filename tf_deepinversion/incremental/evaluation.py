@@ -85,5 +85,6 @@ def forgetting(matrix) -> float:
     """
     matrix = check_matrix(matrix)
     last = len(matrix) - 1
+    # The best accuracy before the last task, minus the last accuracy.
     falls = [matrix[i:last, i].max() - matrix[last, i] for i in range(last)]
     return float(np.mean(falls)) if falls else 0.0

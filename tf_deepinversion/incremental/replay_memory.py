@@ -63,7 +63,9 @@ def equally_many(images, labels, classes) -> tuple:
             "Expected images of each class. Received: "
             f"{len(labels)} images, without classes {missing}"
         )
+    # The rarest class sets the number, but at least 50 % of the mean number.
     count = max(min(counts), sum(counts) // (2 * len(counts)))
+    # `np.resize` repeats the images of rarer classes.
     chosen = np.concatenate([np.resize(found, count) for found in places])
     return images[chosen], np.repeat(classes, count)
 

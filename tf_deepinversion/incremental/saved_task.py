@@ -39,6 +39,7 @@ def save_task(folder, name, model, figures, run):
     folder.mkdir(parents=True, exist_ok=True)
     path, part = folder / f"{name}.keras", folder / f"{name}.part.keras"
     model.save(part)
+    # The content must be on the disk before the file has its name.
     with open(part, "rb") as file:
         os.fsync(file.fileno())
     os.replace(part, path)

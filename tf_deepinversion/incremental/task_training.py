@@ -170,6 +170,7 @@ def _grown(model, classes, seed) -> keras.Model:
 
 def _warn_if_not_learned(network, images, labels, preprocessing, most=1000):
     """Warns if the network recognizes few images of the new classes."""
+    # Evenly spaced images, because images may be sorted by class.
     places = np.linspace(0, len(labels) - 1, min(most, len(labels)))
     some = places.astype(int)
     share = accuracy(network, images[some], labels[some], preprocessing)

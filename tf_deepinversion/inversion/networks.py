@@ -223,6 +223,8 @@ class Networks:
             image.
         """
         images, teacher = check_pixels(images), self.teacher
+        # Predictions use the network's own precision, not that of the
+        # inversion.
         if self._dtype is not None:
             teacher = Classifier(teacher.model, teacher.image_shape)
         found = []

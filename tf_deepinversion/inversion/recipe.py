@@ -18,6 +18,7 @@ class _Settings:
 
     def _set(self, **values):
         for name, value in values.items():
+            # A frozen dataclass refuses plain assignment.
             object.__setattr__(self, name, value)
 
     def get_config(self) -> dict:
@@ -25,6 +26,7 @@ class _Settings:
         config = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            # JSON has neither classes nor tuples.
             if isinstance(value, type):
                 value = keras.saving.get_registered_name(value)
             if isinstance(value, tuple):

@@ -21,6 +21,7 @@ def effective_classes(predictions) -> float:
     """
     counts = np.bincount(np.asarray(predictions))
     shares = counts[counts > 0] / counts.sum()
+    # Rounded, because exp(log 3) is not exactly 3.
     return round(float(np.exp(-np.sum(shares * np.log(shares)))), 6)
 
 

@@ -132,6 +132,7 @@ class FrechetDistance(_Metric):
             features: Float array `(n, features)`.
             real: Bool, whether the images are real. Defaults to False.
         """
+        # Sums of features and of their products add up over any batches.
         rows, count = self._rows(features)
         side = ops.one_hot(int(real), 2, dtype="float64")
         second = ops.transpose(rows) @ rows
@@ -143,6 +144,7 @@ class FrechetDistance(_Metric):
         count = self.images[side]
         mean = self.first[side] / count
         outer = mean[:, None] * mean[None] * count
+        # The unbiased covariance.
         return mean, (self.second[side] - outer) / (count - 1)
 
     def result(self):

@@ -148,6 +148,7 @@ def most_confused(labels, predictions, classes, most=10) -> list:
     >>> most_confused([0, 0, 0, 1], [1, 1, 0, 2], 3)
     [(0, 1, 2), (1, 2, 1)]
     """
+    # Only pairs that occur take memory, not the whole matrix.
     places, counts = np.unique(
         _places(labels, predictions, classes), return_counts=True
     )

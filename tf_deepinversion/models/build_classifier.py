@@ -49,6 +49,7 @@ def build_classifier(features, *, input_shape, classes, mean, std, name):
         raise ValueError(f"`std` must be positive. Received: std={std}")
     mean, std = (np.broadcast_to(v, (channels,)) for v in (mean, std))
     pixels = keras.Input(input_shape, name="pixels")
+    # `Preprocessing.of` recognizes this layer by its name.
     x = layers.Rescaling(
         (1 / std).tolist(), (-mean / std).tolist(), name="normalize"
     )(pixels)

@@ -46,6 +46,7 @@ def blocks(version) -> list:
     width, depth, _ = VARIANTS[version]
     found = []
     for i, (repeats, kernel, strides, expansion, channels) in enumerate(STAGES):
+        # The depth does not change the first and the last stage.
         if 0 < i < len(STAGES) - 1:
             repeats = math.ceil(depth * repeats)
         for repeat in range(repeats):

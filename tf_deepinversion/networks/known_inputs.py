@@ -45,6 +45,7 @@ def is_fed_pixels(model, layer) -> bool:
     # Augmenting layers do nothing in inference, and resizing an image of one
     # color keeps the color.
     shape = [size or 32 for size in model.inputs[0].shape[1:]]
+    # Three images of one gray level each.
     pixels = np.float32([0, 100, 255]).reshape(-1, 1, 1, 1) * np.ones(shape)
     seen = np.asarray(keras.Model(model.inputs[0], given)(pixels))
     ends = seen.reshape(len(pixels), -1)

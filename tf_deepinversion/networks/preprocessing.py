@@ -169,6 +169,7 @@ class Preprocessing:
     def teacher_input(self, z):
         """Converts z to the teacher's input: a tensor of the same shape."""
         black, white = self._black_and_white()
+        # black + pixel (white - black) / 255, with pixel = z std + mean.
         scale = self.std * (white - black) / 255
         offset = black + self.mean * (white - black) / 255
         fed = z * ops.convert_to_tensor(scale, z.dtype)
@@ -200,6 +201,7 @@ class Preprocessing:
         """Returns the mean and deviation of the teacher's training inputs."""
         z = np.float32([-1, 0, 1]).reshape(3, 1, 1, 1)
         z = ops.convert_to_tensor(np.tile(z, (1, 1, 1, self.channels)))
+        # z = 0 is the mean pixel, z = 1 is one deviation above it.
         low, middle, high = ops.convert_to_numpy(self.teacher_input(z))
         return RememberedInput(
             float(middle.mean()), float((high - low).mean() / 2)
@@ -306,6 +308,7 @@ class Preprocessing:
             np.asarray(v, "float64") for v in (layer.scale, layer.offset)
         )
         if np.isfinite(scale).all() and (scale > 0).all():
+            # The layer computes scale x + offset = (x - mean) / std.
             std = 1 / scale
             mean = -offset * std
             # The largest variance of values in [0, 255] with that mean.

@@ -75,6 +75,7 @@ def remembered_input(model, image_shape=None):
         return None
     mean = np.asarray(layer.moving_mean, "float64")
     variance = np.asarray(layer.moving_variance, "float64")
+    # Channels that never vary tell nothing.
     alive = variance > 1e-6 * variance.max()
     mean, variance, seen = mean[alive], variance[alive], seen[..., alive]
     zero, one, two = seen[:3].mean((1, 2))
@@ -87,8 +88,10 @@ def remembered_input(model, image_shape=None):
         return None
     deviations = np.sqrt(variance[bright] / unit[bright])
     low, s, high = np.quantile(deviations, [0.25, 0.5, 0.75])
+    # Channels that disagree by a factor of 2 give no answer.
     if not high < 2 * low:
         return None
+    # Weighted least squares over the channels.
     m = (slope * (mean - zero) / variance).sum() / (slope**2 / variance).sum()
     return RememberedInput(float(m), float(s))
 

@@ -94,6 +94,7 @@ def _restate(layer, mean_gap, variance_gap):
         )
     )
     mean, variance = m + _array(mean_gap), v + _array(variance_gap)
+    # The slope of y as a function of x stays the same.
     slope = gamma / np.sqrt(v + layer.epsilon)
     layer.moving_mean.assign(mean)
     layer.moving_variance.assign(variance)

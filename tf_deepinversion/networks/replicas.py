@@ -97,6 +97,7 @@ def own_rows(*counts):
         return tf.range(rows), rows
     replica = context.replica_id_in_sync_group
     one_hot = tf.one_hot(replica, context.num_replicas_in_sync, dtype="int32")
+    # Each replica fills its own row; the sum is the table of all counts.
     of_all = total(one_hot[:, tf.newaxis] * counts)
     streams = tf.reduce_sum(of_all, 0)
     first = tf.cumsum(streams, exclusive=True)

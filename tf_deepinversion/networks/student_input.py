@@ -64,6 +64,7 @@ def student_input(pixels, student_shape, preprocessing):
     Returns:
         A float32 tensor `(batch, *student_shape)`, differentiable.
     """
+    # Differentiable, because a competing student sends a gradient back.
     if tuple(pixels.shape[1:3]) != tuple(student_shape[:2]):
         pixels = ops.image.resize(pixels, student_shape[:2])
     return preprocessing.fed(pixels)

@@ -52,6 +52,7 @@ class ConvMuon(keras.optimizers.Muon):
         super().update_step(gradient, variable, rate)
 
     def zeropower_via_newtonschulz5(self, x, steps):
+        # Keras's iteration needs a matrix; the kernel keeps its own shape.
         matrix = ops.reshape(x, _sides(x))
         made = super().zeropower_via_newtonschulz5(matrix, steps)
         return ops.reshape(made, x.shape)

@@ -114,6 +114,7 @@ class PyramidAdam(keras.optimizers.Optimizer):
         for level, (mean, square) in enumerate(self._moments[index]):
             g = gradient
             if level:
+                # The mean gradient of each square of 2^level pixels.
                 g = ops.average_pool(g, 2**level, padding="same")
             self.assign(mean, beta_1 * mean + (1 - beta_1) * g)
             self.assign(square, beta_2 * square + (1 - beta_2) * ops.square(g))
@@ -123,6 +124,7 @@ class PyramidAdam(keras.optimizers.Optimizer):
                 mean / (1 - ops.power(beta_1, t)) / (corrected + self.epsilon)
             )
             if level:
+                # Bilinear, so that squares leave no edges in the image.
                 part = ops.image.resize(part, size, "bilinear")
             step = step + part
         self.assign_sub(variable, ops.cast(learning_rate, dtype) * step)

@@ -24,6 +24,7 @@ def warmed_cosine(steps, peak, warmup):
         >>> [round(float(rate(step)), 3) for step in (0, 2, 6, 10)]
         [0.0, 0.1, 0.05, 0.0]
     """
+    # Keras warms up from the initial rate, 0, to the target, and then decays.
     return keras.optimizers.schedules.CosineDecay(
         0.0,
         max(1, steps - warmup),

@@ -200,11 +200,13 @@ def _start(teacher, path, run) -> PruningState:
 
 def _run_rounds(plan, state, recovery, teacher, stream, callbacks, verbose):
     """Runs the remaining rounds and stores their results in `state`."""
+    # A finished round has left its cost in the state.
     numbers = range(len(state.costs), plan.rounds)
     steps = sum(recovery.whole_epochs(plan.steps(number)) for number in numbers)
     progress = TrainingProgress("Pruning", steps)
     for number in numbers:
         plan.remove(number, state, teacher, stream, recovery)
+        # Each round draws other random numbers.
         of_round = dataclasses.replace(recovery, seed=plan.seed_of(number))
         steps = plan.steps(number)
         history = of_round.train(

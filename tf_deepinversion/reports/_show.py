@@ -42,6 +42,7 @@ def show(images, labels=None, names=None, columns=10) -> Image.Image:
     if not len(images):
         raise ValueError("Expected at least one image. Received: none")
     captions = _captions(labels, names, len(images))
+    # Small images are enlarged, so that captions fit below them.
     scale = max(1, -(-_TILE // min(images.shape[1:3])))
     if captions is None:
         return _picture(grid(images, columns, scale))

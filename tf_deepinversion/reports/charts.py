@@ -44,11 +44,14 @@ def curves(
         return ""
     if logarithmic:
         lines = dict(_turned_up(*line) for line in lines.items())
+        # Zeros and tiny numbers have no place on a logarithmic axis.
         floor = max(1e-30, 1e-5 * max(v.max() for v in lines.values()))
         shown = [np.log10(np.maximum(v, floor)) for v in lines.values()]
     else:
         shown = list(lines.values())
+    # The legend takes a line of 20 pixels for each name.
     height = max(height, 20 * len(shown) + 30)
+    # 220 pixels at the right belong to the legend, 30 below to the axis.
     axes = _Axes(shown, width - 220, height - 30)
     marks = axes.marks(along, logarithmic)
     for i, (name, values) in enumerate(zip(lines, shown, strict=True)):
@@ -78,11 +81,14 @@ class _Axes:
         self._right, self._under = right, under
 
     def _place(self, epoch, value):
+        # 60 pixels at the left belong to the numbers of the axis.
         x = 60 + (self._right - 60) * (epoch - 1) / max(1, self._count - 1)
+        # A constant line has no span.
         span = max(self._top - self._bottom, 1e-3)
         return x, 10 + (self._top - value) / span * (self._under - 10)
 
     def line(self, values, color) -> str:
+        # All lines end with the last epoch, so shorter lines begin later.
         first = 1 + self._count - len(values)
         points = [self._place(e, v) for e, v in enumerate(values, first)]
         if self._count == 1:  # a line as wide as the chart
@@ -135,6 +141,7 @@ def round_numbers(low, high, most=6) -> list:
     """
     rough = max(high - low, 1e-12) / most
     power = 10.0 ** math.floor(math.log10(rough))
+    # The factor 0.999 and the 1e-6 below absorb rounding errors.
     step = next(power * f for f in (1, 2, 5, 10) if power * f >= 0.999 * rough)
     first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
     return [step * i for i in range(first, last + 1)]
@@ -144,6 +151,7 @@ def _ticks(bottom, top, logarithmic):
     if not logarithmic:
         return round_numbers(bottom, top)
     decades = [n for n in round_numbers(bottom, top) if abs(n - round(n)) < 0.1]
+    # Whole powers of ten suffice if there are two of them.
     if len(decades) > 1:
         return [10.0 ** round(n) for n in decades]
     return [n for n in round_numbers(10**bottom, 10**top) if n > 0]
@@ -187,6 +195,7 @@ def bars(widths, caption) -> str:
         >>> di.reports.bars({"conv": (8, 2)}, "Channels")[:13]
         '<figure><svg '
     """
+    # The names stand left of the bars, with about 8 pixels per character.
     left, marks = 8 * max(map(len, widths)), []
     for i, (name, (before, after)) in enumerate(widths.items()):
         y, length = ROW * i, BAR * after / before

@@ -28,6 +28,7 @@ def confusions(answers, labels, names, most=20, drawn=200) -> str:
     elif classes <= drawn:
         counts = recognition.confusion(*pair, classes)
         shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+        # Dark pixels stand for large shares of a row.
         shades = np.rint(255 * (1 - shares)).astype("uint8")
         picture = grid(shades[None, ..., None], scale=4)
         shown = _explained(page.picture(picture, "confusion matrix"))

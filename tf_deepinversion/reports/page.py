@@ -90,6 +90,7 @@ def scrolling(content) -> str:
 
 def picture(image, alt) -> str:
     """Embeds a uint8 image `(height, width, 1 or 3)` into the page."""
+    # An embedded picture keeps the page in a single file.
     content = base64.b64encode(png(image)).decode()
     return (
         f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{content}">'
@@ -130,5 +131,6 @@ def matrix(counts, names) -> str:
 
 def _shade(share):
     red, green, blue = np.rint(255 + (SHADE - 255) * share).astype(int)
+    # White digits on dark cells.
     ink = "#fff" if share > 0.6 else "#222"
     return f"background: rgb({red}, {green}, {blue}); color: {ink}"

@@ -58,6 +58,8 @@ def measure_pruned(
         export(network, pathlib.Path(folder) / name, preprocessing)
         served.append(Served(pathlib.Path(folder) / name))
     batch, sample = tf.constant(images[:latency_batch]), images[:100]
+    # The two take turns, so both see the same load of the machine. `numpy`
+    # waits for the result.
     seconds = compare(
         [lambda n=n: n.signature(batch)["logits"].numpy() for n in served]
     )

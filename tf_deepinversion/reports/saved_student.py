@@ -55,10 +55,12 @@ def save_student(
     student.save(folder / "student.keras")
     curves = json.dumps(history).encode()
     write_atomically(folder / "curves.json", lambda file: file.write(curves))
+    # Sorted by class, the picture is easy to read.
     order = np.argsort(pool.labels[-100:], kind="stable")
     save_png(folder / "grid.png", grid(pool.images[-100:][order], 10, 2))
     fed = distillation.student_preprocessing
     export(student, folder / "saved_model", fed)
+    # The SavedModel takes images of the student's size.
     shown = resized(pool.images[-250:], student)
     served = Served(folder / "saved_model")(shown)
     difference = np.abs(served - distillation(shown).numpy()).max()

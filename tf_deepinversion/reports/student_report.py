@@ -145,6 +145,7 @@ def report_student(
     classes = pool.classes
     names = names or [f"class {c}" for c in range(classes)]
     newest = pool.images[-1000:]
+    # A fixed seed: all students of equal pools see the same noise.
     noise = np.random.default_rng(0).integers(0, 256, newest.shape, "uint8")
     requested = pool.requested[-1000:]
     rows = {"pool": measure_student(distillation, newest, requested)}
@@ -155,6 +156,7 @@ def report_student(
     ages = [
         measure_variety(distillation, part) for part in _by_age(pool.images)
     ]
+    # Sorted by class, the picture is easy to read.
     order = np.argsort(pool.labels[-100:], kind="stable")
     body = f"""<p>The student trained on the images of the pool, with the
 teacher's predictions as targets. Real images, if any, only measure the result:

@@ -53,7 +53,9 @@ class MixUp(Transform):
         batch = replicas.whole(images)
         count = tf.cast(tf.shape(batch)[0], numbers.dtype)
         chosen, place, share = ops.unstack(numbers, 3, axis=1)
+        # A position in [0, 1) selects an image of the whole batch.
         others = tf.cast(place * count, "int32")
+        # An image with share 1 stays as it is.
         share = ops.where(chosen < self.probability, share, 1.0)
         share = ops.cast(share, images.dtype)[:, None, None, None]
         return share * images + (1 - share) * tf.gather(batch, others)
@@ -104,6 +106,7 @@ class Tone(Transform):
     def draw(self, key, count):
         """Draws g and c of each image: a tensor `(count, 2)`."""
         u = uniform(key, (count, 2))
+        # Both are uniform in their logarithms.
         g = self.gamma ** (2 * u[:, 0] - 1)
         c = self.darkest * (self.brightest / self.darkest) ** u[:, 1]
         return tf.stack([g, c], axis=1)

@@ -151,6 +151,7 @@ def draw(transforms, seed, step, count):
     Raises:
         ValueError: if a transform draws another number of rows.
     """
+    # Each step and each transform has its own key.
     key = fold_in(seed, step)
     drawn = [t.draw(fold_in(key, i), count) for i, t in enumerate(transforms)]
     for transform, numbers in zip(transforms, drawn, strict=True):

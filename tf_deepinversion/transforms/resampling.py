@@ -26,6 +26,7 @@ def sampling_matrices(start, share, size):
     places = (pixels + 0.5) / size * share[:, None] + start[:, None]
     # Beyond the center of the border pixel, take the border pixel.
     places = ops.clip(places * size - 0.5, 0, size - 1)
+    # Linear interpolation: weight 1 at the sample, 0 one pixel away.
     return ops.relu(1 - ops.abs(places[:, :, None] - pixels))
 
 
@@ -83,9 +84,11 @@ class ResizedCrop(Transform):
         u = uniform(key, (count, 4))
         least, largest = self.area
         area = least + (largest - least) * u[:, 0]
+        # height / width = stretch^2 lies in [1 / ratio, ratio].
         stretch = self.ratio ** (u[:, 1] - 0.5)
         sides = tf.sqrt(area)[:, None] * tf.stack([stretch, 1 / stretch], 1)
         sides = tf.minimum(sides, 1.0)
+        # The corner is uniform over all places where the crop fits.
         return tf.concat([u[:, 2:] * (1 - sides), sides], axis=1)
 
     def __call__(self, images, parts):
@@ -154,11 +157,13 @@ class Affine(Transform):
         (a row + b column + down, c row + d column + right) of the image. `down`
         and `right` are shares of the image's size.
         """
+        # Six numbers in [-1, 1) for each image.
         u = 2 * uniform(key, (count, 6)) - 1
         angle = u[:, 0] * self.rotation * math.pi / 180
         tall, wide = self.stretch ** u[:, 1], self.stretch ** u[:, 2]
         slant = self.slant * u[:, 3]
         cos, sin = tf.cos(angle), tf.sin(angle)
+        # diag(tall, wide) times the rotation times the slant.
         matrix = [tall * cos, tall * (slant * cos + sin)]
         matrix += [-wide * sin, wide * (cos - slant * sin)]
         return tf.concat([tf.stack(matrix, 1), self.shift * u[:, 4:]], 1)
@@ -168,6 +173,7 @@ class Affine(Transform):
         a, b, c, d, down, right = ops.unstack(
             ops.cast(numbers, images.dtype)[:, :, None, None], 6, axis=1
         )
+        # Positions relative to the center of the image.
         row = ops.arange(height, dtype=images.dtype)[:, None] - (height - 1) / 2
         column = ops.arange(width, dtype=images.dtype) - (width - 1) / 2
         return sample(
@@ -203,6 +209,7 @@ def sample(images, rows, columns):
     top, left = ops.floor(rows), ops.floor(columns)
     lower, further = (rows - top)[..., None], (columns - left)[..., None]
     pixels = ops.reshape(images, (-1, images.shape[-1]))
+    # The index of each image's first pixel in the list of all pixels.
     first = ops.arange(ops.shape(images)[0], dtype="int32") * height * width
     first = ops.reshape(first, (-1, *(1,) * (len(rows.shape) - 1)))
 

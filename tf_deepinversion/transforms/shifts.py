@@ -65,6 +65,7 @@ class Jitter(Transform):
         self.pixels = int(pixels)
 
     def draw(self, key, count):
+        # The default algorithm differs with XLA: philox gives equal numbers.
         return tf.random.stateless_uniform(
             (count, 2),
             key,
@@ -100,6 +101,7 @@ class Shift(Jitter):
 
     def __call__(self, images, shifts):
         p = self.pixels
+        # Pixels that wrap around lie outside the part that is cut out.
         rolled = roll(_mirrored(images, p), shifts)
         height, width = images.shape[1:3]
         return rolled[:, p : p + height, p : p + width]

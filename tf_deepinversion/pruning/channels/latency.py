@@ -127,6 +127,7 @@ class LatencyTable:
             if axis.layer in graph.input_shapes and axis.name != "bias":
                 width = int(graph.kept(axis.channels, keep).sum())
                 widths.setdefault(axis.layer, []).append(width)
+        # The first axis of a kernel holds its inputs, the last its outputs.
         return sum(
             self.seconds(layer.name, found[0], found[-1])
             for layer, found in widths.items()
@@ -159,6 +160,7 @@ def _widths(graph, layer, levels):
 
 
 def _config(layer):
+    # Initial values do not affect the latency.
     config = layer.get_config()
     return {k: v for k, v in config.items() if "initializer" not in k}
 

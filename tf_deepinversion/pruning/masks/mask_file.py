@@ -27,6 +27,7 @@ def save_masks(path, model):
         ```
     """
     masks = required_masks(model)
+    # One bit per weight.
     arrays = {
         f"mask_{i}": np.packbits(
             keras.ops.convert_to_numpy(mask.mask).astype(bool)
