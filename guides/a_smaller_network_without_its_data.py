@@ -10,20 +10,20 @@ Accelerator: None
 """
 ## Introduction
 
-You have a trained classifier, its data are gone, and it is too large for where
-it must run. This guide makes it smaller in three ways, each from the network
-alone:
+You have a trained classifier without its training data, and the classifier is
+too large for its device. This guide makes the classifier smaller in three ways.
+Each way needs the network alone:
 
-- *distillation* trains a smaller network of any architecture to answer as the
-  network does;
+- *distillation* trains a smaller network of any architecture to predict like
+  the large network;
 - *pruning* removes channels of the network itself;
-- *quantization* computes in whole numbers of 8 bits.
+- *quantization* computes in integers of 8 bits.
 
 All three need images. The library synthesizes images that the network
-remembers; the guide
-[What does my network remember?](what_does_my_network_remember.py) shows how
-they look. With the numbers below the guide takes minutes and its students are
-poor. The comments say which numbers make good ones.
+remembers. The guide
+[What does my network remember?](what_does_my_network_remember.py) shows such
+images. With the numbers below, the guide takes minutes and its students are
+poor. The comments give the numbers for good students.
 """
 
 """
@@ -48,8 +48,9 @@ print(f"The teacher has {teacher.count_params():,} weights.")
 """
 ## Images first
 
-A pool of images serves all that follows. `synthesize` makes it in batches and
-keeps it in a folder: killed at any moment, the same call goes on.
+All following steps use one pool of images. `synthesize` makes the pool in
+batches and saves it in a folder. You may stop the program at any moment:
+repeating the same call resumes.
 """
 
 pool = di.synthesize(
@@ -66,9 +67,9 @@ print(f"The pool has {len(pool)} images.")
 ## A student
 
 Any Keras model with the teacher's classes can be a student. `distill` trains
-it on random images of the pool to give the teacher's answers, which say more
-than labels do: how much a shirt looks like a coat. A student that is a network
-of the library says by itself how it is fed; of another one, pass
+the student on random images of the pool, with the teacher's outputs as targets.
+The outputs tell more than labels: how much a shirt looks like a coat. The
+library knows the preprocessing of its own networks. For another student, pass
 `student_preprocessing`.
 """
 
@@ -86,10 +87,9 @@ print(f"The student has {result.student.count_params():,} weights.")
 """
 ## Is the student good?
 
-Without test data nobody can say how many images of the world the student gets
-right. The question that can be answered is how often the student says what its
-teacher says. Ask it about images that the student was not trained on: a second
-pool, of another seed.
+Without test data nobody can measure the student's accuracy on real images. But
+you can measure how often student and teacher predict the same class. Use images
+on which the student did not train: a second pool, with another seed.
 """
 
 held_out = di.synthesize(
@@ -109,15 +109,15 @@ def agreement(network):
 print(f"The student agrees on {agreement(result.student):.0%} of new images.")
 
 """
-If you have a few real images, labeled or not, ask about these as well:
-synthesized images lie closer to the borders of the classes than real ones, so
-the agreement on real images is higher.
+If you have a few real images, labeled or not, measure the agreement on them,
+too. Synthesized images lie closer to the borders between the classes than real
+images, so the agreement on real images is higher.
 
 ## Pruning
 
-`prune` ranks the channels of the network, removes the least important ones and
-trains what is left, in rounds. It starts from a trained network, so it needs
-fewer steps than a student that starts from random weights.
+`prune` works in rounds. Each round ranks the channels of the network, removes
+the least important channels and trains the smaller network. Pruning starts from
+a trained network, so it needs fewer steps than a student with random weights.
 """
 
 pruned = di.prune(
@@ -134,8 +134,8 @@ print(f"It agrees on {agreement(pruned.student):.0%} of new images.")
 """
 ## Export
 
-A `.keras` file keeps the network for Keras. A SavedModel takes pixels from 0
-to 255 as they are and runs wherever TensorFlow does.
+A `.keras` file stores the network for Keras. A SavedModel takes unchanged
+pixels from 0 to 255 and runs wherever TensorFlow runs.
 """
 
 result.student.save(output / "student.keras")
@@ -145,8 +145,8 @@ keras.models.load_model(output / "student.keras").summary()
 """
 ## Eight bits
 
-`quantize` needs images to learn the range of each layer's values; a hundred
-will do. The file is a LiteRT model, a quarter of the size.
+`quantize` needs images to measure the range of each layer's values; a hundred
+images suffice. The result is a LiteRT model of 25 % of the size.
 """
 
 content = di.quantize(result.student, pool.images[:100])
@@ -159,9 +159,9 @@ print(f"It agrees with the teacher on {same.mean():.0%} of new images.")
 """
 ## What to do next
 
-- A better student: the numbers in the comments of the setup. The student of a
-  quarter of the weights then has 91.2 % on Fashion-MNIST's test images, the
-  teacher 94.6 % (mean of three seeds).
-- Real images, even without labels, go into the pool by `pool.add`.
-- New classes for the network: `di.learn_tasks`.
+- Train a better student with the numbers in the comments of the setup. A
+  student with 25 % of the weights then reaches 91.2 % on Fashion-MNIST's test
+  images (mean of three seeds). The teacher reaches 94.6 %.
+- Add real images to the pool by `pool.add`, even without labels.
+- Teach the network new classes by `di.learn_tasks`.
 """

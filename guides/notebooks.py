@@ -1,7 +1,7 @@
 """Makes a notebook of each guide: `python guides/notebooks.py`.
 
-A guide is a script in the form of keras.io: strings that stand alone are text
-in Markdown, all between them is code.
+A guide is a script in the form of keras.io. Strings that stand alone are text
+in Markdown; everything between them is code.
 """
 
 import ast
@@ -16,7 +16,7 @@ NAMES = (
 
 
 def cells(source) -> list:
-    """The cells of a guide: pairs of "markdown" or "code" and their text."""
+    """Splits a guide into pairs of "markdown" or "code" and a text."""
     lines = source.splitlines()
     found, end = [], 0
     for node in ast.parse(source).body:
@@ -33,7 +33,7 @@ def cells(source) -> list:
 
 
 def header(text) -> str:
-    """The head of a guide, `Title: ...` and the like, as Markdown."""
+    """Converts the head of a guide, such as `Title: ...`, to Markdown."""
     fields = dict(line.split(": ", 1) for line in text.splitlines())
     return (
         f"# {fields['Title']}\n\n**Author:** {fields['Author']}<br>\n"
@@ -44,7 +44,7 @@ def header(text) -> str:
 
 
 def notebook(source) -> str:
-    """A guide as the JSON of a notebook, format 4.5, without outputs."""
+    """Converts a guide to the JSON of a notebook without outputs."""
     found = cells(source)
     found[0] = ("markdown", header(found[0][1]))
     return (

@@ -11,16 +11,16 @@ Accelerator: None
 ## Introduction
 
 A trained image classifier remembers more of its training data than its
-weights show. Each BatchNormalization layer keeps the mean and the variance of
+weights show. Each BatchNormalization layer stores the mean and the variance of
 every feature over the training images. DeepInversion
 ([Yin et al., 2020](https://arxiv.org/abs/1912.08795)) starts from noise and
-moves the pixels until the network takes the images for the classes asked for
-*and* its layers see the statistics that they remember. What appears looks like
-the training data, and no training image is read.
+changes the pixels until two conditions hold: the network recognizes the images
+as the requested classes, *and* its layers see the stored statistics. The result
+looks like the training data, although DeepInversion reads no training image.
 
 This guide takes ten minutes on a CPU. It uses a network that the library
-ships, a ResNet-20 trained on Fashion-MNIST, and says at each step what to
-change for a network of your own.
+ships, a ResNet-20 trained on Fashion-MNIST. Each step says what to change for
+your own network.
 """
 
 """
@@ -36,9 +36,9 @@ STEPS = 200  # 1,000 make the best images
 """
 ## The network
 
-Any `keras.Model` with BatchNormalization layers will do: functional,
-sequential or subclassed, with logits or a softmax at its end. For a network of
-your own, write `teacher = keras.models.load_model("mine.keras")`.
+Any `keras.Model` with BatchNormalization layers works: functional, sequential
+or subclassed, with logits or a softmax at its end. For your own network, write
+`teacher = keras.models.load_model("mine.keras")`.
 """
 
 teacher = di.load_pretrained("fashion_mnist_resnet20")
@@ -47,19 +47,19 @@ names = di.datasets.FASHION_MNIST_CLASSES
 """
 ## Is the preprocessing right?
 
-The commonest mistake is a network that is fed other values than in training:
-pixels from 0 to 255 where it knows values from -1 to 1. A `Preprocessing` says
-what a network is fed. The library knows the preprocessing of the networks that
-it ships and of `keras.applications`. For a network of your own, say the mean
-and the deviation of the training pixels in gray levels, and the values that
-the network is fed for black and white:
+The most common mistake is wrong preprocessing: the network gets pixels from 0
+to 255, but it was trained on values from -1 to 1. A `Preprocessing` describes
+the inputs of a network. The library knows the preprocessing of the networks
+that it ships and of `keras.applications`. For your own network, give the mean
+and the standard deviation of the training pixels in gray levels, and the
+network's inputs for black and white:
 
     preprocessing = di.Preprocessing(mean=73, std=90, pixel_range=(-1, 1))
 
 `check_preprocessing` compares the preprocessing with what the network
 remembers. The first BatchNormalization layer sees a linear function of the
-image, so its statistics tell the mean and the deviation of the images that the
-network was fed.
+image, so its statistics tell the mean and the deviation of the network's inputs
+in training.
 """
 
 found = di.check_preprocessing(teacher)
@@ -67,12 +67,12 @@ print("the preprocessing feeds:", found.told)
 print("the network remembers:  ", found.remembered)
 
 """
-The two agree. A contradiction would be a warning, with both numbers.
+The two agree. If they contradicted each other, a warning would name both.
 
 ## The images
 
 A `DeepInversion` is a Keras model whose only variables are the images. `fit`
-synthesizes an image for each label. An epoch is a number of steps here, for
+synthesizes an image for each label. Here an epoch is a number of steps, because
 there is no data to pass over.
 """
 
@@ -81,9 +81,9 @@ model = di.DeepInversion(teacher)
 history = model.fit(labels, steps=STEPS, steps_per_epoch=50)
 
 """
-The objective has three terms: the cross-entropy asks the network to take each
-image for its class, the feature statistics ask each layer to see what it
-remembers, and the total variation asks for smooth images.
+The objective has three terms. The cross-entropy makes the network recognize
+each image as its class. The feature statistics make each layer see the
+statistics that it stores. The total variation makes the images smooth.
 """
 
 for name, values in history.history.items():
@@ -100,10 +100,10 @@ picture
 """
 ## Are the images good?
 
-The network itself takes the images for their classes, since they were made for
-that. The honest question is whether *another* network, which had no part in
-making them, recognizes them. The library ships a second network of another
-family, a VGG-11.
+The network itself recognizes the images, because they were optimized for that.
+The real test is whether *another* network recognizes them, which took no part
+in the synthesis. The library ships a second network of another family, a
+VGG-11.
 """
 
 verifier = di.load_pretrained("fashion_mnist_vgg11")
@@ -112,20 +112,20 @@ for network, name in ((teacher, "the network itself"), (verifier, "another")):
     print(f"{name} recognizes {right:.0%} of the images")
 
 """
-Without the statistics the same pixels fool the network and nobody else. The
-statistics are what makes the images look like the data.
+Without the statistics, the pixels fool only the network itself. The statistics
+make the images look like the training data.
 
 ## What this means for privacy
 
-A network that is published with its BatchNormalization statistics tells what
-its training data looked like: of a network that recognizes emotions, faces
-appear. The images are averages of what the network learned rather than copies
-of training images, but whoever publishes a network publishes them, too.
+A network with its BatchNormalization statistics reveals what its training data
+looked like: a network that recognizes emotions reveals faces. The images are
+averages of what the network learned, not copies of training images. But whoever
+publishes a network publishes these images, too.
 
 ## What to do next
 
-- Better images: leave out `steps`, for the 1,000 of the recipe.
-- Images to keep: `di.synthesize(teacher, folder="pool")` makes a pool of them.
-- A smaller network without data: the guide
+- Make better images: leave out `steps`, for the recipe's 1,000 steps.
+- Keep images: `di.synthesize(teacher, folder="pool")` makes a pool.
+- Make the network smaller without data, with the guide
   [A smaller network without its data](a_smaller_network_without_its_data.py).
 """

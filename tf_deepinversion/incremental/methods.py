@@ -184,7 +184,12 @@ def _distillation(weight, temperature):
 
 
 def finetune(new=1.0) -> list:
-    """Makes one term: the new images' cross-entropy over all classes."""
+    """Makes one term: the new images' cross-entropy over all classes.
+
+    Example:
+        >>> [term.name for term in di.incremental.methods.finetune()]
+        ['new']
+    """
     return [Term("new", new, _new_cross_entropy)]
 
 
@@ -193,6 +198,10 @@ def lwf(new=1.0, distillation=1.0, temperature=2.0) -> list:
 
     The method only distinguishes new classes from each other, so there must be
     at least two.
+
+    Example:
+        >>> [term.name for term in di.incremental.methods.lwf()]
+        ['new', 'distillation']
 
     Reference:
         - Li and Hoiem, arXiv:1606.09282
@@ -206,6 +215,10 @@ def lwf(new=1.0, distillation=1.0, temperature=2.0) -> list:
 def lwf_mc(new=1.0) -> list:
     """Makes LwF.MC: a binary cross-entropy for every class.
 
+    Example:
+        >>> [term.name for term in di.incremental.methods.lwf_mc()]
+        ['new']
+
     Reference:
         - Rebuffi et al., iCaRL, arXiv:1611.07725
     """
@@ -214,6 +227,11 @@ def lwf_mc(new=1.0) -> list:
 
 def replay(replayed=1.0, new=1.0, distillation=1.0) -> list:
     """Makes the paper's three terms, on synthesized and on new images.
+
+    Example:
+        >>> terms = di.incremental.methods.replay(new=0.5)
+        >>> [(term.name, term.weight) for term in terms]
+        [('replayed', 1.0), ('new', 0.5), ('distillation', 1.0)]
 
     Reference:
         - Yin et al., arXiv:1912.08795
@@ -232,6 +250,10 @@ def abd(local=1.0, balance=1.0, distillation=0.2) -> list:
     trains only the head to distinguish old from new classes. The third term
     distills features. Only the second term uses the labels of images of old
     classes. The default weights are not from the paper.
+
+    Example:
+        >>> [term.name for term in di.incremental.methods.abd()]
+        ['local', 'balance', 'distillation']
 
     Reference:
         - Smith et al., arXiv:2106.09701
