@@ -67,8 +67,7 @@ def test_pixels_in_0_to_1_are_refused_where_they_would_be_black():
 @pytest.mark.parametrize(
     "head",
     [
-        [keras.layers.Dense(1, activation="sigmoid")],
-        [keras.layers.Dense(1)],
+        [keras.layers.Dense(1, activation="tanh")],
         [keras.layers.Dense(3, activation="sigmoid")],
         [keras.layers.Dense(3), keras.layers.Activation("sigmoid")],
     ],

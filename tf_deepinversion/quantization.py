@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import predicted
 from tf_deepinversion.core.checks import share_right
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.core.progress import Progress
@@ -369,4 +370,4 @@ class LiteRT:
 
     def accuracy(self, images, labels) -> float:
         """Computes the share of uint8 images assigned to their labels."""
-        return share_right(self(images).argmax(-1), labels)
+        return share_right(predicted(self(images)), labels)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import predicted
 from tf_deepinversion.core.checks import share_right
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.pieces import pieces_of
@@ -126,4 +127,4 @@ class Served:
 
     def accuracy(self, images, labels) -> float:
         """Computes the share of images assigned to their labels."""
-        return share_right(self(images).argmax(-1), labels)
+        return share_right(predicted(self(images)), labels)

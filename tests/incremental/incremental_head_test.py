@@ -11,7 +11,6 @@ from tiny import tiny_teacher
 from tf_deepinversion.incremental import Head
 from tf_deepinversion.incremental import grow_head
 from tf_deepinversion.models import ResNet14
-from tf_deepinversion.networks.copies import copy_of
 
 IMAGES = np.random.default_rng(0).normal(size=(5, *SHAPE)).astype("float32")
 
@@ -26,9 +25,9 @@ def chain(*last, sequential=False):
     return keras.Model(inputs, x, name="chain")
 
 
-def pooled_first(kind=layers.Dense, **kwargs):
+def pooled_first(units=CLASSES, **kwargs):
     pool = layers.GlobalAveragePooling2D()
-    return chain(pool, kind(CLASSES, **kwargs), sequential=True)
+    return chain(pool, layers.Dense(units, **kwargs), sequential=True)
 
 
 def convolution_before_pooling():
@@ -47,7 +46,22 @@ def convolution_after_pooling():
     )
 
 
+def nested():
+    return keras.Sequential([keras.Input(SHAPE), tiny_teacher()])
+
+
+def nested_twice():
+    """A head within a top within a model, and a softmax around them."""
+    top = keras.Sequential([keras.Input((4,)), layers.Dense(CLASSES)])
+    x = inputs = keras.Input((4,))
+    top = keras.Model(inputs, layers.Dropout(0.5)(top(layers.ReLU()(x))))
+    softmax = keras.Sequential([keras.Input((CLASSES,)), layers.Softmax()])
+    return chain(layers.GlobalAveragePooling2D(), top, softmax)
+
+
 MODELS = {
+    "nested": nested,
+    "nested_twice": nested_twice,
     "functional": tiny_teacher,
     "softmax": lambda: tiny_teacher(activation="softmax"),
     "sequential": pooled_first,
@@ -146,10 +160,6 @@ def two_outputs():
     return keras.Model(x, [layers.Dense(3)(x), layers.Dense(3)(x)])
 
 
-def nested():
-    return keras.Sequential([keras.Input(SHAPE), tiny_teacher()])
-
-
 pool = layers.GlobalAveragePooling2D
 REFUSED = {
     "subclassed": (Subclassed, TypeError, "functional model, or a built seq"),
@@ -165,21 +175,20 @@ REFUSED = {
     ),
     "shared": (shared, ValueError, "called more than once"),
     "two_outputs": (two_outputs, ValueError, "with 1 and 2"),
-    "nested": (nested, ValueError, "last layer is 'tiny'"),
     "sigmoid": (
         lambda: pooled_first(activation="sigmoid"),
         ValueError,
-        "neither none nor softmax",
+        "neither linear nor softmax",
     ),
     "sigmoid_layer": (
         lambda: chain(pool(), layers.Dense(3), layers.Activation("sigmoid")),
         ValueError,
-        "neither none nor softmax",
+        "neither linear nor softmax",
     ),
-    "one_output": (
-        lambda: chain(pool(), layers.Dense(1)),
+    "softmax_of_one": (
+        lambda: chain(pool(), layers.Dense(1), layers.Softmax()),
         ValueError,
-        "one output is no classifier",
+        "a softmax of one output is always 1",
     ),
     "wide_convolution": (
         lambda: chain(layers.Conv2D(3, 3), pool()),
@@ -216,16 +225,34 @@ def test_a_head_only_grows(classes):
         grow_head(tiny_teacher(), 5, noise=-1)
 
 
-def test_a_head_within_a_model_grows_as_the_refusal_says():
-    top = keras.Sequential([keras.Input((4,)), layers.Dense(CLASSES)])
-    x = inputs = keras.Input(SHAPE)
-    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(x))
-    within = keras.Model(inputs, top(x))
-    with pytest.raises(ValueError, match="for layer in top.layers"):
-        grow_head(within, 5)
-    for layer in top.layers:
-        x = layer(x)
-    grown = grow_head(copy_of(keras.Model(inputs, x)), 5)
+SINGLE = {
+    "logit": lambda: chain(pool(), layers.Dense(1)),
+    "sigmoid": lambda: pooled_first(activation="sigmoid", units=1),
+    "sigmoid_layer": lambda: chain(
+        pool(keepdims=True),
+        layers.Conv2D(1, 1, use_bias=False),
+        layers.Reshape((1,)),
+        layers.Activation("sigmoid"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_single_output_is_the_logit_of_two_classes(name):
+    model = SINGLE[name]()
+    head = Head(model)
+    assert head.classes == 2
+    if head.layer.bias is not None:
+        head.layer.bias.assign([0.3])
+    x = found = np.asarray(model(IMAGES))
+    if name != "logit":
+        x = np.log(found / (1 - found))
+    logits = np.concatenate([0 * x, x], -1)
     np.testing.assert_allclose(
-        grown(IMAGES)[:, :CLASSES], within(IMAGES), atol=1e-6
+        head(head.features_model()(IMAGES)), logits, atol=1e-5
     )
+    grown = np.asarray(grow_head(model, 3, noise=0.0)(IMAGES))
+    logits = np.concatenate([logits, x / 2], -1)
+    if name != "logit":
+        logits = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(grown, logits, atol=1e-5)

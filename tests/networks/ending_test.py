@@ -69,7 +69,9 @@ BOUNDED = {
 
 @pytest.mark.parametrize("kind", BOUNDED)
 def test_outputs_with_bounds_are_no_logits(kind):
-    with pytest.raises(ValueError, match=r"within \[-1, 1\].*Dense\(2\)"):
+    with pytest.raises(
+        ValueError, match=r"single logit or sigmoid.*within \[-1, 1\]"
+    ):
         Classifier(BOUNDED[kind]())
 
 
@@ -227,28 +229,33 @@ def test_statistics_that_are_no_vectors_are_refused():
         Classifier(with_head(Planes(), layers.Dense(3)))
 
 
-def test_the_way_out_of_a_sigmoid_is_taken_everywhere():
-    # As docs/teachers.md shows it.
-    binary = with_head(layers.Dense(1, activation="sigmoid"))
-    one, two = binary.layers[-1], layers.Dense(2)
-    teacher = keras.Model(binary.inputs[0], two(one.input))
+@pytest.mark.parametrize("activation", ["sigmoid", None])
+def test_a_single_output_is_taken_everywhere(activation):
+    """As the logits (0, x), which a network of two outputs has by weights."""
+    single = with_head(layers.Dense(1, activation=activation))
+    one, two = single.layers[-1], layers.Dense(2)
+    one.kernel.assign(one.kernel / 50)
+    twin = keras.Model(single.inputs[0], two(one.input))
     two.set_weights([np.concatenate([0 * w, w], -1) for w in one.get_weights()])
     pixels = np.random.default_rng(0).integers(0, 256, (8, *SHAPE), "uint8")
-    fed = np.float32(pixels)
-    expected = binary(fed).numpy()
-    np.testing.assert_allclose(
-        keras.ops.softmax(teacher(fed))[:, 1:], expected, rtol=1e-5
-    )
-    inversion = DeepInversion(teacher, PIXELS)
-    inversion.compile(loss=[CrossEntropy(feature_dropout=0.5)])
-    inversion.fit([0, 1], 1, verbose=0)
-    Distillation(teacher, with_head(layers.Dense(2)), PIXELS)
-    assert grow_head(teacher, 3).output_shape == (None, 3)
-    assert ChannelGraph(teacher).count == 4
-    said = LiteRT(quantize(teacher, pixels, PIXELS))(pixels)
-    logits = np.log(expected / (1 - expected))
-    gap = said[:, 1:] - said[:, :1] - logits
-    assert np.abs(gap).max() < 0.05 * np.abs(logits).max()
+    answers = [reader.read(x, pixels, PIXELS)[0] for x in (single, twin)]
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)
+    images = []
+    for teacher in (single, twin):
+        inversion = DeepInversion(teacher, PIXELS)
+        inversion.compile(loss=[CrossEntropy(feature_dropout=0.5)])
+        inversion.fit([0, 1], 1, verbose=0)
+        images.append(inversion.images.astype(int))
+    assert np.abs(images[0] - images[1]).max() <= 1
+    Distillation(twin, with_head(layers.Dense(1)), PIXELS)
+    assert grow_head(single, 3).output_shape == (None, 3)
+    assert ChannelGraph(single).count == 4
+    served = LiteRT(quantize(single, pixels, PIXELS))
+    expected = single(np.float32(pixels)).numpy()
+    gap = np.abs(served(pixels) - expected).max()
+    assert gap < 0.1 * np.abs(expected).max()
+    with pytest.raises(ValueError, match="a logit or a probability"):
+        served.accuracy(pixels, np.zeros(8, int))
 
 
 class Noisy(layers.Layer):

@@ -170,6 +170,25 @@ def are_right(predictions, labels) -> np.ndarray:
     return predictions == labels
 
 
+def predicted(outputs) -> np.ndarray:
+    """The classes of the largest outputs, an int array `(n,)`.
+
+    Args:
+        outputs: Array `(n, classes)`.
+
+    Raises:
+        ValueError: if there is a single output, which may be a logit or a
+            probability.
+    """
+    if outputs.shape[-1] == 1:
+        raise ValueError(
+            "A single output may be a logit or a probability: compare "
+            "`outputs[:, 0] > 0`, or `> 0.5` of a sigmoid, with the labels. "
+            f"Received: outputs of shape {outputs.shape}"
+        )
+    return outputs.argmax(-1)
+
+
 def share_right(predictions, labels) -> float:
     """Returns the share of predictions that equal labels; see `are_right`."""
     return float(are_right(predictions, labels).mean())

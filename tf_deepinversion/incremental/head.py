@@ -5,34 +5,24 @@ import numpy as np
 from keras import layers
 from keras import ops
 
+from tf_deepinversion.incremental.find_head import find_head
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.copies import twin_of
+from tf_deepinversion.networks.ending import two_logits
 
-# Layers that may follow the head: none has weights.
-TAIL = (
-    layers.Activation,
-    layers.Dropout,
-    layers.Flatten,
-    layers.GlobalAveragePooling2D,
-    layers.Reshape,
-    layers.Softmax,
-)
-
-
-AS_ONE = (
-    ": call its layers one by one, `for layer in top.layers: x = layer(x)`, "
-    "and take `copy_of(keras.Model(inputs, x))` of `tf_deepinversion.networks`"
-)
-
-
+# What may follow the logits.
 ENDINGS = (keras.activations.linear, keras.activations.softmax)
+# Of a single output, which is the logit x of two classes, (0, x).
+SINGLE_ENDINGS = (keras.activations.linear, keras.activations.sigmoid)
 
 
 class Head:
     """The layer that computes a classifier's logits: features @ kernel + bias.
 
     The head is a `Dense` layer or a 1x1 `Conv2D`, before or after global
-    pooling. A head ignores a softmax that follows.
+    pooling, perhaps within a nested model. A head ignores a softmax that
+    follows. A head with one output, perhaps with a sigmoid, has two classes of
+    the logits (0, x).
 
     Args:
         model: A functional or sequential `keras.Model` from images to the
@@ -54,22 +44,17 @@ class Head:
     """
 
     def __init__(self, model):
-        _check_model(model)
-        self._model = model
-        self._tail, tensor = [], model.outputs[0]
-        layer = _maker(model, tensor)
-        while isinstance(layer, TAIL):
-            if getattr(layer, "activation", ENDINGS[0]) not in ENDINGS:
-                raise _refused(layer, "activation is neither none nor softmax")
-            self._tail.insert(0, layer)
-            tensor = layer.input
-            layer = _maker(model, tensor)
-        _check_head(layer)
-        self.layer, self.classes = layer, layer.kernel.shape[-1]
-        if tuple(model.outputs[0].shape[1:]) != (self.classes,):
+        self._found = find_head(model)
+        self.layer, self._tail = self._found.layer, self._found.tail
+        _check_head(self.layer)
+        self._width = self.layer.kernel.shape[-1]
+        self.classes = max(2, self._width)
+        for layer in [self.layer, *self._tail]:
+            _check_ending(layer, single=self._width == 1)
+        if tuple(model.outputs[0].shape[1:]) != (self._width,):
             raise _refused(
-                layer,
-                f"{self.classes} outputs become the model's "
+                self.layer,
+                f"{self._width} outputs become the model's "
                 f"{tuple(model.outputs[0].shape)}",
             )
 
@@ -77,15 +62,23 @@ class Head:
     def kernel(self):
         """Float tensor `(features, classes)`."""
         kernel = ops.convert_to_tensor(self.layer.kernel)
-        return ops.reshape(kernel, (-1, self.classes))
+        return two_logits(ops.reshape(kernel, (-1, self._width)))
 
     def features_model(self) -> keras.Model:
         """Returns a model from the classifier's input to the head's input."""
-        return keras.Model(self._model.inputs[0], self.layer.input)
+        whole, tensor = self._found.model, self._found.input
+        for outer, node in reversed(self._found.around):
+            within = keras.Model(whole.inputs[0], tensor)
+            (given,) = node.arguments.keras_tensors
+            # As the nested model itself is called.
+            phase = node.arguments.kwargs.get("training")
+            whole, tensor = outer, within(given, training=phase)
+        return keras.Model(whole.inputs[0], tensor)
 
     def __call__(self, features):
         """Computes the logits `(batch, classes)` of features."""
-        x = ops.matmul(features, ops.cast(self.kernel, features.dtype))
+        kernel = ops.reshape(self.layer.kernel, (-1, self._width))
+        x = ops.matmul(features, ops.cast(kernel, features.dtype))
         if self.layer.bias is not None:
             x = x + ops.cast(self.layer.bias, x.dtype)
         for layer in self._tail:
@@ -93,7 +86,7 @@ class Head:
                 layer, (layers.Softmax, layers.Activation, layers.Dropout)
             ):
                 x = layer(x)
-        return ops.cast(x, "float32")
+        return two_logits(ops.cast(x, "float32"))
 
 
 def grow_head(model, classes, *, noise=0.1, seed=0) -> keras.Model:
@@ -137,24 +130,55 @@ def grow_head(model, classes, *, noise=0.1, seed=0) -> keras.Model:
 
     classes = int(classes)
 
-    def changed(layer):
-        if layer is head.layer:
-            dense = isinstance(layer, layers.Dense)
-            return twin_of(layer, **{"units" if dense else "filters": classes})
-        if isinstance(layer, layers.Reshape) and layer in head._tail:
-            *front, last = layer.target_shape
-            if last == head.classes:
-                return twin_of(layer, target_shape=(*front, classes))
+    twins = {}
 
-    grown = copy_of(model, changed)
+    def changed(layer):
+        config = _config(layer, head, classes)
+        if config:
+            twins[layer] = twin_of(layer, **config)
+        return twins.get(layer)
+
+    fed = {id(tensor) for tensor in head._found.fed}
+
+    def input_shape(tensor):
+        if id(tensor) not in fed:
+            return tensor.shape
+        return (*tensor.shape[:-1], classes)
+
+    grown = copy_of(model, changed, input_shape)
     random = np.random.default_rng(seed)
-    grown.get_layer(head.layer.name).set_weights(
+    twins[head.layer].set_weights(
         [
-            _with_more(w, classes - head.classes, noise, random)
+            _with_more(_of_two(w), classes - head.classes, noise, random)
             for w in head.layer.get_weights()
         ]
     )
     return grown
+
+
+def _config(layer, head, classes) -> dict:
+    """What changes in a layer's config for more classes."""
+    config = {}
+    if layer is head.layer:
+        dense = isinstance(layer, layers.Dense)
+        config["units" if dense else "filters"] = classes
+    elif layer not in head._tail:
+        return config
+    # Of more than two classes, the softmax does what the sigmoid does.
+    if getattr(layer, "activation", None) is keras.activations.sigmoid:
+        config["activation"] = "softmax"
+    if isinstance(layer, layers.Reshape):
+        *front, last = layer.target_shape
+        if last == head.layer.kernel.shape[-1]:
+            config["target_shape"] = (*front, classes)
+    return config
+
+
+def _of_two(weights):
+    """A kernel `(..., 1)` or a bias `(1,)`, of the logits (0, x)."""
+    if weights.shape[-1] > 1:
+        return weights
+    return np.concatenate([np.zeros_like(weights), weights], -1)
 
 
 def _with_more(weights, added, noise, random):
@@ -168,47 +192,6 @@ def _with_more(weights, added, noise, random):
     return np.concatenate([weights, new.astype(weights.dtype)], axis=-1)
 
 
-def _check_model(model):
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"Expected a `keras.Model`. Received: {type(model)}")
-    try:
-        count = len(model.inputs), len(model.outputs)
-    except (AttributeError, TypeError, ValueError):
-        count = None
-    if not isinstance(model, keras.Sequential) and (
-        type(model).__name__ != "Functional"
-    ):
-        count = None
-    if count is None:
-        raise TypeError(
-            "Expected a functional model, or a built sequential model: the "
-            "head of other models cannot be found. "
-            f"Received: {model.name!r} of {type(model)}"
-        )
-    if count != (1, 1):
-        raise ValueError(
-            "Expected a classifier with one input and one output. Received: "
-            f"{model.name!r} with {count[0]} and {count[1]}"
-        )
-
-
-def _maker(model, tensor):
-    """Finds the layer of a model whose output is the tensor."""
-    for layer in reversed(model.layers):
-        try:
-            # By identity: Keras creates one tensor object for each output.
-            if layer.output is tensor:
-                return layer
-        except AttributeError:  # never called, or called more than once
-            pass
-    raise ValueError(
-        "The head was not found: the model ends in a layer that is called "
-        "more than once, or in a nested model. Rebuild it as one graph"
-        f"{AS_ONE}. Received: {model.name!r}, whose last layer is "
-        f"{model.layers[-1].name!r}"
-    )
-
-
 def _refused(layer, why):
     return ValueError(
         "Expected a classifier whose last layer with weights is a `Dense` or "
@@ -218,8 +201,6 @@ def _refused(layer, why):
 
 
 def _check_head(layer):
-    if isinstance(layer, keras.Model):
-        raise _refused(layer, f"it is a nested model{AS_ONE}")
     if type(layer) not in (layers.Dense, layers.Conv2D):
         raise _refused(layer, "another kind of layer")
     if isinstance(layer, layers.Conv2D):
@@ -229,9 +210,16 @@ def _check_head(layer):
             )
         if layer.groups != 1 or layer.data_format != "channels_last":
             raise _refused(layer, "it has groups, or its channels first")
-    if layer.activation not in ENDINGS:
-        raise _refused(layer, "its activation is neither none nor softmax")
     if layer.quantization_mode:
         raise _refused(layer, "it is quantized")
-    if layer.kernel.shape[-1] < 2:
-        raise _refused(layer, "one output is no classifier")
+
+
+def _check_ending(layer, single):
+    """Checks what follows a layer's matrix product, or a layer of the tail."""
+    endings = SINGLE_ENDINGS if single else ENDINGS
+    ending = getattr(layer, "activation", keras.activations.linear)
+    if single and isinstance(layer, layers.Softmax):
+        raise _refused(layer, "a softmax of one output is always 1")
+    if ending not in endings:
+        names = " nor ".join(x.__name__ for x in endings)
+        raise _refused(layer, f"its activation is neither {names}")

@@ -35,15 +35,15 @@ def _activated(model, activation) -> list:
 
 
 def _softmaxes(model):
-    """Lists the layers whose softmax may end the model.
+    """Lists the layers whose softmax or sigmoid may end the model.
 
     Returns:
         A pair: `Softmax` layers, whose `call` is the softmax, and layers whose
-        `activation` is the softmax.
+        `activation` is the softmax or the sigmoid.
     """
-    layers = layers_of(model)
-    own = [x for x in layers if isinstance(x, keras.layers.Softmax)]
-    return own, _activated(model, keras.activations.softmax)
+    own = [x for x in layers_of(model) if isinstance(x, keras.layers.Softmax)]
+    softmax, sigmoid = keras.activations.softmax, keras.activations.sigmoid
+    return own, [*_activated(model, softmax), *_activated(model, sigmoid)]
 
 
 @contextlib.contextmanager
@@ -62,11 +62,10 @@ def _of_any_size(model):
 
 def _no_logits(values, shape):
     return ValueError(
-        "Expected one logit for each of two or more exclusive classes. A "
-        "model that ends in a sigmoid, or in another function with outputs "
-        "within [-1, 1], judges each class independently: end the model "
-        "before that function. A model with a single logit x needs a "
-        "`Dense(2)` with the logits (0, x) instead (see docs/teachers.md). "
+        "Expected one logit for each of two or more exclusive classes, or a "
+        "single logit or sigmoid of two. A model that ends in several "
+        "sigmoids, or in another function with outputs within [-1, 1], judges "
+        "each class independently: end the model before that function. "
         f"Received: an output of shape {shape}, "
         f"from {values.min():.3g} to {values.max():.3g}"
     )
@@ -75,7 +74,9 @@ def _no_logits(values, shape):
 class Classifier:
     """Reads logits and statistics of a Keras model without changing the model.
 
-    If the model ends in a softmax, the logits are the inputs of the softmax.
+    If the model ends in a softmax, the logits are the inputs of the softmax. A
+    single output is the logit x of the second of two classes, or the sigmoid of
+    x; the logits are then (0, x).
 
     Args:
         model: A `keras.Model` from images to logits or probabilities.
@@ -208,10 +209,11 @@ class Classifier:
                 "that could be found: end the model with a "
                 '`Softmax` layer or `activation="softmax"`, or return logits.'
             )
-        bounded = not unbounded and (np.abs(values) <= 1).all()
-        if bounded or values.shape[-1] < 2:
-            raise _no_logits(values, (len(noise), *values.shape[1:]))
-        return values.shape[-1]
+        classes = values.shape[-1]
+        if not unbounded and (np.abs(values) <= 1).all():
+            outputs = 1 if self._ends.single else classes
+            raise _no_logits(values[:, -outputs:], (len(noise), outputs))
+        return classes
 
     def _find_ends(self, noise) -> ending.Ends:
         """Finds how the network ends; gradients must reach the images."""

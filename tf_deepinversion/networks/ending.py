@@ -12,11 +12,14 @@ class Ends(typing.NamedTuple):
     """The end of a network, as the graph of one call shows it.
 
     Attributes:
-        softmax: The layer whose softmax ends the network, or None.
+        softmax: The layer whose softmax, or whose sigmoid of a single output,
+            ends the network; or None.
         head: The `Dense` layer that outputs the logits, or None.
         features: Int, number of inputs of the head, or None.
         unbounded: Bool, whether the logits are known to be unbounded.
         random: Bool, whether the logits depend on random numbers.
+        single: Bool, whether the network has one output, the logit x of the
+            second of two classes. The logits are then (0, x).
     """
 
     softmax: object
@@ -24,6 +27,7 @@ class Ends(typing.NamedTuple):
     features: int | None = None
     unbounded: bool = False
     random: bool = False
+    single: bool = False
 
 
 class Reading(typing.NamedTuple):
@@ -61,6 +65,22 @@ def at_least_float32(x):
     return keras.ops.cast(x, "float32")
 
 
+def two_logits(logit):
+    """Returns (0, x), the logits of two classes, for a single logit x.
+
+    Their softmax is (1 - p, p), where p is the sigmoid of x.
+
+    Args:
+        logit: Tensor `(batch, 1)`; with more columns it is returned as is.
+
+    >>> two_logits(np.array([[3.0]], "float32")).numpy().tolist()
+    [[0.0, 3.0]]
+    """
+    if logit.shape[-1] != 1:
+        return logit
+    return keras.ops.concatenate([keras.ops.zeros_like(logit), logit], -1)
+
+
 def masked_logits(head, mask):
     """Computes the logits that a dense head outputs for masked features.
 
@@ -76,7 +96,7 @@ def masked_logits(head, mask):
     logits = (features * keras.ops.cast(mask, features.dtype)) @ kernel
     if head.layer.bias is not None:
         logits = logits + keras.ops.cast(head.layer.bias, features.dtype)
-    return logits
+    return two_logits(logits)
 
 
 def reading_of(result, calls, ends) -> Reading:
@@ -98,7 +118,8 @@ def reading_of(result, calls, ends) -> Reading:
             head = call
         elif hasattr(call.layer, "moving_mean"):
             batch_norm_calls.append(call)
-    return Reading(at_least_float32(logits), batch_norm_calls, head)
+    logits = two_logits(at_least_float32(logits))
+    return Reading(logits, batch_norm_calls, head)
 
 
 def find(result, calls) -> Ends:
@@ -109,9 +130,9 @@ def find(result, calls) -> Ends:
         calls: List of the `Call`s of the watched layers.
     """
     softmax, dense, logits = None, None, result
+    single = result.shape[-1] == 1
     for call in calls:
-        own = isinstance(call.layer, keras.layers.Softmax)
-        if own or call.name == "activation":
+        if _may_end(call, single):
             if gives(call.outputs, result):
                 softmax, logits = call.layer, call.inputs
     for call in calls:
@@ -123,7 +144,15 @@ def find(result, calls) -> Ends:
                 call.layer is softmax
             ):
                 dense = call.layer
-    return Ends(softmax, dense)
+    return Ends(softmax, dense, single=single)
+
+
+def _may_end(call, single) -> bool:
+    """Tells whether a call is a softmax, or a sigmoid of a single output."""
+    sigmoid = original(call.layer, "activation") is keras.activations.sigmoid
+    if call.name == "activation":
+        return sigmoid == single
+    return isinstance(call.layer, keras.layers.Softmax) and not single
 
 
 # Operations that pass on their values in the same order.
