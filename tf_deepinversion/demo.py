@@ -79,6 +79,7 @@ def invert_and_measure(
     """
     output = pathlib.Path(output)
     teacher, preprocessing = model.teacher, model.preprocessing
+    # The grid shows the images while they are made.
     callbacks = [ImageGrid(output / "grid.png")]
     if verifier is not None:
         callbacks.append(Verifier({"verifier": verifier}))
@@ -88,6 +89,7 @@ def invert_and_measure(
     )
     seconds = time.monotonic() - begin
     images, labels = model.images, model.labels
+    # Each set of images becomes a row of the table of the report.
     sets, times = {}, {"DeepInversion": seconds}
     sets["uniform noise"] = np.random.default_rng(model.seed).integers(
         0, 256, images.shape, "uint8"
@@ -98,6 +100,7 @@ def invert_and_measure(
         times["image prior alone"] = time.monotonic() - begin
     sets["DeepInversion"] = images
     if real is not None:
+        # As many real images of each class as synthesized images.
         sets["real images"] = diversity.alike(*real, labels)
     rows = {
         name: inversion_report.measure(
@@ -136,6 +139,7 @@ def _prior_alone(model, labels, steps):
         image_shape=model.image_shape,
         seed=model.seed,
     )
+    # The same terms except those of the statistics.
     twin.compile(loss=[t for t in model.terms if not t.needs_batch_norms])
     print("The same without the network's statistics, for a comparison:")
     twin.fit(labels, steps)
@@ -151,6 +155,8 @@ def _figures(rows):
             return None
         return row[figure] / base[figure]
 
+    # Noise has the ratio 1 of the statistics distance, real images the
+    # diversity 1.
     ladder = {
         name: {
             "teacher_accuracy": row["teacher_accuracy"],

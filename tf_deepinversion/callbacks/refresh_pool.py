@@ -137,6 +137,7 @@ class RefreshPool(keras.callbacks.Callback):
         Raises:
             ValueError: if `batches` is the number of all batches.
         """
+        # Without `every_round` all batches would come before the first round.
         once = synthesizer.student is None and self.when != "every_round"
         if once and self.batches:
             raise ValueError(

@@ -26,6 +26,7 @@ def _read_storages(file, storages):
     keys = Machine(file, {}).result
     if type(keys) is not list or not all(type(key) is str for key in keys):
         raise ValueError("the list of its storages is damaged")
+    # The order of this list is the order of the contents.
     if sorted(keys) != sorted(storages):
         raise ValueError("its tensors name other storages than its list")
     for storage in map(storages.get, keys):
@@ -47,6 +48,7 @@ def _read(file) -> dict[str, np.ndarray]:
     machine = Machine(file, {}).result
     if type(machine) is not dict or machine.get("little_endian") is not True:
         raise ValueError("it was not written on a little-endian machine")
+    # The tensors name their storages, whose content follows at the end.
     storages = {}
     tensors = Machine(file, storages).result
     if type(tensors) is not dict or not all(

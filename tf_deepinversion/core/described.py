@@ -140,6 +140,7 @@ def _nameless(config, places):
         return [_nameless(part, places) for part in config]
     if not isinstance(config, dict):
         return config
+    # A functional model: its layers get numbers instead of names.
     if "input_layers" in config:
         layers = config["layers"]
         places = {layer["name"]: i for i, layer in enumerate(layers)}

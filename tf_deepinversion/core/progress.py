@@ -69,6 +69,8 @@ class Progress:
         self._done += units
         logs = logs or {}
         if self._verbose == 1:
+            # A finished bar ends its line, so it must not end before its last
+            # log.
             end = line and self._done >= self._total
             self._bar.update(self._done, list(logs.items()), finalize=end)
         elif self._verbose and line:

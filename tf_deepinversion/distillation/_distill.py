@@ -377,6 +377,7 @@ def _claim(plan, source):
     if plan.folder is None:
         return None, None, False
     model = plan.model
+    # Each part has a name, so that an error can name the parts that differ.
     found = model.settings()
     identity = run_state.fingerprints(
         {

@@ -72,6 +72,7 @@ def require_trainable(teacher, student):
             f"`student.trainable = True`. Received: {student.name!r}"
         )
     norms = batch_norms(student)
+    # Training also changes the moving statistics of layers that are not frozen.
     changed = [
         *student.trainable_variables,
         *(v for x in norms if x.trainable for v in x.variables),

@@ -150,6 +150,7 @@ class TeacherCache:
     def _add(self, images, logits):
         self.require_batch(images.shape[0])
         count = tf.shape(images, "int64")[0]
+        # A ring: the newest images replace the oldest.
         rows = (self._written.value + tf.range(count)) % self.size
         for variable, new in ((self._images, images), (self._logits, logits)):
             variable.value.scatter_nd_update(

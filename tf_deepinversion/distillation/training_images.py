@@ -98,6 +98,7 @@ class SynthesizedImages:
                 f"{self._folder / 'pool'} are missing: restore the images, or "
                 "delete the folder to start again."
             )
+        # The pool locks its folder until `close`.
         self.pool = Pool(
             self._capacity,
             self._synthesizer.image_shape,

@@ -118,6 +118,7 @@ def learn_task(
     training.require_replay(synthesize)
     folder = folder and pathlib.Path(folder)
 
+    # Called only after all checks, because synthesis takes long.
     def replay():
         wanted = list(range(known))
         pool = require_pool(synthesize(model, wanted, folder, seed), known)

@@ -185,6 +185,7 @@ def _checked(model, tasks, tests, terms) -> tuple:
         )
     tests = tests if tests is None else as_tasks(tests, "test set")
     shape, first = tuple(model.input_shape[1:]), Head(model).classes
+    # Impossible tasks are refused before the first task is learned.
     known = [first, *check_tasks(tasks, first, shape)]
     for count in np.diff(known):
         require_teaching(terms, int(count))

@@ -96,6 +96,8 @@ def check_tasks(tasks, classes, image_shape) -> list:
                 f"Expected images of shape {tuple(image_shape)}. "
                 f"Received: {images.shape[1:]} in task {number}"
             )
+        # New classes follow the known classes: their outputs are added to the
+        # head.
         found = np.unique(labels)
         if found[0] < classes:
             raise ValueError(

@@ -87,6 +87,8 @@ def shown(pool, classes) -> list:
         ValueError: if images of a class were never requested.
     """
     missing = sorted(set(classes) - set(pool.labels.tolist()))
+    # A class that was never requested is an error of `synthesize`. A class that
+    # was requested but not recognized is only a warning.
     never = sorted(set(missing) - set(pool.requested.tolist()))
     if never:
         raise ValueError(

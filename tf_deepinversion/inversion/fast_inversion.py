@@ -92,6 +92,7 @@ class FastInversion(DeepInversion):
     def _made(self, batch_index):
         if not self._draws:
             return super()._made(batch_index)
+        # Each drawn batch has its own number, so no latents repeat.
         first = batch_index * self._draws
         return np.concatenate(
             [self.draw(self.labels, first + i) for i in range(self._draws)]

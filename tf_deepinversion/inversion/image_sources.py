@@ -160,6 +160,7 @@ class Generated(ImageSource):
             latents = self._rate * self._latents.value + noise
             drawn = draw(self._generator, latents, labels, self._classes)
             drawn = tf.cast(drawn, self._black.dtype)
+            # The generator draws in [0, 1]; z lies between black and white.
             images = self._black + (self._white - self._black) * drawn
 
         def pullback(gradient):

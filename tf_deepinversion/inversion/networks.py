@@ -140,6 +140,7 @@ class Networks:
             A pair: the teacher's `Reading`, and the student's logits `(batch,
             classes)`, or None without a student.
         """
+        # A student with equal inputs reads the same tensor.
         fed = self.preprocessing.teacher_input(images)
         reading = self.teacher.read(fed)
         if self.student is None:

@@ -258,6 +258,7 @@ class Recipe(_Settings):
             stages=tuple(self.stages),
             snapshots=tuple(self.snapshots),
         )
+        # A default object stands for a missing part, and passes the check.
         terms = [*self.loss, self.competition or Term()]
         _require_kind("`loss` and `competition`", terms, Term)
         _require_kind("`stages`", self.stages, Stage)
@@ -294,6 +295,7 @@ class Recipe(_Settings):
         """
         parts = {Recipe: {}, Stage: {}, GeneratorTraining: {}}
         for name, value in changes.items():
+            # A field belongs to the recipe, to its stages or to its generator.
             owners = [
                 kind for kind in parts if name in kind.__dataclass_fields__
             ]

@@ -39,6 +39,8 @@ def epochs_of(counts, steps_per_epoch, moments) -> list:
     """
     epochs = []
     for stage, count in enumerate(counts):
+        # An epoch ends after `steps_per_epoch` steps, at a snapshot, and at the
+        # end.
         ends = {*range(steps_per_epoch, count, steps_per_epoch), count}
         if stage == len(counts) - 1:
             ends.update(moments)
@@ -108,6 +110,8 @@ class InversionRun:
             self._past = json.loads(str(saved["past"]))
         done = len(self._past[0])
         self._require_agreement(done)
+        # The stage of the last finished epoch, to which the saved images
+        # belong.
         self._enter(self._epochs[max(0, done - 1)].stage)
         if saved:
             self.step.restore(saved)

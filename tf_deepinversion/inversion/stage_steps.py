@@ -72,6 +72,7 @@ class StageSteps:
         if optimizer is None:
             optimizer = plan.make_optimizer(steps)
         elif optimizer.built:
+            # Its variables have the shape of other images.
             optimizer = optimizer.from_config(optimizer.get_config())
         shape = plan.shape(self._networks.teacher.image_shape)
         return InversionStep(

@@ -206,6 +206,8 @@ class InversionStep:
             step: Int scalar tensor.
         """
         count = self.shape[0]
+        # For all images: each replica takes its rows, so the numbers do not
+        # depend on the number of replicas.
         of_terms = objective.draw(
             self.terms, seed, step, count, self.networks.teacher.features
         )
@@ -323,6 +325,8 @@ class InversionStep:
         teacher recognizes, and the number of images.
         """
         images = apply(self.transforms, images, draws.transforms)
+        # The networks see transformed images; the optimizer moves the original
+        # ones.
         reading, student_logits = self.networks.read(images)
         view = View(
             images,
@@ -342,6 +346,7 @@ class InversionStep:
     def _all_reduce(self, sums):
         if self.rows.replicas == 1:
             return sums
+        # All sums cross the devices in one call.
         context = tf.distribute.get_replica_context()
         return tf.nest.pack_sequence_as(
             sums,
@@ -362,6 +367,8 @@ class InversionStep:
                     )
                 ]
             )
+            # The gradient of the loss with respect to the sums is all that the
+            # pullback needs.
             loss = tf.reduce_sum(values)
         cotangents = tape.gradient(
             loss, sums, unconnected_gradients=tf.UnconnectedGradients.ZERO

@@ -40,6 +40,8 @@ def verification_table(sets, networks, preprocessing=None) -> dict:
                 resized(images, network),
                 preprocessing.get(verifier),
             )
+            # Kept for each image: "all" needs images that every network
+            # recognizes.
             right[verifier] = are_right(logits.argmax(-1), labels)
         row = {k: float(v.mean()) for k, v in right.items()}
         row["all"] = float(np.all(list(right.values()), axis=0).mean())

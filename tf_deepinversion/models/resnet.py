@@ -41,6 +41,7 @@ def resnet_features(blocks, width):
         x = layers.ReLU(name="stem_relu")(x)
         for stage, count in enumerate(blocks):
             for block in range(count):
+                # The first block of each later stage halves the resolution.
                 strides = 2 if stage > 0 and block == 0 else 1
                 name = f"stage{stage}_block{block}"
                 x = basic_block(x, width * 2**stage, strides, name)

@@ -84,6 +84,7 @@ def tap(model, sums=True):
     """
     calls = [(x, original(x, "call")) for x in layers_of(model)]
     graph = tf.types.experimental.PolymorphicFunction
+    # Undo a `tf.function` around a `call` while the calls are watched.
     functions = [
         (layer, call.python_function)
         for layer, call in calls

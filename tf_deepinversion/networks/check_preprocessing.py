@@ -101,6 +101,7 @@ def _with_an_image(classifier, preprocessing, image, label):
             f"Received: label={label}"
         )
     given = preprocessing.get_config()
+    # The same mean and deviation, with each common range of inputs.
     answers = {"as given": _answer(classifier, preprocessing, image)}
     for name, pixel_range in _CONVENTIONS.items():
         other = Preprocessing(**{**given, "pixel_range": pixel_range})

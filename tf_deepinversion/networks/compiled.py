@@ -50,6 +50,7 @@ def settle(model, asked, networks):
     """
     if not model.jit_compile:
         return
+    # The graphs show operations that no layer declares.
     used = set().union(*(operations(*pair) for pair in networks))
     layers = [x for network, _ in networks for x in layers_of(network)]
     if asked == "auto":

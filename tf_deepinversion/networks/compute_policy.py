@@ -66,6 +66,7 @@ def _policies(layers, policy):
     chosen = []
     for layer in layers:
         own = _policy_of(layer)
+        # Quantized layers and layers of integers keep their policy.
         floating = keras.backend.is_float_dtype(own.compute_dtype)
         if own.quantization_mode or not floating:
             continue

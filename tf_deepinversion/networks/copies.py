@@ -210,6 +210,7 @@ def _own_objects(layer):
     """Finds the classes and functions of a layer that are not Keras's."""
     found = {}
     for part in layers_of(layer):
+        # A custom layer may hold functions and objects of custom classes.
         for thing in (type(part), *vars(part).values()):
             if not isinstance(thing, (type, types.FunctionType)):
                 thing = type(thing)

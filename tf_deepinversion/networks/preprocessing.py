@@ -345,6 +345,7 @@ class Preprocessing:
             (-1, 1)
         """
         caffe = np.asarray(CAFFE_MEAN)
+        # Each convention of `keras.applications` as inputs for black and white.
         ranges = {
             "torch": "normalized",
             "tf": (-1, 1),

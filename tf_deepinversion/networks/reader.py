@@ -38,6 +38,8 @@ def read(model, images, preprocessing=None, batch_size=None):
         for pixels in pieces_of(images, batch_size):
             reading = classifier.read(preprocessing.fed(pixels))
             logits.append(ops.convert_to_numpy(reading.logits))
+            # Sums add up over the pieces, so the statistics are those of all
+            # images.
             piece = [moments(call) for call in reading.batch_norm_calls]
             sums = _added(sums, piece)
     return np.concatenate(logits), list(

@@ -67,6 +67,7 @@ def moves_images_alone(optimizer, shape, dtype="float32") -> bool:
     random = np.random.default_rng(0)
     images = random.standard_normal((2, *shape))
     gradients = random.standard_normal((3, 2, *shape))
+    # Norms and clipping would let this neighbor change the first image's step.
     images[1] *= 100
     gradients[:, 1] *= 1000
     gradients[-1, 1] = np.inf

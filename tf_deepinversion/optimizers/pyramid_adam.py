@@ -75,6 +75,8 @@ class PyramidAdam(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
+        # Mean and mean square of the gradient, for each variable and each
+        # level.
         self._moments = [
             [
                 tuple(
@@ -96,6 +98,7 @@ class PyramidAdam(keras.optimizers.Optimizer):
         levels = self.levels
         if levels is None:
             levels = max(1, 1 + int(math.log2(min(height, width) / 7)))
+        # Rounded up, as `average_pool` with padding does.
         return [
             (batch, -(-height // 2**i), -(-width // 2**i), channels)
             for i in range(levels)

@@ -171,6 +171,7 @@ def prune(
         dtype,
         seed,
     )
+    # Costs and channels need a fixed image size; the result is open again.
     sized = _of_one_size(teacher, stream)
     parts = {**vars(plan), **vars(recovery), "batch_size": batch_size}
     parts["teacher"] = sized

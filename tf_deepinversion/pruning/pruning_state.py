@@ -75,6 +75,7 @@ class PruningState:
             self.history.setdefault(name, []).extend(values)
         if self.path is None:
             return
+        # The architecture is not saved: `keep` and the teacher determine it.
         weights = enumerate(self.student.get_weights())
         past = json.dumps({"costs": self.costs, "history": self.history})
         arrays = {

@@ -211,6 +211,7 @@ class Recovery:
         """
         if not steps:
             return {}
+        # A short training is a single epoch.
         steps_per_epoch = min(self.steps_per_epoch, steps)
         with _statistics_kept(student, self.keep_statistics):
             model = self._distillation(teacher, student)

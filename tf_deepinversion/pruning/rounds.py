@@ -104,10 +104,14 @@ class Rounds:
             recovery.preprocessing,
             recovery.temperature,
         )
+        # The momentum averages over rounds; the cost is added afterwards,
+        # because it changes with the network.
         scores = smoothed = state.smoothed(found, self.momentum)
         if self.eta:
             saved = savings(graph, self.cost, step=self.multiple_of)
             scores = with_cost(smoothed, saved, self.eta)
+        # Shares refer to the cost of the teacher, not of the network as it is
+        # now.
         whole = self.cost(ChannelGraph(teacher))
         limit = whole * self.share_left(number)
         stays = select(

@@ -108,6 +108,8 @@ class _Axes:
             f'<text x="{right}" y="{under + 28}" text-anchor="end">{along}'
             "</text>"
         ]
+        # Horizontal lines at round values, and marks at round numbers of
+        # epochs.
         for value in _ticks(self._bottom, self._top, logarithmic):
             x, y = self._place(1, np.log10(value) if logarithmic else value)
             marks.append(

@@ -47,6 +47,7 @@ def measure(
         >>> sorted(row)[:3]
         ['feature_distance', 'seconds', 'spread']
     """
+    # The spread within a class needs a class with two images.
     spread = None
     if verifier is not None and np.bincount(labels).max() > 1:
         spread = diversity.within_class_spread(
@@ -143,6 +144,7 @@ showed. If a network was trained on private data, keep its images private.</li>
 
 
 def _table(rows):
+    # Diversity is relative to real images, so it needs them.
     real = rows.get("real images", {}).get("spread")
     lines = []
     for name, row in rows.items():
@@ -198,6 +200,7 @@ def _curves(history):
         for name, values in history.items()
         if name == "recognized" or name.endswith("accuracy")
     }
+    # Shares need a linear axis, loss terms a logarithmic axis.
     terms = {k: v for k, v in history.items() if k not in shares}
     drawn = charts.curves(terms, CAPTION)
     if shares:

@@ -114,6 +114,7 @@ def matrix(counts, names) -> str:
         names: List of the names of the classes.
     """
     counts = np.asarray(counts)
+    # A class without images has a row of zeros.
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     heads = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     lines = []

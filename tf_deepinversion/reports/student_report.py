@@ -62,6 +62,7 @@ def measure_student(distillation, images, labels=None) -> dict:
         >>> found["images"], found["answers"].shape
         (12, (12,))
     """
+    # Both networks read each image once; all figures follow from the logits.
     logits = distillation.answers(images)
     said, answers = (each.argmax(-1) for each in logits)
     scored = labels is not None

@@ -29,6 +29,7 @@ def write_report(path, *, title, names, accuracies, figures):
         for name, row in zip(names, accuracies, strict=True)
     ]
     size = len(accuracies)
+    # The chart reads the lower triangle only.
     matrix = [row + [0.0] * (size - len(row)) for row in accuracies]
     body = f"""<p>The accuracies are measured on real test images. The network
 predicts among all classes learned so far. While it learned a task, it read no

@@ -45,8 +45,11 @@ def shrink(model, keep=None):
         for layer, channels in graph.outputs.items()
     }
     for call in graph.calls:
+        # A `Reshape` names its last size, so it needs the new number of
+        # channels.
         if call.kind == "reshape":
             widths[call.layer] = int(graph.kept(call.channels, keep).sum())
+    # Layers without channels are copied unchanged.
     with_channels = {axis.layer for axis in graph.axes}
     twins = {}
 
@@ -55,6 +58,7 @@ def shrink(model, keep=None):
         if layer_rules.makes(layer):
             config = layer_rules.width(layer, widths[layer])
         elif isinstance(layer, layers.Reshape) and layer in widths:
+            # A last size of -1 adapts by itself.
             *lead, last = layer.target_shape
             if last != -1:
                 config["target_shape"] = (*lead, widths[layer])
@@ -80,6 +84,8 @@ def _copy_weights(graph, keep, twins):
         variable = getattr(axis.layer, axis.name)
         axes.setdefault(id(variable), []).append(axis)
     for layer, twin in twins.items():
+        # `np.compress` keeps the remaining channels along each axis of
+        # channels.
         for old, new in zip(layer.weights, twin.weights, strict=True):
             value = keras.ops.convert_to_numpy(old)
             for axis in axes.get(id(old), ()):
@@ -130,6 +136,7 @@ def _all_but_dead(graph):
     keep = ~dead_channels(graph)
     left = np.bincount(graph.groups[keep], minlength=len(set(graph.groups)))
     for group in np.flatnonzero(left == 0):
+        # A group without channels would cut the network.
         names = ", ".join(layer.name for layer in graph.makers(group))
         warnings.warn(
             f"All channels of {names} are zero or unread: one channel stays.",
@@ -177,6 +184,7 @@ def _nonzero(layer):
         pointwise = (
             keras.ops.convert_to_numpy(layer.pointwise_kernel) != 0
         ).any((*_lead(layer),))
+        # A path leads through an inner channel if both kernels are nonzero.
         inner = depthwise.reshape(-1, 1) & pointwise
         return inner.reshape(*depthwise.shape, -1).any(1)
     kernel = keras.ops.convert_to_numpy(layer.kernel) != 0
@@ -215,6 +223,8 @@ def _zeros(call, inputs):
     if kind == "same":
         return inputs[0]
     if layer_rules.makes(layer):
+        # An output is zero if all its inputs are zero or have zero weights, it
+        # has no bias, and the activation keeps zero.
         fed = _nonzero(layer)[~inputs[0]].any(0)
         return ~fed & _no_bias(layer) & _keeps_zero(call)
     if kind == "depthwise":

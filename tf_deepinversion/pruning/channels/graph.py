@@ -188,6 +188,8 @@ class ChannelGraph:
         """Returns the units of a layer's output."""
         makes = kind in ("kernel", "separable")
         if makes or kind == "depthwise":
+            # A transposed convolution applies its kernel at each input
+            # position.
             at = inputs[0] if layer_rules.is_transposed(layer) else output
             places = _places(at)
             self.input_shapes.setdefault(layer, inputs[0].shape)

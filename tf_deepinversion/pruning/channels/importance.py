@@ -97,6 +97,7 @@ def gates(graph) -> list:
         for axis in graph.axes
         if axis.name == "moving_mean"
     }
+    # The last place collects the fixed channels, which need no gate.
     covered = np.zeros(graph.count + 1, bool)
     for channels in normalized.values():
         covered[channels] = True

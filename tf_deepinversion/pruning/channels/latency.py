@@ -95,6 +95,7 @@ class LatencyTable:
         entries, known = {}, {}
         for layer, shape in graph.input_shapes.items():
             inputs, outputs = _widths(graph, layer, levels)
+            # Layers of equal config and input size take equal time.
             sort = _sort(layer, shape, inputs, outputs)
             if sort not in known:
                 known[sort] = [

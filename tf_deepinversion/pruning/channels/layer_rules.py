@@ -109,6 +109,8 @@ def check(layer, kind, rank):
     Raises:
         ValueError: for such a layer, with its name and the reason.
     """
+    # Each reason is a property that mixes channels, or that `shrink` cannot
+    # change.
     reason = None
     if isinstance(layer, keras.Model):
         reason = "it is a model with a `call` of its own"

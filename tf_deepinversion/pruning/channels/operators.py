@@ -48,6 +48,7 @@ def kind_of(node) -> str | None:
         return "merge"
     if name in MIXING:
         return "mixing"
+    # With one tensor, the operation can be tried as a function.
     if len(tensors) != 1:
         return None
     (tensor,) = tensors

@@ -187,6 +187,7 @@ def prune_low_magnitude(
         )
     if pattern is not patterns.unstructured:
         _require_matrices(chosen)
+    # Keras applies a constraint after each update of the variable.
     for layer, variable in chosen:
         variable.constraint = MagnitudeMask(variable, layer, schedule, pattern)
     _forget_traced(model)

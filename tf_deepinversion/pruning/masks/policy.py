@@ -125,6 +125,8 @@ class _Weights:
         else:
             found = [v for x in self._layers(one) for v in self.known(x)]
             ends = f"/{one}"
+            # Without a layer of this name, the name may be the end of a
+            # weight's path.
             found = found or [
                 v for v in self.variables if f"/{v.path}".endswith(ends)
             ]

@@ -165,6 +165,7 @@ class UpdatePruningStep(keras.callbacks.Callback):
 
     def _come_last(self):
         """Masks the weights after all callbacks: Keras calls History last."""
+        # Keras adds `History` after the callbacks of the user.
         history = getattr(self.model, "history", None)
         if not isinstance(history, keras.callbacks.History):
             return
@@ -196,6 +197,8 @@ class UpdatePruningStep(keras.callbacks.Callback):
         """Warns of schedules that ended before training begins."""
         for mask in self._masks:
             end = end_of(mask.schedule)
+            # Only a schedule that ended before this step, and never made its
+            # masks.
             if self._last[id(mask)] is not None or not 0 <= end < step:
                 continue
             weights = keras.ops.convert_to_numpy(mask.variable)
