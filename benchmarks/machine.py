@@ -26,5 +26,11 @@ def machine(**more) -> dict:
 
 def peak_bytes() -> int:
     """Returns the peak memory of this process."""
+    with contextlib.suppress(OSError):
+        # Linux: `getrusage` counts what the process was forked from, too.
+        status = pathlib.Path("/proc/self/status").read_text()
+        for line in status.splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024)

@@ -91,9 +91,10 @@ def quantize(args):
 
     network = _network(args)
     if args.images:
-        images, _ = _images(args.images)
+        pool = _images(args.images)
     else:
-        images = _pool(args, network, args.output).images
+        pool = _pool(args, network, args.output)
+    images = pool.images if isinstance(pool, di.Pool) else pool[0]
     content = di.quantize(network, images[:200], preprocessing(args))
     path = args.output / "int8.tflite"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +110,7 @@ def learn(args):
 
     result = di.learn_tasks(
         _network(args),
-        [_images(args.data)],
+        [di.datasets.load_images(args.data)],
         di.incremental.method(args.method),
         synthesize=replayed,
         epochs=args.epochs,
@@ -135,7 +136,9 @@ def report(args):
                 "images: pass --student=FILE and --images=PATH. Received: no "
                 f"--{flag}"
             )
-    teacher = _network(args)
+    teacher, pool = _network(args), _images(args.images)
+    if not isinstance(pool, di.Pool):
+        pool = di.Pool.of(*pool, teacher.output_shape[-1])
     page = args.output / "report.html"
     figures = report_student(
         page,
@@ -146,8 +149,8 @@ def report(args):
             dtype=args.dtype,
         ),
         {},
-        di.Pool.of(*_images(args.images), teacher.output_shape[-1]),
-        real=args.test_data and _images(args.test_data),
+        pool,
+        real=args.test_data and di.datasets.load_images(args.test_data),
     )
     return {**figures, "page": str(page)}
 
@@ -223,10 +226,12 @@ def _pool(args, teacher, folder, classes=None, seed=None):
 
 
 def _images(path):
-    """Loads images and labels from an .npz, a pool's folder or PNG folders."""
-    from tf_deepinversion.datasets import load_images
+    """Opens a pool, or loads the arrays of an .npz or of PNG folders."""
+    import tf_deepinversion as di
 
-    return load_images(path)
+    if (pathlib.Path(path) / "pool.json").exists():
+        return di.Pool.open(path)
+    return di.datasets.load_images(path)
 
 
 def _student(args, teacher):

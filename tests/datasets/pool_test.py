@@ -1,6 +1,7 @@
 """A pool keeps what is newest, shows it at once, and loses nothing."""
 
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -12,9 +13,14 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from tf_deepinversion.datasets import png
+from tf_deepinversion.datasets.joined import Joined
 from tf_deepinversion.datasets.pool import Pool
+from tf_deepinversion.datasets.shard_index import index_name
+from tf_deepinversion.datasets.stored import ShardFile
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 
 SHAPE, CLASSES = (3, 2, 1), 7
@@ -319,6 +325,107 @@ def test_a_folder_with_anything_else_is_refused(tmp_path):
     assert (tmp_path / "pool-train.tfrecord-00000").read_text() == "precious"
 
 
+def test_on_disk_it_holds_no_images(tmp_path):
+    filled(tmp_path)
+    for pool in (make(tmp_path), Pool.open(tmp_path)):
+        assert isinstance(pool.images, Joined)
+        assert {type(part) for part in pool.images.parts} == {ShardFile}
+        assert_holds(pool, [batch_of(0), batch_of(1)])
+
+
+@pytest.mark.parametrize("soft_targets", [False, True])
+def test_the_same_is_drawn_on_disk_and_in_memory(tmp_path, soft_targets):
+    pools = [make(f, 9, soft_targets=soft_targets) for f in (None, tmp_path)]
+    for pool in pools:
+        for number, images in enumerate((3, 1, 5)):
+            pool.add(*batch_of(number, images, soft_targets))
+    pools.append(Pool.open(tmp_path))
+    memory, *stored = ([*p.dataset(4, 7, 2).take(5)] for p in pools)
+    for drawn in stored:
+        for batch, expected in zip(drawn, memory, strict=True):
+            for array, other in zip(batch, expected, strict=True):
+                np.testing.assert_array_equal(array, other)
+
+
+def test_adding_copies_the_batch_alone():
+    pool = make(capacity=9)
+    batches = [batch_of(0), batch_of(1)]
+    pool.add(*batches[0])
+    (first,) = pool._rows.parts
+    image, given = first["image"], batches[0][0].copy()
+    pool.add(*batches[1])
+    assert pool._rows.parts[0]["image"] is image
+    batches[0][0][:] = 0  # the pool's are its own
+    np.testing.assert_array_equal(pool.images[:2], given)
+
+
+def test_an_opened_pool_is_for_reading(tmp_path):
+    writer = make(tmp_path)
+    with pytest.raises(FileNotFoundError, match="pool.json. Received: folder="):
+        Pool.open(tmp_path / "none")
+    assert len(Pool.open(tmp_path)) == 0
+    writer.add(*batch_of(0))
+    pool = Pool.open(tmp_path)  # no lock is needed
+    with pytest.raises(ValueError, match="`Pool.open` is for reading alone"):
+        pool.add(*batch_of(1))
+    writer.add(*batch_of(1, 4))
+    with pytest.raises(ValueError, match="00000 is not there any more"):
+        pool.images[0]
+    (tmp_path / "pool.json").write_text("[]")
+    with pytest.raises(ValueError, match="pool.json is damaged.*Restore"):
+        Pool.open(tmp_path)
+
+
+def as_an_earlier_version(folder):
+    """Deflates the images of all shards, and removes what is beside them."""
+    listed = json.loads((folder / "pool.json").read_text())
+    for shard in listed["shards"]:
+        path, index = folder / shard["file"], index_name(shard["file"])
+        records = []
+        for record in tf.data.TFRecordDataset(str(path)):
+            example = tf.train.Example.FromString(record.numpy())
+            (value,) = example.features.feature["image"].bytes_list.value
+            image = png.decoded(value, SHAPE)
+            deflated = tf.io.encode_png(image).numpy()
+            example.features.feature["image"].bytes_list.value[0] = deflated
+            records.append(example.SerializeToString())
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            list(map(writer.write, records))
+        (folder / index).unlink()
+        shard["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "pool.json").write_text(json.dumps(listed))
+
+
+def test_the_folder_of_an_earlier_version_is_read(tmp_path):
+    filled(tmp_path)
+    before = (tmp_path / "pool-train.tfrecord-00000").read_bytes()
+    as_an_earlier_version(tmp_path)
+    assert (tmp_path / "pool-train.tfrecord-00000").read_bytes() != before
+    assert_holds(Pool.open(tmp_path), [batch_of(0), batch_of(1)])
+    assert not list(tmp_path.glob("index-*"))  # who reads writes nothing
+    pool = make(tmp_path)
+    assert len(list(tmp_path.glob("index-*"))) == 2
+    pool.add(*batch_of(2))
+    assert_holds(pool, [batch_of(1), batch_of(2)])
+    assert len(list(tmp_path.glob("index-*"))) == 2
+
+
+@pytest.mark.parametrize("bits", [0x01, 0x80, None])
+def test_a_damaged_index_is_made_anew(tmp_path, bits):
+    filled(tmp_path)
+    path = tmp_path / "index-00001"
+    content = path.read_bytes()
+    for i in range(0, len(content), 5):
+        damaged = bytearray(content)
+        if bits:
+            damaged[i] ^= bits
+        else:
+            del damaged[i:]
+        path.write_bytes(damaged)
+        pool = Pool.open(tmp_path)
+        assert_holds(pool, [batch_of(0), batch_of(1)])
+
+
 def filled(folder):
     pool = make(folder)
     pool.add(*batch_of(0))
@@ -328,6 +435,7 @@ def filled(folder):
 
 @pytest.mark.parametrize("bits", [0x01, 0x80, None])
 def test_a_damaged_shard_is_refused_by_name(tmp_path, bits):
+    """Of another size, at once; of another content, once that is compared."""
     filled(tmp_path)
     path = tmp_path / "pool-train.tfrecord-00001"
     content = path.read_bytes()
@@ -339,10 +447,27 @@ def test_a_damaged_shard_is_refused_by_name(tmp_path, bits):
             del damaged[i:]
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="damaged.*SHA-256") as error:
-            make(tmp_path)
+            Pool.open(tmp_path).verify()
         assert str(path) in str(error.value)
+        if bits is None:
+            with pytest.raises(ValueError, match="damaged.*SHA-256"):
+                make(tmp_path)
     path.write_bytes(content)
-    assert_holds(make(tmp_path), [batch_of(0), batch_of(1)])
+    pool = make(tmp_path)
+    pool.verify()
+    assert_holds(pool, [batch_of(0), batch_of(1)])
+
+
+def test_what_is_no_image_any_more_is_refused_by_name(tmp_path):
+    filled(tmp_path)
+    path = tmp_path / "pool-train.tfrecord-00001"
+    content = bytearray(path.read_bytes())
+    content[content.index(png.SIGNATURE)] ^= 4
+    path.write_bytes(content)
+    pool = Pool.open(tmp_path)
+    with pytest.raises(ValueError, match="00001 is damaged .*`verify`"):
+        pool.images[2]
+    np.testing.assert_array_equal(pool.images[3], batch_of(1)[0][1])
 
 
 def test_a_missing_shard_can_be_done_without(tmp_path):
@@ -433,8 +558,8 @@ def test_another_capacity_holds_from_the_next_batch_on(tmp_path):
 def test_a_disk_that_fails_loses_nothing(tmp_path, monkeypatch, name, error):
     filled(tmp_path)
     works = getattr(os, name)
-    # A batch is two files of ours, and then two for TFDS.
-    for failing, batches in ((0, 2), (1, 2), (2, 3), (3, 4)):
+    # A batch is three files of ours, and then two for TFDS.
+    for failing, batches in ((0, 2), (1, 2), (2, 2), (3, 3), (4, 4)):
         pool = make(tmp_path)
         calls = itertools.count()
 
@@ -501,7 +626,7 @@ def another_process(tmp_path_factory):
 
 def test_no_kill_loses_what_was_finished(another_process):
     _, folder, moments = another_process
-    assert moments == 3 + 4 + 5  # to make it, to add, to add and remove
+    assert moments == 3 + 5 + 7  # to make it, to add, to add and remove
     sides = set()
     for moment in range(moments):
         path = folder / str(moment)

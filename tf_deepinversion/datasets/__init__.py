@@ -1,6 +1,7 @@
 """Real images, pools of synthesized images, and streams of batches."""
 
 from tf_deepinversion.datasets.image_files import load_images
+from tf_deepinversion.datasets.joined import Joined
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
 from tf_deepinversion.datasets.real_images import load_digits

@@ -1,4 +1,4 @@
-"""A bounded store of synthesized images, in memory and optionally on disk."""
+"""A bounded store of synthesized images, in memory or on disk."""
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +10,8 @@ from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.core.progress import Progress
 from tf_deepinversion.datasets.pool_folder import PoolFolder
+from tf_deepinversion.datasets.pool_rows import PoolRows
+from tf_deepinversion.datasets.pool_rows import draws
 
 
 class Pool:
@@ -19,10 +21,12 @@ class Pool:
     images the prediction differs from the class that the synthesizer was asked
     for; `requested` keeps the latter.
 
-    All images are in memory. With `folder`, `add` also writes each batch as a
-    shard, which `tfds.builder_from_directory(folder)` reads at any time,
-    without this package. A finished `add` survives a killed process: the same
-    call reopens the pool.
+    Without `folder` the images are in memory. With `folder` they are on disk
+    alone, so a pool may be larger than the memory: `add` writes each batch as a
+    shard, and `images` and `dataset` read what they are asked for. A finished
+    `add` survives a killed process: the same call reopens the pool.
+    `tfds.builder_from_directory(folder)` reads it at any time, too, without
+    this package.
 
     Only one process at a time may write to a folder. The lock (`flock`, which
     Windows lacks) ends with the process or with `close`. Readers need no lock,
@@ -72,13 +76,7 @@ class Pool:
         require_whole(capacity=capacity)
         self.capacity, self.classes = int(capacity), int(classes)
         self.image_shape = tuple(map(int, image_shape))
-        self._arrays = {
-            "image": np.zeros((0, *self.image_shape), "uint8"),
-            "label": np.zeros(0, "int32"),
-            "requested": np.zeros(0, "int32"),
-        }
-        if soft_targets:
-            self._arrays["soft_targets"] = np.zeros((0, classes), "float32")
+        self._rows = PoolRows(self.image_shape, self.classes, soft_targets)
         self._shards = []  # one of each batch, the oldest first
         self._folder = None
         if folder is not None:
@@ -89,9 +87,44 @@ class Pool:
                 classes=self.classes,
                 soft_targets=soft_targets,
             )
-            self._shards, arrays = self._folder.open()
-            if self._shards:
-                self._extend(0, arrays)
+            self._shards = self._folder.open()
+        self._rows = self._rows.of(
+            [self._stored(shard) for shard in self._shards]
+        )
+
+    @classmethod
+    def open(cls, folder) -> "Pool":
+        """Opens the pool of a folder for reading alone.
+
+        Opening takes no lock, and reads no image: it compares sizes, `verify`
+        compares contents.
+
+        Args:
+            folder: Path of the folder of a `Pool`.
+
+        Returns:
+            A `Pool` that refuses `add`.
+
+        Raises:
+            FileNotFoundError: if there is no pool.
+            ValueError: if the folder is damaged.
+
+        Example:
+            >>> import tempfile
+            >>> folder = tempfile.mkdtemp()
+            >>> pool = di.Pool(9, (8, 8, 1), 3, folder=folder, run="a")
+            >>> pool.add(images[:6], labels[:6])
+            >>> di.Pool.open(folder).images.shape
+            (6, 8, 8, 1)
+        """
+        opened = PoolFolder.existing(folder)
+        shards, identity = opened.read(), opened.identity
+        count = max(1, sum(shard["images"] for shard in shards))
+        names = "image_shape", "classes", "soft_targets"
+        pool = cls(count, **{name: identity[name] for name in names})
+        pool._folder, pool._shards = opened, shards
+        pool._rows = pool._rows.of(map(pool._stored, shards))
+        return pool
 
     @classmethod
     def of(cls, images, labels, classes=None) -> "Pool":
@@ -117,30 +150,40 @@ class Pool:
         return pool
 
     def __len__(self):
-        return len(self.labels)
+        return len(self._rows)
 
     @property
     def images(self):
-        """uint8 array `(n, height, width, channels)`, the oldest image first.
+        """uint8 images `(n, height, width, channels)`, the oldest image first.
 
-        The array is not a copy. `add` replaces the array and never changes it.
+        In memory they are an array, which is not a copy; `add` never changes
+        it. On disk they are a `datasets.Joined`, which is read like an array:
+        `images[-100:]` reads 100 images, `np.asarray(images)` reads all.
         """
-        return self._arrays["image"]
+        return self._read("image")
 
     @property
     def labels(self):
         """int32 array `(n,)`, the classes that the images show."""
-        return self._arrays["label"]
+        return self._rows.whole("label")
 
     @property
     def requested(self):
         """int32 array `(n,)`, the classes asked of the synthesizer."""
-        return self._arrays["requested"]
+        return self._rows.whole("requested")
 
     @property
     def soft_targets(self):
-        """float32 array `(n, classes)`, or None for a pool without targets."""
-        return self._arrays.get("soft_targets")
+        """float32 `(n, classes)`, as `images`; None for a pool without."""
+        known = "soft_targets" in self._rows.kinds
+        return self._read("soft_targets") if known else None
+
+    @property
+    def identity(self):
+        """What tells the images from others: themselves, or SHA-256 on disk."""
+        if not self._folder:
+            return self.images
+        return np.array([shard["sha256"] for shard in self._shards], "str")
 
     @property
     def batches(self):
@@ -176,16 +219,22 @@ class Pool:
                 f"The next batch is number {self.batches} or a later one. "
                 f"Received: number={number}"
             )
-        batch = self._check(images, labels, soft_targets, requested)
-        n, shards = len(batch["label"]), list(self._shards)
-        while sum(shard["images"] for shard in shards) + n > self.capacity:
-            shards.pop(0)
-        gone = len(self) - sum(shard["images"] for shard in shards)
-        shards.append({"batch": number, "images": n})
+        batch = self._rows.checked(images, labels, soft_targets, requested)
+        if len(batch["label"]) > self.capacity:
+            raise ValueError(
+                f"The pool holds {self.capacity} images. Received: "
+                f"{len(labels)} at once. Add fewer, or make a larger pool."
+            )
+        n, held, gone = len(batch["label"]), len(self), 0
+        while held + n > self.capacity:
+            held -= self._shards[gone]["images"]
+            gone += 1
+        shards = [*self._shards[gone:], {"batch": number, "images": n}]
         if self._folder:
             self._folder.commit(shards, batch)
+            batch = self._stored(shards[-1])
         self._shards = shards
-        self._extend(gone, batch)
+        self._rows = self._rows.of([*self._rows.parts[gone:], batch])
         if self._folder:
             self._folder.publish(shards)
 
@@ -293,7 +342,7 @@ class Pool:
             self.add(images, shown, number=number, requested=requested)
 
     def dataset(self, batch_size, seed=0, first_step=0) -> tf.data.Dataset:
-        """Makes an endless stream of random batches of the pool's images.
+        """Makes an endless stream of random batches of images.
 
         Element s depends only on seed, s, and the pool's images at the time of
         drawing. A batch contains no image twice if the pool has enough images.
@@ -321,72 +370,27 @@ class Pool:
             [4, 8, 8, 1]
         """
 
-        def draw(step):
-            if not len(self):
-                raise ValueError("The pool is empty: `add` a batch first.")
-            chosen = np.random.default_rng((seed, step)).choice(
-                len(self), batch_size, replace=len(self) < batch_size
-            )
-            return [array[chosen] for array in self._drawn()]
-
-        def load(step):
-            arrays = self._drawn()
-            batch = tf.numpy_function(draw, [step], [a.dtype for a in arrays])
-            for tensor, array in zip(batch, arrays, strict=True):
-                tensor.set_shape((batch_size, *array.shape[1:]))
-            return tuple(batch)
-
-        # tf.data's default optimizations insert a prefetch.
-        options = tf.data.Options()
-        options.experimental_optimization.apply_default_optimizations = False
-        steps = tf.data.Dataset.counter(first_step)
-        return steps.map(load).with_options(options)
+        return draws(lambda: self._rows, batch_size, seed, first_step)
 
     def close(self):
         """Releases the folder for another `Pool`; this pool stays readable."""
         if self._folder:
             self._folder.close()
 
-    def _drawn(self):
-        """The arrays that `dataset` draws from, which `requested` is not."""
-        return [a for name, a in self._arrays.items() if name != "requested"]
+    def verify(self):
+        """Reads all of a pool on disk, and compares it with its SHA-256.
 
-    def _extend(self, gone, batch):
-        self._arrays = {
-            name: np.concatenate([array[gone:], batch[name]], dtype=array.dtype)
-            for name, array in self._arrays.items()
-        }
+        Raises:
+            ValueError: if a shard is damaged; the error says what to do.
+        """
+        if self._folder:
+            self._folder.verify(self._shards)
 
-    def _check(
-        self, images, labels, soft_targets, requested
-    ) -> dict[str, np.ndarray]:
-        images = np.asarray(images)
-        if images.dtype != np.uint8:
-            raise TypeError(
-                f"`images` must be uint8 pixels. Received: {images.dtype}"
-            )
-        labels = check_labels(labels, self.classes)
-        if (soft_targets is None) == ("soft_targets" in self._arrays):
-            raise ValueError(
-                "Pass `soft_targets` if and only if the pool was created with "
-                f"Pool(..., soft_targets=True). Received: {soft_targets}"
-            )
-        if requested is None:
-            requested = labels
-        requested = check_labels(requested, self.classes)
-        batch = {"image": images, "label": labels, "requested": requested}
-        if soft_targets is not None:
-            batch["soft_targets"] = np.asarray(soft_targets, "float32")
-        for name, array in batch.items():
-            expected = (len(labels), *self._arrays[name].shape[1:])
-            if array.shape != expected or not np.isfinite(array).all():
-                raise ValueError(
-                    f"Expected the {name} of {len(labels)} examples, finite "
-                    f"and of shape {expected}. Received: shape {array.shape}"
-                )
-        if len(labels) > self.capacity:
-            raise ValueError(
-                f"The pool holds {self.capacity} images. Received: "
-                f"{len(labels)} at once. Add fewer, or make a larger pool."
-            )
-        return batch
+    def _read(self, name):
+        rows = self._rows
+        return rows.joined[name] if self._folder else rows.whole(name)
+
+    def _stored(self, shard) -> dict:
+        """A batch on disk: its labels, and its images to be read."""
+        file = self._folder.stored(shard)
+        return dict.fromkeys(self._rows.kinds, file) | shard["index"].labels

@@ -1,24 +1,33 @@
 """A pool on disk that loses no batch to a kill, a full disk or a second writer.
 
-`add` first writes a new shard under a free name. It then replaces `pool.json`,
-which lists the valid shards; this replacement decides whether the batch counts.
-Next it updates the metadata of TensorFlow Datasets, and last it removes dropped
-shards. Both lists therefore name only complete files at any moment.
+`add` first writes a new shard under a free name, and its index. It then
+replaces `pool.json`, which lists the valid shards; this replacement decides
+whether the batch counts. Next it updates the metadata of TensorFlow Datasets,
+and last it removes dropped shards. Both lists therefore name only complete
+files at any moment.
 """
 
 import contextlib
+import hashlib
 import itertools
 import json
 import pathlib
 import weakref
 
 from tf_deepinversion.core.files import require_local
-from tf_deepinversion.core.files import sha256_of_file
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.run_state import difference
 from tf_deepinversion.datasets import tfrecords
+from tf_deepinversion.datasets.shard_index import ShardIndex
+from tf_deepinversion.datasets.shard_index import index_name
+from tf_deepinversion.datasets.shard_index import index_of
+from tf_deepinversion.datasets.shard_index import load_index
+from tf_deepinversion.datasets.shard_index import save_index
+from tf_deepinversion.datasets.stored import ShardFile
 
 FORMAT = "tf_deepinversion pool 2"
+
+LIST = "pool.json"
 
 # In this format, labels are the requested classes, not the teacher's.
 UNTRUE = "tf_deepinversion pool 1"
@@ -28,7 +37,8 @@ class PoolFolder:
     """The folder of a `Pool`, for one writer at a time.
 
     A dict describes each shard: `file`, `batch` (its number), `images` (how
-    many) and `sha256`. The list of shards starts with the oldest.
+    many), `sha256` and `index`, a `ShardIndex`. The list of shards starts with
+    the oldest.
 
     Args:
         path: String or path.
@@ -46,7 +56,7 @@ class PoolFolder:
                 f"see `core.run_state.fingerprint`. Received: run={run!r}"
             )
         self._path, self._lock = pathlib.Path(path), None
-        self._list = self._path / "pool.json"
+        self._list = self._path / LIST
         self._features = tfrecords.make_features(
             image_shape, classes, soft_targets
         )
@@ -58,12 +68,40 @@ class PoolFolder:
             "soft_targets": soft_targets,
         }
 
-    def open(self):
-        """Locks the folder, creates it if necessary, and reads its images.
+    @classmethod
+    def existing(cls, path) -> "PoolFolder":
+        """The folder of an existing pool, with the identity that it has.
+
+        Raises:
+            FileNotFoundError: if there is no pool.
+            ValueError: if the list of its shards is damaged.
+        """
+        require_local(folder=path)
+        listed = pathlib.Path(path) / LIST
+        if not listed.is_file():
+            raise FileNotFoundError(
+                f"Expected the folder of a `Pool`, with a {LIST}. "
+                f"Received: folder={str(path)!r}"
+            )
+        names = "run", "image_shape", "classes", "soft_targets"
+        try:
+            found = json.loads(listed.read_bytes())
+            return cls(path, **{name: found[name] for name in names})
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{listed} is damaged: {error!r}. Restore the file."
+            ) from error
+
+    @property
+    def identity(self) -> dict:
+        """The format, `run`, `image_shape`, `classes` and `soft_targets`."""
+        return dict(self._identity)
+
+    def open(self) -> list:
+        """Locks the folder, and creates it if necessary.
 
         Returns:
-            A pair: the list of shards, and a dict from names to arrays, which
-            is empty without shards.
+            The list of shards, each with its `index`.
 
         Raises:
             ValueError: if the folder is damaged or belongs to another run.
@@ -74,39 +112,97 @@ class PoolFolder:
             stack.callback(self.close)
             with self._explained():
                 self._take()
-            shards = self._read_list()
-            paths = [self._checked(shard) for shard in shards]
-            arrays = (
-                tfrecords.read_shards(paths, self._features) if paths else {}
-            )
-            images = sum(shard["images"] for shard in shards)
-            if images != len(arrays.get("label", ())):
-                raise self._damaged(f"there are not {images} images")
+            shards = self.read(self._save_index)
             self.publish(shards)
             stack.pop_all()
-        return shards, arrays
+        return shards
+
+    def read(self, keep=None) -> list:
+        """Reads the list of shards and their indices, without a lock.
+
+        Sizes are compared, not contents, which `verify` does.
+
+        Args:
+            keep: Function that gets a shard whose index was made anew, or None.
+
+        Returns:
+            As `open`.
+
+        Raises:
+            ValueError: if the folder is damaged or belongs to another run.
+        """
+        shards = self._read_list()
+        for shard in shards:
+            shard["index"] = index = self._index_of(shard, keep)
+            if len(index) != shard["images"]:
+                raise self._damaged(
+                    f"there are not {shard['images']} images in {shard['file']}"
+                )
+        return shards
+
+    def verify(self, shards):
+        """Compares the content of each shard with its SHA-256.
+
+        Raises:
+            ValueError: if one differs.
+        """
+        for shard in shards:
+            self._content_of(shard)
+
+    def stored(self, shard) -> ShardFile:
+        """A shard whose images and soft targets are read when asked for."""
+        path = self._path / shard["file"]
+        return ShardFile(path, shard["sha256"], shard["index"])
 
     def commit(self, shards, arrays):
         """Writes the last of `shards` with the data `arrays`, then the list."""
-        if self._lock.closed:
-            raise ValueError(f"{self._path} is closed: open it again.")
-        with self._explained():
-            names = map(tfrecords.shard_name, itertools.count())
-            name = next(n for n in names if not (self._path / n).exists())
-            sha256 = tfrecords.write_shard(
-                self._path / name, self._features, arrays
+        if self._lock is None or self._lock.closed:
+            raise ValueError(
+                f"{self._path} is closed: open it again, by `Pool(...)` as it "
+                "was made; `Pool.open` is for reading alone."
             )
-            shards[-1].update(file=name, sha256=sha256)
+        content = tfrecords.shard_of(self._features, arrays)
+        shards[-1].update(
+            file=self._free_name(shards),
+            sha256=hashlib.sha256(content).hexdigest(),
+            index=index_of(content),
+        )
+        with self._explained():
+            write_atomically(
+                self._path / shards[-1]["file"],
+                lambda file: file.write(content),
+            )
+            self._save_index(shards[-1])
             self._write_list(shards)
+
+    def _free_name(self, shards) -> str:
+        """The first name that neither the list nor a dropped shard has."""
+        used = {shard.get("file") for shard in shards}
+        for name in map(tfrecords.shard_name, itertools.count()):
+            if name not in used and not (self._path / name).exists():
+                return name
 
     def publish(self, shards):
         """Updates the metadata of TFDS and removes dropped shards."""
         images = {shard["file"]: shard["images"] for shard in shards}
         with self._explained():
             tfrecords.write_metadata(self._path, self._features, images)
-            for path in self._path.glob(f"{tfrecords.PREFIX}*"):
-                if path.name not in images:
-                    path.unlink()
+            self._remove_all_but(images)
+
+    def _remove_all_but(self, shards):
+        for path in self._path.glob(f"{tfrecords.PREFIX}*"):
+            if path.name not in shards:
+                path.unlink()
+        indices = set(map(index_name, shards))
+        for path in self._path.glob(index_name(f"{tfrecords.PREFIX}*")):
+            if path.name not in indices:
+                path.unlink()
+
+    def _save_index(self, shard):
+        with self._explained():
+            save_index(
+                self._path, shard["file"], shard["index"], shard["sha256"]
+            )
 
     def close(self):
         """Releases the lock."""
@@ -147,7 +243,9 @@ class PoolFolder:
             self._write_list([])
 
     def _write_list(self, shards):
-        content = json.dumps({**self._identity, "shards": shards}, indent=1)
+        names = "file", "sha256", "batch", "images"
+        listed = [{name: shard[name] for name in names} for shard in shards]
+        content = json.dumps({**self._identity, "shards": listed}, indent=1)
         write_atomically(self._list, lambda file: file.write(content.encode()))
 
     def _read_list(self):
@@ -184,17 +282,31 @@ class PoolFolder:
             raise self._damaged(f"its batches are {batches}")
         return shards
 
-    def _checked(self, shard):
+    def _index_of(self, shard, keep) -> ShardIndex:
+        """The index of a shard: of its file, or else made anew."""
+        index = load_index(self._path, shard["file"], shard["sha256"])
         path = self._path / shard["file"]
-        found = sha256_of_file(path) if path.is_file() else "no file"
-        if found != shard["sha256"]:
+        if index is None:
+            index = shard["index"] = index_of(self._content_of(shard))
+            if keep:
+                keep(shard)
+        elif not path.is_file() or path.stat().st_size != index.bytes:
+            self._content_of(shard)
+        return index
+
+    def _content_of(self, shard) -> bytes:
+        path = self._path / shard["file"]
+        content = path.read_bytes() if path.is_file() else None
+        found = hashlib.sha256(content or b"").hexdigest()
+        if content is None or found != shard["sha256"]:
+            found = "no file" if content is None else found
             raise ValueError(
                 f"{path} is damaged: expected the SHA-256 {shard['sha256']}. "
                 f"Received: {found}. Restore the file, or remove it from "
                 f"{self._list} to continue without its {shard['images']} "
                 "images."
             )
-        return path
+        return content
 
     def _damaged(self, reason):
         return ValueError(

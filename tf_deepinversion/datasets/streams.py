@@ -46,7 +46,10 @@ class Stream:
 
     @property
     def identity(self) -> str | None:
-        """String, a hash of the current images and labels, or None."""
+        """String, a hash of the current images and labels, or None.
+
+        Of a pool on disk, the SHA-256 of its shards stand for its images.
+        """
         return self._content and fingerprint(None, self._content())
 
     def named(self, run) -> list:
@@ -119,7 +122,7 @@ def as_stream(images, batch_size=128, seed=0) -> Stream:
     if isinstance(images, Pool):
         return Stream(
             lambda step: images.dataset(batch_size, seed, step),
-            lambda: [images.images, images.labels],
+            lambda: [images.identity, images.labels],
         )
     if isinstance(images, tf.data.Dataset):
         return _stream_of_dataset(images, batch_size)

@@ -5,14 +5,15 @@ the number of all shards. These names do not, so that shards can be added and
 removed.
 """
 
-import hashlib
 import pathlib
 import tempfile
+import uuid
 
 import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.datasets import png
 
 NAME, SPLIT, FORMAT = "pool", "train", "tfrecord"
 
@@ -78,41 +79,25 @@ def shard_name(index) -> str:
     return f"{PREFIX}{index:05d}"
 
 
-def write_shard(path, features, arrays) -> str:
-    """Writes a shard atomically.
+def shard_of(features, arrays) -> bytes:
+    """Makes the bytes of a shard.
 
     Args:
-        path: Path.
         features: See `make_features`.
         arrays: Dict from names of features to arrays of equal length.
-
-    Returns:
-        The SHA-256 of the file, in hexadecimal.
     """
     # TensorFlow writes records to files only. This file is in memory, so that
     # every failure of the disk is an OSError of Python.
-    buffer = f"ram://{path}"
+    buffer = f"ram://{uuid.uuid4().hex}"
     with tf.io.TFRecordWriter(buffer) as writer:
         for values in zip(*arrays.values(), strict=True):
             example = dict(zip(arrays, values, strict=True))
-            example["image"] = tf.io.encode_png(example["image"]).numpy()
+            example["image"] = png.encoded(example["image"])
             writer.write(features.serialize_example(example))
     with tf.io.gfile.GFile(buffer, "rb") as file:
         content = file.read()
     tf.io.gfile.remove(buffer)
-    write_atomically(path, lambda file: file.write(content))
-    return hashlib.sha256(content).hexdigest()
-
-
-def read_shards(paths, features) -> dict[str, np.ndarray]:
-    """Reads one or more shards into a dict from names to arrays."""
-    examples = tf.data.TFRecordDataset([str(path) for path in paths])
-    examples = examples.map(features.deserialize_example).batch(1024)
-    batches = list(examples.as_numpy_iterator())
-    return {
-        name: np.concatenate([batch[name] for batch in batches])
-        for name in batches[0]
-    }
+    return content
 
 
 def write_metadata(folder, features, images):

@@ -245,7 +245,7 @@ class _Plan(typing.NamedTuple):
             "batch_size": self.batch_size,
             "seed": self.seed,
             "fixed_share": self.fixed_share if fixed else None,
-            "fixed_images": fixed.images if fixed else None,
+            "fixed_images": fixed.identity if fixed else None,
         }
 
 

@@ -262,9 +262,9 @@ def _evenly(images, most):
 
 def _by_age(images, parts=10, each=200):
     """Yields some images of each part of a pool, the oldest part first."""
-    for part in np.array_split(images, parts):
-        if len(part):
-            yield _evenly(part, each)
+    for rows in np.array_split(np.arange(len(images)), parts):
+        if len(rows):
+            yield images[_evenly(rows, each)]
 
 
 def _age_curves(ages, rows):
