@@ -196,6 +196,7 @@ def test_example_inverts_a_network_of_any_size(tmp_path, invert, capsys):
     assert "image prior alone" in figures["ladder"]
 
 
+@pytest.mark.slow
 def test_example_inverts_a_file_of_the_users(tmp_path, invert, capsys):
     network = load_pretrained("fashion_mnist_vgg11")
     inside = keras.Model(

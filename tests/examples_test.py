@@ -149,6 +149,7 @@ def test_recipes_for_32x32x3(tmp_path, script, recipe, method, classes):
     assert page.count("data:image/png;base64,") == 1 + (classes == 100)
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_is_not_scored_on_garments(tmp_path, script):
     """Though its images and classes are as many and as large."""
     teacher = with_head(keras.layers.Dense(10), shape=(28, 28, 1))
@@ -380,6 +381,7 @@ def prune(script, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_prune_ranks_on_the_pool_that_it_was_given(tmp_path, script):
     keras.utils.set_random_seed(0)
     teacher = VGG11BN((28, 28, 1), width=1, mean=73, std=90)

@@ -778,6 +778,7 @@ def test_a_changed_setting_is_refused_by_name(tmp_path, name, changed):
         start(tmp_path, **changed)
 
 
+@pytest.mark.slow
 def test_changed_transforms_do_not_go_on_from_a_state(tmp_path):
     run(tmp_path, rounds=1)
     with pytest.raises(ValueError, match=r"npz belongs.*distillation: temper"):
@@ -1087,7 +1088,8 @@ def test_what_a_distillation_saves_as_a_model_is_its_student(tmp_path):
     assert not (tmp_path / "folder").exists()
 
 
-@pytest.mark.parametrize("steps", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.slow
 def test_xla_trains_by_the_same_random_numbers(steps):
     def loss(jit):
         model = Distillation(

@@ -10,7 +10,14 @@ import pytest
 from inversions import two_replicas
 
 
-@pytest.mark.parametrize("check", incremental_replicas.CHECKS)
+@pytest.mark.parametrize(
+    "check",
+    [
+        incremental_replicas.check_abd,
+        pytest.param(incremental_replicas.check_tasks, marks=pytest.mark.slow),
+        incremental_replicas.check_refusals,
+    ],
+)
 def test_two_replicas_learn_what_one_device_does(check):
     check(two_replicas())
 

@@ -108,7 +108,7 @@ def test_every_accuracy_is_among_all_classes_known(whole):
     assert found.forgetting == pytest.approx(np.mean(falls))
 
 
-@pytest.mark.parametrize("kill", [1, 3])
+@pytest.mark.parametrize("kill", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_killed_in_any_task_it_goes_on_to_the_same_network(
     whole, tmp_path, kill
 ):
@@ -340,7 +340,9 @@ def test_the_second_task_goes_on_after_the_first():
         check_tasks([TASKS[0]] * 2, 3, SHAPE)
 
 
-@pytest.mark.parametrize("measure", [True, False])
+@pytest.mark.parametrize(
+    "measure", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_new_classes_are_synthesized_by_the_statistics_of_their_images(
     measure,
 ):
@@ -430,6 +432,7 @@ def trained(folder=None, epochs=3):
     ).network.get_weights()
 
 
+@pytest.mark.slow
 def test_training_from_scratch_is_kept(tmp_path, monkeypatch):
     expected = trained()
 

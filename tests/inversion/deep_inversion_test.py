@@ -48,8 +48,15 @@ def first_draws(model):
     return model.step.draws(tf.constant([0, 0]), tf.constant(0))
 
 
-@pytest.mark.parametrize("jit", [False, True])
-@pytest.mark.parametrize("with_student", [False, True])
+@pytest.mark.parametrize(
+    ("jit", "with_student"),
+    [
+        (False, False),
+        (False, True),
+        (True, False),
+        pytest.param(True, True, marks=pytest.mark.slow),
+    ],
+)
 def test_loss_and_gradient_equal_a_plain_reading(jit, with_student):
     teacher = tiny_teacher()
     student = tiny_teacher(1) if with_student else None
@@ -271,7 +278,14 @@ def test_fit_under_two_replicas_gives_the_images_of_one_device():
     np.testing.assert_allclose(loss, loss2, rtol=1e-4)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "nadam", "ours"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        pytest.param("adamw", marks=pytest.mark.slow),
+        pytest.param("nadam", marks=pytest.mark.slow),
+        "ours",
+    ],
+)
 def test_optimizers_with_a_state_move_every_replica_s_own_images(optimizer):
     """In float64: the first steps of Adam are signs of the gradient."""
     with in_float64():
@@ -351,7 +365,7 @@ def test_what_keras_would_do_to_all_replicas_gradients_is_refused(given):
     ("jit", "replicas"),
     [
         (False, 1),
-        (True, 1),
+        pytest.param(True, 1, marks=pytest.mark.slow),
         pytest.param(False, 2, marks=pytest.mark.slow),
         pytest.param(True, 2, marks=pytest.mark.slow),
     ],
@@ -511,6 +525,7 @@ def test_snapshots_are_what_the_images_were_on_the_way(tmp_path):
     np.testing.assert_array_equal(model.snapshots, [model.images] * 2)
 
 
+@pytest.mark.slow
 def test_most_recipes_keep_no_snapshots():
     model = inversion()
     model.fit(LABELS, steps=2, verbose=0)
@@ -518,6 +533,7 @@ def test_most_recipes_keep_no_snapshots():
     assert model.images_per_label == 1
 
 
+@pytest.mark.slow
 def test_snapshots_are_of_the_last_stage():
     recipe = RECIPES["imagenet_multiresolution"]
     model = inversion(recipe=recipe.replace(snapshots=[0.5]), transforms=[])
@@ -542,7 +558,14 @@ def right_in(count):
     return (shown + wrong) % CLASSES
 
 
-@pytest.mark.parametrize("count", [1, 3, 4])
+@pytest.mark.parametrize(
+    "count",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        3,
+        pytest.param(4, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     "kwargs", [{}, {"micro_batch": 2}, {"jit_compile": True}]
 )
@@ -604,6 +627,7 @@ def test_fit_warns_where_less_than_half_of_the_images_show_their_labels():
     assert not warned(still(), right_in(2))
 
 
+@pytest.mark.slow
 def test_nobody_is_warned_where_labels_are_not_meant():
     between = RECIPES["distillation_pixels"].replace(transforms=[])
     model = inversion(recipe=between)
@@ -635,6 +659,7 @@ def test_second_fit_of_the_same_shape_traces_nothing():
     np.testing.assert_array_equal(model.images, images)
 
 
+@pytest.mark.slow
 def test_steps_of_two_calls_are_kept_and_no_more():
     model = inversion()
     first = []
@@ -658,6 +683,7 @@ def test_steps_of_two_calls_are_kept_and_no_more():
         lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)),
     ],
 )
+@pytest.mark.slow
 def test_a_loss_scale_changes_no_step(optimizer):
     def images(optimizer):
         model = inversion()
@@ -912,7 +938,14 @@ def sized(size, kind="functional"):
     return keras.Model(inputs, x)
 
 
-@pytest.mark.parametrize("kind", ["functional", "sequential", "nested"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("functional", marks=pytest.mark.slow),
+        pytest.param("sequential", marks=pytest.mark.slow),
+        "nested",
+    ],
+)
 def test_a_network_of_one_size_is_read_at_the_others_of_a_recipe(kind):
     """As those of `keras.applications` with ImageNet weights are."""
 

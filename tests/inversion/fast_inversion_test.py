@@ -102,6 +102,7 @@ def test_a_generator_learns_what_pixels_would():
     assert loss[-1] < 0.75 * loss[0]
 
 
+@pytest.mark.slow
 def test_a_loss_scale_changes_no_step():
     weights = []
     for scale in (None, 128.0):
@@ -166,6 +167,7 @@ def test_noise_is_added_to_the_latents_anew_every_step():
     assert np.abs(gap).max() <= 1
 
 
+@pytest.mark.slow
 def test_one_seed_one_result():
     a, b, c = fast(), fast(), fast(seed=1)
     for model in (a, b, c):
@@ -207,6 +209,7 @@ def test_interrupted_it_goes_on_to_the_same_images(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_the_same_call_in_the_same_process_is_the_same_run(tmp_path):
     model = fast(meta_rate=0.5, transforms=[])
     still(model)

@@ -68,6 +68,7 @@ def kill_in_epoch(process, epoch, delay):
     return first
 
 
+@pytest.mark.slow
 def test_killed_three_times_the_images_are_the_same(tmp_path):
     whole = start(tmp_path / "whole.npz", tmp_path / "images_whole.npy")
     state, result = tmp_path / "state.npz", tmp_path / "images.npy"

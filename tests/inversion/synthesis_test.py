@@ -68,6 +68,7 @@ def test_without_its_newest_shard_a_pool_goes_on(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_synthesizer_may_be_given_in_place_of_a_network(tmp_path):
     def of(folder, draws=2, batches=2):
         made = FastInversion(
@@ -136,7 +137,10 @@ def test_some_of_the_classes_alone(tmp_path):
         )
 
 
-@pytest.mark.parametrize("recipe", ["generator", "replay_pixels"])
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param("generator", marks=pytest.mark.slow), "replay_pixels"],
+)
 def test_fewer_images_than_classes_go_on_with_the_next(tmp_path, recipe):
     def of(folder, batches):
         return synthesize(

@@ -130,6 +130,7 @@ def strides_of(model):
     }
 
 
+@pytest.mark.slow
 def test_resolutions_of_the_stages():
     found = strides_of(models.ResNet20(width=2))
     for name, factor in found.items():

@@ -29,8 +29,11 @@ def test_network_recognizes_the_real_images_that_ship(name):
     accuracy = recognition.accuracy(network, images, labels)
     stated = pretrained.PRETRAINED[name]["test_accuracy"]
     assert accuracy == pytest.approx(stated, abs=3 * (0.06 / 2000) ** 0.5)
+    images, labels = images[:200], labels[:200]
     plain = network.predict(images.astype("float32"), verbose=0).argmax(-1)
-    assert np.mean(plain == labels) == accuracy
+    assert np.mean(plain == labels) == recognition.accuracy(
+        network, images, labels
+    )
 
 
 @pytest.mark.parametrize("name", sorted(pretrained.PRETRAINED))

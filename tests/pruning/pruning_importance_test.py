@@ -226,6 +226,7 @@ def test_flops_of_a_known_network():
     assert flops_of_model(model) == 2 * expected
 
 
+@pytest.mark.slow
 def test_flops_of_a_reloaded_saved_model(tmp_path):
     model = ResNet14((8, 8, 1), 3, width=4)
     model.export(tmp_path, verbose=False)

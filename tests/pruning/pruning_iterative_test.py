@@ -70,6 +70,7 @@ def test_a_criterion_of_one_s_own_ranks():
     assert given == [(6, 2), (7, 2)]
 
 
+@pytest.mark.slow
 def test_any_kind_of_images_will_do(tmp_path):
     """A pool as a function that draws from it; arrays tell what they hold."""
     arguments = {"rounds": 1, "preprocessing": NORMALIZED, "verbose": 0}
@@ -96,6 +97,7 @@ def test_any_kind_of_images_will_do(tmp_path):
         run(folder=tmp_path, run="")
 
 
+@pytest.mark.slow
 def test_a_recovery_goes_on_with_the_same_images_alone(tmp_path):
     teacher = learned_teacher()
 
@@ -257,6 +259,7 @@ def test_the_folder_of_another_run_is_refused(tmp_path):
         run(folder=tmp_path, final_steps=0, steps_per_round=0, seed=1)
 
 
+@pytest.mark.slow
 def test_widths_are_multiples():
     teacher = ResNet14((8, 8, 1), CLASSES, width=8)
     student = run(

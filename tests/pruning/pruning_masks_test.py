@@ -282,7 +282,14 @@ def run(path, kill_at=None):
     return model.get_weights()
 
 
-@pytest.mark.parametrize("kill_at", [1, 4, 9])
+@pytest.mark.parametrize(
+    "kill_at",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        4,
+        pytest.param(9, marks=pytest.mark.slow),
+    ],
+)
 def test_killed_and_resumed_it_ends_the_same(tmp_path, kill_at):
     whole = run(tmp_path / "whole.npz")
     with pytest.raises(KeyboardInterrupt):

@@ -285,7 +285,7 @@ def test_the_smaller_network_does_what_the_masked_one_does(build):
     check(build(), scale=scale)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name", ["fashion_mnist_resnet20", "fashion_mnist_vgg11"]
 )

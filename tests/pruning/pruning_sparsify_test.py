@@ -64,7 +64,9 @@ def test_blocks_of_chosen_layers():
     assert (pairs[:, 0] == pairs[:, 1]).all()
 
 
-@pytest.mark.parametrize("kill_at", [2, 3])
+@pytest.mark.parametrize(
+    "kill_at", [2, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_killed_and_resumed_it_ends_the_same(tmp_path, kill_at):
     whole = run(folder=tmp_path / "whole").student
 

@@ -105,7 +105,7 @@ KINDS = {
     [
         *((kind, False) for kind in KINDS),
         ("model", True),
-        ("distillation", True),
+        pytest.param("distillation", True, marks=pytest.mark.slow),
     ],
 )
 def test_masks_of_a_training_that_went_before(kind, jit):

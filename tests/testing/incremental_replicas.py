@@ -149,9 +149,6 @@ def check_refusals(strategy):
     assert not asked
 
 
-CHECKS = [check_abd, check_tasks, check_refusals]
-
-
 def main(count):
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
