@@ -76,7 +76,7 @@ MUTANTS = [
     ("networks/replicas.py", "num_replicas_in_sync * share(count)", "num_replicas_in_sync", "networks/replicas"),
     ("networks/replicas.py", "loss * context.num_replicas_in_sync * share", "loss * share", "networks/replicas"),
     ("distillation/_distillation.py", "self._transforms, [self._seed, 1], step, tf.shape(images)[0]", "self._transforms, [self._seed, 1], 0 * step, tf.shape(images)[0]", "distillation/distillation"),
-    ("networks/replicas.py", "        x = spread(x, self.distribute_strategy)\n", "", "networks/replicas"),
+    ("networks/replicas.py", "        x = spread(x, self.distribute_strategy)\n        return super().fit(", "        return super().fit(", "networks/replicas"),
     ("networks/replicas.py", "if layer.trainable and not getattr(layer", "if False and not getattr(layer", "networks/replicas"),
     ("inversion/networks.py", "if not self.feeds_alike:\n            fed =", "if False:\n            fed =", "networks/student_input"),
     ("distillation/fit_together.py", "not given[0].feeds_as(expected[0])", "False", "networks/student_input"),

@@ -84,6 +84,7 @@ def averages_of(optimizer) -> list:
         optimizer: A `keras.optimizers.Optimizer`, which may wrap others; or
             None.
     """
+    # A `LossScaleOptimizer` wraps the optimizer that has the averages.
     inner = getattr(optimizer, "inner_optimizer", None)
     pairs = []
     for one in getattr(optimizer, "optimizers", [inner or optimizer]):

@@ -99,6 +99,7 @@ def likeness(teacher_logits, student_logits) -> tuple[float, float]:
 def _standardized(logits):
     logits = logits - logits.mean(axis=0)
     spread = logits.std(axis=0)
+    # A logit that never changes stays 0.
     logits = logits / np.where(spread > 0, spread, 1)
     return logits - logits.mean(axis=1, keepdims=True)
 

@@ -54,6 +54,7 @@ class SynthesizedImages:
                 f"`capacity` must hold the {added} images of a batch. "
                 f"Received: capacity={self._capacity}"
             )
+        # What could fail in a later round is refused before the first batch.
         classes = range(synthesizer.classes)
         require_all(classes, self._batches_by(self._rounds), refresh.images)
         labels = balanced_labels(synthesizer.classes, refresh.images)

@@ -251,6 +251,7 @@ class IncrementalLearner(replicas.OneBatch):
         return any(term.replays for term in self.terms)
 
     def _old_images(self):
+        # A resumed training continues with the images of its next step.
         step = 0
         if self.optimizer is not None:
             step = int(keras.ops.convert_to_numpy(self.optimizer.iterations))

@@ -187,6 +187,7 @@ class Memory:
             ValueError: if images of a new class were never requested, or a
                 label is out of range.
         """
+        # Older classes keep the images from the first network that knew them.
         newest = [c for c in classes if c not in self._kept]
         # By identity: the statistics belong to this very network.
         if self._measured is not None and self._measured[0] is model:

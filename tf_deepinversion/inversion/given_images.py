@@ -65,6 +65,7 @@ class GivenImages(Synthesizer):
             random = np.random.default_rng((self._seed, batch_index))
             noise = random.integers(0, 256, (n, *self.image_shape), "uint8")
             return noise, np.asarray(labels)
+        # The batches walk through all images, again and again.
         rows = (np.arange(n) + batch_index * n) % len(self._real[0])
         images, labels = self._real
         return images[rows], labels[rows]

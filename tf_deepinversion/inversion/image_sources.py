@@ -143,6 +143,7 @@ class Generated(ImageSource):
         }
 
     def start(self, noise):
+        # The variable holds latents / rate.
         self._latents.assign(self._scale * noise / self._rate)
 
     def noise(self, seed, step):

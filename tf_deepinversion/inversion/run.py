@@ -90,6 +90,7 @@ class InversionRun:
         self._past = [], {}, False
         self._saved = self._identity = None
         if checkpoint is not None:
+            # Everything on which the images depend.
             self._identity = run_state.fingerprint(
                 {
                     **model.settings(),
@@ -178,11 +179,13 @@ class InversionRun:
             images = self.step.rows.gather(self.step.images)
             self._enter(epoch.stage)
             self.step.reset(resized(images, self.step.shape[1:3]))
+        # Epochs differ in length; the bar reads the length here.
         callbacks.params["steps"] = epoch.steps
         callbacks.on_epoch_begin(number)
         for begin in range(0, epoch.steps, model.steps_per_execution):
             end = min(begin + model.steps_per_execution, epoch.steps)
             callbacks.on_train_batch_begin(begin)
+            # The graph stops after a step that is not finite.
             ran, finite, values = self.step.run(
                 tf.constant(epoch.first + begin),
                 tf.constant(end - begin),

@@ -301,6 +301,7 @@ class InversionStep:
         return tf.reshape(rows, self.images.shape)
 
     def _cut(self, tensor):
+        # From (n, ...) to (pieces, n / pieces, ...).
         tensor = tf.convert_to_tensor(tensor)
         size = self.share // self.pieces
         return tf.reshape(tensor, (self.pieces, size, *tensor.shape[1:]))
@@ -309,6 +310,7 @@ class InversionStep:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
             own = self._sums(images, labels, draws)
+        # The tape of the sums serves their pullback, so the networks run once.
         values, cotangents = self._objective(reduce(own))
         return values, _gradient(tape, own, images, cotangents)
 

@@ -94,6 +94,7 @@ def inverted_residual(x, kernel, strides, expansion, channels, name):
     )(x)
     x = layers.ReLU(6.0, name=f"{name}_relu1")(_bn(x, f"{name}_bn1"))
     x = _conv_bn(x, channels, 1, 1, f"{name}_project_conv", f"{name}_bn2")
+    # The shortcut needs equal shapes.
     if strides == 1 and inputs.shape[-1] == channels:
         x = layers.Add(name=f"{name}_add")([x, inputs])
     return x
@@ -108,6 +109,7 @@ def _network(version):
         name=f"efficientnet_lite{version}",
     ) -> keras.Model:
         pixels = keras.Input(input_shape, name="pixels")
+        # (pixel - 127) / 128.
         x = layers.Rescaling(1 / 128, -127 / 128, name="rescale")(pixels)
         x = _conv_bn(x, STEM_CHANNELS, 3, 2, "conv_stem", "bn0")
         x = layers.ReLU(6.0, name="relu0")(x)

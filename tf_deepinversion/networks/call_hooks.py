@@ -30,6 +30,7 @@ class _Replaced:
     def __init__(self, owner, name):
         self.owner, self.name = owner, name
         self.original = getattr(owner, name, None)
+        # Whether the object itself has the attribute, or only its class.
         self.own = name in vars(owner)
         self.values = []
 
@@ -43,9 +44,11 @@ class _Replaced:
             object.__delattr__(self.owner, self.name)
 
 
+# The collectors of each thread.
 _thread = threading.local()
 
 
+# Guards `_replaced`.
 _lock = threading.Lock()
 
 
@@ -99,6 +102,7 @@ class _Tap:
     def __init__(self, layer, name, read):
         self.layer, self.name = layer, name
         self.read = read or self._call
+        # Bound now: afterwards the attribute is this object.
         self.function = getattr(layer, name)
 
     def _call(self, layer, function, inputs, *args, **kwargs):
@@ -107,12 +111,15 @@ class _Tap:
 
     def __call__(self, inputs, *args, **kwargs):
         call = self.read(self.layer, self.function, inputs, *args, **kwargs)
+        # A call in a thread without a collector is not recorded.
         for calls in getattr(_thread, "collectors", ()):
             calls.append(call)
         return call.outputs
 
 
 def _tap(layer, name, read):
+    # A second watcher shares the replacement of the first, or each call would
+    # be recorded twice.
     present = vars(layer).get(name)
     return present if isinstance(present, _Tap) else _Tap(layer, name, read)
 

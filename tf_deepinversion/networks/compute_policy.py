@@ -88,6 +88,7 @@ def _inputs(layers, policy):
     inputs = [x for x in layers if isinstance(x, keras.layers.InputLayer)]
     least = policy.compute_dtype if policy else "float32"
     chosen = []
+    # Keras keeps the dtype in the input layer and in its output tensor.
     for x in (*inputs, *(layer.output for layer in inputs)):
         own = original(x, INPUT_DTYPE)
         if own == "uint8" or keras.backend.is_float_dtype(own):

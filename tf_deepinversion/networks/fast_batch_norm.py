@@ -37,6 +37,7 @@ def read(layer, function, inputs, *args, **kwargs) -> Call:
     """
     if args or not _plain(layer, function, inputs, **kwargs):
         return Call(layer, inputs, function(inputs, *args, **kwargs))
+    # In Keras a frozen layer uses its moving statistics, also in training.
     if kwargs.get("training") and layer.trainable:
         x = inputs
         # In the other shapes the kernel's own casts of bfloat16 are cheaper.

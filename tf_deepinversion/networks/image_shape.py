@@ -65,6 +65,7 @@ def find_image_shape(model, given=None) -> tuple:
             f"The model takes images of shape {tuple(fixed)}. "
             f"Received: image_shape={given}"
         )
+    # A first size of 1 or 3 suggests channels first; a layer must confirm it.
     if found[0] in (1, 3) and any(map(_is_channels_first, layers_of(model))):
         raise ValueError(
             "Expected images of shape (height, width, channels): put a "

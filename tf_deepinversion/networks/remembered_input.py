@@ -65,6 +65,7 @@ def remembered_input(model, image_shape=None):
     shape = tuple(image_shape or model.input_shape[1:])
     if not any(_may_tell(layer) for layer in batch_norms(model)):
         return None
+    # Gray images of the values 0, 1 and 2 show whether the response is linear.
     levels = np.ones((3, *shape), "float32") * [[[[0]]], [[[1]]], [[[2]]]]
     images = np.concatenate([levels, natural_noise(4, shape)])
     found = _first_inputs(model, images.astype("float32"))

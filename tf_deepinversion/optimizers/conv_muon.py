@@ -64,6 +64,7 @@ class ConvMuon(keras.optimizers.Muon):
 
 
 def _sides(kernel):
+    # Height, width and inputs together are the rows of the matrix.
     *window, channels, kernels = kernel.shape
     for size in window:
         channels *= size

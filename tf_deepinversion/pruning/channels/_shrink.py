@@ -69,6 +69,7 @@ def shrink(model, keep=None):
     def input_shape(tensor):
         if id(tensor) not in graph.inputs:
             return tensor.shape
+        # An input of a nested model may lose channels, too.
         stay = graph.kept(graph.inputs[id(tensor)], keep)
         return (*tensor.shape[:-1], int(stay.sum()))
 

@@ -28,6 +28,7 @@ def parameters(graph, keep=None) -> int:
     """Counts the numbers in all weights."""
     shapes = weight_shapes(graph, keep)
     known = {id(getattr(layer, name)) for layer, name in shapes}
+    # Weights without channels keep their size.
     others = [v.shape for v in graph.model.weights if id(v) not in known]
     return sum(math.prod(shape) for shape in [*shapes.values(), *others])
 

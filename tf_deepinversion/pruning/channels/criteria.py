@@ -5,6 +5,7 @@ import numpy as np
 from tf_deepinversion.pruning.channels import importance
 from tf_deepinversion.pruning.channels.importance import GateImportance
 
+# These criteria need no images.
 OF_WEIGHTS = {
     "bn_scale": importance.batch_norm_scale,
     "filter_norm": importance.filter_norm,

@@ -155,6 +155,7 @@ def _widths(graph, layer, levels):
     found = []
     for channels in ends:
         n = len(channels)
+        # Equal parts of the full width, rounded up.
         parts = range(1, levels + 1) if (channels >= 0).any() else [levels]
         found.append(sorted({-(-n * part // levels) for part in parts}))
     return found

@@ -40,6 +40,7 @@ ELEMENTWISE = (
 )
 
 
+# Layers that combine several tensors channel by channel.
 MERGES = (
     layers.Add,
     layers.Average,
@@ -59,6 +60,7 @@ DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose)
 
 
+# Layers whose kernel turns all input channels into new channels.
 KERNELS = (layers.Dense, layers.Conv1D, layers.Conv2D, *TRANSPOSED)
 
 
@@ -84,6 +86,7 @@ ACTIVATIONS = [
 ]
 
 
+# The weights of a BatchNormalization, one value per channel.
 BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 

@@ -8,12 +8,15 @@ import keras
 import numpy as np
 from keras import layers
 
+# Operations that combine two tensors number by number.
 MERGES = ("Add", "Maximum", "Minimum", "Multiply", "Subtract")
 
 
+# Operations that reduce axes.
 POOLS = ("Max", "Mean", "Min", "Sum")
 
 
+# Operations whose outputs depend on all channels.
 MIXING = ("LogSoftmax", "Softmax", "Sparsemax")
 
 

@@ -15,11 +15,14 @@ def _per_image(operation, output) -> int:
         output: Tuple of ints, the shape of its output for one image.
     """
     kernel = operation.inputs[1].shape.as_list()
+    # Each output of a matrix product is a sum over the inner size.
     if operation.type == "MatMul":
         inner = kernel[1 if operation.get_attr("transpose_b") else 0]
         return math.prod(output) * inner
+    # A transposed convolution applies its kernel at each position of its input.
     if operation.type == "Conv2DBackpropInput":
         output = operation.inputs[2].shape.as_list()
+    # A convolution applies its whole kernel at each position.
     return math.prod(output[1:-1]) * math.prod(kernel)
 
 

@@ -67,6 +67,7 @@ def blocks(weights, sparsity, block_size, pooling="AVG") -> np.ndarray:
         *lead, shape[-2] // height, height, shape[-1] // width, width
     )
     pool = np.nanmean if pooling == "AVG" else np.nanmax
+    # The axes -3 and -1 are the places within a block.
     mask = unstructured(pool(split, axis=(-3, -1)), sparsity)
     mask = mask.repeat(height, axis=-2).repeat(width, axis=-1)
     return mask[..., :rows, :columns]

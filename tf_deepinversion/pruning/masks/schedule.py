@@ -23,6 +23,7 @@ class _Schedule:
         last = step if self.end_step == -1 else min(step, self.end_step)
         if last < self.begin_step:
             return None
+        # Updates fall on begin_step, begin_step + frequency, and so on.
         return last - (last - self.begin_step) % self.frequency
 
     def __call__(self, step) -> tuple[bool, float]:
