@@ -30,6 +30,7 @@ FLOORS = (
     ("reports",),
     ("demo",),
     ("__init__",),
+    ("commands",),
     ("command",),
 )
 

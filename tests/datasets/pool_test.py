@@ -736,8 +736,8 @@ def test_it_says_so_where_less_than_half_is_what_was_asked_for(
     pool = Pool(100, (2, 2, 1), 10)
     pool.fill(Wrong(), batches=2, images=4, verbose=0)
     found = [str(w.message) for w in recwarn]
-    assert [text[:40] for text in found] == told * [
-        "The teacher takes 25% of the images for "
+    assert [text[:38] for text in found] == told * [
+        "The teacher recognizes 25% of the image"[:38]
     ]
 
 

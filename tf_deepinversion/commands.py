@@ -1,0 +1,249 @@
+"""The jobs of the command `tf-deepinversion`, each a function of flags."""
+
+import pathlib
+import time
+
+
+def invert(args):
+    import tf_deepinversion as di
+    from tf_deepinversion.core.pictures import save_folders
+
+    synthesizer = _synthesizer(args, args.recipe)
+    labels = args.labels and [int(label) for label in args.labels.split(",")]
+    begin = time.monotonic()
+    synthesizer.fit(labels, args.steps, checkpoint=args.output / "state.npz")
+    images, labels = synthesizer.images, synthesizer.labels
+    save_folders(args.output / "images", images, labels)
+    di.show(images[:100], labels[:100]).save(args.output / "images.png")
+    shown = synthesizer.classes_of(images)
+    return {
+        "images": len(images),
+        "recognized": float((shown == labels).mean()),
+        "seconds": time.monotonic() - begin,
+    }
+
+
+def synthesize(args):
+    pool = _pool(args, _network(args), args.output)
+    return {
+        "images": len(pool),
+        "recognized": float((pool.labels == pool.requested).mean()),
+        "pool": str(args.output / "pool"),
+    }
+
+
+def distill(args):
+    import tf_deepinversion as di
+
+    teacher, feeding = _network(args), preprocessing(args)
+    # The ResNet-20 contains its own preprocessing. The student of a file shares
+    # the teacher's.
+    own = feeding if args.student else None
+    result = di.distill(
+        teacher,
+        _student(args, teacher),
+        args.images and _images(args.images),
+        rounds=args.rounds,
+        steps_per_round=args.steps_per_round,
+        preprocessing=feeding,
+        student_preprocessing=own,
+        dtype=args.dtype,
+        folder=args.output,
+        seed=args.seed,
+    )
+    return _saved(teacher, result.student, args, result.history, own)
+
+
+def prune(args):
+    import tf_deepinversion as di
+
+    teacher, feeding = _network(args), preprocessing(args)
+    result = di.prune(
+        teacher,
+        _images(args.images)
+        if args.images
+        else _pool(args, teacher, args.output),
+        target=args.target,
+        cost=args.cost,
+        final_steps=args.steps,
+        preprocessing=feeding,
+        dtype=args.dtype,
+        folder=args.output,
+        seed=args.seed,
+    )
+    figures = _saved(teacher, result.student, args, result.history, feeding)
+    return {**figures, "cost_ratio": result.costs[-1]}
+
+
+def quantize(args):
+    import tf_deepinversion as di
+    from tf_deepinversion.core.files import write_atomically
+
+    network = _network(args)
+    if args.images:
+        pool = _images(args.images)
+    else:
+        pool = _pool(args, network, args.output)
+    images = pool.images if isinstance(pool, di.Pool) else pool[0]
+    content = di.quantize(network, images[:200], preprocessing(args))
+    path = args.output / "int8.tflite"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: file.write(content))
+    return {"bytes": len(content), "model": str(path)}
+
+
+def learn(args):
+    import tf_deepinversion as di
+
+    def replayed(model, classes, folder, seed):
+        return _pool(args, model, folder, classes=classes, seed=seed)
+
+    result = di.learn_tasks(
+        _network(args),
+        [di.datasets.load_images(args.data)],
+        di.incremental.method(args.method),
+        synthesize=replayed,
+        epochs=args.epochs,
+        preprocessing=preprocessing(args),
+        folder=args.output,
+        run=args.method,
+        seed=args.seed,
+    )
+    path = args.output / "network.keras"
+    result.network.save(path)
+    return {"classes": result.classes[-1], "network": str(path)}
+
+
+def report(args):
+    import tf_deepinversion as di
+    from tf_deepinversion.models.pretrained import load_network
+    from tf_deepinversion.reports import report_student
+
+    for flag in ("student", "images"):
+        if getattr(args, flag) is None:
+            raise ValueError(
+                "A report compares a smaller network with its teacher on "
+                "images: pass --student=FILE and --images=PATH. Received: no "
+                f"--{flag}"
+            )
+    teacher, pool = _network(args), _images(args.images)
+    if not isinstance(pool, di.Pool):
+        pool = di.Pool.of(*pool, teacher.output_shape[-1])
+    page = args.output / "report.html"
+    figures = report_student(
+        page,
+        di.Distillation(
+            teacher,
+            load_network(args.student),
+            preprocessing(args),
+            dtype=args.dtype,
+        ),
+        {},
+        pool,
+        real=args.test_data and di.datasets.load_images(args.test_data),
+    )
+    return {**figures, "page": str(page)}
+
+
+def _network(args):
+    from tf_deepinversion.models.pretrained import load_network
+
+    return load_network(args.network)
+
+
+def preprocessing(flags):
+    """Builds a `Preprocessing` from flags.
+
+    Args:
+        flags: An object with the texts `mean`, `std`, `pixel_range` and
+            `channel_order`, as argparse and absl return them.
+
+    Returns:
+        A `Preprocessing`, or None without `mean` and `std`.
+
+    Raises:
+        ValueError: if only one of `mean` and `std` is given.
+    """
+    import tf_deepinversion as di
+
+    if flags.mean is None and flags.std is None:
+        return None
+    if flags.mean is None or flags.std is None:
+        raise ValueError(
+            "--mean and --std belong together: pass both or none. "
+            f"Received: --mean={flags.mean}, --std={flags.std}"
+        )
+    pair = flags.pixel_range
+    if pair != "normalized":
+        pair = _numbers(pair)
+    return di.Preprocessing(
+        _numbers(flags.mean), _numbers(flags.std), pair, flags.channel_order
+    )
+
+
+def _numbers(text):
+    return [float(part) for part in text.split(",")]
+
+
+def _synthesizer(args, recipe):
+    from tf_deepinversion.inversion import make_synthesizer
+
+    return make_synthesizer(
+        _network(args),
+        preprocessing(args),
+        recipe=recipe,
+        seed=args.seed,
+        dtype=args.dtype,
+    )
+
+
+def _pool(args, teacher, folder, classes=None, seed=None):
+    import tf_deepinversion as di
+
+    return di.synthesize(
+        teacher,
+        classes,
+        recipe=args.recipe,
+        batches=args.batches,
+        images=args.images_per_batch,
+        steps=args.steps_of_images,
+        first_steps=args.steps_of_images,
+        preprocessing=preprocessing(args),
+        folder=folder,
+        seed=args.seed if seed is None else seed,
+        dtype=args.dtype,
+    )
+
+
+def _images(path):
+    """Opens a pool, or loads the arrays of an .npz or of PNG folders."""
+    import tf_deepinversion as di
+
+    if (pathlib.Path(path) / "pool.json").exists():
+        return di.Pool.open(path)
+    return di.datasets.load_images(path)
+
+
+def _student(args, teacher):
+    from tf_deepinversion import models
+    from tf_deepinversion.models.pretrained import load_network
+
+    if args.student:
+        return load_network(args.student)
+    return models.ResNet20(
+        teacher.input_shape[1:], teacher.output_shape[-1], width=args.width
+    )
+
+
+def _saved(teacher, network, args, history, preprocessing):
+    """Writes a network as .keras and as a SavedModel; returns figures."""
+    import tf_deepinversion as di
+
+    path = args.output / "network.keras"
+    network.save(path)
+    di.export(network, args.output / "saved_model", preprocessing)
+    return {
+        "parameters_ratio": network.count_params() / teacher.count_params(),
+        "agreement": history["agreement"][-1],
+        "network": str(path),
+    }
