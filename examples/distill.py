@@ -85,7 +85,7 @@ def make_student(plan, teacher, fed):
 def make_images(plan, method, teacher, student, fed, real):
     """Returns the source of the images and its `RefreshPool`.
 
-    Real images and noise are as many as the synthesizer would make.
+    The number of real images or of noise images is that of the synthesizer.
     """
     made = method if method in plan.methods else next(iter(plan.methods))
     synthesizer = make_synthesizer(

@@ -359,7 +359,7 @@ class Recipe(_Settings):
         if len(counts) != len(self.stages):
             raise ValueError(
                 f"The recipe has {len(self.stages)} stages, so `steps` must be "
-                f"a list of as many. Received: steps={steps}"
+                f"a list of {len(self.stages)} numbers. Received: steps={steps}"
             )
         for count in counts:
             require_whole(steps=count)

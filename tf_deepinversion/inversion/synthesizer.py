@@ -17,7 +17,7 @@ class Synthesizer:
             has is then not made again.
         images_per_label: Int, number of images that `make` returns per label.
         means_labels: Bool, whether each image should show its label. If so, a
-            warning tells when less than half of the images do.
+            warning tells when less than 50 % of the images do.
         logs: Dict from names to floats, the loss terms of the latest batch at
             its last step. Empty without terms.
         teacher: The inverted `keras.Model`, or None.

@@ -14,7 +14,7 @@ from tf_deepinversion.networks.layer_statistics import side_of
 
 
 def calls_to(layers, calls) -> list:
-    """Those of the calls that are calls of some layers."""
+    """Selects the calls of given layers."""
     wanted = {id(layer) for layer in layers}
     return [c for c in calls if c.name == "call" and id(c.layer) in wanted]
 
@@ -24,14 +24,14 @@ class FeatureReader:
 
     Args:
         teacher: A `keras.Model` classifier.
-        chosen: List of layers or names, or None for `default_layers` less the
-            head.
+        chosen: List of layers or names, or None for `default_layers` without
+            the head.
         image_shape: Tuple `(height, width, channels)`, or None if the teacher
             fixes it.
 
     Attributes:
-        calls: List of pairs (place, layer), the calls in their order; after the
-            first call of `rows`.
+        calls: List of pairs (place, layer), one per call in the order of the
+            calls. `rows` sets it.
     """
 
     def __init__(self, teacher, chosen, image_shape):
@@ -42,12 +42,13 @@ class FeatureReader:
         self.calls = None
 
     def noise(self):
+        """Makes two images of noise, which suffice to find the calls."""
         shape = (2, *self._classifier.image_shape)
         noise = np.random.default_rng(0).normal(size=shape)
         return keras.ops.convert_to_tensor(noise.astype("float32"))
 
     def rows(self, fed) -> list:
-        """The features of images: for each call an array of rows."""
+        """Returns the features of images, an array of rows for each call."""
         classifier = self._classifier
         with classifier.open(sums=False), watch(self._chosen):
             with collect() as calls:
@@ -57,6 +58,8 @@ class FeatureReader:
             found = [call for call in found if call.layer is not head.layer]
         if self._named:
             _require_called(self._chosen, found)
+        # The place in the list identifies a layer in a copy of the network,
+        # too.
         places = {id(layer): i for i, layer in enumerate(self._all)}
         self.calls = [(places[id(c.layer)], c.layer) for c in found]
         return [
@@ -73,7 +76,7 @@ def _chosen(teacher, chosen) -> list:
 
 
 def _find(given, known):
-    """The layer of that name, or the layer itself."""
+    """Returns the layer with this name, or the layer itself."""
     found = [x for x in known if x is given or x.name == given]
     if len(found) == 1:
         return found[0]

@@ -30,19 +30,19 @@ class FeatureTargets:
     """Means and variances of a network's features, for `FeatureStatistics`.
 
     A teacher with BatchNormalization stores these statistics and needs no
-    targets. For another teacher, `measure` takes them from a few unlabeled
-    images, `from_weights` from the teacher alone. Targets that are given to
-    `DeepInversion`, `synthesize` or `distill` take the place of the statistics
+    targets. For another teacher, `measure` measures them on a few unlabeled
+    images, and `from_weights` derives them from the teacher alone. In
+    `DeepInversion`, `synthesize` and `distill`, targets replace the statistics
     of BatchNormalization layers.
 
     Args:
         statistics: List of `LayerStatistics`, in the order of the calls.
         network: String, the fingerprint of the teacher's weights.
-        source: String, where the statistics come from, such as `"images"`.
+        source: String, origin of the statistics, such as `"images"`.
         images: Int, number of images that were measured.
 
     Raises:
-        ValueError: if there are no statistics, or some are not finite.
+        ValueError: if there are no statistics, or a value is not finite.
 
     Example:
         >>> pictures = np.concatenate([images, images[:, ::-1]])
@@ -91,11 +91,12 @@ class FeatureTargets:
         Args:
             teacher: A `keras.Model` classifier.
             images: uint8 array `(n, height, width, channels)` of at least 10
-                images, such as 100 images like those of the training.
-            layers: List of layers of the teacher, or of their names. Of a
-                normalization its inputs are measured, of another layer its
-                outputs. Defaults to all normalizations; without any, to all
-                convolutions and dense layers except the head.
+                images, better 100, that resemble the training images.
+            layers: List of layers of the teacher, or of their names. The
+                method measures the inputs of a normalization and the outputs
+                of any other layer. Defaults to all normalizations, or, without
+                normalizations, to all convolutions and dense layers except the
+                head.
             preprocessing: The teacher's `Preprocessing`, or None if the teacher
                 is known by its name.
             batch_size: Int, number of images per call. Defaults to a number
@@ -133,11 +134,11 @@ class FeatureTargets:
     def from_weights(cls, teacher, *, image_shape=None) -> "FeatureTargets":
         """Derives statistics from a teacher's weights, without any image.
 
-        The inputs of a BatchNormalization have the mean and variance that it
-        stores. The outputs of a `LayerNormalization`, `GroupNormalization` or
-        `RMSNormalization` have mean beta and variance gamma^2 *if its channels
-        are alike*. In trained networks some channels are not, so these targets
-        are worth less than those of images, see docs/teachers.md.
+        A BatchNormalization stores the mean and the variance of its inputs. The
+        outputs of a `LayerNormalization`, `GroupNormalization` or
+        `RMSNormalization` have mean beta and variance gamma^2 *if all channels
+        are alike*. In trained networks some channels differ, so these targets
+        are worth less than targets of images, see docs/teachers.md.
 
         Args:
             teacher: A `keras.Model` classifier with normalizations.
@@ -163,7 +164,7 @@ class FeatureTargets:
         return cls(statistics, fingerprint(teacher), "weights")
 
     def save(self, path):
-        """Saves the statistics as an `.npz` file, which holds no image.
+        """Saves the statistics as an `.npz` file without images.
 
         Args:
             path: String or path.
@@ -186,7 +187,7 @@ class FeatureTargets:
 
     @classmethod
     def load(cls, path) -> "FeatureTargets":
-        """Loads what `save` saved.
+        """Loads a file that `save` wrote.
 
         Args:
             path: String or path.
@@ -218,7 +219,7 @@ class FeatureTargets:
         )
 
     def get_config(self) -> dict:
-        """What tells these targets from others."""
+        """Describes these targets, to tell a run with other targets."""
         return {
             "statistics": [
                 [x.place, x.side, x.epsilon, x.moving_mean, x.moving_variance]
@@ -230,7 +231,7 @@ class FeatureTargets:
         }
 
     def require_network(self, teacher):
-        """Checks that the targets are of this network.
+        """Checks that the targets belong to this network.
 
         Raises:
             ValueError: if the network has other layers or other weights.
@@ -251,12 +252,12 @@ class FeatureTargets:
             )
 
     def layers_of(self, model) -> list:
-        """The layers of a network whose calls `calls_of` needs."""
+        """Lists the layers of a network whose calls `calls_of` needs."""
         found = layers_of(model)
         return [found[i] for i in sorted({x.place for x in self.statistics})]
 
     def calls_of(self, model, calls) -> list:
-        """Finds the calls that the statistics are of.
+        """Finds the calls to which the statistics belong.
 
         Args:
             model: The network.
@@ -284,14 +285,17 @@ class FeatureTargets:
 
 
 def fingerprint(model) -> str:
-    """Tells a network's weights from those of other networks."""
+    """Hashes a network's weights, to tell it from other networks."""
     digest = hashlib.sha256()
     add_arrays(digest, model.get_weights())
     return digest.hexdigest()[:32]
 
 
 class _Sums:
-    """Count, mean and squared deviations, which add up without cancellation."""
+    """Count, mean and squared deviations of rows.
+
+    They add up over pieces without differences of large numbers.
+    """
 
     def __init__(self, count, mean, squares):
         self.count, self.mean, self.squares = count, mean, squares
@@ -303,6 +307,7 @@ class _Sums:
             return cls(len(rows), mean, ((rows - mean) ** 2).sum(0))
 
     def plus(self, other):
+        # The deviations within both parts, and between the means of the parts.
         count, gap = self.count + other.count, other.mean - self.mean
         mean = self.mean + gap * other.count / count
         between = gap**2 * self.count * other.count / count

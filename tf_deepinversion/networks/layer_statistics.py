@@ -39,25 +39,25 @@ CONVOLUTIONS = tuple(
 
 KERNELS = (*CONVOLUTIONS, layers.Dense, layers.EinsumDense)
 
-# The number that is added to a variance, as a share of the layer's mean
-# variance: 0.001, as a BatchNormalization of Keras adds to a variance of 1.
+# Added to a variance, as a share of the layer's mean variance. Keras's
+# BatchNormalization adds 0.001 to variances near 1.
 EPSILON = 1e-3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LayerStatistics:
-    """Mean and variance of each channel, of the features of one call.
+    """Mean and variance of each channel of the features of one call.
 
     Terms read the attributes `axis`, `epsilon`, `moving_mean` and
-    `moving_variance`, as they read those of a BatchNormalization.
+    `moving_variance`, which a BatchNormalization has, too.
 
     Args:
         place: Int, the layer's position among all layers of the network.
         name: String, the layer's name.
         kind: String, the name of the layer's class.
-        side: `"inputs"` or `"outputs"`, which of the layer's features.
+        side: `"inputs"` or `"outputs"` of the layer.
         axis: Int, the axis of the channels.
-        epsilon: Float, positive, what normalized distances add to a variance.
+        epsilon: Float, positive. Normalized distances add it to a variance.
         moving_mean: Float array `(channels,)`.
         moving_variance: Float array `(channels,)`.
 
@@ -82,12 +82,12 @@ class LayerStatistics:
         return self.name
 
     def call_of(self, call) -> Call:
-        """The features of a layer's call, as a call of these statistics."""
+        """Wraps the features of a layer's call as a call of these statistics."""
         return Call(self, features_of(call, self.side), call.outputs)
 
 
 def features_of(call, side):
-    """The inputs or the outputs of a call."""
+    """Returns the inputs or the outputs of a call."""
     return call.inputs if side == "inputs" else call.outputs
 
 
@@ -108,19 +108,19 @@ def normalizations(model) -> list:
 
 
 def default_layers(model) -> list:
-    """The normalizations of a network; without any, its kernels."""
+    """Lists a network's normalizations, or else its layers with kernels."""
     return normalizations(model) or [
         x for x in layers_of(model) if isinstance(x, KERNELS)
     ]
 
 
 def side_of(layer) -> str:
-    """What to measure of a layer: what it normalizes, or what it computes."""
+    """Tells whether to measure a layer's inputs or its outputs."""
     return "inputs" if is_normalization(layer) else "outputs"
 
 
 def axis_of(layer) -> int:
-    """The axis of the channels of a layer's features."""
+    """Returns the axis of the channels of a layer's features."""
     if getattr(layer, "data_format", None) == "channels_first":
         return 1
     # A normalization over several axes has its channels last.
@@ -130,11 +130,11 @@ def axis_of(layer) -> int:
 
 
 def as_rows(features, layer) -> np.ndarray:
-    """Features as a float64 array `(values, channels)`.
+    """Converts features to a float64 array `(values, channels)`.
 
     Args:
         features: Tensor.
-        layer: The layer whose inputs or outputs these are.
+        layer: The layer of the features.
     """
     array = keras.ops.convert_to_numpy(keras.ops.cast(features, "float32"))
     if keras.backend.standardize_dtype(features.dtype) == "float64":
@@ -169,12 +169,12 @@ def new_statistics(place, layer, side, mean, variance) -> LayerStatistics:
 
 
 def implied_statistics(place, layer) -> LayerStatistics:
-    """What a normalization's weights say of its features.
+    """Derives the statistics of a normalization from its weights.
 
     A BatchNormalization stores mean and variance of its inputs. Another
-    normalization brings each image, or each token, to mean 0 and variance 1
+    normalization scales each image, or each token, to mean 0 and variance 1
     over its channels, multiplies by gamma and adds beta. If all channels are
-    alike, its outputs have mean beta and variance gamma^2.
+    alike, the outputs have mean beta and variance gamma^2.
 
     Args:
         place: Int, position among all layers.
@@ -194,15 +194,15 @@ def implied_statistics(place, layer) -> LayerStatistics:
 
 
 def gamma_of(layer):
-    """The weight by which a normalization multiplies, or None."""
+    """Returns the weight by which a normalization multiplies, or None."""
     gamma = getattr(layer, "gamma", None)
     if gamma is None and hasattr(getattr(layer, "scale", None), "shape"):
-        return layer.scale  # so an RMSNormalization calls it
+        return layer.scale  # the name in an RMSNormalization
     return gamma
 
 
 def _scale_and_shift(layer):
-    """gamma and beta of a normalization, each `(places, channels)`."""
+    """Returns gamma and beta of a normalization, `(places, channels)` each."""
     scale = gamma_of(layer)
     shift = getattr(layer, "beta", None)
     known = scale if scale is not None else shift

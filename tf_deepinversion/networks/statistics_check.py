@@ -1,4 +1,4 @@
-"""Whether a network's layers tell of its training data, and what if not."""
+"""Checks that a network has statistics of its training data."""
 
 import keras
 
@@ -12,7 +12,7 @@ from tf_deepinversion.networks.layer_statistics import normalizations
 
 
 def is_initial(model) -> bool:
-    """Tells whether all normalizations are as they are before training.
+    """Tells whether all normalizations have their initial values.
 
     The moving mean of a BatchNormalization is then 0 and its moving variance 1
     in all channels; gamma of another normalization is 1, and beta is 0.
@@ -25,7 +25,7 @@ def is_initial(model) -> bool:
 
 
 def _values(layer) -> list:
-    """Pairs of a normalization's weight and its value before training."""
+    """Lists pairs of a normalization's weight and its initial value."""
     if is_batch_norm(layer):
         pairs = (layer.moving_mean, 0), (layer.moving_variance, 1)
     else:
@@ -52,7 +52,7 @@ def is_folded(model) -> bool:
 
 
 def folded_hint(model) -> str:
-    """Says, after a space, that BatchNormalization may have been folded."""
+    """Returns a sentence about folded BatchNormalization, or nothing."""
     if not is_folded(model):
         return ""
     return (
@@ -70,7 +70,7 @@ def require_statistics(model, targets):
         targets: `FeatureTargets` of the model, or None.
 
     Warns:
-        UserWarning: if they are those of a network before its training.
+        UserWarning: if the statistics are initial values, without training.
 
     Raises:
         ValueError: if the model has neither BatchNormalization nor targets.

@@ -92,7 +92,7 @@ class Rounds:
             state: A `PruningState`.
             teacher: The `keras.Model` as it was.
             stream: A `Stream`.
-            recovery: A `Recovery`, which says how both networks are fed.
+            recovery: A `Recovery`, with the preprocessing of both networks.
         """
         graph = ChannelGraph(state.student)
         found = scores_of(

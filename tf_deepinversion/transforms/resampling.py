@@ -95,7 +95,7 @@ class ResizedCrop(Transform):
         top, left, height, width = ops.unstack(
             ops.cast(parts, images.dtype), 4, axis=1
         )
-        # Two matrix products take half the time of one `einsum`.
+        # Two matrix products take 50 % of the time of one `einsum`.
         rows = sampling_matrices(top, height, images.shape[1])
         columns = sampling_matrices(left, width, images.shape[2])
         sampled = _along_first_axis(rows, images)
