@@ -82,7 +82,7 @@ class LayerStatistics:
         return self.name
 
     def call_of(self, call) -> Call:
-        """Wraps the features of a layer's call as a call of these statistics."""
+        """Wraps the features of a layer's call as a call of this object."""
         return Call(self, features_of(call, self.side), call.outputs)
 
 
