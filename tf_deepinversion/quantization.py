@@ -331,6 +331,7 @@ class LiteRT:
 
     def _quantized(self, images):
         dtype = self.input["dtype"]
+        # A model in float32 takes unchanged pixels.
         if dtype == np.float32:
             return images.astype("float32")
         scale, zero = self.input["quantization"]
@@ -365,6 +366,7 @@ class LiteRT:
     def _dequantized(self, logits):
         if logits.dtype == np.float32:
             return logits
+        # int8 logits stand for scale (logit - zero).
         scale, zero = self.output["quantization"]
         return ((logits.astype("float32") - zero) * scale).astype("float32")
 

@@ -58,6 +58,8 @@ class TrainingState(keras.callbacks.Callback):
             self._write([saved[f"variable_{i}"] for i in places])
 
     def on_train_begin(self, logs=None):
+        # Callbacks that swap weights must know that the restored weights are
+        # swapped.
         if 0 < self.epoch < self.params["epochs"]:
             run_state.swapped_again(
                 self.others, self.epoch - 1, self._read, self._write

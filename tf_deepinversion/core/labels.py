@@ -23,6 +23,7 @@ def balanced_labels(classes, images, batch_index=0) -> np.ndarray:
         >>> [di.balanced_labels(5, 3, i).tolist() for i in range(3)]
         [[0, 1, 2], [3, 4, 0], [1, 2, 3]]
     """
+    # With all classes in each batch, there is nothing to continue.
     first = batch_index * images if images < classes else 0
     return ((first + np.arange(images)) % classes).astype("int32")
 

@@ -159,6 +159,7 @@ def fingerprints(parts, arrays=None) -> str:
     found = {name: fingerprint(part) for name, part in parts.items()}
     for name, part in (arrays or {}).items():
         found[name] = fingerprint(None, part)
+    # Sixteen digits tell runs apart and keep the header short.
     return json.dumps({n: found[n][:16] for n in sorted(found)})
 
 

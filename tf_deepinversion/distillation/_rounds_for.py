@@ -44,6 +44,7 @@ def rounds_for(minutes, trial, path=None, begin=None) -> int:
     require_local(path=path)
     begin = time.monotonic() if begin is None else begin
     path = path and pathlib.Path(path)
+    # A resumed run keeps its number of rounds, however long it takes.
     if path and path.exists():
         return _planned(path, minutes)
     start, ends = time.monotonic(), []

@@ -119,6 +119,7 @@ def agrees_already(distillation) -> bool:
     if is_untouched(distillation.student):
         return False
     images = smooth_images(distillation.image_shape)
+    # Random clouds: no data is needed, and networks react to them.
     logits = distillation.answers(images, batch_size=32)
     z, correlation = likeness(*logits)
     return bool(z > 3 if logits[0].shape[1] >= 5 else correlation > 0.9)

@@ -196,6 +196,7 @@ def batches_of(images, fixed_images, fixed_share, batch_size, seed):
     ]
 
     def begin(step):
+        # Both streams start at the same step, so resuming keeps them together.
         pair = tf.data.Dataset.zip(*(stream(step) for stream in streams))
         return pair.map(_joined)
 

@@ -120,6 +120,7 @@ def learn_task(
 
     # Called only after all checks, because synthesis takes long.
     def replay():
+        # All classes that the network knows.
         wanted = list(range(known))
         pool = require_pool(synthesize(model, wanted, folder, seed), known)
         present = shown(pool, wanted)

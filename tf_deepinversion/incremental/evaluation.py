@@ -15,6 +15,7 @@ def check_matrix(matrix) -> np.ndarray:
             "Expected a square matrix with one row for each learned task. "
             f"Received: shape {matrix.shape}"
         )
+    # Entries above the diagonal are tasks that are not learned yet.
     known = matrix[np.tril_indices(len(matrix))]
     if not ((known >= 0) & (known <= 1)).all():
         raise ValueError(

@@ -151,6 +151,8 @@ class IncrementalLearner(replicas.OneBatch):
                 "Expected batches of (image, label), and nothing else. "
                 f"Received: {x.element_spec}"
             )
+        # The check runs in the data set, where a wrong label can still stop a
+        # step.
         x = x.map(self._check_labels)
         if self._replays():
             steps_per_epoch = steps_per_epoch or _steps(x, epochs)

@@ -285,6 +285,7 @@ def require_teaching(terms, new_classes):
     Raises:
         ValueError: if no term teaches the new classes.
     """
+    # A term of weight 0 teaches nothing.
     weighted = [term for term in terms if term.weight]
     idle = [term.name for term in weighted if term.teaches > new_classes]
     if not idle:

@@ -99,5 +99,6 @@ def load_task(folder, name, run):
             f"{path} belongs to another run: {difference(run, saved['run'])}. "
             "Use another folder for this run."
         )
+    # The next task compiles a copy of the network.
     model = keras.models.load_model(network, compile=False)
     return model, saved["figures"]

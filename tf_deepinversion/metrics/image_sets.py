@@ -24,6 +24,7 @@ class _Metric(keras.metrics.Metric):
         self.size = int(size)
 
     def _sum(self, name, *shape):
+        # float64, because sums over many images lose digits in float32.
         return self.add_weight(
             name=name, shape=shape, initializer="zeros", dtype="float64"
         )

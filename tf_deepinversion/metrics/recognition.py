@@ -154,6 +154,7 @@ def most_confused(labels, predictions, classes, most=10) -> list:
     )
     rows, columns = np.divmod(places, classes)
     counts = np.where(rows == columns, 0, counts)
+    # A stable sort keeps the lower label first among equal counts.
     order = np.argsort(-counts, kind="stable")[:most]
     return [
         (int(rows[i]), int(columns[i]), int(counts[i]))
@@ -176,4 +177,5 @@ def _places(labels, predictions, classes):
                 f"`{name}` must lie in [0, {classes}). Received: from "
                 f"{values.min()} to {values.max()}"
             )
+    # Small integer types would overflow.
     return labels.astype(int) * classes + predictions.astype(int)

@@ -57,6 +57,7 @@ def load_pretrained(name) -> keras.Model:
             f"accepts the path of a file that ends in {KINDS}. "
             f"Received: name={name!r}"
         )
+    # The hash finds a damaged installation.
     path = FOLDER / f"{name}.keras"
     if sha256_of_file(path) != PRETRAINED[name]["sha256"]:
         raise ValueError(

@@ -51,6 +51,7 @@ def read(layer, function, inputs, *args, **kwargs) -> Call:
 
 
 def _plain(layer, function, inputs, training=None, mask=None, **others):
+    # Another function means a subclass or a replaced `call`.
     own = getattr(function, "__func__", None)
     if own is not keras.layers.BatchNormalization.call:
         return False

@@ -84,5 +84,6 @@ def resized(images, network) -> np.ndarray:
     size = tuple(shape[1:3]) if shape else (None,)
     if None in size or size == images.shape[1:3]:
         return images
+    # Antialiasing, because a smaller image would otherwise skip pixels.
     scaled = ops.image.resize(ops.cast(images, "float32"), size, antialias=True)
     return np.rint(ops.convert_to_numpy(scaled)).clip(0, 255).astype("uint8")

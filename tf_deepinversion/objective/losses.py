@@ -80,4 +80,5 @@ def agreed_divergence(teacher_logits, student_logits):
     log_q = ops.log_softmax(student_logits, axis=-1)
     kl = kullback_leibler(log_p, log_q)
     agreed = ops.argmax(log_p, axis=-1) == ops.argmax(log_q, axis=-1)
+    # Images on which the two disagree contribute 0.
     return ops.cast(agreed, kl.dtype) * kl

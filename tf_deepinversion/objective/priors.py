@@ -74,6 +74,7 @@ def neighbor_differences(images):
         )
 
     return (
+        # Left and right, above and below, and the two diagonals.
         window(0, 0, 0, 1) - window(0, 1, 0, 1),
         window(0, 0, 1, 0) - window(1, 0, 1, 0),
         window(0, 0, 1, 1) - window(1, 1, 1, 1),
@@ -96,6 +97,7 @@ def absolute_differences(images):
     """Sums |d| of the four differences, and counts them: a tensor `(8,)`."""
     differences = neighbor_differences(images)
     sums = [ops.sum(ops.abs(d)) for d in differences]
+    # Counts add up over pieces, too: the mean covers the whole batch.
     counts = [ops.sum(ops.ones_like(d)) for d in differences]
     return [ops.stack(sums + counts)]
 

@@ -48,6 +48,7 @@ class Competition(Term):
         )
 
     def value(self, sums, batch_norms):
+        # A small value is a large divergence: the images seek disagreement.
         return 1 - mean_value(sums)
 
     def get_config(self):
@@ -85,4 +86,5 @@ class AgreedDivergence(Term):
         )
 
     def value(self, sums, batch_norms):
+        # The objective is minimized, so the divergence grows.
         return -mean_value(sums)

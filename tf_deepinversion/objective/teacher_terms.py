@@ -172,6 +172,8 @@ class FeatureStatistics(Term):
         distances = [distance(sums, layer) for sums, layer in pairs]
         distances[0] = distances[0] * self.first_weight
         total = sum(distances)
+        # The paper adds up the layers; the other forms do not grow with their
+        # number.
         return total if self.form == "plain" else total / len(distances)
 
     def get_config(self):

@@ -146,6 +146,7 @@ def weighted_values(terms, sums, batch_norms):
         for term, own in zip(terms, sums, strict=True)
     ]
     for term, value in zip(terms, values, strict=True):
+        # A tensor would be broadcast, and change the loss without an error.
         if ops.ndim(value):
             raise ValueError(
                 f"`value` of the term {term.name!r} must be a scalar. "

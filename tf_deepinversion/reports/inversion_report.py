@@ -172,6 +172,7 @@ def _classes(sets, labels, names, shown=10):
             f"<p>{most} of {len(classes):,} classes, evenly chosen. A page "
             "with all classes would be too large to open.</p>"
         )
+        # Evenly spaced, so that every part of the list of classes is shown.
         places = np.linspace(0, len(classes) - 1, most).astype(int)
         classes = classes[places]
     lines.append(
