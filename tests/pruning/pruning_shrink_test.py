@@ -237,6 +237,32 @@ def mixing_functions():
     )
 
 
+def grouped():
+    """As ResNeXt: what surrounds the grouped convolution stays, too."""
+    x = inputs = keras.Input((8, 8, 2))
+    x = conv(6, activation="relu")(x)
+    y = conv(4, 1, activation="relu")(x)
+    y = conv(8, groups=2, activation="relu")(y)
+    x = layers.Add()([x, conv(6, 1)(y)])
+    return keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+
+
+def normalized_over_channels():
+    """As ConvNeXt and ViT: the wide layers within the blocks are pruned."""
+    x = inputs = keras.Input((8, 8, 2))
+    x = layers.LayerNormalization()(conv(6)(x))
+    y = layers.Dense(5, activation="gelu")(layers.GroupNormalization(2)(x))
+    x = layers.Add()([x, layers.Dense(6)(y)])
+    x = layers.Reshape((64, 6))(x)
+    y = layers.RMSNormalization()(x)
+    x = x + layers.MultiHeadAttention(2, 3)(y, y)
+    y = layers.Dense(7, activation="gelu")(layers.LayerNormalization()(x))
+    x = layers.EinsumDense("bti,io->bto", (64, 5))(x + layers.Dense(6)(y))
+    return keras.Model(
+        inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x))
+    )
+
+
 def preprocessing_in_the_graph():
     x = inputs = keras.Input((8, 8, 3))
     x = keras.applications.resnet50.preprocess_input(x)
@@ -273,6 +299,8 @@ def vgg():
         nested_twice,
         unknown_functions,
         mixing_functions,
+        grouped,
+        normalized_over_channels,
         preprocessing_in_the_graph,
         resnet,
         vgg,
@@ -311,6 +339,18 @@ def test_applications(name):
     scale = 64.0 if name == "EfficientNetB0" else 1.0
     calibrated(model, scale)
     check(model, scale=scale, draw=False)
+
+
+def test_layers_that_mix_channels_keep_those_that_they_are_given():
+    graph = ChannelGraph(grouped())
+    assert graph.count == 6  # those of the residual stream
+    model = normalized_over_channels()
+    graph = ChannelGraph(model)
+    assert np.bincount(graph.groups).tolist() == [5, 7]
+    wide = 64 * 2 * 6 * (5 + 7)
+    attention = 64 * 4 * 6 * 2 * 3  # query, key, value and output
+    others = 64 * (9 * 2 * 6 + 6 * 5) + 5 * 3
+    assert flops(graph) == 2 * (wide + attention + others)
 
 
 def test_groups_of_a_residual_network():
@@ -400,8 +440,6 @@ class Mixing(layers.Layer):
     ("layer", "message"),
     [
         (Mixing(name="mixing"), "'mixing'.*may mix channels"),
-        (layers.LayerNormalization(name="norm"), "'norm'.*may mix"),
-        (conv(4, groups=2, name="grouped"), "'grouped'.*grouped"),
         (layers.Permute((3, 1, 2), name="turn"), "'turn'"),
         (layers.Reshape((8, 16, 2), name="cut"), "mixes channels.*'cut'"),
         (layers.BatchNormalization(name="r", renorm=True), "'r'.*renorm"),

@@ -223,6 +223,8 @@ def _zeros(call, inputs):
     layer, kind, n = call.layer, call.kind, len(call.channels)
     if kind == "same":
         return inputs[0]
+    if kind == "whole":
+        return np.zeros(n, bool)
     if layer_rules.makes(layer):
         # An output is zero if all its inputs are zero or have zero weights, it
         # has no bias, and the activation keeps zero.

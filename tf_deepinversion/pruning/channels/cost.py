@@ -36,16 +36,31 @@ def parameters(graph, keep=None) -> int:
 def flops(graph, keep=None) -> int:
     """Counts the FLOPs of convolutions and dense layers for one image.
 
-    Each multiplication counts twice. As usual, other layers do not count.
+    Each multiplication counts twice. As usual, other layers do not count; of an
+    attention layer, the projections do.
 
     Raises:
         ValueError: if the image size is not fixed.
     """
     graph.check_size()
+    shapes = weight_shapes(graph, keep)
+    cut = {layer for layer, _ in shapes}
+    # A layer that keeps all its channels, such as a grouped convolution.
+    whole = [
+        (layer, weight.shape)
+        for layer in graph.places
+        if layer not in cut
+        for weight in layer.weights
+        if "kernel" in weight.name
+    ]
+    kernels = [
+        (layer, shape)
+        for (layer, name), shape in shapes.items()
+        if name in KERNELS
+    ]
     return 2 * sum(
         graph.places[layer] * math.prod(shape)
-        for (layer, name), shape in weight_shapes(graph, keep).items()
-        if name in KERNELS
+        for layer, shape in [*kernels, *whole]
     )
 
 

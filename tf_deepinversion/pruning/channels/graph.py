@@ -142,10 +142,14 @@ class ChannelGraph:
             for tensor in node.outputs:
                 fixed = np.full(tensor.shape[-1] or 1, self._fixed)
                 self._called(node, None, tensor, fixed)
+            self._count_places(node)
             return
         if not isinstance(layer, layers.Layer):
             kind = operators.kind_of(node)
         layer_rules.check(layer, kind, len(inputs[0].shape))
+        if kind == "whole":
+            self._keep_all(node, units)
+            return
         (output,) = node.outputs
         made = self._apply(layer, kind, units, inputs, output)
         if len(made) != output.shape[-1]:
@@ -157,6 +161,22 @@ class ChannelGraph:
             self._unite(made, self._fixed)
             kind = "mixing" if kind == "elementwise" else kind
         self._called(node, kind, output, made)
+
+    def _keep_all(self, node, units):
+        """All channels of the inputs and outputs of a call stay."""
+        for each in units:
+            self._unite(each, self._fixed)
+        for tensor in node.outputs:
+            fixed = np.full(tensor.shape[-1], self._fixed)
+            self._called(node, "whole", tensor, fixed)
+        self._count_places(node)
+
+    def _count_places(self, node):
+        """Records where a layer multiplies that none of its channels leaves."""
+        layer = node.operation
+        if isinstance(layer, layer_rules.MULTIPLYING):
+            places = _places(node.outputs[0])
+            self.places[layer] = self.places.get(layer, 0) + places
 
     def _called(self, node, kind, output, units, inputs=None):
         self._of_tensor[id(output)] = units

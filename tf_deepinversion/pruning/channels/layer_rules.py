@@ -64,7 +64,37 @@ TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose)
 KERNELS = (layers.Dense, layers.Conv1D, layers.Conv2D, *TRANSPOSED)
 
 
+# Layers of which each output depends on many channels, so that all channels of
+# their inputs and outputs stay.
+NORMALIZATIONS = (
+    layers.GroupNormalization,
+    layers.LayerNormalization,
+    layers.UnitNormalization,
+    *(
+        getattr(layers, name)
+        for name in ("RMSNormalization",)  # not in every Keras 3
+        if hasattr(layers, name)
+    ),
+)
+
+
+PROJECTIONS = (
+    layers.EinsumDense,
+    layers.GroupQueryAttention,
+    layers.MultiHeadAttention,
+)
+
+
+# Layers of `keras.applications` that have no public class.
+PRIVATE = {"LayerScale": "whole", "StochasticDepth": "elementwise"}
+
+
+# Layers whose FLOPs count.
+MULTIPLYING = (*PROJECTIONS, *KERNELS, *SEPARABLE, *DEPTHWISE)
+
+
 KINDS = {
+    "whole": (*NORMALIZATIONS, *PROJECTIONS),
     "separable": SEPARABLE,
     "depthwise": DEPTHWISE,
     "kernel": KERNELS,
@@ -95,10 +125,12 @@ def kind_of(layer) -> str | None:
 
     The effect of a subclass is unknown, because it may compute anything.
     """
+    if type(layer) in KERNELS and getattr(layer, "groups", 1) != 1:
+        return "whole"
     for kind, types in KINDS.items():
         if type(layer) in types:
             return kind
-    return None
+    return PRIVATE.get(operators.name_of(layer))
 
 
 def check(layer, kind, rank):
@@ -128,8 +160,6 @@ def check(layer, kind, rank):
         reason = "it may mix channels"
     elif getattr(layer, "data_format", None) == "channels_first":
         reason = "its channels come first"
-    elif kind == "kernel" and getattr(layer, "groups", 1) != 1:
-        reason = "its convolution is grouped"
     elif getattr(layer, "quantization_mode", None):
         reason = "it is quantized"
     elif getattr(layer, "lora_enabled", False):
