@@ -1,5 +1,6 @@
 """Pruning of Keras models: masks of weights, and removal of channels."""
 
+from tf_deepinversion.pruning._narrow import narrow
 from tf_deepinversion.pruning._prune import Pruned
 from tf_deepinversion.pruning._prune import prune
 from tf_deepinversion.pruning._sparsify import Sparsified
