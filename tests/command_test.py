@@ -7,6 +7,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+from modern import modern
 from tiny import CLASSES
 from tiny import SHAPE
 from tiny import with_head
@@ -47,6 +48,23 @@ def test_invert_leaves_the_images_that_it_counts(run):
     right = accuracy(network, images, labels, FED)
     assert figures["recognized"] == pytest.approx(right)
     assert (output / "images.png").exists()
+
+
+def test_what_measure_writes_serves_a_network_without_batch_norm(run, tmp_path):
+    modern().save(tmp_path / "mine.keras")
+    images = np.random.default_rng(0).integers(0, 256, (12, *SHAPE), "uint8")
+    np.savez("unlabeled.npz", images=images)
+    with pytest.raises(ValueError, match="no such layer"):
+        run("invert", "--labels=0,1", "--steps=2")
+    with pytest.raises(ValueError, match="pass --images=PATH"):
+        run("measure")
+    figures, output, _ = run("measure", "--images=unlabeled.npz")
+    assert (figures["images"], figures["layers"]) == (12, 4)
+    targets = f"--targets={figures['targets']}"
+    figures, output, _ = run("invert", "--labels=0,1", "--steps=2", targets)
+    assert figures["images"] == 2
+    figures, output, _ = run("synthesize", *FEW, targets)
+    assert figures["images"] == 12
 
 
 def test_a_pool_serves_prune_and_quantize(run):

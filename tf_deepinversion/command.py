@@ -13,6 +13,7 @@ import pathlib
 from tf_deepinversion.commands import distill
 from tf_deepinversion.commands import invert
 from tf_deepinversion.commands import learn
+from tf_deepinversion.commands import measure
 from tf_deepinversion.commands import prune
 from tf_deepinversion.commands import quantize
 from tf_deepinversion.commands import report
@@ -42,6 +43,13 @@ _MADE = (
 
 _GIVEN = ("--images", "PATH", None, "pool folder or .npz; default: new images")
 
+_TARGETS = (
+    "--targets",
+    "FILE",
+    None,
+    "statistics that `measure` wrote; default: BatchNormalization's",
+)
+
 # For each command: its purpose, an example, its function and its flags.
 _COMMANDS = {
     "invert": (
@@ -52,13 +60,20 @@ _COMMANDS = {
             ("--recipe", "NAME", "ours", "recipe of the images, in RECIPES"),
             ("--labels", "N,N", None, "classes of the images; default: all"),
             ("--steps", "N", None, "number of steps; default: the recipe's"),
+            _TARGETS,
         ),
+    ),
+    "measure": (
+        "measure images, for a network without BatchNormalization",
+        "measure mine.keras --images=unlabeled.npz --mean=110 --std=60",
+        measure,
+        (("--images", "PATH", None, ".npz of `images`, or a pool folder"),),
     ),
     "synthesize": (
         "make a pool of images for the other commands",
         "synthesize fashion_mnist_resnet20 --batches=2",
         synthesize,
-        _MADE,
+        (_TARGETS, *_MADE),
     ),
     "distill": (
         "train a smaller network on synthesized images",
@@ -66,6 +81,7 @@ _COMMANDS = {
         distill,
         (
             _GIVEN,
+            _TARGETS,
             ("--student", "FILE", None, "untrained .keras; default: ResNet-20"),
             ("--width", "N", 8, "channels of the ResNet-20's first stage"),
             ("--rounds", "N", 32, "number of rounds of training"),
@@ -82,6 +98,7 @@ _COMMANDS = {
             ("--target", "SHARE", 0.5, "share of the cost to remove"),
             ("--cost", "NAME", "flops", "cost to reduce: flops or parameters"),
             ("--steps", "N", 500, "training steps after the last round"),
+            _TARGETS,
             *_MADE,
         ),
     ),
@@ -89,7 +106,7 @@ _COMMANDS = {
         "convert a network to an int8 LiteRT model",
         "quantize fashion_mnist_resnet20 --images=output/synthesize/pool",
         quantize,
-        (_GIVEN, *_MADE),
+        (_GIVEN, _TARGETS, *_MADE),
     ),
     "learn": (
         "teach a network new classes, without data of the old classes",
@@ -154,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments=None):
     """Runs a command; prints its figures as one line of JSON."""
     args = parser().parse_args(arguments)
-    names = "output", "images", "data", "test_data", "student"
+    names = "output", "images", "data", "test_data", "student", "targets"
     require_local(**{name: vars(args).get(name) for name in names})
     print(json.dumps(args.function(args)))
 

@@ -3,6 +3,8 @@
 import pathlib
 import time
 
+import numpy as np
+
 
 def invert(args):
     import tf_deepinversion as di
@@ -20,6 +22,26 @@ def invert(args):
         "images": len(images),
         "recognized": float((shown == labels).mean()),
         "seconds": time.monotonic() - begin,
+    }
+
+
+def measure(args):
+    import tf_deepinversion as di
+
+    if args.images is None:
+        raise ValueError(
+            "Expected unlabeled images to measure: pass --images=PATH. "
+            "Received: no --images"
+        )
+    targets = di.FeatureTargets.measure(
+        _network(args), _pixels(args.images), preprocessing=preprocessing(args)
+    )
+    path = args.output / "targets.npz"
+    targets.save(path)
+    return {
+        "images": targets.images,
+        "layers": len(targets.statistics),
+        "targets": str(path),
     }
 
 
@@ -48,6 +70,7 @@ def distill(args):
         preprocessing=feeding,
         student_preprocessing=own,
         dtype=args.dtype,
+        targets=_targets(args),
         folder=args.output,
         seed=args.seed,
     )
@@ -194,6 +217,7 @@ def _synthesizer(args, recipe):
         recipe=recipe,
         seed=args.seed,
         dtype=args.dtype,
+        targets=_targets(args),
     )
 
 
@@ -212,7 +236,27 @@ def _pool(args, teacher, folder, classes=None, seed=None):
         folder=folder,
         seed=args.seed if seed is None else seed,
         dtype=args.dtype,
+        targets=_targets(args),
     )
+
+
+def _targets(args):
+    """Loads the targets of --targets; None without that flag."""
+    import tf_deepinversion as di
+
+    path = getattr(args, "targets", None)
+    return path and di.FeatureTargets.load(path)
+
+
+def _pixels(path):
+    """Loads images without their labels, which an .npz need not have."""
+    import tf_deepinversion as di
+
+    if str(path).endswith(".npz"):
+        with np.load(path) as data:
+            return data["images"]
+    found = _images(path)
+    return found.images if isinstance(found, di.Pool) else found[0]
 
 
 def _images(path):

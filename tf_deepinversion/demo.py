@@ -104,7 +104,13 @@ def invert_and_measure(
         sets["real images"] = diversity.alike(*real, labels)
     rows = {
         name: inversion_report.measure(
-            s, labels, teacher, preprocessing, verifier, times.get(name)
+            s,
+            labels,
+            teacher,
+            preprocessing,
+            verifier,
+            times.get(name),
+            targets=model.networks.targets,
         )
         for name, s in sets.items()
     }

@@ -171,6 +171,30 @@ def test_measured_batch_norms_give_the_distance_of_the_closed_form():
             np.testing.assert_allclose(found, distance(sums, layer), rtol=1e-4)
 
 
+def test_the_distance_of_images_to_targets():
+    model = modern()
+    targets = measure(model)
+    given = {"preprocessing": FED, "targets": targets}
+    assert di.metrics.feature_distance(model, IMAGES, **given) < 1e-4
+    found = di.metrics.feature_distance(model, IMAGES[:12], **given)
+    few = measure(model, IMAGES[:12])
+    expected = sum(
+        np.linalg.norm(a.moving_mean - b.moving_mean)
+        + np.linalg.norm(a.moving_variance - b.moving_variance)
+        for a, b in zip(few.statistics, targets.statistics, strict=True)
+    )
+    assert found == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(ValueError, match="pass `targets`.*'modern'"):
+        di.metrics.feature_distance(model, IMAGES, FED)
+    with pytest.raises(ValueError, match="of another network"):
+        di.metrics.feature_distance(modern(seed=3), IMAGES, **given)
+    labels = np.zeros(len(IMAGES), int)
+    row = di.reports.measure(IMAGES, labels, model, FED)
+    assert row["feature_distance"] is None
+    row = di.reports.measure(IMAGES, labels, model, FED, targets=targets)
+    assert row["feature_distance"] < 1e-4
+
+
 def test_saved_is_loaded(tmp_path):
     model = modern()
     targets = measure(model)

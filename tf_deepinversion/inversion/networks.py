@@ -42,6 +42,7 @@ class Networks:
         student: A `Classifier`, or None.
         preprocessing: The teacher's `Preprocessing`.
         student_preprocessing: The student's `Preprocessing`, or None.
+        targets: As given.
         feeds_alike: Bool, whether teacher and student take the same inputs;
             True without a student.
 
@@ -61,7 +62,7 @@ class Networks:
         targets=None,
     ):
         strategy = tf.distribute.get_strategy()
-        self._dtype, self._targets = dtype, targets
+        self._dtype, self.targets = dtype, targets
         if targets is not None:
             _require_targets(targets, teacher)
         self.teacher = Classifier(
@@ -118,8 +119,8 @@ class Networks:
         if not self.feeds_alike:
             found["student_preprocessing"] = self.student_preprocessing
             found["student_shape"] = self.student_shape
-        if self._targets is not None:
-            found["targets"] = self._targets
+        if self.targets is not None:
+            found["targets"] = self.targets
         return found
 
     @contextlib.contextmanager

@@ -53,20 +53,25 @@ def agreement(teacher, student, images) -> float:
     return float((one.argmax(-1) == other.argmax(-1)).mean())
 
 
-def feature_distance(model, images, preprocessing=None) -> float:
+def feature_distance(model, images, preprocessing=None, targets=None) -> float:
     """Computes the paper's R_feature of images, as one batch.
 
     The layers have equal weights, and no jitter applies. The distance depends
     on the number of images: compare equal numbers only.
 
     Args:
-        model: A `keras.Model` with BatchNormalization layers.
+        model: A `keras.Model` with BatchNormalization layers or `targets`.
         images: uint8 array `(n, height, width, channels)`.
         preprocessing: The network's `Preprocessing`. Not needed for a network
             of `di.models` or of `keras.applications`. Defaults to None.
+        targets: `FeatureTargets` of the network. Defaults to None, the
+            statistics of its BatchNormalization layers.
 
     Returns:
         A float, at least 0.
+
+    Raises:
+        ValueError: if the network has no BatchNormalization and no targets.
 
     Example:
         >>> di.metrics.feature_distance(teacher, images) > 0
@@ -75,7 +80,14 @@ def feature_distance(model, images, preprocessing=None) -> float:
     Reference:
         - Yin et al., arXiv:1912.08795, eq. 4
     """
-    _, seen = read(model, images, preprocessing)
+    _, seen = read(model, images, preprocessing, targets=targets)
+    if not seen:
+        raise ValueError(
+            "The distance compares images with the statistics that "
+            "BatchNormalization layers store, and this network has no such "
+            "layer: pass `targets`, see `FeatureTargets`. "
+            f"Received: {model.name!r}"
+        )
     return float(sum(distances.plain_distance(s, layer) for layer, s in seen))
 
 

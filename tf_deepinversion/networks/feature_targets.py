@@ -9,6 +9,7 @@ import numpy as np
 
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.described import add_arrays
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.core.pieces import pieces_of
@@ -196,6 +197,7 @@ class FeatureTargets:
             FileNotFoundError: if there is no such file.
             ValueError: if the file is damaged, or holds something else.
         """
+        require_local(path=path)
         content = io.BytesIO(pathlib.Path(path).read_bytes())
         try:
             with np.load(content) as file:

@@ -11,7 +11,7 @@ from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.preprocessing import Preprocessing
 
 
-def read(model, images, preprocessing=None, batch_size=None):
+def read(model, images, preprocessing=None, batch_size=None, targets=None):
     """Reads a network's logits for images, and its batch statistics.
 
     Args:
@@ -21,10 +21,12 @@ def read(model, images, preprocessing=None, batch_size=None):
             known by its name.
         batch_size: Int, number of images per call; defaults to `pieces_of`'s.
             The result depends on it only by rounding.
+        targets: `FeatureTargets` of the network, or None.
 
     Returns:
         A pair: logits, an array `(n, classes)`, and a list of pairs (layer,
-        `Moments` over all images), one for each BatchNormalization call.
+        `Moments` over all images), one for each BatchNormalization call; with
+        targets, one for each `LayerStatistics`.
 
     Raises:
         TypeError: if the images are not integers.
@@ -32,7 +34,9 @@ def read(model, images, preprocessing=None, batch_size=None):
     """
     images = check_pixels(images)
     preprocessing = Preprocessing.of(model, preprocessing)
-    classifier = Classifier(model, images.shape[1:])
+    if targets is not None:
+        targets.require_network(model)
+    classifier = Classifier(model, images.shape[1:], targets=targets)
     logits, sums = [], None
     with classifier.open():
         for pixels in pieces_of(images, batch_size):

@@ -8,6 +8,7 @@ from tf_deepinversion.core.pictures import grid
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.networks import reader
+from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.reports import charts
 from tf_deepinversion.reports import page
 from tf_deepinversion.reports.confusions import confusions
@@ -25,18 +26,27 @@ CAPTION = (
 
 
 def measure(
-    images, labels, teacher, preprocessing, verifier=None, seconds=None
+    images,
+    labels,
+    teacher,
+    preprocessing,
+    verifier=None,
+    seconds=None,
+    *,
+    targets=None,
 ) -> dict:
     """Measures a set of images; figures that need missing data are None.
 
     Args:
         images: uint8 array `(n, height, width, channels)`.
         labels: Int array `(n,)`.
-        teacher: A `keras.Model` with BatchNormalization layers.
+        teacher: A `keras.Model`.
         preprocessing: The teacher's `Preprocessing`.
         verifier: Another network with the teacher's classes, known by its name;
             or None.
         seconds: Float, duration of the synthesis in seconds, or None.
+        targets: `FeatureTargets` of the teacher, or None. Without them and
+            without BatchNormalization there is no `feature_distance`.
 
     Returns:
         A dict of figures.
@@ -53,15 +63,18 @@ def measure(
         spread = diversity.within_class_spread(
             reader.penultimate_features(verifier, images), labels
         )
+    distance = None
+    if targets is not None or batch_norms(teacher):
+        distance = recognition.feature_distance(
+            teacher, images, preprocessing, targets
+        )
     return {
         "teacher_accuracy": recognition.accuracy(
             teacher, images, labels, preprocessing
         ),
         "verifier_accuracy": verifier
         and recognition.accuracy(verifier, images, labels),
-        "feature_distance": recognition.feature_distance(
-            teacher, images, preprocessing
-        ),
+        "feature_distance": distance,
         "spread": spread,
         "seconds": seconds,
     }
