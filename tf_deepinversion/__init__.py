@@ -22,6 +22,7 @@ from tf_deepinversion.distillation._distill import distill
 from tf_deepinversion.distillation._distillation import Distillation
 from tf_deepinversion.incremental import learn_tasks
 from tf_deepinversion.inversion._synthesize import synthesize
+from tf_deepinversion.inversion._synthesize_batches import synthesize_batches
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
 from tf_deepinversion.inversion.recipe import GeneratorTraining

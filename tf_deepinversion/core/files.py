@@ -1,9 +1,15 @@
 """Writes files atomically, and hashes files."""
 
+import contextlib
+import errno
 import hashlib
 import os
 import pathlib
 import re
+import uuid
+
+# What systems say that have no links, such as mounted object stores.
+_NO_LINKS = errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP
 
 # `pathlib` writes "gs://bucket" as "gs:/bucket". One letter is a drive.
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -44,18 +50,57 @@ def write_atomically(path, write):
         write: Function that gets a binary file object.
     """
     require_local(path=path)
-    path = pathlib.Path(path)
+    with _part_of(pathlib.Path(path), write) as part:
+        os.replace(part, path)
+
+
+def write_first(path, content) -> bool:
+    """Writes a file atomically, unless another process has been faster.
+
+    Args:
+        path: String or path of the file to create.
+        content: Bytes.
+
+    Returns:
+        Whether the file is this call's; a file that exists stays as it is.
+
+    Example:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/first"
+        >>> write_first(path, b"mine"), write_first(path, b"yours")
+        (True, False)
+    """
+    require_local(path=path)
+    with _part_of(pathlib.Path(path), lambda f: f.write(content)) as part:
+        try:
+            # A link, which fails if the name is taken; a rename replaces.
+            os.link(part, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if pathlib.Path(path).exists():
+                return False
+            os.replace(part, path)  # two at the same instant: the last wins
+    return True
+
+
+@contextlib.contextmanager
+def _part_of(path, write):
+    """Writes a complete file beside `path`, which is removed at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder, because a rename is atomic within one file system
-    # only.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # only. Containers on several machines often have the same process number.
+    name = f".{path.name}.{uuid.uuid4().hex[:8]}.{os.getpid()}.part"
+    part = path.with_name(name)
     try:
         with open(part, "wb") as file:
             write(file)
             file.flush()
             # Otherwise a crash could leave the new name with no content.
             os.fsync(file.fileno())
-        os.replace(part, path)
+        yield part
     finally:
         part.unlink(missing_ok=True)
 

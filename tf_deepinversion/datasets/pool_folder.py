@@ -182,6 +182,23 @@ class PoolFolder:
             if name not in used and not (self._path / name).exists():
                 return name
 
+    def replace(self, shards):
+        """Lists shards that others have written, without a lock.
+
+        Args:
+            shards: List of dicts with `file`, `batch`, `images`, `sha256`.
+
+        Raises:
+            ValueError: if a shard is damaged.
+            OSError: if the folder cannot be written.
+        """
+        with self._explained():
+            self._write_list(shards)
+        self.read(self._save_index)
+        images = {shard["file"]: shard["images"] for shard in shards}
+        with self._explained():
+            tfrecords.write_metadata(self._path, self._features, images)
+
     def publish(self, shards):
         """Updates the metadata of TFDS and removes dropped shards."""
         images = {shard["file"]: shard["images"] for shard in shards}
@@ -220,6 +237,13 @@ class PoolFolder:
                 f"Received: folder={str(self._path)!r}"
             ) from e
         self._path.mkdir(parents=True, exist_ok=True)
+        if (self._path / "run.json").exists():
+            raise ValueError(
+                "The workers of `synthesize_batches` fill this folder, and a "
+                "`Pool` would remove their batches: `merge_batches` lists the "
+                "batches, and `Pool.open` opens them for reading. "
+                f"Received: folder={str(self._path)!r}"
+            )
         if not self._list.exists():
             for path in self._path.iterdir():
                 if path.name[0] != ".":

@@ -1,6 +1,7 @@
 """Synthesis of images from a trained network."""
 
 from tf_deepinversion.inversion._synthesize import synthesize
+from tf_deepinversion.inversion._synthesize_batches import synthesize_batches
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
 from tf_deepinversion.inversion.given_images import GivenImages

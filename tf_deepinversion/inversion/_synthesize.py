@@ -90,7 +90,7 @@ def synthesize(
     """
     require_local(folder=folder)
     require_whole(batches=batches, images=images)
-    synthesizer = _synthesizer_of(
+    synthesizer = synthesizer_of(
         teacher,
         seed,
         preprocessing=preprocessing,
@@ -100,7 +100,7 @@ def synthesize(
         targets=targets,
     )
     # All that may be refused is, before a folder is made.
-    wanted = _listed(synthesizer.classes if classes is None else classes)
+    wanted = listed_classes(synthesizer.classes if classes is None else classes)
     wanted = check_labels(wanted, synthesizer.classes)
     require_all(wanted, batches, images)
     if isinstance(synthesizer, FastInversion):
@@ -141,7 +141,15 @@ def require_all(classes, batches, images):
         )
 
 
-def _listed(classes):
+def listed_classes(classes):
+    """Lists the classes to synthesize: those given, or the first k.
+
+    Args:
+        classes: List of ints, or an int k.
+
+    Raises:
+        ValueError: if there are none.
+    """
     listed = classes if np.ndim(classes) else range(classes)
     if not len(listed):
         raise ValueError(
@@ -151,7 +159,17 @@ def _listed(classes):
     return [int(c) for c in listed]
 
 
-def _synthesizer_of(teacher, seed, **given):
+def synthesizer_of(teacher, seed, **given) -> Synthesizer:
+    """Returns the synthesizer that a call asks for.
+
+    Args:
+        teacher: A `keras.Model`, or a `Synthesizer`, which is returned.
+        seed: Int.
+        **given: Arguments of `make_synthesizer`; None stands for none.
+
+    Raises:
+        ValueError: if a synthesizer is given settings that it has.
+    """
     if not isinstance(teacher, Synthesizer):
         given["recipe"] = given["recipe"] or "generator"
         return make_synthesizer(teacher, seed=seed, **given)
@@ -174,7 +192,7 @@ def _filled(synthesizer, folder, verbose, *, batches, images, **plan):
         pool_folder = pathlib.Path(folder) / "pool"
         state = pathlib.Path(folder) / "generator.npz"
     variables = synthesizer.state_variables
-    made = _restored(state, run, variables)
+    made = restored(state, run, variables)
     if made > batches:
         raise ValueError(
             f"{folder} holds {made} batches: ask for as many or more, or take "
@@ -193,7 +211,7 @@ def _filled(synthesizer, folder, verbose, *, batches, images, **plan):
             batches=batches,
             images=images,
             made=made,
-            after_batch=functools.partial(_save, state, variables, run),
+            after_batch=functools.partial(save, state, variables, run),
             verbose=verbose,
             **plan,
         )
@@ -216,16 +234,22 @@ def _identity(synthesizer, images, *, classes, steps, first_steps) -> str:
     )
 
 
-def _restored(path, run, variables) -> int:
-    """Restores a synthesizer's state; returns how many batches led to it."""
+def restored(path, run, variables) -> int:
+    """Restores a synthesizer's state; returns how many batches led to it.
+
+    Args:
+        path: Path of the state, or None.
+        run: String that identifies the run.
+        variables: List of `keras.Variable`.
+    """
     saved = path and run_state.load(path, run)
     for i, variable in enumerate(variables if saved else ()):
         variable.assign(saved[f"variable_{i}"])
     return int(saved["batches"]) if saved else 0
 
 
-def _save(path, variables, run, number):
-    """Saves the state after batch `number`."""
+def save(path, variables, run, number):
+    """Saves the state after batch `number`; the arguments as of `restored`."""
     if path is not None:
         arrays = {
             f"variable_{i}": keras.ops.convert_to_numpy(variable)

@@ -267,7 +267,7 @@ class DeepInversion(Synthesizer, ImagesModel):
         check_labels(labels, self.classes, replicas)
         self.recipe.steps_of_stages(steps)
 
-    def make(self, labels, batch_index, steps=None, verbose=0):
+    def make(self, labels, batch_index, steps=None, verbose=0, **kwargs):
         """Makes a batch by `fit`: its snapshots, then its images.
 
         The arguments are those of `fit`.
@@ -276,11 +276,10 @@ class DeepInversion(Synthesizer, ImagesModel):
             A pair: uint8 images `(images_per_label n, height, width,
             channels)`, and the teacher's predictions of them.
         """
+        kwargs |= {"batch_index": batch_index, "verbose": verbose}
         self._in_make = True  # the pool warns once for all batches
         try:
-            history = self.fit(
-                labels, steps, batch_index=batch_index, verbose=verbose
-            ).history
+            history = self.fit(labels, steps, **kwargs).history
         finally:
             self._in_make = False
         self._newest_terms = {name: v[-1] for name, v in history.items()}

@@ -1,0 +1,417 @@
+"""Many workers fill one folder, however often they are killed."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from inversions import NORMALIZED
+from tiny import learned_teacher
+
+import tf_deepinversion as di
+from tf_deepinversion.datasets import merge_batches
+from tf_deepinversion.datasets import status_of_batches
+from tf_deepinversion.datasets.batch_folder import BatchFolder
+from tf_deepinversion.inversion import Synthesizer
+
+BATCHES, IMAGES = 5, 4
+
+
+class Numbered(Synthesizer):
+    """Every image of batch b is of the shade b; some batches fail at first."""
+
+    classes, image_shape = 7, (2, 2, 1)
+
+    def __init__(self, fails=(), shade=0):
+        self.asked, self.fails, self.shade = [], list(fails), shade
+
+    def make(self, labels, batch_index, steps=None, verbose=0):
+        self.asked.append(batch_index)
+        if batch_index in self.fails:
+            raise FloatingPointError("not finite")
+        self.logs = {"loss": float(batch_index)}
+        shade = batch_index + self.shade
+        return np.full((len(labels), 2, 2, 1), shade, "uint8"), labels
+
+    def settings(self):
+        return {"kind": "numbered"}
+
+
+def work(folder, maker=None, worker=0, workers=1, **kwargs):
+    return di.synthesize_batches(
+        maker or Numbered(),
+        folder,
+        worker=worker,
+        workers=workers,
+        **{"batches": BATCHES, "images": IMAGES, "verbose": 0, **kwargs},
+    )
+
+
+def shards(folder):
+    """The content of each shard by its name."""
+    found = sorted(folder.glob("pool-train*"))
+    return {path.name: path.read_bytes() for path in found}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    work(folder)
+    return shards(folder)
+
+
+def test_the_labels_are_the_classes_in_turn_over_all_batches(tmp_path):
+    status = work(tmp_path)
+    assert status[:3] == (BATCHES, BATCHES, BATCHES * IMAGES)
+    assert not status.failed and not status.gaps and not status.stopped
+    pool = merge_batches(tmp_path)
+    count = BATCHES * IMAGES
+    assert pool.requested.tolist() == [i % 7 for i in range(count)]
+    assert pool.images[:, 0, 0, 0].tolist() == [i // 4 for i in range(count)]
+    pool.verify()
+    found = tfds.builder_from_directory(str(tmp_path)).as_dataset("train")
+    assert sorted(int(x["image"][0, 0, 0]) for x in found) == sorted(
+        [0, 1, 2, 3, 4] * IMAGES
+    )
+
+
+def test_each_worker_does_its_own_and_then_what_is_missing(tmp_path):
+    makers = Numbered(), Numbered(), Numbered()
+    killed = OSError(errno.EIO, "killed")
+
+    class Killed(Numbered):
+        def make(self, labels, batch_index, steps=None, verbose=0):
+            if batch_index == 3:
+                raise killed
+            return super().make(labels, batch_index)
+
+    first = Killed()
+    with pytest.raises(OSError, match="killed"):
+        work(tmp_path, first, worker=0, workers=3)
+    assert first.asked == [0]
+    work(tmp_path, makers[1], worker=1, workers=3)
+    # Its own 1 and 4; then 2 and 3, from its place in what is missing.
+    assert makers[1].asked == [1, 4, 2, 3]
+    work(tmp_path, makers[2], worker=2, workers=3)
+    assert not makers[2].asked
+
+
+@pytest.mark.parametrize("workers", [2, 5, 9])
+def test_any_number_of_workers_makes_the_same(tmp_path, workers, undisturbed):
+    for worker in reversed(range(workers)):
+        work(tmp_path, worker=worker, workers=workers)
+    assert shards(tmp_path) == undisturbed
+
+
+def test_the_first_wins(tmp_path, undisturbed):
+    """Of two workers with one number the second finds its batch there."""
+
+    class Late(Numbered):
+        def make(self, labels, batch_index, steps=None, verbose=0):
+            work(tmp_path)
+            return super().make(labels, batch_index)
+
+    late = Late(shade=100)
+    work(tmp_path, late)
+    assert late.asked == [0] and shards(tmp_path) == undisturbed
+    assert not list(tmp_path.rglob(".*.part"))
+
+
+def test_a_worker_may_die_between_its_shard_and_its_marker(
+    tmp_path, undisturbed, monkeypatch
+):
+    class Dead(BaseException):
+        pass
+
+    def die(*args):
+        raise Dead
+
+    with monkeypatch.context() as context:
+        context.setattr(BatchFolder, "_mark", die)
+        with pytest.raises(Dead):
+            work(tmp_path)
+    assert len(shards(tmp_path)) == 1 and not status_of_batches(tmp_path).done
+    maker = Numbered(shade=100)
+    work(tmp_path, maker)
+    assert maker.asked == [1, 2, 3, 4]  # batch 0 is whole
+    name = "pool-train.tfrecord-00000"
+    assert shards(tmp_path)[name] == undisturbed[name]
+
+
+def test_a_shard_without_a_marker_counts_if_it_is_whole(tmp_path, undisturbed):
+    work(tmp_path)
+    path = tmp_path / "pool-train.tfrecord-00002"
+    shutil.rmtree(tmp_path / "done")
+    path.write_bytes(path.read_bytes()[:-7])
+    maker = Numbered()
+    work(tmp_path, maker)
+    assert maker.asked == [2] and shards(tmp_path) == undisturbed
+
+
+def test_a_marker_without_its_shard_does_not_count(tmp_path, undisturbed):
+    work(tmp_path)
+    (tmp_path / "pool-train.tfrecord-00002").unlink()
+    assert status_of_batches(tmp_path).done == BATCHES - 1
+    assert len(merge_batches(tmp_path)) == (BATCHES - 1) * IMAGES
+    other = Numbered(shade=100)  # of another device, say
+    work(tmp_path, other)
+    assert other.asked == [2]
+    merge_batches(tmp_path).verify()
+
+
+def test_a_damaged_shard_or_marker_is_named(tmp_path):
+    work(tmp_path)
+    path, marker = tmp_path / "pool-train.tfrecord-00001", "done/00001.json"
+    content = path.read_bytes()
+    path.write_bytes(content + b"1")
+    for look in (merge_batches, status_of_batches):
+        with pytest.raises(ValueError, match="00001 is damaged.*start a"):
+            look(tmp_path)
+    path.write_bytes(content[:-1] + b"1")
+    with pytest.raises(ValueError, match="00001 is damaged.*SHA-256"):
+        merge_batches(tmp_path).verify()
+    # The way out that the message tells.
+    path.unlink()
+    (tmp_path / marker).write_text("[]")
+    work(tmp_path)
+    assert path.read_bytes() == content
+    merge_batches(tmp_path).verify()
+    (tmp_path / marker).write_text("{")
+    with pytest.raises(ValueError, match="00001.json is damaged"):
+        merge_batches(tmp_path)
+
+
+def test_what_fails_twice_stays_a_gap(tmp_path):
+    status = work(tmp_path, Numbered(fails=[1, 3]))
+    assert status.failed == [1, 3] and status.done == 3 and not status.gaps
+    told = json.loads((tmp_path / "failed" / "00003.json").read_text())
+    assert told["error"] == "FloatingPointError: not finite"
+    assert status_of_batches(tmp_path).failed == [1, 3]
+    status = work(tmp_path, Numbered(fails=[3]))
+    assert status.failed == status.gaps == [3] and status.done == 4
+    maker = Numbered()
+    status = work(tmp_path, maker)
+    assert not maker.asked and not status.failed and status.gaps == [3]
+    assert "failed twice, left out: [3]" in str(status)
+    pool = merge_batches(tmp_path)
+    assert sorted(set(pool.images[:, 0, 0, 0])) == [0, 1, 2, 4]
+    read = tfds.builder_from_directory(str(tmp_path)).as_dataset("train")
+    assert len(read) == len(pool) == 4 * IMAGES
+
+
+def test_another_run_is_refused_by_what_differs(tmp_path):
+    work(tmp_path)
+    before = shards(tmp_path)
+    with pytest.raises(ValueError, match="another run: .* batches. Take"):
+        work(tmp_path, batches=6)
+    with pytest.raises(ValueError, match="differs in: classes, images"):
+        work(tmp_path, classes=[1], images=3)
+    run = tmp_path / "run.json"
+    content = run.read_text()
+    run.write_text(content.replace("batches 1", "batches 0"))
+    with pytest.raises(ValueError, match="another version.*batches 0"):
+        work(tmp_path)
+    run.write_text(content[:-9])
+    with pytest.raises(ValueError, match="run.json is damaged"):
+        work(tmp_path)
+    run.unlink()  # the way out that the message tells
+    maker = Numbered()
+    work(tmp_path, maker)
+    assert not maker.asked and shards(tmp_path) == before
+
+
+def test_a_pool_does_not_write_where_workers_do(tmp_path):
+    work(tmp_path)
+    with pytest.raises(ValueError, match="would remove their batches"):
+        di.Pool(9, (2, 2, 1), 7, folder=tmp_path, run="run")
+    pool = merge_batches(tmp_path)
+    with pytest.raises(ValueError, match="for reading alone"):
+        pool.add(pool.images[:1], [0])
+    assert len(shards(tmp_path)) == BATCHES
+    other = tmp_path / "other"
+    di.Pool(9, (2, 2, 1), 7, folder=other, run="run").close()
+    with pytest.raises(ValueError, match="a folder of their own.*which has"):
+        work(other)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"worker": 2, "workers": 2}, "counts from 0.*worker=2, workers=2"),
+        ({"workers": 0}, "`workers` must be .* 1 or more"),
+        ({"worker": -1}, "`worker` must be .* 0 or more"),
+        ({"batches": 0}, "`batches` must be"),
+        ({"batches": 100_000}, "up to 99999 batches"),
+        ({"images": 1}, "leave out some of the 7 classes"),
+        ({"chain": 0}, "`chain` must be"),
+        ({"first_steps": 5}, "Only a generator has a first batch"),
+        ({"micro_batch": 2}, "`micro_batch` is of a `DeepInversion`"),
+        ({"recipe": "ours"}, "A synthesizer has its own"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_any_work(tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        work(tmp_path / "run", **wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_run_is_no_status(tmp_path):
+    for look in (merge_batches, status_of_batches):
+        with pytest.raises(FileNotFoundError, match="with a run.json. Rec"):
+            look(tmp_path)
+    BatchFolder.claim(
+        tmp_path,
+        {"run": "{}", "batches": 2, "images": 1, "classes": 7}
+        | {"image_shape": [2, 2, 1]},
+    )
+    with pytest.raises(ValueError, match="No batch is done yet"):
+        merge_batches(tmp_path)
+    assert status_of_batches(tmp_path).seconds_left is None
+
+
+def test_a_full_disk_ends_the_worker_and_loses_nothing(
+    tmp_path, monkeypatch, undisturbed
+):
+    works, calls = os.fsync, []
+
+    def full(*args):
+        calls.append(args)
+        if len(calls) == 9:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return works(*args)
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left.*start the worker"):
+            work(tmp_path)
+    assert 0 < status_of_batches(tmp_path).done < BATCHES
+    work(tmp_path)
+    assert shards(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOTSUP])
+def test_a_system_without_links_will_do(
+    tmp_path, monkeypatch, error, undisturbed
+):
+    def no_link(*args):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "link", no_link)
+    work(tmp_path)
+    work(tmp_path, Numbered(shade=100))
+    assert shards(tmp_path) == undisturbed
+
+
+def test_speed_is_that_of_the_workers_of_each_host(tmp_path):
+    work(tmp_path)
+    rows = [("a", 0, 2.0), ("a", 0, 6.0), ("a", 1, 2.0), ("b", 2, 1.0)]
+    for number, (host, worker, seconds) in enumerate(rows):
+        path = tmp_path / "done" / f"{number:05d}.json"
+        told = json.loads(path.read_text())
+        told |= {"host": host, "worker": worker, "seconds": seconds}
+        path.write_text(json.dumps(told))
+    (tmp_path / "done" / "00004.json").unlink()
+    status = status_of_batches(tmp_path)
+    # Two workers of a: 8 images in 8 seconds, and 4 in 2.
+    assert status.speed == {"a": 3.0, "b": 4.0}
+    assert status.seconds_left == pytest.approx(4 / 7)
+    assert str(status).startswith("4 of 5 batches - 16 images - 100.0% rec")
+
+
+def made(folder, recipe="replay_pixels", **kwargs):
+    return di.synthesize_batches(
+        learned_teacher(),
+        folder,
+        preprocessing=NORMALIZED,
+        recipe=recipe,
+        **{"batches": 3, "images": 2, "steps": 2, "verbose": 0, **kwargs},
+    )
+
+
+def test_pixels_are_those_of_deep_inversion(tmp_path):
+    made(tmp_path, worker=1, workers=2, micro_batch=1)
+    pool = merge_batches(tmp_path)
+    model = di.DeepInversion(
+        learned_teacher(), NORMALIZED, recipe="replay_pixels"
+    )
+    for number, labels in enumerate(([0, 1], [2, 0], [1, 2])):
+        assert pool.requested[2 * number :][:2].tolist() == labels
+        model.fit(labels, 2, batch_index=number, verbose=0)
+        mine = np.int32(pool.images[2 * number : 2 * number + 2])
+        assert np.abs(mine - model.images).max() <= 1  # by micro-batches
+    assert not list((tmp_path / "state").iterdir())
+
+
+def test_asked_to_end_it_ends_with_its_epoch_and_goes_on(tmp_path, monkeypatch):
+    made(tmp_path / "whole", steps=[300], batches=2)
+    ended, epochs = tmp_path / "ended", []
+
+    def asked(self, epoch, logs=None):
+        epochs.append(epoch)
+        if len(epochs) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self._worker.require_going_on()
+
+    from tf_deepinversion.inversion import batch_worker
+
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(batch_worker._EndOfEpoch, "on_epoch_begin", asked)
+    status = made(ended, steps=[300], batches=2)
+    assert status.stopped and status.done == 0 and epochs == [0, 1]
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert [p.name for p in (ended / "state").iterdir()] == ["00000.npz"]
+    assert not made(ended, steps=[300], batches=2).stopped
+    assert epochs == [0, 1, 1, 2, 0, 1, 2]  # from the second epoch on
+    assert shards(ended) == shards(tmp_path / "whole")
+
+
+def chained(folder, **kwargs):
+    return made(
+        folder,
+        "generator",
+        batches=5,
+        chain=2,
+        first_steps=2,
+        steps=1,
+        **kwargs,
+    )
+
+
+def test_chains_go_on_from_batch_to_batch_and_are_independent(
+    tmp_path, monkeypatch
+):
+    chained(tmp_path / "whole")
+    whole = shards(tmp_path / "whole")
+    assert len(whole) == 5 and len(set(whole.values())) == 5
+    # Killed before the second batch of a chain is published.
+    killed = tmp_path / "killed"
+    publish, count = BatchFolder.publish, []
+
+    def die(self, *args):
+        count.append(args)
+        if len(count) == 2:
+            raise KeyboardInterrupt
+        publish(self, *args)
+
+    monkeypatch.setattr(BatchFolder, "publish", die)
+    with pytest.raises(KeyboardInterrupt):
+        chained(killed, worker=1, workers=2)
+    assert list(shards(killed)) == ["pool-train.tfrecord-00002"]
+    chained(killed)
+    assert len(count) == 2 + 4 and shards(killed) == whole
+    # What is removed is made again, from the start of its chain.
+    (killed / "pool-train.tfrecord-00003").unlink()
+    chained(killed)
+    assert shards(killed) == whole
+    assert not list((killed / "state").iterdir())
+
+
+def test_a_synthesizer_with_a_state_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="pass the network and `recipe`"):
+        work(
+            tmp_path, di.FastInversion(learned_teacher(), NORMALIZED), images=9
+        )

@@ -1,0 +1,262 @@
+"""One of many workers that fill a folder with batches of images."""
+
+import contextlib
+import functools
+import signal
+import threading
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion.core.checks import warn_if_not_recognized
+from tf_deepinversion.core.progress import Progress
+from tf_deepinversion.core.progress import verbosity
+from tf_deepinversion.inversion import _synthesize
+from tf_deepinversion.inversion.deep_inversion import DeepInversion
+from tf_deepinversion.models.generator import Generator
+
+
+class Terminated(Exception):
+    """The process is asked to end; the state of the batch is kept."""
+
+
+class _EndOfEpoch(keras.callbacks.Callback):
+    """Ends a batch after an epoch, once its state is saved."""
+
+    def __init__(self, worker):
+        super().__init__()
+        self._worker = worker
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._worker.require_going_on()
+
+
+class BatchWorker:
+    """Makes the batches of a folder that are still missing.
+
+    A unit of work is a batch, or a chain of batches where each goes on with
+    the generator of the one before. Worker i of n takes the units i, i + n,
+    i + 2 n, ..., and then those that are still missing, from its own place in
+    their list.
+
+    Args:
+        folder: A `BatchFolder`.
+        synthesizer: A `Synthesizer`.
+        worker: Int, number of the worker, from 0.
+        workers: Int, number of workers.
+        labels: Function from the number of a batch to its labels.
+        chain: Int, number of batches of a chain; 1 for independent ones.
+        steps: Steps of a batch, see `Synthesizer.make`.
+        first_steps: Those of the first batch of a chain.
+        seed: Int.
+        verbose: See `core.progress.verbosity`.
+
+    Attributes:
+        failed: List of the numbers of batches that failed.
+        stopped: Bool, whether the process was asked to end.
+    """
+
+    def __init__(
+        self,
+        folder,
+        synthesizer,
+        *,
+        worker,
+        workers,
+        labels,
+        chain,
+        steps,
+        first_steps,
+        seed,
+        verbose,
+    ):
+        self._folder, self._synthesizer = folder, synthesizer
+        self._worker, self._workers = worker, workers
+        self._labels, self._chain, self._seed = labels, chain, seed
+        self._steps, self._first_steps = steps, first_steps
+        self._verbose = verbose
+        self.failed, self.stopped = [], False
+        self._tried, self._right = set(), []
+
+    def run(self):
+        """Works until nothing is missing that this worker has not tried."""
+        missing = len(self._folder.missing)
+        self._progress = Progress("Images", missing, "batch", self._verbose)
+        self._before = missing
+        with self._until_terminated():
+            for unit in range(self._worker, self._units, self._workers):
+                self._work_on(unit)
+            while (unit := self._next()) is not None:
+                self._work_on(unit)
+        self._progress.pause()
+        if self._synthesizer.means_labels and self._right:
+            warn_if_not_recognized(np.mean(self._right))
+
+    def require_going_on(self):
+        """Raises `Terminated` where the process is asked to end."""
+        if self.stopped:
+            raise Terminated
+
+    @property
+    def _units(self) -> int:
+        return -(-self._folder.plan["batches"] // self._chain)
+
+    def _next(self) -> int | None:
+        """Returns a unit that is still missing, from this worker's place."""
+        missing = {n // self._chain for n in self._folder.missing}
+        units = sorted(missing - self._tried)
+        if not units:
+            return None
+        return units[len(units) * self._worker // self._workers]
+
+    @contextlib.contextmanager
+    def _until_terminated(self):
+        """Turns SIGTERM, by which schedulers end processes, into `stopped`."""
+
+        def stop(*_):
+            self.stopped = True
+
+        before = None
+        if threading.current_thread() is threading.main_thread():
+            before = signal.signal(signal.SIGTERM, stop)
+        try:
+            yield
+        except Terminated:
+            pass
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
+
+    def _work_on(self, unit):
+        self.require_going_on()
+        self._tried.add(unit)
+        begin = unit * self._chain
+        end = min(begin + self._chain, self._folder.plan["batches"])
+        missing = set(self._folder.missing) & set(range(begin, end))
+        for number in sorted(missing):
+            if self._folder.adopt(number):
+                missing.remove(number)
+                self._advance()
+        if not missing:
+            return
+        first = begin
+        if self._chain > 1:
+            first = self._begin_chain(unit, min(missing))
+        for number in range(first, max(missing) + 1):
+            if not self._make(number, unit, wanted=number in missing):
+                return
+        if self._chain > 1:
+            self._chain_state(unit).unlink(missing_ok=True)
+
+    def _begin_chain(self, unit, missing) -> int:
+        """Puts the generator where the chain is; returns its next batch."""
+        synthesizer, state = self._synthesizer, self._chain_state(unit)
+        fresh = Generator(
+            synthesizer.image_shape,
+            synthesizer.classes,
+            width=synthesizer.recipe.generator.width,
+            seed=self._seed + unit,
+        ).get_weights()
+        run, variables = self._folder.plan["run"], synthesizer.state_variables
+        made = unit * self._chain + _synthesize.restored(state, run, variables)
+        if made <= missing and state.exists():
+            return made
+        # There is no state, or a batch before it has been removed since.
+        synthesizer.generator.set_weights(fresh)
+        return unit * self._chain
+
+    def _chain_state(self, unit):
+        return self._folder.state(unit).with_stem(f"chain-{unit:05d}")
+
+    def _make(self, number, unit, wanted) -> bool:
+        """Makes a batch; returns whether its chain can go on."""
+        self.require_going_on()
+        gave_up = not wanted and number not in self._folder.done
+        if not gave_up:
+            begin = time.monotonic()
+            try:
+                images, shown = self._made(number)
+            except (Terminated, OSError, MemoryError):
+                raise
+            except Exception as error:
+                self._fail(number, error)
+                return self._chain == 1
+            self._publish(number, images, shown, time.monotonic() - begin)
+        if self._chain > 1:
+            with self._folder.explained():
+                _synthesize.save(
+                    self._chain_state(unit),
+                    self._synthesizer.state_variables,
+                    self._folder.plan["run"],
+                    number - unit * self._chain,
+                )
+        self._folder.state(number).unlink(missing_ok=True)
+        return True
+
+    def _made(self, number):
+        """Makes the images of a batch, or of what is left of it."""
+        first = self._chain > 1 and number % self._chain == 0
+        steps = self._first_steps if first else self._steps
+        arguments = self._labels(number), number, steps
+        if not isinstance(self._synthesizer, DeepInversion):
+            return self._synthesizer.make(*arguments)
+        state, end = self._folder.state(number), [_EndOfEpoch(self)]
+        kept = state.exists()
+        make = functools.partial(
+            self._synthesizer.make,
+            *arguments,
+            checkpoint=state,
+            callbacks=end,
+        )
+        with self._folder.explained():
+            try:
+                return make()
+            except ValueError:
+                if not kept:
+                    raise
+            # Another device has written it, or the disk has damaged it.
+            state.unlink(missing_ok=True)
+            return make()
+
+    def _fail(self, number, error):
+        self._folder.fail(number, error)
+        self.failed.append(number)
+        if verbosity(self._verbose):
+            kind = type(error).__name__
+            print(f"Batch {number} failed, {kind}: {error}", flush=True)
+
+    def _publish(self, number, images, shown, seconds):
+        requested = np.resize(self._labels(number), len(shown))
+        arrays = {"image": images, "label": shown, "requested": requested}
+        for name, array in arrays.items():
+            if len(array) != self._folder.plan["images"]:
+                raise ValueError(
+                    f"Expected the {name} of {self._folder.plan['images']} "
+                    f"images. Received: {len(array)}"
+                )
+        self._right.append(np.mean(shown == requested))
+        logs = {name: float(v) for name, v in self._synthesizer.logs.items()}
+        facts = {
+            "seconds": seconds,
+            "terms": logs,
+            "device": device(),
+            "worker": self._worker,
+        }
+        self._folder.publish(number, arrays, facts)
+        self._advance(logs)
+
+    def _advance(self, logs=None):
+        """Shows how far all workers together are."""
+        missing = len(self._folder.missing)
+        self._progress.advance(logs, max(0, self._before - missing))
+        self._before = min(self._before, missing)
+
+
+def device() -> str:
+    """The name of the device that computes here: of a GPU, or `"CPU"`."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(gpu)
+        return details.get("device_name", "GPU")
+    return "CPU"
