@@ -10,7 +10,7 @@ from absl import flags
 from absl import logging
 
 from tf_deepinversion import Preprocessing
-from tf_deepinversion import command
+from tf_deepinversion import commands
 from tf_deepinversion.core.run_state import fingerprint
 from tf_deepinversion.datasets import load_split
 from tf_deepinversion.datasets import load_test_data
@@ -88,7 +88,7 @@ def load(teacher=None, dataset="fashion_mnist") -> Given:
         shipped=shipped,
     )
     names = FASHION_MNIST_CLASSES if shipped else None
-    return Given(network, command.preprocessing(FLAGS), test, names)
+    return Given(network, commands.preprocessing(FLAGS), test, names)
 
 
 def training_images(dataset="fashion_mnist"):

@@ -75,7 +75,7 @@ def main(_):
     import keras
 
     from tf_deepinversion import balanced_labels
-    from tf_deepinversion import command
+    from tf_deepinversion import commands
     from tf_deepinversion.core.files import sha256_of_file
     from tf_deepinversion.core.run_state import fingerprint
     from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
@@ -93,7 +93,7 @@ def main(_):
         size = (224, 224)  # ImageNet's size, for a network of any size
     model = make_synthesizer(
         teacher,
-        command.preprocessing(FLAGS),
+        commands.preprocessing(FLAGS),
         recipe=FLAGS.recipe,
         image_shape=size and (*map(int, size), teacher.input_shape[-1]),
         seed=FLAGS.seed,
