@@ -12,6 +12,7 @@ from tiny import CLASSES
 from tiny import SHAPE
 from tiny import with_head
 
+import tf_deepinversion as di
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import command
 from tf_deepinversion.datasets import load_images
@@ -22,6 +23,7 @@ from tf_deepinversion.serving import Served
 ROOT = pathlib.Path(__file__).parent.parent
 FEEDING = ("--mean=127.5", "--std=50", "--pixel_range=normalized")
 FED = Preprocessing(127.5, 50, "normalized")
+FAILING = (True, [], 143), (False, [1], 1)
 FEW = ("--batches=1", "--images_per_batch=12", "--steps_of_images=2")
 
 
@@ -92,6 +94,37 @@ def test_a_pool_serves_prune_and_quantize(run):
     exact = np.asarray(network(FED.fed(images)))
     found = LiteRT(content)(images)
     assert np.corrcoef(found.ravel(), exact.ravel())[0, 1] > 0.95
+
+
+def test_workers_share_a_folder(run):
+    few = "--recipe=replay_pixels", "--batches=2", "--images_per_batch=3"
+    few = "synthesize", *few, "--steps_of_images=2", "--workers=2"
+    planned, output, _ = run(*few, "--only=plan")
+    assert planned["images"] == 6 and not output.exists()
+    figures, output, network = run(*few, "--worker=1")
+    assert figures["done"] == 2 and figures["failed"] == []
+    status, _, _ = run(*few, "--only=status")
+    assert status["images"] == 6 and status["seconds_left"] == 0
+    merged, _, _ = run(*few, "--only=merge")
+    images, labels = load_images(merged["pool"])
+    assert merged["images"] == len(images) == 6
+    said = np.argmax(network(FED.fed(images)), -1)
+    np.testing.assert_array_equal(labels, said)
+    with pytest.raises(ValueError, match="status, merge or plan. Received"):
+        run(*few, "--only=all")
+
+
+@pytest.mark.parametrize(("stopped", "failed", "code"), FAILING)
+def test_a_scheduler_is_told_to_start_a_worker_again(
+    run, monkeypatch, stopped, failed, code
+):
+    """By the exit code."""
+    status = di.datasets.BatchesStatus(3, 2, 6, 1.0, failed, [], {}, None)
+    status = status._replace(stopped=stopped)
+    monkeypatch.setattr(di, "synthesize_batches", lambda *_, **__: status)
+    with pytest.raises(SystemExit) as end:
+        run("synthesize", "--workers=3", "--recipe=ours")
+    assert end.value.code == code
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ The last line that a command prints is one line of JSON.
 import argparse
 import json
 import pathlib
+import sys
 
 from tf_deepinversion.commands import distill
 from tf_deepinversion.commands import invert
@@ -73,7 +74,14 @@ _COMMANDS = {
         "make a pool of images for the other commands",
         "synthesize fashion_mnist_resnet20 --batches=2",
         synthesize,
-        (_TARGETS, *_MADE),
+        (
+            _TARGETS,
+            *_MADE,
+            ("--workers", "N", None, "number of workers that share the folder"),
+            ("--worker", "N", 0, "number of this worker, from 0"),
+            ("--chain", "N", 10, "workers' batches of one generator"),
+            ("--only", "WHAT", None, "status, merge or plan, for workers"),
+        ),
     ),
     "distill": (
         "train a smaller network on synthesized images",
@@ -173,7 +181,11 @@ def main(arguments=None):
     args = parser().parse_args(arguments)
     names = "output", "images", "data", "test_data", "student", "targets"
     require_local(**{name: vars(args).get(name) for name in names})
-    print(json.dumps(args.function(args)))
+    figures = args.function(args)
+    code = figures.pop("exit_code", 0)
+    print(json.dumps(figures))
+    if code:
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -46,12 +46,50 @@ def measure(args):
 
 
 def synthesize(args):
+    if args.workers or args.only:
+        return _synthesize_batches(args)
     pool = _pool(args, _network(args), args.output)
     return {
         "images": len(pool),
         "recognized": float((pool.labels == pool.requested).mean()),
         "pool": str(args.output / "pool"),
     }
+
+
+def _synthesize_batches(args):
+    """Works as one of many workers, or tells of their work."""
+    import tf_deepinversion as di
+    from tf_deepinversion.inversion.recipes import find
+
+    if args.only == "status":
+        status = di.datasets.status_of_batches(args.output)
+        print(status)
+        return status._asdict()
+    if args.only == "merge":
+        pool = di.datasets.merge_batches(args.output)
+        return {"images": len(pool), "pool": str(args.output)}
+    given = {**_synthesis(args), "chain": args.chain}
+    if not find(args.recipe).generator:
+        del given["first_steps"]
+    if args.only == "plan":
+        plan = di.inversion.plan_batches(_network(args), **given)
+        print(plan)
+        return plan._asdict()
+    if args.only:
+        raise ValueError(
+            "`--only` must be status, merge or plan. "
+            f"Received: --only={args.only}"
+        )
+    status = di.synthesize_batches(
+        _network(args),
+        args.output,
+        worker=args.worker,
+        workers=args.workers,
+        **given,
+    )
+    # Schedulers start a worker again that ends with another code than 0.
+    code = 143 if status.stopped else int(bool(status.failed))
+    return {**status._asdict(), "exit_code": code}
 
 
 def distill(args):
@@ -224,20 +262,25 @@ def _synthesizer(args, recipe):
 def _pool(args, teacher, folder, classes=None, seed=None):
     import tf_deepinversion as di
 
-    return di.synthesize(
-        teacher,
-        classes,
-        recipe=args.recipe,
-        batches=args.batches,
-        images=args.images_per_batch,
-        steps=args.steps_of_images,
-        first_steps=args.steps_of_images,
-        preprocessing=preprocessing(args),
-        folder=folder,
-        seed=args.seed if seed is None else seed,
-        dtype=args.dtype,
-        targets=_targets(args),
-    )
+    given = _synthesis(args)
+    if seed is not None:
+        given["seed"] = seed
+    return di.synthesize(teacher, classes, folder=folder, **given)
+
+
+def _synthesis(args) -> dict:
+    """Returns the arguments of `synthesize` that the flags give."""
+    return {
+        "recipe": args.recipe,
+        "batches": args.batches,
+        "images": args.images_per_batch,
+        "steps": args.steps_of_images,
+        "first_steps": args.steps_of_images,
+        "preprocessing": preprocessing(args),
+        "seed": args.seed,
+        "dtype": args.dtype,
+        "targets": _targets(args),
+    }
 
 
 def _targets(args):

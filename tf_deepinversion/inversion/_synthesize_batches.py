@@ -33,6 +33,7 @@ def synthesize_batches(
     recipe=None,
     image_shape=None,
     dtype=None,
+    targets=None,
     micro_batch=None,
     verbose="auto",
 ) -> BatchesStatus:
@@ -71,6 +72,7 @@ def synthesize_batches(
         recipe: As for `synthesize`.
         image_shape: As for `synthesize`.
         dtype: As for `synthesize`.
+        targets: As for `synthesize`.
         micro_batch: Int, number of images that are read at once, see
             `DeepInversion.compile`. Workers may differ. Defaults to all.
         verbose: As for `synthesize`; the time left is that of all workers.
@@ -111,6 +113,7 @@ def synthesize_batches(
         recipe=recipe,
         image_shape=image_shape,
         dtype=dtype,
+        targets=targets,
         micro_batch=micro_batch,
     )
     run = BatchWorker(

@@ -1,0 +1,153 @@
+"""What a pool by many workers will cost, before anybody rents machines."""
+
+import time
+import typing
+
+import numpy as np
+
+from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.progress import duration
+from tf_deepinversion.datasets import tfrecords
+from tf_deepinversion.inversion._synthesize_batches import job_of
+from tf_deepinversion.inversion._synthesize_batches import labels_of
+from tf_deepinversion.inversion.batch_worker import device
+
+
+class BatchesPlan(typing.NamedTuple):
+    """What `synthesize_batches` will cost on devices like this one.
+
+    Attributes:
+        batches: Int, number of batches.
+        images: Int, number of images of all batches.
+        seconds: Float, of one batch.
+        device_hours: Float, of all batches on one device.
+        bytes: Int, of the pool.
+        recognized: Float, share of the images of the trial that the teacher
+            recognizes as the requested classes.
+        device: String, the device of the trial.
+    """
+
+    batches: int
+    images: int
+    seconds: float
+    device_hours: float
+    bytes: int
+    recognized: float
+    device: str
+
+    def __str__(self):
+        return (
+            f"{self.images} images in {self.batches} batches of "
+            f"{duration(self.seconds)} each: {self.device_hours:.3g} hours on "
+            f"one device like this ({self.device}), and "
+            f"{self.bytes / 1e9:.3g} GB - {self.recognized:.1%} recognized"
+        )
+
+
+def plan_batches(
+    teacher,
+    classes=None,
+    *,
+    batches=100,
+    images=256,
+    chain=10,
+    seed=0,
+    first_steps=None,
+    steps=None,
+    preprocessing=None,
+    recipe=None,
+    image_shape=None,
+    dtype=None,
+    targets=None,
+    micro_batch=None,
+) -> BatchesPlan:
+    """Estimates hours and bytes of `synthesize_batches` by one trial batch.
+
+    The trial includes the tracing of the graphs, which a worker does once, so
+    many batches take less. For a recipe with a generator, the trial makes two
+    batches of a chain, because the first takes more steps.
+
+    Args:
+        teacher: As for `synthesize_batches`, as all arguments.
+        classes: As for `synthesize_batches`.
+        batches: As for `synthesize_batches`.
+        images: As for `synthesize_batches`.
+        chain: As for `synthesize_batches`.
+        seed: As for `synthesize_batches`.
+        first_steps: As for `synthesize_batches`.
+        steps: As for `synthesize_batches`.
+        preprocessing: As for `synthesize_batches`.
+        recipe: As for `synthesize_batches`.
+        image_shape: As for `synthesize_batches`.
+        dtype: As for `synthesize_batches`.
+        targets: As for `synthesize_batches`.
+        micro_batch: As for `synthesize_batches`.
+
+    Returns:
+        A `BatchesPlan`.
+
+    Raises:
+        ValueError: if an argument is out of range.
+
+    Example:
+        >>> noise = di.inversion.GivenImages((8, 8, 1), classes=2)
+        >>> plan = di.inversion.plan_batches(noise, batches=50, images=20)
+        >>> plan.images, plan.bytes > 50 * 20 * 64
+        (1000, True)
+    """
+    require_whole(batches=batches, images=images, chain=chain)
+    synthesizer, job = job_of(
+        teacher,
+        classes,
+        seed=seed,
+        batches=batches,
+        images=images,
+        chain=chain,
+        first_steps=first_steps,
+        steps=steps,
+        preprocessing=preprocessing,
+        recipe=recipe,
+        image_shape=image_shape,
+        dtype=dtype,
+        targets=targets,
+        micro_batch=micro_batch,
+    )
+    trial = _Trial(synthesizer, job["classes"], images)
+    seconds = trial.make(0, job["first_steps"] or job["steps"])
+    if job["chain"] > 1:
+        others = job["chain"] - 1
+        seconds += others * trial.make(1, job["steps"])
+        seconds /= job["chain"]
+    return BatchesPlan(
+        batches,
+        batches * trial.images,
+        seconds,
+        batches * seconds / 3600,
+        batches * trial.bytes,
+        trial.recognized,
+        device(),
+    )
+
+
+class _Trial:
+    """Makes batches that nobody keeps."""
+
+    def __init__(self, synthesizer, classes, images):
+        self._synthesizer, self._classes = synthesizer, classes
+        self._labels = images
+
+    def make(self, number, steps) -> float:
+        """Makes a batch; returns its seconds."""
+        begin = time.monotonic()
+        labels = labels_of(self._classes, self._labels, number)
+        images, shown = self._synthesizer.make(labels, number, steps)
+        seconds = time.monotonic() - begin
+        requested = np.resize(labels, len(shown))
+        arrays = {"image": images, "label": shown, "requested": requested}
+        features = tfrecords.make_features(
+            self._synthesizer.image_shape, self._synthesizer.classes, False
+        )
+        self.images = len(images)
+        self.bytes = len(tfrecords.shard_of(features, arrays))
+        self.recognized = float(np.mean(shown == requested))
+        return seconds
