@@ -89,6 +89,21 @@ def test_what_images_are_is_told_by_what_they_hold():
     assert stream.named("") == ["", stream.identity]
 
 
+def test_a_pool_on_disk_is_told_by_its_shards(tmp_path):
+    def stored(name, pixels=PIXELS, labels=LABELS):
+        folder = tmp_path / name
+        pool = Pool(9, (2, 2, 1), classes=3, folder=folder, run="run")
+        pool.add(pixels, labels)
+        return as_stream(pool)
+
+    first = stored("first")
+    again = as_stream(Pool.open(tmp_path / "first"))
+    assert first.identity == again.identity == stored("same").identity
+    others = stored("a", 255 - PIXELS), stored("b", labels=LABELS[::-1])
+    assert first.identity not in {stream.identity for stream in others}
+    assert drawn(again(2), 4) == drawn(as_stream(pool_of())(2), 4)
+
+
 @pytest.mark.parametrize(
     "source",
     [lambda step: None, tf.data.Dataset.from_tensor_slices((PIXELS, LABELS))],

@@ -203,6 +203,30 @@ def test_what_fails_twice_stays_a_gap(tmp_path):
     assert len(read) == len(pool) == 4 * IMAGES
 
 
+def test_a_damaged_note_of_a_failure_counts_once(tmp_path):
+    work(tmp_path, Numbered(fails=[1]))
+    (tmp_path / "failed" / "00001.json").write_text("{")
+    assert status_of_batches(tmp_path).failed == [1]
+    maker = Numbered()
+    work(tmp_path, maker)
+    assert maker.asked == [1] and not list((tmp_path / "failed").iterdir())
+
+
+def test_the_bar_is_of_all_workers_together(tmp_path, capsys):
+    class Beside(Numbered):
+        def make(self, labels, batch_index, steps=None, verbose=0):
+            if batch_index == 1:  # another makes this one and two more
+                work(tmp_path / "run", Numbered(fails=[4]))
+            return super().make(labels, batch_index)
+
+    work(tmp_path / "run", Beside(fails=[4]), verbose=2)
+    assert capsys.readouterr().out.splitlines() == [
+        "Images: batch 1/5 - loss: 0",
+        "Images: batch 4/5 - loss: 1",
+        "Batch 4 failed, FloatingPointError: not finite",
+    ]
+
+
 def test_another_run_is_refused_by_what_differs(tmp_path):
     work(tmp_path)
     before = shards(tmp_path)

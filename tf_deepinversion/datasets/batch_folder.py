@@ -141,10 +141,17 @@ class BatchFolder:
     def attempts(self) -> dict:
         """How often each batch that is not done has failed, by its number."""
         failed = _numbers(self.path / "failed") - self.done
-        return {
-            number: json.loads(self._failure(number).read_bytes())["attempt"]
-            for number in sorted(failed)
-        }
+        return {number: self._attempts(number) for number in sorted(failed)}
+
+    def _attempts(self, number) -> int:
+        try:
+            return int(
+                json.loads(self._failure(number).read_bytes())["attempt"]
+            )
+        except (ValueError, TypeError, KeyError):
+            return 1  # a damaged note says that there was one
+        except FileNotFoundError:
+            return 0  # another worker has just made the batch
 
     @property
     def missing(self) -> list:

@@ -250,8 +250,9 @@ class BatchWorker:
     def _advance(self, logs=None):
         """Shows how far all workers together are."""
         missing = len(self._folder.missing)
-        self._progress.advance(logs, max(0, self._before - missing))
-        self._before = min(self._before, missing)
+        if missing < self._before:
+            self._progress.advance(logs, self._before - missing)
+            self._before = missing
 
 
 def device() -> str:
