@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import keras
+import numpy as np
 import pytest
 
+import tf_deepinversion as di
 from benchmarks.check_teacher import check
 from benchmarks.check_teacher import names
 
@@ -42,6 +44,26 @@ def test_a_network_of_keras_applications(name, batch_norms):
     keras.backend.clear_session()
     figures = check(name, steps=6)
     assert figures["batch_norms"] == batch_norms
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "layers"), [("ConvNeXtTiny", 23), ("VGG16", 13 + 2)]
+)
+def test_targets_of_a_network_without_batch_norm(name, layers):
+    """Normalizations of ConvNeXt; all kernels of VGG except the head."""
+    keras.utils.set_random_seed(0)
+    teacher = getattr(keras.applications, name)(
+        weights=None, input_shape=(32, 32, 3), classes=4
+    )
+    images = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), "uint8")
+    targets = di.FeatureTargets.measure(teacher, images)
+    assert len(targets.statistics) == layers
+    model = di.DeepInversion(teacher, targets=targets)
+    model.compile(loss=[di.FeatureStatistics(form="relative")])
+    history = model.fit([0, 1, 2, 3], 6, steps_per_epoch=1, verbose=0).history
+    found = history["feature_statistics"]
+    assert found[-1] < 0.9 * found[0]
 
 
 def test_the_page_names_them_all_and_none_has_failed():

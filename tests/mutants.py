@@ -390,6 +390,22 @@ MUTANTS = [
     ("../benchmarks/ladder.py", "if not term.needs_batch_norms", "if term", "benchmarks/ladder"),
     ("../benchmarks/ladder.py", "student=student if method == \"adi\" else None", "student=None", "benchmarks/ladder"),
     ("../benchmarks/students.py", "            seconds = sum(history.history[\"seconds\"])", "            pass", "benchmarks/ladder"),
+    # Targets, and heads of one output.
+    ("networks/feature_targets.py", "between = gap**2 * self.count * other.count / count", "between = 0", "networks/feature_targets"),
+    ("networks/feature_targets.py", "mean = self.mean + gap * other.count / count", "mean = self.mean + gap / 2", "networks/feature_targets"),
+    ("networks/feature_targets.py", "if not alike or fingerprint(teacher) != self.network:", "if not alike:", "networks/feature_targets"),
+    ("networks/layer_statistics.py", "variance = (gamma**2).mean(0) + beta.var(0)", "variance = (gamma**2).mean(0)", "networks/feature_targets"),
+    ("networks/layer_statistics.py", "        epsilon = float(epsilon_of(layer))", "        pass", "networks/feature_targets"),
+    ("networks/layer_statistics.py", "return Call(self, features_of(call, self.side), call.outputs)", "return Call(self, call.inputs, call.outputs, sums=call.sums)", "networks/feature_targets"),
+    ("networks/feature_reader.py", "if call.layer is not head.layer", "", "networks/feature_targets"),
+    ("networks/statistics_check.py", "(layer.moving_mean, 0), (layer.moving_variance, 1)", "((layer.moving_mean, 0),)", "networks/feature_targets"),
+    ("inversion/networks.py", "found[\"targets\"] = self.targets", "pass", "inversion/targets"),
+    ("networks/ending.py", "return sigmoid == single", "return True", "networks/ending"),
+    ("networks/ending.py", "[keras.ops.zeros_like(logit), logit]", "[logit, keras.ops.zeros_like(logit)]", "networks/ending"),
+    ("incremental/find_head.py", "            fed += whole.inputs\n", "", "incremental/incremental_head"),
+    ("incremental/head.py", "config[\"activation\"] = \"softmax\"", "pass", "incremental/incremental_head"),
+    ("pruning/channels/graph.py", "        for each in units:\n            self._unite(each, self._fixed)\n", "", "pruning/pruning_shrink"),
+    ("pruning/channels/cost.py", "[*kernels, *whole]", "kernels", "pruning/pruning_shrink"),
 ]  # fmt: skip
 
 
