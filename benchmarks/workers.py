@@ -3,7 +3,8 @@
 Three processes make the batches of one folder. A random one of them is killed
 (SIGKILL) at random moments and started again, until all batches are done. The
 bytes of all shards must be those of one process that nobody disturbed. Then one
-worker, and two side by side, are timed with one thread each.
+worker, and two side by side, are timed with one thread each. Where Ray is
+installed, two of its actors make the batches, and one of them is killed.
 
     python benchmarks/workers.py
 
@@ -11,6 +12,7 @@ TensorFlow is imported once, and first computes in the forked workers.
 """
 
 import hashlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -18,6 +20,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 
 from absl import app
@@ -59,6 +62,18 @@ def teacher():
     )
 
 
+def arguments(batches) -> dict:
+    """What all workers have in common."""
+    return {
+        "batches": batches,
+        "images": FLAGS.images,
+        "steps": FLAGS.steps,
+        "seed": FLAGS.seed,
+        "recipe": "ours",
+        "verbose": 0,
+    }
+
+
 def work(folder, worker, workers, batches):
     """Makes batches, and ends the process."""
     code = 1
@@ -74,12 +89,7 @@ def work(folder, worker, workers, batches):
             folder,
             worker=worker,
             workers=workers,
-            batches=batches,
-            images=FLAGS.images,
-            steps=FLAGS.steps,
-            seed=FLAGS.seed,
-            recipe="ours",
-            verbose=0,
+            **arguments(batches),
         )
         code = len(status.failed)
     finally:
@@ -166,6 +176,37 @@ def images_a_second(folder, workers) -> float:
     return speed
 
 
+def equal_on_ray(folder, whole):
+    """Whether two actors of Ray, one of them killed, make the same bytes.
+
+    Returns:
+        A bool, or None if Ray is not installed.
+    """
+    if importlib.util.find_spec("ray") is None:
+        return None
+    from tf_deepinversion.inversion import synthesize_on_ray
+
+    os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # of the actors
+    os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+    threading.Thread(target=kill_first, args=[folder], daemon=True).start()
+    synthesize_on_ray(
+        teacher(),
+        folder,
+        workers=2,
+        resources={"num_cpus": 1},
+        **arguments(FLAGS.batches),
+    )
+    return shards(folder) == shards(whole)
+
+
+def kill_first(folder):
+    """Kills the first worker that has made a batch."""
+    while not done(folder):
+        time.sleep(0.1)
+    marker = next(folder.glob("done/*.json"))
+    os.kill(json.loads(marker.read_text())["process"], signal.SIGKILL)
+
+
 def main(_):
     # Here, so that no worker imports it again; nothing is computed with it.
     import tf_deepinversion  # noqa: F401
@@ -183,12 +224,14 @@ def main(_):
         speeds = [images_a_second(one, 1), images_a_second(two, 2)]
         equal = shards(killed) == shards(whole)
         count = len(shards(killed))
+        ray_equal = equal_on_ray(pathlib.Path(name, "ray"), whole)
     print(
         json.dumps(
             {
                 "kills": kills,
                 "equal_to_undisturbed": equal and count == FLAGS.batches,
                 "speedup_2_workers": speeds[1] / speeds[0],
+                "ray_equal": ray_equal,
                 "batches": count,
                 "workers": FLAGS.workers,
                 "images_a_second": speeds,

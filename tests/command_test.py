@@ -114,6 +114,23 @@ def test_workers_share_a_folder(run):
         run(*few, "--only=all")
 
 
+def test_workers_may_be_those_of_ray(run, monkeypatch):
+    asked = {}
+
+    def on_ray(teacher, folder, **kwargs):
+        asked.update(kwargs, folder=folder)
+        return range(7)
+
+    monkeypatch.setattr(di.inversion, "synthesize_on_ray", on_ray)
+    flags = "synthesize", "--recipe=ours", "--batches=3", "--address=auto"
+    figures, output, _ = run(*flags, "--engine=ray")
+    assert figures == {"images": 7, "pool": str(asked["folder"])}
+    assert (asked["address"], asked["workers"]) == ("auto", None)
+    assert asked["batches"] == 3 and "first_steps" not in asked
+    with pytest.raises(ValueError, match="must be ray. Received: --engine=r"):
+        run(*flags, "--engine=rey")
+
+
 @pytest.mark.parametrize(("stopped", "failed", "code"), FAILING)
 def test_a_scheduler_is_told_to_start_a_worker_again(
     run, monkeypatch, stopped, failed, code

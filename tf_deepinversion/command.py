@@ -80,6 +80,8 @@ _COMMANDS = {
             ("--workers", "N", None, "number of workers that share the folder"),
             ("--worker", "N", 0, "number of this worker, from 0"),
             ("--chain", "N", 10, "workers' batches of one generator"),
+            ("--engine", "NAME", None, "ray: workers on a Ray cluster"),
+            ("--address", "TEXT", None, "of the cluster; default: here"),
             ("--only", "WHAT", None, "status, merge or plan, for workers"),
         ),
     ),

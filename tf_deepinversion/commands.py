@@ -46,7 +46,7 @@ def measure(args):
 
 
 def synthesize(args):
-    if args.workers or args.only:
+    if args.workers or args.only or args.engine:
         return _synthesize_batches(args)
     pool = _pool(args, _network(args), args.output)
     return {
@@ -75,11 +75,24 @@ def _synthesize_batches(args):
         plan = di.inversion.plan_batches(_network(args), **given)
         print(plan)
         return plan._asdict()
+    if args.engine not in (None, "ray"):
+        raise ValueError(
+            f"`--engine` must be ray. Received: --engine={args.engine}"
+        )
     if args.only:
         raise ValueError(
             "`--only` must be status, merge or plan. "
             f"Received: --only={args.only}"
         )
+    if args.engine == "ray":
+        pool = di.inversion.synthesize_on_ray(
+            _network(args),
+            args.output,
+            address=args.address,
+            workers=args.workers,
+            **given,
+        )
+        return {"images": len(pool), "pool": str(args.output)}
     status = di.synthesize_batches(
         _network(args),
         args.output,

@@ -46,18 +46,27 @@ def test_shards_come_back_to_the_bit(tmp_path, channels, soft_targets):
     paths = [tmp_path / tfrecords.shard_name(i) for i in range(2)]
     for path, part in zip(paths, (slice(3), slice(3, 5)), strict=True):
         shard = {name: array[part] for name, array in arrays.items()}
-        path.write_bytes(tfrecords.shard_of(features, shard))
+        path.write_bytes(tfrecords.shard_of(shard))
     tfrecords.write_metadata(
         tmp_path, features, {paths[0].name: 3, paths[1].name: 2}
     )
     assert_equal(read_by_tfds(tmp_path), arrays)
 
 
+def test_equal_images_are_equal_bytes_in_any_process():
+    """The order of the names in a record is not left to a process."""
+    arrays, _ = example(2)
+    content = tfrecords.shard_of(arrays)
+    backwards = dict(reversed(arrays.items()))
+    assert tfrecords.shard_of(backwards) == content
+    names = [b"\x05image", b"\x05label", b"\trequested", b"\x0csoft_targets"]
+    places = [content.index(name) for name in names]
+    assert places == sorted(places)
+
+
 def test_tfds_knows_what_it_reads(tmp_path):
     arrays, features = example()
-    (tmp_path / tfrecords.shard_name(0)).write_bytes(
-        tfrecords.shard_of(features, arrays)
-    )
+    (tmp_path / tfrecords.shard_name(0)).write_bytes(tfrecords.shard_of(arrays))
     tfrecords.write_metadata(tmp_path, features, {tfrecords.shard_name(0): 5})
     moved = tmp_path.rename(tmp_path.with_name("moved"))
     info = tfds.builder_from_directory(str(moved)).info
@@ -74,7 +83,7 @@ def test_shards_may_be_missing_between_others(tmp_path):
     arrays, features = example(2)
     for i in (1, 3):
         (tmp_path / tfrecords.shard_name(i)).write_bytes(
-            tfrecords.shard_of(features, arrays)
+            tfrecords.shard_of(arrays)
         )
     images = {tfrecords.shard_name(3): 2, tfrecords.shard_name(1): 2}
     tfrecords.write_metadata(tmp_path, features, images)

@@ -9,36 +9,20 @@ import signal
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from batches import Numbered
+from batches import shards
 from inversions import NORMALIZED
+from tiny import CLASSES
+from tiny import SHAPE
 from tiny import learned_teacher
 
 import tf_deepinversion as di
 from tf_deepinversion.datasets import merge_batches
 from tf_deepinversion.datasets import status_of_batches
 from tf_deepinversion.datasets.batch_folder import BatchFolder
-from tf_deepinversion.inversion import Synthesizer
+from tf_deepinversion.models.generator import Generator
 
 BATCHES, IMAGES = 5, 4
-
-
-class Numbered(Synthesizer):
-    """Every image of batch b is of the shade b; some batches fail at first."""
-
-    classes, image_shape = 7, (2, 2, 1)
-
-    def __init__(self, fails=(), shade=0):
-        self.asked, self.fails, self.shade = [], list(fails), shade
-
-    def make(self, labels, batch_index, steps=None, verbose=0):
-        self.asked.append(batch_index)
-        if batch_index in self.fails:
-            raise FloatingPointError("not finite")
-        self.logs = {"loss": float(batch_index)}
-        shade = batch_index + self.shade
-        return np.full((len(labels), 2, 2, 1), shade, "uint8"), labels
-
-    def settings(self):
-        return {"kind": "numbered"}
 
 
 def work(folder, maker=None, worker=0, workers=1, **kwargs):
@@ -49,12 +33,6 @@ def work(folder, maker=None, worker=0, workers=1, **kwargs):
         workers=workers,
         **{"batches": BATCHES, "images": IMAGES, "verbose": 0, **kwargs},
     )
-
-
-def shards(folder):
-    """The content of each shard by its name."""
-    found = sorted(folder.glob("pool-train*"))
-    return {path.name: path.read_bytes() for path in found}
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +71,11 @@ def test_each_worker_does_its_own_and_then_what_is_missing(tmp_path):
     with pytest.raises(OSError, match="killed"):
         work(tmp_path, first, worker=0, workers=3)
     assert first.asked == [0]
-    work(tmp_path, makers[1], worker=1, workers=3)
-    # Its own 1 and 4; then 2 and 3, from its place in what is missing.
-    assert makers[1].asked == [1, 4, 2, 3]
     work(tmp_path, makers[2], worker=2, workers=3)
-    assert not makers[2].asked
+    # Its own 2; then, from its place in what is missing, 1, 3 and 4.
+    assert makers[2].asked == [2, 4, 3, 1]
+    work(tmp_path, makers[1], worker=1, workers=3)
+    assert not makers[1].asked
 
 
 @pytest.mark.parametrize("workers", [2, 5, 9])
@@ -118,6 +96,7 @@ def test_the_first_wins(tmp_path, undisturbed):
     late = Late(shade=100)
     work(tmp_path, late)
     assert late.asked == [0] and shards(tmp_path) == undisturbed
+    merge_batches(tmp_path).verify()  # by the hash of what is there
     assert not list(tmp_path.rglob(".*.part"))
 
 
@@ -425,12 +404,21 @@ def test_chains_go_on_from_batch_to_batch_and_are_independent(
     with pytest.raises(KeyboardInterrupt):
         chained(killed, worker=1, workers=2)
     assert list(shards(killed)) == ["pool-train.tfrecord-00002"]
+    shutil.copytree(killed, tmp_path / "removed")
     chained(killed)
     assert len(count) == 2 + 4 and shards(killed) == whole
     # What is removed is made again, from the start of its chain.
-    (killed / "pool-train.tfrecord-00003").unlink()
-    chained(killed)
-    assert shards(killed) == whole
+    (tmp_path / "removed" / "pool-train.tfrecord-00002").unlink()
+    chained(tmp_path / "removed")
+    assert shards(tmp_path / "removed") == whole
+    model = di.FastInversion(
+        learned_teacher(),
+        NORMALIZED,
+        generator=Generator(SHAPE, CLASSES, seed=1),
+    )
+    images, _ = model.make([1, 2], 2, 2)
+    mine = merge_batches(killed).images[4:6]
+    np.testing.assert_array_equal(mine, images)
     assert not list((killed / "state").iterdir())
 
 

@@ -46,9 +46,8 @@ class BatchFolder:
 
     def __init__(self, path, plan):
         self.path, self.plan = pathlib.Path(path), plan
-        self._features = tfrecords.make_features(
-            tuple(plan["image_shape"]), plan["classes"], soft_targets=False
-        )
+        # Refuses images that no shard can hold.
+        tfrecords.make_features(tuple(plan["image_shape"]), 1, False)
 
     @classmethod
     def claim(cls, path, plan) -> "BatchFolder":
@@ -185,7 +184,7 @@ class BatchFolder:
             arrays: Dict of `image`, `label` and `requested`.
             facts: Dict for the marker.
         """
-        content = tfrecords.shard_of(self._features, arrays)
+        content = tfrecords.shard_of(arrays)
         with self.explained():
             if not write_first(self.shard(number), content):
                 content, facts = self.shard(number).read_bytes(), {}

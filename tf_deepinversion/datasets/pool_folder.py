@@ -161,7 +161,7 @@ class PoolFolder:
                 f"{self._path} is closed: open it again, by `Pool(...)` as it "
                 "was made; `Pool.open` is for reading alone."
             )
-        content = tfrecords.shard_of(self._features, arrays)
+        content = tfrecords.shard_of(arrays)
         shards[-1].update(
             file=self._free_name(shards),
             sha256=hashlib.sha256(content).hexdigest(),

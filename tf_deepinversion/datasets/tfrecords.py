@@ -79,25 +79,43 @@ def shard_name(index) -> str:
     return f"{PREFIX}{index:05d}"
 
 
-def shard_of(features, arrays) -> bytes:
-    """Makes the bytes of a shard.
+def shard_of(arrays) -> bytes:
+    """Makes the bytes of a shard, a function of the arrays alone.
 
     Args:
-        features: See `make_features`.
-        arrays: Dict from names of features to arrays of equal length.
+        arrays: Dict from the names of `make_features` to arrays of equal
+            length.
     """
     # TensorFlow writes records to files only. This file is in memory, so that
     # every failure of the disk is an OSError of Python.
     buffer = f"ram://{uuid.uuid4().hex}"
     with tf.io.TFRecordWriter(buffer) as writer:
         for values in zip(*arrays.values(), strict=True):
-            example = dict(zip(arrays, values, strict=True))
-            example["image"] = png.encoded(example["image"])
-            writer.write(features.serialize_example(example))
+            writer.write(_example(dict(zip(arrays, values, strict=True))))
     with tf.io.gfile.GFile(buffer, "rb") as file:
         content = file.read()
     tf.io.gfile.remove(buffer)
     return content
+
+
+def _example(values) -> bytes:
+    """Serializes what TFDS's own serializer does, always in one order."""
+    feature = {}
+    for name, value in values.items():
+        if name == "image":
+            value = tf.train.BytesList(value=[png.encoded(value)])
+            feature[name] = tf.train.Feature(bytes_list=value)
+        elif name == "soft_targets":
+            value = tf.train.FloatList(value=value)
+            feature[name] = tf.train.Feature(float_list=value)
+        else:
+            value = tf.train.Int64List(value=[value])
+            feature[name] = tf.train.Feature(int64_list=value)
+    features = tf.train.Features(feature=feature)
+    # Otherwise the order of the names differs from process to process.
+    return tf.train.Example(features=features).SerializeToString(
+        deterministic=True
+    )
 
 
 def write_metadata(folder, features, images):

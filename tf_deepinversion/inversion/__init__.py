@@ -2,6 +2,7 @@
 
 from tf_deepinversion.inversion._synthesize import synthesize
 from tf_deepinversion.inversion._synthesize_batches import synthesize_batches
+from tf_deepinversion.inversion._synthesize_on_ray import synthesize_on_ray
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
 from tf_deepinversion.inversion.given_images import GivenImages

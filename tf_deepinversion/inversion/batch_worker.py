@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import signal
 import threading
 import time
@@ -243,6 +244,7 @@ class BatchWorker:
             "terms": logs,
             "device": device(),
             "worker": self._worker,
+            "process": os.getpid(),
         }
         self._folder.publish(number, arrays, facts)
         self._advance(logs)

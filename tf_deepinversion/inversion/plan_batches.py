@@ -144,10 +144,7 @@ class _Trial:
         seconds = time.monotonic() - begin
         requested = np.resize(labels, len(shown))
         arrays = {"image": images, "label": shown, "requested": requested}
-        features = tfrecords.make_features(
-            self._synthesizer.image_shape, self._synthesizer.classes, False
-        )
         self.images = len(images)
-        self.bytes = len(tfrecords.shard_of(features, arrays))
+        self.bytes = len(tfrecords.shard_of(arrays))
         self.recognized = float(np.mean(shown == requested))
         return seconds

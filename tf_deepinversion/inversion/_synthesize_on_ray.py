@@ -1,0 +1,198 @@
+"""Synthesis of one pool by the machines of a Ray cluster."""
+
+import contextlib
+import pathlib
+import tempfile
+
+import keras
+
+from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.files import require_local
+from tf_deepinversion.core.progress import Progress
+from tf_deepinversion.datasets.batch_folder import BatchFolder
+from tf_deepinversion.datasets.merge_batches import merge_batches
+from tf_deepinversion.datasets.pool import Pool
+from tf_deepinversion.inversion._synthesize_batches import synthesize_batches
+
+
+def synthesize_on_ray(
+    teacher,
+    folder,
+    *,
+    address=None,
+    workers=None,
+    restarts=3,
+    resources=None,
+    poll_seconds=1.0,
+    verbose="auto",
+    **kwargs,
+) -> Pool:
+    """Makes one pool by `synthesize_batches` on the devices of a Ray cluster.
+
+    Each worker is an actor, which keeps its compiled graph for all its batches.
+    Ray restarts an actor that dies, and the other workers make what one that
+    stays dead has left. Needs the extra `ray`.
+
+    Args:
+        teacher: A `keras.Model`, which is sent to the actors as a file; or a
+            function without arguments that each actor calls for a network or a
+            `Synthesizer`, such as `lambda: load_network("/shared/mine.keras")`.
+        folder: Path of a folder that all machines share.
+        address: String, address of a cluster, such as `"auto"` or
+            `"ray://head:10001"`. Defaults to a Ray that is already initialized,
+            and otherwise to this machine.
+        workers: Int, number of actors. Defaults to one per GPU of the cluster,
+            or one per machine if there is none.
+        restarts: Int, how often Ray restarts each actor. Defaults to 3.
+        resources: Dict of what an actor asks of Ray, such as `{"num_gpus": 1}`
+            or `{"num_cpus": 4, "resources": {"tpu": 1}}`. Defaults to a GPU
+            each, or a CPU each if the cluster has no GPU.
+        poll_seconds: Float, seconds between two looks at the folder. Defaults
+            to 1.
+        verbose: As for `synthesize`; one bar for all workers.
+        **kwargs: Further arguments of `synthesize_batches`.
+
+    Returns:
+        A `Pool` for reading, of all batches, see `merge_batches`.
+
+    Raises:
+        ImportError: if Ray is not installed.
+        ConnectionError: if the cluster cannot be reached.
+        RuntimeError: if all actors have died.
+        ValueError: as for `synthesize_batches`.
+
+    Example:
+        ```python
+        pool = di.inversion.synthesize_on_ray(
+            teacher, "/shared/run", address="auto", batches=1000
+        )
+        ```
+    """
+    require_local(folder=folder)
+    require_whole(0, restarts=restarts)
+    if workers is not None:
+        require_whole(workers=workers)
+    folder = str(pathlib.Path(folder).absolute())
+    ray = _imported()
+    with _connected(ray, address):
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        if resources is None:
+            resources = {"num_gpus": 1} if gpus else {"num_cpus": 1}
+        workers = workers or gpus or len(ray.nodes())
+        actor = ray.remote(
+            max_restarts=restarts, max_task_retries=restarts, **resources
+        )(_Worker)
+        made = ray.put(_sent(teacher))
+        actors = [actor.remote(made) for _ in range(workers)]
+        jobs = [
+            one.work.remote(folder, worker, workers, kwargs)
+            for worker, one in enumerate(actors)
+        ]
+        _wait(ray, jobs, folder, poll_seconds, verbose)
+    return merge_batches(folder)
+
+
+class _Worker:
+    """What an actor does; it runs on another machine."""
+
+    def __init__(self, sent):
+        self._teacher = _received(sent)
+
+    def work(self, folder, worker, workers, arguments):
+        status = synthesize_batches(
+            self._teacher,
+            folder,
+            worker=worker,
+            workers=workers,
+            verbose=0,
+            **arguments,
+        )
+        return tuple(status)
+
+
+def _sent(teacher):
+    """Returns a function as it is, and a network as the bytes of its file."""
+    if not isinstance(teacher, keras.Model):
+        if not callable(teacher) or isinstance(teacher, keras.Layer):
+            raise TypeError(
+                "Expected a `keras.Model`, or a function without arguments "
+                f"that makes one. Received: {type(teacher)}"
+            )
+        return teacher
+    with tempfile.TemporaryDirectory() as scratch:
+        path = pathlib.Path(scratch, "teacher.keras")
+        teacher.save(path)
+        return teacher.name, path.read_bytes()
+
+
+def _received(sent):
+    if callable(sent):
+        return sent()
+    _, content = sent
+    with tempfile.TemporaryDirectory() as scratch:
+        path = pathlib.Path(scratch, "teacher.keras")
+        path.write_bytes(content)
+        return keras.models.load_model(path, compile=False)
+
+
+def _imported():
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError(
+            "synthesize_on_ray needs Ray: pip install 'tf_deepinversion[ray]'. "
+            "`synthesize_batches` needs nothing beside this library."
+        ) from error
+    return ray
+
+
+@contextlib.contextmanager
+def _connected(ray, address):
+    """Connects to a cluster, or starts one on this machine for the time."""
+    own = not ray.is_initialized()
+    if own:
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConnectionError(
+                "The Ray cluster cannot be reached: start it by `ray start "
+                "--head`, or leave `address` out to work on this machine. "
+                f"Received: address={address!r}; Ray says: {error}"
+            ) from error
+    try:
+        yield
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _wait(ray, jobs, folder, poll_seconds, verbose):
+    """Shows how far all workers are, until each has ended.
+
+    Raises:
+        RuntimeError: if all actors have died.
+    """
+    progress, before, died = None, None, []
+    count = len(jobs)
+    while jobs:
+        ended, jobs = ray.wait(jobs, timeout=poll_seconds)
+        for job in ended:
+            try:
+                ray.get(job)
+            except ray.exceptions.RayActorError as error:
+                died.append(error)
+            except ray.exceptions.RayTaskError as error:
+                raise (error.cause or error) from error
+        with contextlib.suppress(FileNotFoundError):
+            missing = len(BatchFolder.existing(folder).missing)
+            if progress is None:
+                progress = Progress("Images", missing, "batch", verbose)
+            elif missing < before:
+                progress.advance(units=before - missing)
+            before = missing
+    if len(died) == count:
+        raise RuntimeError(
+            "All actors of Ray have died; batches that are done are safe. Make "
+            "the same call again, with more `restarts` or a smaller "
+            f"`micro_batch` if the memory has run out. Ray says: {died[-1]}"
+        )
