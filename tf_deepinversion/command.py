@@ -153,6 +153,8 @@ def parser() -> argparse.ArgumentParser:
         one = commands.add_parser(
             name,
             help=does,
+            # All flags follow; argparse would name them twice.
+            usage=f"tf-deepinversion {name} NETWORK [--FLAG=VALUE ...]",
             description=does.capitalize() + ".",
             epilog=f"Example: tf-deepinversion {example}",
         )
