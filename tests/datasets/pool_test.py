@@ -17,6 +17,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tf_deepinversion.datasets import png
+from tf_deepinversion.datasets import stored
 from tf_deepinversion.datasets.joined import Joined
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.shard_index import index_name
@@ -357,6 +358,20 @@ def test_adding_copies_the_batch_alone():
     assert pool._rows.parts[0]["image"] is image
     batches[0][0][:] = 0  # the pool's are its own
     np.testing.assert_array_equal(pool.images[:2], given)
+
+
+def test_few_files_are_open_and_none_that_was_dropped(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "MOST_OPEN", 2)
+    pool = make(tmp_path, capacity=6)
+    for number in range(3):
+        pool.add(*batch_of(number))
+    assert_holds(pool, [batch_of(number) for number in range(3)])
+    here = [path for path, _ in stored._OPEN if path.parent == tmp_path]
+    assert [path.name[-1] for path in here] == ["1", "2"]
+    pool.add(*batch_of(3, 4))
+    here = [path for path, _ in stored._OPEN if path.parent == tmp_path]
+    assert [path.name[-1] for path in here] == ["2"]
+    assert_holds(pool, [batch_of(2), batch_of(3, 4)])
 
 
 def test_an_opened_pool_is_for_reading(tmp_path):

@@ -1,6 +1,6 @@
 """Columns of a pool on disk, whose rows are read from its shards."""
 
-import functools
+import collections
 import os
 
 import numpy as np
@@ -8,6 +8,12 @@ import tensorflow as tf
 
 from tf_deepinversion.datasets import png
 from tf_deepinversion.datasets.joined import Joined
+
+# The files that were read last, the latest at the end.
+_OPEN = collections.OrderedDict()
+
+# Systems allow a process 1,024 open files, often.
+MOST_OPEN = 256
 
 
 class ShardFile:
@@ -20,26 +26,36 @@ class ShardFile:
     """
 
     def __init__(self, path, sha256, index):
-        self.path, self._sha256, self.index = path, sha256, index
+        self.path, self.index = path, index
+        # The name of a dropped shard is given again, to another content.
+        self._key = path, sha256
 
     def __len__(self):
         return len(self.index)
 
     @property
-    def file(self) -> int:
-        """The number of the open file.
+    def file(self) -> "OpenFile":
+        """The open file; who reads keeps it, so that it stays open.
 
         Raises:
             ValueError: if the file is not there any more.
         """
         try:
-            return _opened(self.path, self._sha256).number
+            found = _OPEN.pop(self._key, None) or OpenFile(self.path)
         except FileNotFoundError as error:
             raise ValueError(
                 f"{self.path} is not there any more: its batch was dropped to "
                 "make room for a newer one, or the file was removed. Take "
                 "`images` of the pool again."
             ) from error
+        _OPEN[self._key] = found
+        while len(_OPEN) > MOST_OPEN:
+            _OPEN.popitem(last=False)
+        return found
+
+    def __del__(self, opened=_OPEN):  # at the end Python forgets globals
+        # Otherwise a dropped shard would take room on the disk.
+        opened.pop(self._key, None)
 
     def damaged(self, error) -> ValueError:
         """An error that names the file, for one that does not."""
@@ -49,21 +65,22 @@ class ShardFile:
         )
 
 
-class _File:
-    """An open file, closed once nobody has it."""
+class OpenFile:
+    """An open file, closed once nobody has it.
+
+    Args:
+        path: Path.
+
+    Attributes:
+        number: Int, for `os.pread`.
+    """
 
     def __init__(self, path):
         self.number = os.open(path, os.O_RDONLY)
 
-    def __del__(self):
+    def __del__(self, close=os.close):
         if hasattr(self, "number"):
-            os.close(self.number)
-
-
-@functools.lru_cache(256)
-def _opened(path, sha256) -> _File:
-    # The name of a dropped shard is given again; its content has another sum.
-    return _File(path)
+            close(self.number)
 
 
 class StoredImages(Joined):
@@ -79,10 +96,11 @@ class StoredImages(Joined):
         if (places[:, 1] == size).all():
             contents = np.zeros((len(rows), size), "uint8")
             begins = places[:, 0].tolist()
+            opened = [file.file for file in files]
             read = [
-                os.preadv(file.file, [content], begin)
+                os.preadv(file.number, [content], begin)
                 for file, content, begin in zip(
-                    files, contents, begins, strict=True
+                    opened, contents, begins, strict=True
                 )
             ]
             found = png.stored(contents, shape)
@@ -93,7 +111,8 @@ class StoredImages(Joined):
     def _of_any_encoder(self, files, places):
         found = np.empty((len(files), *self.shape[1:]), "uint8")
         for i, (begin, size) in enumerate(places.tolist()):
-            content = os.pread(files[i].file, size, begin)
+            file = files[i].file
+            content = os.pread(file.number, size, begin)
             try:
                 found[i] = png.decoded(content, self.shape[1:])
             except ValueError as error:
@@ -108,8 +127,9 @@ class StoredTargets(Joined):
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         values = tf.io.FixedLenFeature(self.shape[1:], tf.float32)
         for part, where, own in self._by_part(rows):
+            file = part.file
             records = [
-                os.pread(part.file, size, begin)
+                os.pread(file.number, size, begin)
                 for begin, size in part.index.rows[own, :2].tolist()
             ]
             try:
