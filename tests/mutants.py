@@ -282,8 +282,8 @@ MUTANTS = [
     ("datasets/batch_folder.py", "if often >= ATTEMPTS}", "if often > ATTEMPTS}", "inversion/batches"),
     ("datasets/batch_folder.py", "content, facts = self.shard(number).read_bytes(), {}", "facts = {}", "inversion/batches"),
     ("inversion/batch_worker.py", "units[len(units) * self._worker // self._workers]", "units[0]", "inversion/batches"),
-    ("inversion/batch_worker.py", "seed=self._seed + unit", "seed=self._seed", "inversion/batches"),
-    ("inversion/batch_worker.py", "if made <= missing and state.exists():", "if state.exists():", "inversion/batches"),
+    ("inversion/batch_worker.py", "seed=self._seed + unit", "seed=self._seed", "inversion/network_batches"),
+    ("inversion/batch_worker.py", "if made <= missing and state.exists():", "if state.exists():", "inversion/network_batches"),
     ("inversion/_synthesize_batches.py", "np.arange(number * images, (number + 1) * images)", "np.arange(images)", "inversion/batches"),
     # Pruning.
     ("pruning/masks/schedule.py", "gap * (1 - p) ** self.power", "gap * p ** self.power", "pruning/pruning_masks"),
