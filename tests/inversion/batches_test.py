@@ -15,6 +15,7 @@ from tiny import learned_teacher
 import tf_deepinversion as di
 from tf_deepinversion.datasets import merge_batches
 from tf_deepinversion.datasets import status_of_batches
+from tf_deepinversion.datasets import tfrecords
 from tf_deepinversion.datasets.batch_folder import BatchFolder
 
 BATCHES, IMAGES = 5, 4
@@ -271,24 +272,69 @@ def test_no_run_is_no_status(tmp_path):
     assert status_of_batches(tmp_path).seconds_left is None
 
 
+@pytest.mark.parametrize(
+    ("name", "error"), [("fsync", errno.ENOSPC), ("link", errno.EROFS)]
+)
 def test_a_full_disk_ends_the_worker_and_loses_nothing(
-    tmp_path, monkeypatch, undisturbed
+    tmp_path, monkeypatch, undisturbed, name, error
 ):
-    works, calls = os.fsync, []
+    works, calls = getattr(os, name), []
 
-    def full(*args):
+    def fail(*args):
         calls.append(args)
-        if len(calls) == 9:
-            raise OSError(errno.ENOSPC, "No space left on device")
+        if len(calls) == 6:
+            raise OSError(error, os.strerror(error))
         return works(*args)
 
     with monkeypatch.context() as context:
-        context.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space left.*start the worker"):
+        context.setattr(os, name, fail)
+        message = f"{os.strerror(error)}.*start the worker"
+        with pytest.raises(OSError, match=message) as told:
             work(tmp_path)
+    assert told.value.errno == error
     assert 0 < status_of_batches(tmp_path).done < BATCHES
+    assert not status_of_batches(tmp_path).failed
     work(tmp_path)
     assert shards(tmp_path) == undisturbed
+
+
+def test_a_merge_may_be_killed_and_go_on_while_workers_do(
+    tmp_path, monkeypatch
+):
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path, Interrupted())
+    with monkeypatch.context() as context:
+        context.setattr(tfrecords, "write_metadata", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            merge_batches(tmp_path)
+    assert len(di.Pool.open(tmp_path)) == 2 * IMAGES
+    assert len(merge_batches(tmp_path)) == 2 * IMAGES
+    work(tmp_path)
+    assert len(merge_batches(tmp_path)) == BATCHES * IMAGES
+    read = tfds.builder_from_directory(str(tmp_path)).as_dataset("train")
+    assert len(read) == BATCHES * IMAGES
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+class Interrupted(Numbered):
+    def make(self, labels, batch_index, steps=None, verbose=0):
+        if batch_index == 2:
+            interrupt()
+        return super().make(labels, batch_index)
+
+
+def test_clocks_that_differ_do_not_matter(tmp_path):
+    work(tmp_path)
+    before = status_of_batches(tmp_path)
+    for number, path in enumerate(tmp_path.rglob("*0*")):
+        os.utime(path, (number % 2 * 4e9,) * 2)  # 1970, or 2096
+    assert status_of_batches(tmp_path) == before
+    maker = Numbered()
+    work(tmp_path, maker)
+    assert not maker.asked
 
 
 @pytest.mark.parametrize("error", [errno.EPERM, errno.ENOTSUP])
