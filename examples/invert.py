@@ -112,7 +112,7 @@ def main(_):
         verifier=load_pretrained("fashion_mnist_vgg11") if shipped else None,
         real=load_test_images() if shipped else None,
         names=FASHION_MNIST_CLASSES if shipped else None,
-        prior_alone=FLAGS.prior_alone,
+        prior_images=None if FLAGS.prior_alone else 0,
     )
     if shipped:
         figures["teacher_sha256"] = PRETRAINED[FLAGS.teacher]["sha256"]
