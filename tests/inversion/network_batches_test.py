@@ -1,6 +1,7 @@
 """Workers invert a network: pixels, chains of a generator, and SIGTERM."""
 
 import functools
+import json
 import os
 import shutil
 import signal
@@ -63,6 +64,9 @@ def test_asked_to_end_it_ends_with_its_epoch_and_goes_on(tmp_path, monkeypatch):
     assert [p.name for p in (ended / "state").iterdir()] == ["00000.npz"]
     assert not made(ended, steps=[300], batches=2).stopped
     assert epochs == [0, 1, 1, 2, 0, 1, 2]  # from the second epoch on
+    # The seconds of what was left of a batch are no measure of speed.
+    told = [json.loads(p.read_text()) for p in sorted(ended.glob("done/*"))]
+    assert told[0]["seconds"] is None and told[1]["seconds"] > 0
     assert shards(ended) == shards(tmp_path / "whole")
 
 

@@ -176,7 +176,10 @@ class BatchWorker:
         self.require_going_on()
         gave_up = not wanted and number not in self._folder.done
         if not gave_up:
-            begin = time.monotonic()
+            begin, resumed = (
+                time.monotonic(),
+                self._folder.state(number).exists(),
+            )
             try:
                 images, shown = self._made(number)
             except (Terminated, OSError, MemoryError):
@@ -184,7 +187,9 @@ class BatchWorker:
             except Exception as error:
                 self._fail(number, error)
                 return self._chain == 1
-            self._publish(number, images, shown, time.monotonic() - begin)
+            # What is left of a batch says nothing about the speed.
+            seconds = None if resumed else time.monotonic() - begin
+            self._publish(number, images, shown, seconds)
         if self._chain > 1:
             with self._folder.explained():
                 _synthesize.save(
