@@ -18,6 +18,10 @@ calibrate, the others test. For your own network, `--nobaselines --pool=...`
 only writes the model. The output folder holds `int8.tflite`, calibrated with
 the first set of synthesized images, and `float.tflite`.
 
+For a device that takes int8, a fixed batch and one scale per dense layer, add
+`--input_dtype=int8 --batch_size=1 --per_tensor_dense`. With --scheme=int16x8
+the file is `int16x8.tflite`.
+
 A tiny run, to see that everything works: `--images=4 --sets=2 --steps=2`.
 """
 
@@ -45,6 +49,13 @@ flags.DEFINE_integer("sets", 5, "Disjoint sets of each kind.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Random seed.")
 flags.DEFINE_string("pool", None, "Folder of synthesized images.")
 flags.DEFINE_integer("steps", None, "Of the synthesis; the recipe's.")
+flags.DEFINE_enum(
+    "scheme", "int8", ["int8", "int16x8"], "What the file computes in."
+)
+flags.DEFINE_string("input_dtype", None, "Of the pixels; the scheme's.")
+flags.DEFINE_string("output_dtype", None, "Of the logits; the scheme's.")
+flags.DEFINE_integer("batch_size", None, "Fixed in the file; default: open.")
+flags.DEFINE_bool("per_tensor_dense", False, "One scale per dense kernel.")
 flags.DEFINE_bool("baselines", True, "Compare noise and real images.")
 flags.DEFINE_string("output", "output/quantize", "Folder.")
 
@@ -56,6 +67,20 @@ def synthesized(teacher, fed, count):
     model = di.FastInversion(teacher, fed, seed=FLAGS.seed)
     model.fit(di.balanced_labels(model.classes, count), FLAGS.steps)
     return model.images
+
+
+def quantized(teacher, fed, images):
+    """Quantizes as the flags say."""
+    return di.quantize(
+        teacher,
+        images,
+        fed,
+        scheme=FLAGS.scheme,
+        input_dtype=FLAGS.input_dtype,
+        output_dtype=FLAGS.output_dtype,
+        batch_size=FLAGS.batch_size,
+        per_tensor_dense=FLAGS.per_tensor_dense,
+    )
 
 
 def sets_of(images, name):
@@ -91,17 +116,19 @@ def compare(teacher, fed, test, made, first):
         for i, chosen in enumerate(sets_of(kind, name)):
             content = first
             if (name, i) != ("synthesized", 0):
-                content = di.quantize(teacher, chosen, fed)
+                content = quantized(teacher, fed, chosen)
             found[name].append(LiteRT(content).accuracy(images, labels))
             print(f"{name} {i}: {found[name][-1]:.4f}", flush=True)
     deviation = 1 if FLAGS.sets > 1 else 0
     return {
         "float_test_accuracy": accuracy(teacher, images, labels, fed),
-        "int8_test_accuracy": {k: float(np.mean(v)) for k, v in found.items()},
-        "int8_test_accuracy_deviation": {
+        f"{FLAGS.scheme}_test_accuracy": {
+            k: float(np.mean(v)) for k, v in found.items()
+        },
+        f"{FLAGS.scheme}_test_accuracy_deviation": {
             k: float(np.std(v, ddof=deviation)) for k, v in found.items()
         },
-        "int8_test_accuracies": found,
+        f"{FLAGS.scheme}_test_accuracies": found,
         "test_images": len(images),
     }
 
@@ -114,17 +141,18 @@ def main(_):
     chosen = sets_of(made, "synthesized")
     content = {
         "float": to_litert(teacher, fed),
-        "int8": di.quantize(teacher, chosen[0], fed),
+        FLAGS.scheme: quantized(teacher, fed, chosen[0]),
     }
     for name, model in content.items():
         path = pathlib.Path(FLAGS.output) / f"{name}.tflite"
         write_atomically(path, lambda file, model=model: file.write(model))
     figures = {}
     if FLAGS.baselines:
-        figures = compare(teacher, fed, test, made, content["int8"])
+        figures = compare(teacher, fed, test, made, content[FLAGS.scheme])
     figures |= {
-        "size_ratio": len(content["int8"]) / len(content["float"]),
-        "int8_bytes": len(content["int8"]),
+        "size_ratio": len(content[FLAGS.scheme]) / len(content["float"]),
+        f"{FLAGS.scheme}_bytes": len(content[FLAGS.scheme]),
+        "dtypes": LiteRT(content[FLAGS.scheme]).dtypes,
         "calibration_images": FLAGS.images,
         "sets": FLAGS.sets,
         **given.identity(teacher),

@@ -94,6 +94,18 @@ def test_a_pool_serves_prune_and_quantize(run):
     exact = np.asarray(network(FED.fed(images)))
     found = LiteRT(content)(images)
     assert np.corrcoef(found.ravel(), exact.ravel())[0, 1] > 0.95
+    assert figures["dtypes"]["input"] == "uint8"
+
+    device = "--input_dtype=int8", "--batch_size=1", "--dense=per_tensor"
+    figures, output, _ = run("quantize", pool, *device)
+    found = LiteRT((output / "int8.tflite").read_bytes())
+    assert found.dtypes["input"] == figures["dtypes"]["input"] == "int8"
+    assert found.input["shape_signature"].tolist() == [1, *SHAPE]
+    assert sum(figures["ops"].values()) == len(found.ops)
+    with pytest.raises(ValueError, match="per_channel or per_tensor. Received"):
+        run("quantize", "--dense=one")
+    with pytest.raises(ValueError, match="for scheme='dynamic'"):
+        run("quantize", "--scheme=dynamic", "--input_dtype=int8")
 
 
 def test_workers_share_a_folder(run):

@@ -116,7 +116,16 @@ _COMMANDS = {
         "convert a network to an int8 LiteRT model",
         "quantize fashion_mnist_resnet20 --images=output/synthesize/pool",
         quantize,
-        (_GIVEN, _TARGETS, *_MADE),
+        (
+            _GIVEN,
+            ("--scheme", "NAME", "int8", "int8, int16x8, dynamic or float16"),
+            ("--input_dtype", "NAME", None, "of the pixels, such as int8"),
+            ("--output_dtype", "NAME", None, "of the logits, such as float32"),
+            ("--batch_size", "N", None, "fixed in the file; default: open"),
+            ("--dense", "NAME", "per_channel", "dense scales, or per_tensor"),
+            _TARGETS,
+            *_MADE,
+        ),
     ),
     "learn": (
         "teach a network new classes, without data of the old classes",

@@ -152,18 +152,48 @@ def prune(args):
 def quantize(args):
     import tf_deepinversion as di
     from tf_deepinversion.core.files import write_atomically
+    from tf_deepinversion.quantization.scheme import check_scheme
 
+    if args.dense not in ("per_channel", "per_tensor"):
+        raise ValueError(
+            "Expected the scales of dense layers: per_channel or per_tensor. "
+            f"Received: --dense={args.dense}"
+        )
+    options = {
+        "scheme": args.scheme,
+        "input_dtype": args.input_dtype,
+        "output_dtype": args.output_dtype,
+        "per_tensor_dense": args.dense == "per_tensor",
+    }
+    check_scheme(**options)  # before images are made
     network = _network(args)
+    content = di.quantize(
+        network,
+        _calibration_images(args, network),
+        preprocessing(args),
+        batch_size=args.batch_size,
+        **options,
+    )
+    path = args.output / f"{args.scheme}.tflite"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: file.write(content))
+    held = di.quantization.LiteRT(content)
+    ops = {name: held.ops.count(name) for name in sorted(set(held.ops))}
+    figures = {"bytes": len(content), "model": str(path)}
+    return {**figures, "dtypes": held.dtypes, "ops": ops}
+
+
+def _calibration_images(args, network):
+    import tf_deepinversion as di
+
     if args.images:
         pool = _images(args.images)
+    elif args.scheme in ("dynamic", "float16"):
+        return None  # these calibrate nothing
     else:
         pool = _pool(args, network, args.output)
     images = pool.images if isinstance(pool, di.Pool) else pool[0]
-    content = di.quantize(network, images[:200], preprocessing(args))
-    path = args.output / "int8.tflite"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: file.write(content))
-    return {"bytes": len(content), "model": str(path)}
+    return images[:200]
 
 
 def learn(args):

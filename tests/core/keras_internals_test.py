@@ -115,3 +115,14 @@ def test_convert_variables_to_constants_v2():
 def test_a_name_that_is_gone_is_said():
     with pytest.raises(NotImplementedError, match="no `_flatten_layers`"):
         keras_internals.layers_of("no layer")
+
+
+def test_switches_and_schema_of_litert():
+    model = functional()
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    before = vars(converter).copy()
+    keras_internals.use_one_scale_per_dense_layer(converter)
+    changed = {k for k, v in vars(converter).items() if v is not before[k]}
+    assert len(changed) == 1 and "per_channel" in changed.pop()
+    schema = keras_internals.litert_schema()
+    assert schema.BuiltinOperator.CONV_2D == 3 and schema.TensorType.INT8 == 9

@@ -102,3 +102,22 @@ def with_constants(function):
     )
 
     return convert_variables_to_constants_v2(function)
+
+
+def use_one_scale_per_dense_layer(converter):
+    """Makes a LiteRT converter quantize dense kernels with a single scale.
+
+    Args:
+        converter: A `tf.lite.TFLiteConverter`.
+    """
+    # Assigning alone would not notice that TensorFlow renamed the switch.
+    name = "_experimental_disable_per_channel_quantization_for_dense_layers"
+    _read(converter, name)
+    setattr(converter, name, True)
+
+
+def litert_schema():
+    """Returns TensorFlow's module that reads LiteRT files."""
+    from tensorflow.lite.python import schema_py_generated
+
+    return schema_py_generated

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 
 from tf_deepinversion import Pool
-from tf_deepinversion import quantization
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization import LiteRT
+from tf_deepinversion.quantization import calibration
+from tf_deepinversion.quantization import conversion
 from tf_deepinversion.quantization import quantize
 from tf_deepinversion.quantization import takes_pixels
 from tf_deepinversion.quantization import to_litert
@@ -63,9 +64,11 @@ def test_int8_is_the_network_but_for_its_steps(teacher, content):
 
 
 def test_every_tensor_is_of_whole_numbers(content):
-    tensors = LiteRT(content)._interpreter.get_tensor_details()
-    dtypes = {np.dtype(tensor["dtype"]) for tensor in tensors}
-    assert dtypes <= {np.dtype(d) for d in ("uint8", "int8", "int32")}
+    model = LiteRT(content)
+    tensors = model._interpreter.get_tensor_details()
+    dtypes = {np.dtype(tensor["dtype"]).name for tensor in tensors}
+    assert dtypes == set(model.dtypes["tensors"])
+    assert dtypes == {"uint8", "int8", "int32"}
 
 
 def test_float_is_the_network(teacher):
@@ -238,8 +241,8 @@ def test_what_litert_cannot_do_is_said_in_few_words():
 
 
 def test_calibration_images_are_counted_past_what_is_silenced(capsys):
-    counted = quantization._counted(list(range(25)), 2, sys.stdout)
-    with quantization._quiet():
+    counted = calibration.counted(list(range(25)), 2, sys.stdout)
+    with conversion.quiet():
         print("silenced")
         assert list(counted) == list(range(25))
     assert capsys.readouterr().out.splitlines() == [

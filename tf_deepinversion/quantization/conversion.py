@@ -1,0 +1,86 @@
+"""Conversion of a network to LiteRT, in float32 or as a caller prepares it."""
+
+import contextlib
+import io
+import re
+import warnings
+
+import keras
+import tensorflow as tf
+
+from tf_deepinversion.networks.compute_policy import reading
+from tf_deepinversion.quantization.pixel_input import takes_pixels
+
+
+@contextlib.contextmanager
+def quiet():
+    """Silences Keras, which prints every variable of an exported model."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def converted(
+    model,
+    preprocessing,
+    image_shape,
+    batch_size=None,
+    prepare=None,
+    holds="float32",
+) -> bytes:
+    """Converts a network to LiteRT, in float32 unless `prepare` changes this.
+
+    LiteRT does not support float16 and float64 in most operations: a network of
+    another precision is converted as it computes in float32.
+    """
+    with reading(model, keras.DTypePolicy("float32")):
+        fed = takes_pixels(model, preprocessing, image_shape, batch_size)
+        converter = tf.lite.TFLiteConverter.from_keras_model(fed)
+        if prepare:
+            prepare(converter, fed.input_shape[0] or 1)
+        try:
+            with quiet():
+                return converter.convert()
+        except Exception as e:  # the converter raises its own private errors
+            raise ValueError(
+                f"{model.name!r} cannot be converted to LiteRT"
+                f"{f' in {holds}' * bool(prepare)}: {_reason(e)}"
+            ) from e
+
+
+def _reason(error):
+    """Shortens the converter's message to its operations and one line."""
+    text = " ".join(str(error).split())
+    names = sorted(set(re.findall(r"'(tfl?\.\w+)' op", text)))[:5]
+    found = f"it has no {', '.join(names)} for these number types; "
+    return found * bool(names) + text[:300]
+
+
+def to_litert(
+    model, preprocessing=None, image_shape=None, batch_size=None
+) -> bytes:
+    """Converts a network to a LiteRT model in float32: pixels in, logits out.
+
+    Args:
+        model: A `keras.Model` of any precision.
+        preprocessing: The model's `Preprocessing`, or None if the model is
+            known by its name.
+        image_shape: Tuple `(height, width, channels)`, required if the network
+            does not fix it.
+        batch_size: Int, the number of images that the file takes at once.
+            Defaults to the network's own; an open number stays open.
+
+    Returns:
+        Bytes, the content of a `.tflite` file.
+
+    Raises:
+        ValueError: if the network cannot be converted, if the size of its
+            images is unknown, or if it fixes another batch size.
+
+    Example:
+        ```python
+        content = di.quantization.to_litert(teacher)
+        pathlib.Path("teacher.tflite").write_bytes(content)
+        ```
+    """
+    return converted(model, preprocessing, image_shape, batch_size)

@@ -1,0 +1,134 @@
+"""Runs LiteRT models, and lists what their files hold."""
+
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import predicted
+from tf_deepinversion.core.checks import share_right
+from tf_deepinversion.core.pieces import pieces_of
+from tf_deepinversion.quantization.file_operations import operations_of
+from tf_deepinversion.quantization.file_operations import tensor_dtypes
+
+
+def _interpreter(content, threads):
+    """Returns an interpreter of the extra `litert`, or TensorFlow's own."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        Interpreter = tf.lite.Interpreter
+    with warnings.catch_warnings():
+        # TensorFlow warns that its own interpreter will be removed.
+        warnings.simplefilter("ignore")
+        try:
+            return Interpreter(model_content=content, num_threads=threads)
+        except ValueError as e:
+            raise ValueError(
+                "Expected the bytes of a LiteRT model. Received: "
+                f"{len(content)} bytes that are none ({e})"
+            ) from e
+
+
+class LiteRT:
+    """Runs a LiteRT model on pixels.
+
+    Args:
+        content: Bytes of a `.tflite` file, a model from pixels to logits.
+        batch_size: Int, number of images per call. Defaults to 100.
+        threads: Int. Defaults to 1.
+
+    Attributes:
+        input: Dict of the input's details, as the interpreter gives them.
+        output: Dict of the output's details.
+        ops: Tuple of strings, LiteRT's names of the file's operations, in the
+            order in which they compute.
+        dtypes: Dict from "input", "output" and "tensors" to a string, a string
+            and a sorted tuple of strings: all dtypes of the file's tensors.
+
+    Raises:
+        ValueError: if the bytes are not a LiteRT model with one input and one
+            output.
+
+    Example:
+        ```python
+        content = pathlib.Path("teacher.tflite").read_bytes()
+        logits = di.quantization.LiteRT(content)(images)
+        ```
+    """
+
+    def __init__(self, content, batch_size=100, threads=1):
+        self._interpreter = _interpreter(content, threads)
+        self._size = None
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ValueError(
+                "Expected a model with one input and one output. Received: "
+                f"{len(inputs)} inputs and {len(outputs)} outputs"
+            )
+        self.input, self.output = inputs[0], outputs[0]
+        operations = operations_of(content)
+        self.ops = tuple(operation.name for operation in operations)
+        self.dtypes = {
+            "input": np.dtype(self.input["dtype"]).name,
+            "output": np.dtype(self.output["dtype"]).name,
+            "tensors": tensor_dtypes(operations),
+        }
+        # LiteRT cannot change the batch size of a network that fixes it.
+        fixed = int(self.input["shape_signature"][0])
+        self._batch_size = batch_size if fixed < 1 else fixed
+        self._pads = fixed > 1
+
+    def _allocate(self, size):
+        if size != self._size:
+            shape = (size, *self.input["shape"][1:])
+            self._interpreter.resize_tensor_input(self.input["index"], shape)
+            self._interpreter.allocate_tensors()
+            self._size = size
+
+    def _quantized(self, images):
+        dtype = self.input["dtype"]
+        # A model in float32 takes unchanged pixels.
+        if dtype == np.float32:
+            return images.astype("float32")
+        scale, zero = self.input["quantization"]
+        bounds = np.iinfo(dtype)
+        steps = np.rint(images / scale + zero)
+        return steps.clip(bounds.min, bounds.max).astype(dtype)
+
+    def __call__(self, images) -> np.ndarray:
+        """Computes logits, float32 `(n, classes)`, of uint8 images."""
+        images = check_pixels(images)
+        shape = tuple(self.input["shape"][1:].tolist())
+        if images.shape[1:] != shape:
+            raise ValueError(
+                f"Expected images of the model's shape {shape}. "
+                f"Received: shape={images.shape}"
+            )
+        logits = [self._read(b) for b in pieces_of(images, self._batch_size)]
+        return self._dequantized(np.concatenate(logits))
+
+    def _read(self, batch):
+        count = len(batch)
+        # Repeated images fill an incomplete batch; their logits are dropped.
+        if self._pads:
+            batch = np.resize(batch, (self._batch_size, *batch.shape[1:]))
+        self._allocate(len(batch))
+        self._interpreter.set_tensor(
+            self.input["index"], self._quantized(batch)
+        )
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self.output["index"])[:count]
+
+    def _dequantized(self, logits):
+        if logits.dtype == np.float32:
+            return logits
+        # int8 logits stand for scale (logit - zero).
+        scale, zero = self.output["quantization"]
+        return ((logits.astype("float32") - zero) * scale).astype("float32")
+
+    def accuracy(self, images, labels) -> float:
+        """Computes the share of uint8 images assigned to their labels."""
+        return share_right(predicted(self(images)), labels)
