@@ -52,6 +52,10 @@ def small_steps(monkeypatch):
     monkeypatch.setattr(
         demo, "distill", lambda *args, **given: distill(*args, **given | few)
     )
+    narrow, one = demo.narrow, {"ranking_batches": 1, "batch_size": 4}
+    monkeypatch.setattr(
+        demo, "narrow", lambda *args, **given: narrow(*args, **given | one)
+    )
 
 
 @pytest.fixture

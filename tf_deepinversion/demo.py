@@ -207,7 +207,7 @@ def distil_and_export(
     output = pathlib.Path(output)
     keras.utils.set_random_seed(seed)
     begin = time.monotonic()
-    student = narrow(teacher, fixed_images, share=0.5, seed=seed)
+    student = narrow(teacher, fixed_images, ranking_batches=4, seed=seed)
     with warnings.catch_warnings():
         # The student does agree with its teacher a little, and is meant to.
         warnings.filterwarnings("ignore", "The student agrees with its teacher")
