@@ -11,7 +11,6 @@ from tiny import SHAPE
 
 from tf_deepinversion.inversion.make_synthesizer import make_synthesizer
 from tf_deepinversion.inversion.recipes import RECIPES
-from tf_deepinversion.inversion.recipes import find
 
 
 def network(scale):
@@ -38,13 +37,22 @@ def images_of(scale, recipe):
     return model.images.astype(int)
 
 
-# Those whose statistics are relative to the layers'.
+FAST = "ours", "generator", "distillation_pixels"
+FROM_PAPERS = [
+    "cifar10_paper",
+    "imagenet_multiresolution",
+    "imagenet_20k",
+    "cifar10_fast",
+    "cifar100_fast",
+]
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        name
-        for name, recipe in RECIPES.items()
-        if all(getattr(t, "form", "") != "plain" for t in recipe.loss)
+        pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+        for name in RECIPES
+        if name not in FROM_PAPERS
     ],
 )
 def test_the_size_of_features_changes_no_image(name):
@@ -52,15 +60,6 @@ def test_the_size_of_features_changes_no_image(name):
 
 
 @pytest.mark.slow
-def test_relative_statistics_make_any_recipe_so():
-    for name in ("distillation_pixels", "generator"):
-        loss = [
-            type(term)(term.weight, form="relative")
-            if getattr(term, "form", "") == "plain"
-            else term
-            for term in find(name).loss
-        ]
-        recipe = find(name).replace(loss=loss)
-        assert np.abs(images_of(1, recipe) - images_of(8, recipe)).max() <= 1
-        # By the paper's form the weights mean something else.
-        assert np.abs(images_of(1, name) - images_of(8, name)).max() > 1
+def test_by_the_paper_s_form_the_weights_mean_something_else():
+    one, eight = (images_of(scale, "cifar10_paper") for scale in (1, 8))
+    assert np.abs(one - eight).max() > 1
