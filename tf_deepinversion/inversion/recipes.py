@@ -87,9 +87,9 @@ _OURS = Recipe(
 )
 
 
-# The recipes below compare statistics relative to each layer's, so that a weight
-# means the same for any network. With the ResNet-20 that ships, the term of
-# weight 86 (8.6) starts with the gradient of the plain form with weight 10 (1).
+# The recipes below compare statistics relative to each layer's, so that one
+# weight serves any network. With the ResNet-20 that ships, the term of weight
+# 86 (8.6) starts with the gradient of the plain form of weight 10 (1).
 
 
 # For a generator (`FastInversion`) on small images.
