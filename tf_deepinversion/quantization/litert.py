@@ -13,17 +13,37 @@ from tf_deepinversion.quantization.file_operations import operations_of
 from tf_deepinversion.quantization.file_operations import tensor_dtypes
 
 
-def _interpreter(content, threads):
-    """Returns an interpreter of the extra `litert`, or TensorFlow's own."""
+def interpreter_of(content, threads, keeps=False):
+    """Returns an interpreter of the extra `litert`, or TensorFlow's own.
+
+    Args:
+        content: Bytes of a `.tflite` file.
+        threads: Int.
+        keeps: Bool, whether the interpreter keeps the tensors between the
+            operations, which takes the slower kernels. Defaults to False.
+    """
     try:
         from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import OpResolverType
     except ImportError:
         Interpreter = tf.lite.Interpreter
+        OpResolverType = tf.lite.experimental.OpResolverType
+    options = {}
+    if keeps:
+        # The delegate of the default computes several operations at once.
+        options = {
+            "experimental_preserve_all_tensors": True,
+            "experimental_op_resolver_type": (
+                OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            ),
+        }
     with warnings.catch_warnings():
         # TensorFlow warns that its own interpreter will be removed.
         warnings.simplefilter("ignore")
         try:
-            return Interpreter(model_content=content, num_threads=threads)
+            return Interpreter(
+                model_content=content, num_threads=threads, **options
+            )
         except ValueError as e:
             raise ValueError(
                 "Expected the bytes of a LiteRT model. Received: "
@@ -42,6 +62,7 @@ class LiteRT:
     Attributes:
         input: Dict of the input's details, as the interpreter gives them.
         output: Dict of the output's details.
+        batch_size: Int, number of images per call.
         ops: Tuple of strings, LiteRT's names of the file's operations, in the
             order in which they compute.
         dtypes: Dict from "input", "output" and "tensors" to a string, a string
@@ -59,7 +80,7 @@ class LiteRT:
     """
 
     def __init__(self, content, batch_size=100, threads=1):
-        self._interpreter = _interpreter(content, threads)
+        self._interpreter = interpreter_of(content, threads)
         self._size = None
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
@@ -78,7 +99,7 @@ class LiteRT:
         }
         # LiteRT cannot change the batch size of a network that fixes it.
         fixed = int(self.input["shape_signature"][0])
-        self._batch_size = batch_size if fixed < 1 else fixed
+        self.batch_size = batch_size if fixed < 1 else fixed
         self._pads = fixed > 1
 
     def _allocate(self, size):
@@ -100,6 +121,12 @@ class LiteRT:
 
     def __call__(self, images) -> np.ndarray:
         """Computes logits, float32 `(n, classes)`, of uint8 images."""
+        images = self.checked(images)
+        logits = [self._read(b) for b in pieces_of(images, self.batch_size)]
+        return self._dequantized(np.concatenate(logits), self.output)
+
+    def checked(self, images) -> np.ndarray:
+        """Returns uint8 images if they have the model's shape."""
         images = check_pixels(images)
         shape = tuple(self.input["shape"][1:].tolist())
         if images.shape[1:] != shape:
@@ -107,14 +134,17 @@ class LiteRT:
                 f"Expected images of the model's shape {shape}. "
                 f"Received: shape={images.shape}"
             )
-        logits = [self._read(b) for b in pieces_of(images, self._batch_size)]
-        return self._dequantized(np.concatenate(logits))
+        return images
+
+    def filled(self, batch) -> np.ndarray:
+        """Repeats images of an incomplete batch if the file fixes the batch."""
+        if self._pads:
+            return np.resize(batch, (self.batch_size, *batch.shape[1:]))
+        return batch
 
     def _read(self, batch):
         count = len(batch)
-        # Repeated images fill an incomplete batch; their logits are dropped.
-        if self._pads:
-            batch = np.resize(batch, (self._batch_size, *batch.shape[1:]))
+        batch = self.filled(batch)
         self._allocate(len(batch))
         self._interpreter.set_tensor(
             self.input["index"], self._quantized(batch)
@@ -122,12 +152,13 @@ class LiteRT:
         self._interpreter.invoke()
         return self._interpreter.get_tensor(self.output["index"])[:count]
 
-    def _dequantized(self, logits):
-        if logits.dtype == np.float32:
-            return logits
-        # int8 logits stand for scale (logit - zero).
-        scale, zero = self.output["quantization"]
-        return ((logits.astype("float32") - zero) * scale).astype("float32")
+    @staticmethod
+    def _dequantized(numbers, details):
+        if not np.issubdtype(numbers.dtype, np.integer):
+            return numbers
+        # Numbers of int8 stand for scale (number - zero).
+        scale, zero = details["quantization"]
+        return ((numbers.astype("float32") - zero) * scale).astype("float32")
 
     def accuracy(self, images, labels) -> float:
         """Computes the share of uint8 images assigned to their labels."""

@@ -2,6 +2,7 @@
 
 from tf_deepinversion.reports.charts import accuracy_curves
 from tf_deepinversion.reports.charts import bars
+from tf_deepinversion.reports.charts import ratio_bars
 from tf_deepinversion.reports.inversion_report import measure
 from tf_deepinversion.reports.inversion_report import write_report
 from tf_deepinversion.reports.pruned_figures import measure_pruned

@@ -212,6 +212,37 @@ def bars(widths, caption) -> str:
     return _figure(marks, caption, left + BAR + 120, ROW * len(widths))
 
 
+def ratio_bars(ratios, caption) -> str:
+    """Draws a bar for each layer, as long as its signal-to-noise ratio.
+
+    Args:
+        ratios: Dict from names to numbers in dB, as `quantization.compare`
+            returns. Numbers below zero have no bar; infinity has the longest.
+        caption: String.
+
+    Example:
+        >>> di.reports.ratio_bars({"conv": 31.5}, "Error of int8")[:13]
+        '<figure><svg '
+    """
+    if not ratios:
+        return ""
+    # The names stand left of the bars, with about 8 pixels per character.
+    left, marks = 8 * max(map(len, ratios)), []
+    finite = [r for r in ratios.values() if np.isfinite(r)]
+    longest = max([1.0, *finite])
+    for i, (name, ratio) in enumerate(ratios.items()):
+        y = ROW * i
+        length = BAR * float(np.clip(ratio / longest, 0, 1))
+        text = f"{ratio:.1f} dB" if np.isfinite(ratio) else "no error"
+        marks.append(
+            f'<text x="0" y="{y + 14}">{html.escape(name)}</text>'
+            f'<rect x="{left}" y="{y + 2}" width="{length:g}" '
+            f'height="{ROW - 4}" fill="{KEPT}"/>'
+            f'<text x="{left + length + 8:g}" y="{y + 14}">{text}</text>'
+        )
+    return _figure(marks, caption, left + BAR + 120, ROW * len(ratios))
+
+
 def _figure(marks, caption, width, height):
     caption = html.escape(caption)
     return (
