@@ -89,6 +89,7 @@ def learned(given):
 
 
 MADE = {
+    "content": lambda given: di.quantization.to_litert(given["teacher"]),
     "pool": pool,
     "keep": lambda given: np.array([True, False, True, True]),
     "model": lambda given: di.pruning.prune_low_magnitude(
