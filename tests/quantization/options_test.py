@@ -189,6 +189,20 @@ def test_what_stays_in_float_is_refused_by_its_layer(scheme):
         assert 'scheme="dynamic"' in str(caught.value)
 
 
+def test_softplus_that_overflows_is_refused():
+    """The converter ended the process."""
+    layers = keras.layers
+    chain = layers.Activation("softplus", name="soft"), layers.Flatten()
+    model = keras.Sequential([keras.Input((4, 4, 1)), *chain], name="any")
+    assert np.isfinite(model(RANGE.astype("float32"))).all()
+    with pytest.raises(ValueError, match="overflows in any.*soft_"):
+        quantize(model, RANGE, PIXELS)
+    dark = np.minimum(RANGE, 60)
+    assert LiteRT(quantize(model, dark, PIXELS))(dark).max() == pytest.approx(
+        60, abs=0.5
+    )
+
+
 @pytest.mark.parametrize(
     "options, says",
     [

@@ -9,11 +9,10 @@ import numpy as np
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.networks.compute_policy import reading
 from tf_deepinversion.quantization.conversion import to_litert
+from tf_deepinversion.quantization.kept_tensors import KeptTensors
 from tf_deepinversion.quantization.layer_calls import calls_of
 from tf_deepinversion.quantization.layer_calls import tensors_of_calls
 from tf_deepinversion.quantization.layer_calls import trace
-from tf_deepinversion.quantization.litert import LiteRT
-from tf_deepinversion.quantization.litert import interpreter_of
 from tf_deepinversion.quantization.pixel_input import takes_pixels
 
 # In dB; the float file of a network that LiteRT computes well has above 120.
@@ -60,11 +59,11 @@ def compare(model, content, images, preprocessing=None) -> dict:
         print(min(levels, key=levels.get))
         ```
     """
-    served = _Tensors(content)
+    served = KeptTensors(content)
     images = served.checked(images)
     count, *shape = served.input["shape_signature"].tolist()
     fixed = tuple(shape), count if count > 0 else None
-    proof = _Tensors(to_litert(model, preprocessing, *fixed))
+    proof = KeptTensors(to_litert(model, preprocessing, *fixed))
     with reading(model, keras.DTypePolicy("float32")):
         fed = takes_pixels(model, preprocessing, *fixed)
         traced = trace(model, fed)
@@ -123,37 +122,3 @@ def _decibels(signal, noise):
     if noise == 0:
         return float("inf")
     return float(10 * np.log10(max(signal, 1e-30) / noise))
-
-
-class _Tensors(LiteRT):
-    """Runs a LiteRT model that keeps the tensors between its operations."""
-
-    def __init__(self, content):
-        # The tensors of many images would not fit into memory.
-        super().__init__(content, batch_size=10)
-        self.content = content
-        # Without the delegate, which computes several operations at once.
-        self._interpreter = interpreter_of(content, threads=1, keeps=True)
-
-    def values(self, batch, held):
-        """Computes tensors, in floats, of a batch of images.
-
-        Args:
-            batch: uint8 array.
-            held: Dict from any keys to the tensors' indices; None is the
-                output.
-        """
-        self._read(batch)
-        details = {
-            t["index"]: t for t in self._interpreter.get_tensor_details()
-        }
-        indices = {
-            key: self.output["index"] if index is None else index
-            for key, index in held.items()
-        }
-        return {
-            key: self._dequantized(
-                self._interpreter.get_tensor(index), details[index]
-            )
-            for key, index in indices.items()
-        }

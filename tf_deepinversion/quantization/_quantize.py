@@ -15,6 +15,7 @@ from tf_deepinversion.quantization.calibration import counted
 from tf_deepinversion.quantization.conversion import converted
 from tf_deepinversion.quantization.file_operations import in_float
 from tf_deepinversion.quantization.file_operations import operations_of
+from tf_deepinversion.quantization.overflow import check_overflow
 from tf_deepinversion.quantization.scheme import check_scheme
 from tf_deepinversion.quantization.scheme import set_scheme
 
@@ -69,8 +70,9 @@ def quantize(
     Raises:
         TypeError: if the images are not uint8.
         ValueError: if there are no images, if they do not fit, if the scheme
-            does not have the dtypes, or if a scheme in integers does not
-            support an operation of the network. The error names the layer.
+            does not have the dtypes, if softplus overflows, or if a scheme in
+            integers does not support an operation of the network. The error
+            names the layer.
 
     Example:
         ```python
@@ -84,6 +86,8 @@ def quantize(
     preprocessing = Preprocessing.of(model, preprocessing)
     calibration = _calibration(images, model, scheme, chosen.in_integers)
     shape = calibration[0].shape if calibration else None
+    if chosen.in_integers:
+        check_overflow(model, calibration, preprocessing, shape, batch_size)
     stdout = sys.stdout
 
     def prepare(converter, count):
