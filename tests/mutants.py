@@ -270,6 +270,10 @@ MUTANTS = [
     ("quantization/pixel_input.py", "count = _batch_size(count, batch_size)", "pass", "quantization/options"),
     ("quantization/_compare.py", "sure.get(i, 0) > _SURE", "True", "quantization/compare"),
     ("quantization/layer_calls.py", "return max((n for n in known", "return min((n for n in known", "quantization/compare"),
+    ("quantization/_equalize.py", "        if pair.first_norm.center:\n            _multiply(pair.first_norm.beta, 1 / scale)\n", "", "quantization/equalize"),
+    ("quantization/_equalize.py", "np.abs(kernel * _along(factors, outputs))", "np.abs(kernel)", "quantization/equalize"),
+    ("quantization/channel_pairs.py", "once = len(found) == 1 and found[0] is not None", "once = bool(found) and found[0] is not None", "quantization/equalize"),
+    ("quantization/channel_pairs.py", "operation.max_value is None and", "", "quantization/equalize"),
     ("quantization/pixel_input.py", "(fed[1] - fed[0]) / 255, fed[0]", "(fed[1] - fed[0]) / 255, fed[1]", "quantization/quantize"),
     # What is made is kept.
     ("datasets/tfrecords.py", "images.get(shard_name(i), 0)", "images.get(shard_name(i), 1)", "datasets/records"),

@@ -1,6 +1,7 @@
 """LiteRT models of int8 and other number types, without the training data."""
 
 from tf_deepinversion.quantization._compare import compare
+from tf_deepinversion.quantization._equalize import equalize
 from tf_deepinversion.quantization._quantize import quantize
 from tf_deepinversion.quantization.conversion import to_litert
 from tf_deepinversion.quantization.litert import LiteRT
