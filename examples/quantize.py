@@ -16,7 +16,8 @@ or the pool of examples/distill.py:
 Without --idx_dir, the real images are the 2,000 that ship: the first images
 calibrate, the others test. For your own network, `--nobaselines --pool=...`
 only writes the model. The output folder holds `int8.tflite`, calibrated with
-the first set of synthesized images, and `float.tflite`.
+the first set of synthesized images, `float.tflite`, and the page `layers.html`
+with the error of each layer.
 
 For a device that takes int8, a fixed batch and one scale per dense layer, add
 `--input_dtype=int8 --batch_size=1 --per_tensor_dense`. With --scheme=int16x8
@@ -40,6 +41,7 @@ from tf_deepinversion.datasets.real_images import load_test_images
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import to_litert
+from tf_deepinversion.reports import report_quantized
 
 FLAGS = flags.FLAGS
 given.define_network()
@@ -149,7 +151,15 @@ def main(_):
     figures = {}
     if FLAGS.baselines:
         figures = compare(teacher, fed, test, made, content[FLAGS.scheme])
+    ratios = report_quantized(
+        pathlib.Path(FLAGS.output) / "layers.html",
+        teacher,
+        content[FLAGS.scheme],
+        made[-100:],
+        fed,
+    )
     figures |= {
+        "lowest_ratio_db": min(ratios.values()),
         "size_ratio": len(content[FLAGS.scheme]) / len(content["float"]),
         f"{FLAGS.scheme}_bytes": len(content[FLAGS.scheme]),
         "dtypes": LiteRT(content[FLAGS.scheme]).dtypes,

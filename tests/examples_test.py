@@ -261,6 +261,8 @@ def test_quantize_scores_the_files_it_writes(tmp_path):
     )
     assert figures["calibration_images"] == 4 and figures["sets"] == 1
     assert figures["test_images"] == 1996
+    assert "CONV_2D" in (tmp_path / "layers.html").read_text()
+    assert 10 < figures["lowest_ratio_db"] < 50
     int8 = figures["int8_test_accuracies"]
     assert {name: len(v) for name, v in int8.items()} == {
         "noise": 1,

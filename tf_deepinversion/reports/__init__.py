@@ -6,6 +6,7 @@ from tf_deepinversion.reports.charts import ratio_bars
 from tf_deepinversion.reports.inversion_report import measure
 from tf_deepinversion.reports.inversion_report import write_report
 from tf_deepinversion.reports.pruned_figures import measure_pruned
+from tf_deepinversion.reports.quantized_report import report_quantized
 from tf_deepinversion.reports.saved_student import save_student
 from tf_deepinversion.reports.student_report import measure_student
 from tf_deepinversion.reports.student_report import measure_variety
