@@ -26,9 +26,15 @@ FEWER = {
     "images": 6,
     "epochs": 1,
 }
-# Files that no package brings; `--idx_dir` and TFDS have tests of their own.
-NEEDS_FILES = ("read_torch_legacy", "load_idx", "load_digits", "load_split")
-NEEDS_WEIGHTS = "load_efficientnet_lite"
+# Files that no package of the tests brings, and Ray. All have tests of their
+# own; here the examples must be Python.
+NEEDS_MORE = (
+    "read_torch_legacy",
+    "load_idx",
+    "load_digits",
+    "load_split",
+    "synthesize_on_ray",
+)
 
 
 def fenced_examples():
@@ -50,6 +56,10 @@ def shortened(source):
     for name, least in FEWER.items():
         source = re.sub(rf"\b{name}=\d+", f"{name}={least}", source)
     source = source.replace("di.balanced_labels(10, 100)", "[0, 1]")
+    source = source.replace("/shared/run", "run").replace(
+        "worker=3, workers=8",
+        "worker=0, workers=1, batches=1, images=6, steps=2",
+    )
     return source.replace("(28, 28, 1), classes", "(8, 8, 1), classes")
 
 
@@ -145,7 +155,7 @@ def test_the_blocks_are_found():
 )
 @pytest.mark.slow
 def test_an_example_runs(source, tmp_path, monkeypatch):
-    if any(name in source for name in NEEDS_FILES):
+    if any(name in source for name in NEEDS_MORE):
         ast.parse(source)
         return
     monkeypatch.chdir(tmp_path)
