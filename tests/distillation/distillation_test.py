@@ -32,6 +32,7 @@ from tf_deepinversion.callbacks.fit_resumable import fit_resumable
 from tf_deepinversion.callbacks.training_state import TrainingState
 from tf_deepinversion.distillation._distill import distill
 from tf_deepinversion.distillation._distillation import Distillation
+from tf_deepinversion.distillation.training_images import SynthesizedImages
 from tf_deepinversion.distillation.training_images import batches_of
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.models.generator import Generator
@@ -844,6 +845,38 @@ def test_images_come_first_unless_they_depend_on_the_student(
         begin(refresh, epoch)
         found.append(pool.batches)
     assert found == sizes
+
+
+@pytest.mark.parametrize(
+    ("when", "lines", "title"),
+    [
+        (
+            "start",
+            [
+                "Images (part 1 of 2): batch 1/2",
+                "Images (part 1 of 2): batch 2/2",
+            ],
+            "Training (part 2 of 2)",
+        ),
+        (
+            "every_round",
+            ["Images: batch 1/1", "Images: batch 1/1"],
+            "Training",
+        ),
+    ],
+)
+def test_the_bars_say_which_part_of_the_job_they_are(
+    when, lines, title, capsys
+):
+    refresh = RefreshPool(3, when=when)
+    refresh.bind(Pool(20, SHAPE, CLASSES), Shades())
+    refresh.set_params({"epochs": 2, "steps": 1, "verbose": 2})
+    for epoch in range(2):
+        refresh.on_epoch_begin(epoch)
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split(" - ")[0] for line in printed] == lines
+    images = SynthesizedImages(Shades(), RefreshPool(3, when=when), 2, 20)
+    assert images.title == title
 
 
 def test_batches_of_fewer_images_than_classes_make_all_classes():

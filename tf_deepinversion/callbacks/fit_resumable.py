@@ -34,6 +34,7 @@ def fit_resumable(
     callbacks=None,
     verbose="auto",
     validation_data=None,
+    title="Training",
 ) -> dict:
     """Trains a compiled model and saves the state after each epoch.
 
@@ -55,6 +56,7 @@ def fit_resumable(
         callbacks: List of `keras.callbacks.Callback`, or None.
         verbose: As in `keras.Model.fit`.
         validation_data: As in `keras.Model.fit`.
+        title: String, name of the bar. Defaults to `"Training"`.
 
     Returns:
         A dict with the history of all epochs, including epochs before an
@@ -80,7 +82,7 @@ def fit_resumable(
     # A caller that shows one bar for several trainings brings it along.
     bars = [isinstance(c, keras.callbacks.ProgbarLogger) for c in callbacks]
     if verbose and not any(bars):
-        callbacks.insert(0, TrainingProgress())
+        callbacks.insert(0, TrainingProgress(title))
     history = model.fit(
         batches(done * steps_per_epoch),
         epochs=epochs,

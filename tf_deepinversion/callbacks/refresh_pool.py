@@ -181,9 +181,12 @@ class RefreshPool(keras.callbacks.Callback):
             # batches that an interrupted run left in the pool need not be
             # made again.
             self.next_batch = max(self.next_batch, self._complete())
-        wanted = self.batches_by(
-            epoch, self.params["epochs"], self.synthesizer, self.pool.capacity
-        )
+        epochs = self.params["epochs"]
+        given = epochs, self.synthesizer, self.pool.capacity
+        wanted = self.batches_by(epoch, *given)
+        # If all images come before the first epoch, they have a bar, and then
+        # the training has one.
+        first = epoch == 0 and wanted == self.batches_by(epochs - 1, *given)
         if self.next_batch < wanted:
             verbose = verbosity(self.params["verbose"])
             if epoch and verbose == 1 and wanted == self.next_batch + 1:
@@ -197,6 +200,7 @@ class RefreshPool(keras.callbacks.Callback):
                 made=self.next_batch,
                 after_batch=self._keep,
                 verbose=verbose,
+                title="Images (part 1 of 2)" if first else "Images",
             )
         self.seconds += time.monotonic() - begin
 

@@ -250,6 +250,7 @@ class Pool:
         made=None,
         after_batch=None,
         verbose="auto",
+        title="Images",
     ):
         """Adds synthesized batches until the pool has had `batches` batches.
 
@@ -278,6 +279,7 @@ class Pool:
                 batch.
             verbose: `"auto"` or 1 for a bar, 2 for one line per batch, 0 for no
                 output. Defaults to `"auto"`.
+            title: String, name of the bar. Defaults to `"Images"`.
 
         A `UserWarning` says so if the images are meant to show their labels
         (`Synthesizer.means_labels`) and less than half of the pool does.
@@ -300,7 +302,7 @@ class Pool:
         wanted = check_labels(list(wanted), self.classes)
         first_steps = steps if first_steps is None else first_steps
         numbers = range(self.batches if made is None else made, batches)
-        progress = Progress("Images", len(numbers), "batch", verbose)
+        progress = Progress(title, len(numbers), "batch", verbose)
         for number in numbers:
             labels = wanted[balanced_labels(len(wanted), images, number)]
             found = synthesizer.make(

@@ -318,6 +318,7 @@ def _carry_out(plan) -> Distilled:
             callbacks=[*source.callbacks, *(plan.callbacks or [])],
             verbose=plan.verbose,
             validation_data=plan.validation_data,
+            title=source.title,
         )
     finally:
         source.close()

@@ -132,6 +132,12 @@ class SynthesizedImages:
         return list(self._synthesizer.state_variables)
 
     @property
+    def title(self) -> str:
+        """Name of the training's bar, as part of the whole job."""
+        first = self._batches_by(1) == self._batches_by(self._rounds)
+        return "Training (part 2 of 2)" if first else "Training"
+
+    @property
     def synthesis(self) -> dict:
         """The terms of each batch, see `RefreshPool.synthesis`."""
         return self._refresh.synthesis
@@ -149,6 +155,7 @@ class GivenStream:
     """
 
     callbacks, state_variables, synthesis = (), (), {}
+    title = "Training"
 
     def __init__(self, images, run):
         self._images, self._run = images, run
