@@ -52,7 +52,10 @@ def files(pattern="*") -> list[str]:
     """Paths of all files here, those aside that .gitignore leaves out."""
     ignored = {
         ".git",
-        *(line.strip("/") for line in read(".gitignore").split()),
+        *(
+            line.strip("/").split("/")[-1]
+            for line in read(".gitignore").split()
+        ),
     }
 
     def kept(names):
