@@ -257,7 +257,7 @@ def main(argv=None):
         args.output,
         labels=balanced_labels(10, args.images),
         steps=args.steps,
-        prior_images=min(30, args.images),
+        prior_images=30,
         verifier=load_pretrained("fashion_mnist_vgg11"),
         real=real,
         names=FASHION_MNIST_CLASSES,

@@ -172,7 +172,9 @@ def test_a_ray_that_is_not_there_is_told(stand_in, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_two_actors_of_ray_one_of_them_killed(tmp_path, monkeypatch):
-    pytest.importorskip("ray")
+    pytest.importorskip(
+        "ray", reason="needs Ray: pip install '.[ray]', then make test-slow"
+    )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     di.synthesize_batches(Numbered(), tmp_path / "one", **_without_poll())
     shared = tmp_path / "ray"

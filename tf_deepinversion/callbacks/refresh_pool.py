@@ -129,6 +129,20 @@ class RefreshPool(keras.callbacks.Callback):
         added = self.images * synthesizer.images_per_label
         return self.batches or min(epochs, max(1, capacity // added))
 
+    def titles(self, epochs, synthesizer, capacity) -> tuple:
+        """Returns the names of two bars: of the images and of the training.
+
+        If all images come before the first epoch, each bar is a part of the
+        whole job. The arguments are those of `batches_by`.
+        """
+        first, last = (
+            self.batches_by(epoch, epochs, synthesizer, capacity)
+            for epoch in (0, epochs - 1)
+        )
+        if first == last:
+            return "Images (part 1 of 2)", "Training (part 2 of 2)"
+        return "Images", "Training"
+
     def every_round(self, synthesizer) -> "RefreshPool":
         """Returns a copy that makes a batch before each round.
 
@@ -181,12 +195,8 @@ class RefreshPool(keras.callbacks.Callback):
             # batches that an interrupted run left in the pool need not be
             # made again.
             self.next_batch = max(self.next_batch, self._complete())
-        epochs = self.params["epochs"]
-        given = epochs, self.synthesizer, self.pool.capacity
-        wanted = self.batches_by(epoch, *given)
-        # If all images come before the first epoch, they have a bar, and then
-        # the training has one.
-        first = epoch == 0 and wanted == self.batches_by(epochs - 1, *given)
+        job = self.params["epochs"], self.synthesizer, self.pool.capacity
+        wanted = self.batches_by(epoch, *job)
         if self.next_batch < wanted:
             verbose = verbosity(self.params["verbose"])
             if epoch and verbose == 1 and wanted == self.next_batch + 1:
@@ -200,7 +210,7 @@ class RefreshPool(keras.callbacks.Callback):
                 made=self.next_batch,
                 after_batch=self._keep,
                 verbose=verbose,
-                title="Images (part 1 of 2)" if first else "Images",
+                title=self.titles(*job)[0],
             )
         self.seconds += time.monotonic() - begin
 

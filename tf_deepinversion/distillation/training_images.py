@@ -134,8 +134,8 @@ class SynthesizedImages:
     @property
     def title(self) -> str:
         """Name of the training's bar, as part of the whole job."""
-        first = self._batches_by(1) == self._batches_by(self._rounds)
-        return "Training (part 2 of 2)" if first else "Training"
+        job = self._rounds, self._synthesizer, self._capacity
+        return self._refresh.titles(*job)[1]
 
     @property
     def synthesis(self) -> dict:

@@ -154,18 +154,18 @@ class BatchWorker:
     def _begin_chain(self, unit, missing) -> int:
         """Puts the generator where the chain is; returns its next batch."""
         synthesizer, state = self._synthesizer, self._chain_state(unit)
-        fresh = Generator(
-            synthesizer.image_shape,
-            synthesizer.classes,
-            width=synthesizer.recipe.generator.width,
-            seed=self._seed + unit,
-        ).get_weights()
         run, variables = self._folder.plan["run"], synthesizer.state_variables
         made = unit * self._chain + _synthesize.restored(state, run, variables)
         if made <= missing and state.exists():
             return made
         # There is no state, or a batch before it has been removed since.
-        synthesizer.generator.set_weights(fresh)
+        fresh = Generator(
+            synthesizer.image_shape,
+            synthesizer.classes,
+            width=synthesizer.recipe.generator.width,
+            seed=self._seed + unit,
+        )
+        synthesizer.generator.set_weights(fresh.get_weights())
         return unit * self._chain
 
     def _chain_state(self, unit):

@@ -134,12 +134,12 @@ class _Trial:
 
     def __init__(self, synthesizer, classes, images):
         self._synthesizer, self._classes = synthesizer, classes
-        self._labels = images
+        self._count = images
 
     def make(self, number, steps) -> float:
         """Makes a batch; returns its seconds."""
         begin = time.monotonic()
-        labels = labels_of(self._classes, self._labels, number)
+        labels = labels_of(self._classes, self._count, number)
         images, shown = self._synthesizer.make(labels, number, steps)
         seconds = time.monotonic() - begin
         requested = np.resize(labels, len(shown))

@@ -1,7 +1,6 @@
 """A narrower network that starts with the best channels of another."""
 
 import keras
-import numpy as np
 
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.datasets.streams import as_stream
@@ -10,6 +9,7 @@ from tf_deepinversion.pruning.channels._shrink import shrink
 from tf_deepinversion.pruning.channels.criteria import require_criterion
 from tf_deepinversion.pruning.channels.criteria import scores_of
 from tf_deepinversion.pruning.channels.graph import ChannelGraph
+from tf_deepinversion.pruning.channels.selection import most_important
 
 
 def narrow(
@@ -83,20 +83,3 @@ def narrow(
         temperature=4.0,
     )
     return shrink(model, most_important(graph, importance, share))
-
-
-def most_important(graph, importance, share) -> np.ndarray:
-    """Selects a share of each group: bool `(graph.count,)`.
-
-    Args:
-        graph: A `ChannelGraph`.
-        importance: Float array `(graph.count,)`. Of equally important channels
-            the earlier stays.
-        share: Float in (0, 1).
-    """
-    keep = np.zeros(graph.count, bool)
-    for group in range(graph.groups.max() + 1):
-        own = np.flatnonzero(graph.groups == group)
-        wanted = max(1, int(np.floor(share * len(own) + 0.5)))
-        keep[own[np.argsort(-importance[own], kind="stable")[:wanted]]] = True
-    return keep

@@ -97,3 +97,20 @@ def select(graph, importance, cost, limit, *, multiple_of=1):
         else:
             few = middle + 1
     return left(many)
+
+
+def most_important(graph, importance, share) -> np.ndarray:
+    """Selects a share of each group: bool `(graph.count,)`.
+
+    Args:
+        graph: A `ChannelGraph`.
+        importance: Float array `(graph.count,)`. Of equally important channels
+            the earlier stays.
+        share: Float in (0, 1).
+    """
+    keep = np.zeros(graph.count, bool)
+    for group in range(graph.groups.max() + 1):
+        own = np.flatnonzero(graph.groups == group)
+        wanted = max(1, int(np.floor(share * len(own) + 0.5)))
+        keep[own[np.argsort(-importance[own], kind="stable")[:wanted]]] = True
+    return keep
