@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tf_deepinversion.datasets import image_bytes
 from tf_deepinversion.datasets import png
 
 RANDOM = np.random.default_rng(0)
@@ -27,12 +28,12 @@ def test_others_read_them_and_they_read_others(shape):
     np.testing.assert_array_equal(png.stored(alike, shape), [image] * 2)
     others = [tf.io.encode_png(image, level).numpy() for level in (6, 0)]
     for other in (content, *others):
-        np.testing.assert_array_equal(png.decoded(other, shape), image)
+        np.testing.assert_array_equal(image_bytes.decoded(other, shape), image)
 
 
 def test_another_shape_and_damage_are_refused():
     content = png.encoded(np.zeros((4, 6, 1), "uint8"))
     with pytest.raises(ValueError, match="shape .6, 4, 1.. Received: shape .4"):
-        png.decoded(content, (6, 4, 1))
+        image_bytes.decoded(content, (6, 4, 1))
     with pytest.raises(ValueError, match="An image is damaged"):
-        png.decoded(content[:-20], (4, 6, 1))
+        image_bytes.decoded(content[:-20], (4, 6, 1))

@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from tf_deepinversion.datasets import image_bytes
 from tf_deepinversion.datasets import png
 from tf_deepinversion.datasets import stored
 from tf_deepinversion.datasets.joined import Joined
@@ -400,7 +401,7 @@ def as_an_earlier_version(folder):
         for record in tf.data.TFRecordDataset(str(path)):
             example = tf.train.Example.FromString(record.numpy())
             (value,) = example.features.feature["image"].bytes_list.value
-            image = png.decoded(value, SHAPE)
+            image = image_bytes.decoded(value, SHAPE)
             deflated = tf.io.encode_png(image).numpy()
             example.features.feature["image"].bytes_list.value[0] = deflated
             records.append(example.SerializeToString())

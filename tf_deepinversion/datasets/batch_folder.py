@@ -41,13 +41,15 @@ class BatchFolder:
         path: String or path.
         plan: Dict of `run`, a string that identifies the run, see
             `core.run_state.fingerprints`; `batches`, how many there are;
-            `images`, of each; `image_shape`; and `classes`.
+            `images`, of each; `image_shape`; `classes`; and `jpeg_quality`,
+            which may be missing for PNG.
     """
 
     def __init__(self, path, plan):
         self.path, self.plan = pathlib.Path(path), plan
         # Refuses images that no shard can hold.
-        tfrecords.make_features(tuple(plan["image_shape"]), 1, False)
+        shape, quality = tuple(plan["image_shape"]), plan.get("jpeg_quality")
+        tfrecords.make_features(shape, 1, False, quality)
 
     @classmethod
     def claim(cls, path, plan) -> "BatchFolder":
@@ -184,7 +186,7 @@ class BatchFolder:
             arrays: Dict of `image`, `label` and `requested`.
             facts: Dict for the marker.
         """
-        content = tfrecords.shard_of(arrays)
+        content = tfrecords.shard_of(arrays, self.plan.get("jpeg_quality"))
         with self.explained():
             if not write_first(self.shard(number), content):
                 content, facts = self.shard(number).read_bytes(), {}

@@ -10,7 +10,6 @@ import struct
 import zlib
 
 import numpy as np
-import tensorflow as tf
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -28,9 +27,8 @@ _FIRST, _LAST = len(SIGNATURE) + 25 + 8 + 2, 4 + 4 + 12
 def encoded(image) -> bytes:
     """Encodes a uint8 image `(height, width, 1, 3 or 4)` as PNG bytes.
 
-    >>> content = encoded(np.full((2, 3, 1), 7, "uint8"))
-    >>> decoded(content, (2, 3, 1)).tolist()
-    [[[7], [7], [7]], [[7], [7], [7]]]
+    >>> encoded(np.zeros((2, 3, 1), "uint8"))[:4]
+    b'\x89PNG'
     """
     height, width, channels = image.shape
     lines = np.zeros((height, 1 + width * channels), "uint8")  # filter: none
@@ -94,28 +92,3 @@ def stored(contents, shape) -> np.ndarray | None:
     height, width, channels = shape
     lines = lines.reshape(len(contents), height, 1 + width * channels)
     return lines[..., 1:].reshape(-1, *shape)
-
-
-def decoded(content, shape) -> np.ndarray:
-    """Decodes the bytes of a PNG image by any encoder.
-
-    Args:
-        content: Bytes.
-        shape: Tuple `(height, width, channels)`.
-
-    Returns:
-        A uint8 array of that shape.
-
-    Raises:
-        ValueError: if the image is damaged, or of another shape.
-    """
-    try:
-        image = tf.io.decode_png(content, shape[-1]).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        raise ValueError(f"An image is damaged: {error.message}") from error
-    if image.shape != tuple(shape):
-        raise ValueError(
-            f"Expected an image of shape {tuple(shape)}. "
-            f"Received: shape {image.shape}"
-        )
-    return image

@@ -4,11 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import require_whole
-from tf_deepinversion.core.checks import share_right
-from tf_deepinversion.core.checks import warn_if_not_recognized
-from tf_deepinversion.core.labels import balanced_labels
-from tf_deepinversion.core.labels import check_labels
-from tf_deepinversion.core.progress import Progress
+from tf_deepinversion.datasets.pool_filling import PoolFilling
 from tf_deepinversion.datasets.pool_folder import PoolFolder
 from tf_deepinversion.datasets.pool_rows import PoolRows
 from tf_deepinversion.datasets.pool_rows import draws
@@ -44,6 +40,13 @@ class Pool:
             refuses a folder of another run.
         soft_targets: Bool, whether each image also has float32 targets
             `(classes,)`, such as the teacher's logits. Defaults to False.
+        jpeg_quality: Int in [1, 100], of the JPEG images in `folder`, which
+            has images of one quality only. The images then differ from those
+            that were added; labels belong to the latter. Defaults to None for
+            PNG, which keeps each pixel.
+
+    Attributes:
+        jpeg_quality: The argument; that of the folder if it was opened.
 
     Raises:
         ValueError: if an argument is out of range, or the folder is damaged,
@@ -72,13 +75,14 @@ class Pool:
         folder=None,
         run=None,
         soft_targets=False,
+        jpeg_quality=None,
     ):
         require_whole(capacity=capacity)
         self.capacity, self.classes = int(capacity), int(classes)
         self.image_shape = tuple(map(int, image_shape))
         self._rows = PoolRows(self.image_shape, self.classes, soft_targets)
         self._shards = []  # one of each batch, the oldest first
-        self._folder = None
+        self._folder, self.jpeg_quality = None, jpeg_quality
         if folder is not None:
             self._folder = PoolFolder(
                 folder,
@@ -86,8 +90,14 @@ class Pool:
                 image_shape=self.image_shape,
                 classes=self.classes,
                 soft_targets=soft_targets,
+                jpeg_quality=jpeg_quality,
             )
             self._shards = self._folder.open()
+        elif jpeg_quality is not None:
+            raise ValueError(
+                "A pool in memory keeps pixels: leave `jpeg_quality` out, or "
+                f"pass `folder`. Received: jpeg_quality={jpeg_quality}"
+            )
         self._rows = self._rows.of(
             [self._stored(shard) for shard in self._shards]
         )
@@ -123,6 +133,7 @@ class Pool:
         names = "image_shape", "classes", "soft_targets"
         pool = cls(count, **{name: identity[name] for name in names})
         pool._folder, pool._shards = opened, shards
+        pool.jpeg_quality = identity["jpeg_quality"]
         pool._rows = pool._rows.of(map(pool._stored, shards))
         return pool
 
@@ -296,52 +307,17 @@ class Pool:
             >>> len(pool)
             20
         """
-        require_whole(batches=batches, images=images)
-        self._check_synthesizer(synthesizer, images)
-        wanted = range(self.classes) if classes is None else classes
-        wanted = check_labels(list(wanted), self.classes)
-        first_steps = steps if first_steps is None else first_steps
-        numbers = range(self.batches if made is None else made, batches)
-        progress = Progress(title, len(numbers), "batch", verbose)
-        for number in numbers:
-            labels = wanted[balanced_labels(len(wanted), images, number)]
-            found = synthesizer.make(
-                labels, number, first_steps if number == 0 else steps
-            )
-            self._add_made(synthesizer, labels, number, *found)
-            if after_batch is not None:
-                after_batch(number)
-            progress.advance(synthesizer.logs)
-        if synthesizer.means_labels and len(numbers):
-            warn_if_not_recognized(share_right(self.labels, self.requested))
-
-    def _check_synthesizer(self, synthesizer, images):
-        found = tuple(synthesizer.image_shape), synthesizer.classes
-        if found != (self.image_shape, self.classes):
-            raise ValueError(
-                f"Expected a synthesizer of images {self.image_shape} of "
-                f"{self.classes} classes, like the pool. Received: a "
-                f"synthesizer of images {found[0]} of {found[1]} classes"
-            )
-        added = images * synthesizer.images_per_label
-        if added > self.capacity:
-            raise ValueError(
-                f"`capacity` must hold the {added} images of a batch. "
-                f"Received: capacity={self.capacity}"
-            )
-
-    def _add_made(self, synthesizer, labels, number, images, shown):
-        """Adds a batch, unless a resumed run repeats one of the pool's."""
-        expected = len(labels) * synthesizer.images_per_label
-        if len(images) != expected:
-            raise ValueError(
-                f"Expected {expected} images of {len(labels)} labels, as "
-                "`images_per_label` of the synthesizer says. "
-                f"Received: {len(images)}"
-            )
-        if number >= self.batches:
-            requested = np.resize(labels, expected)
-            self.add(images, shown, number=number, requested=requested)
+        require_whole(batches=batches)
+        begin = self.batches if made is None else made
+        PoolFilling(self, synthesizer, images).run(
+            range(begin, batches),
+            classes=classes,
+            steps=steps,
+            first_steps=first_steps,
+            after_batch=after_batch,
+            verbose=verbose,
+            title=title,
+        )
 
     def dataset(self, batch_size, seed=0, first_step=0) -> tf.data.Dataset:
         """Makes an endless stream of random batches of images.

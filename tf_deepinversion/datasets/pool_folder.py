@@ -46,9 +46,19 @@ class PoolFolder:
         image_shape: Tuple `(height, width, channels)`.
         classes: Int.
         soft_targets: Bool.
+        jpeg_quality: Int in [1, 100], or None for PNG. Defaults to None.
     """
 
-    def __init__(self, path, *, run, image_shape, classes, soft_targets):
+    def __init__(
+        self,
+        path,
+        *,
+        run,
+        image_shape,
+        classes,
+        soft_targets,
+        jpeg_quality=None,
+    ):
         require_local(folder=path)
         if not run:
             raise ValueError(
@@ -58,7 +68,7 @@ class PoolFolder:
         self._path, self._lock = pathlib.Path(path), None
         self._list = self._path / LIST
         self._features = tfrecords.make_features(
-            image_shape, classes, soft_targets
+            image_shape, classes, soft_targets, jpeg_quality
         )
         self._identity = {
             "format": FORMAT,
@@ -66,6 +76,7 @@ class PoolFolder:
             "image_shape": list(image_shape),
             "classes": classes,
             "soft_targets": soft_targets,
+            "jpeg_quality": jpeg_quality,
         }
 
     @classmethod
@@ -86,7 +97,11 @@ class PoolFolder:
         names = "run", "image_shape", "classes", "soft_targets"
         try:
             found = json.loads(listed.read_bytes())
-            return cls(path, **{name: found[name] for name in names})
+            return cls(
+                path,
+                **{name: found[name] for name in names},
+                jpeg_quality=found.get("jpeg_quality"),
+            )
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"{listed} is damaged: {error!r}. Restore the file."
@@ -94,7 +109,7 @@ class PoolFolder:
 
     @property
     def identity(self) -> dict:
-        """The format, `run`, `image_shape`, `classes` and `soft_targets`."""
+        """A dict of the format and of the arguments besides the path."""
         return dict(self._identity)
 
     def open(self) -> list:
@@ -161,7 +176,7 @@ class PoolFolder:
                 f"{self._path} is closed: open it again, by `Pool(...)` as it "
                 "was made; `Pool.open` is for reading alone."
             )
-        content = tfrecords.shard_of(arrays)
+        content = tfrecords.shard_of(arrays, self._identity["jpeg_quality"])
         shards[-1].update(
             file=self._free_name(shards),
             sha256=hashlib.sha256(content).hexdigest(),
@@ -269,7 +284,10 @@ class PoolFolder:
     def _write_list(self, shards):
         names = "file", "sha256", "batch", "images"
         listed = [{name: shard[name] for name in names} for shard in shards]
-        content = json.dumps({**self._identity, "shards": listed}, indent=1)
+        told = {**self._identity, "shards": listed}
+        if told["jpeg_quality"] is None:
+            del told["jpeg_quality"]  # as in the lists of earlier versions
+        content = json.dumps(told, indent=1)
         write_atomically(self._list, lambda file: file.write(content.encode()))
 
     def _read_list(self):

@@ -24,7 +24,7 @@ class ShardIndex:
 
     Args:
         rows: Int64 array `(n, 6)`: the place in the file of each example, its
-            bytes, the place of its PNG image, the image's bytes, the label,
+            bytes, the place of its image, the image's bytes, the label,
             and the requested label.
     """
 

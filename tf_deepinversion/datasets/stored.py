@@ -6,6 +6,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.datasets import image_bytes
 from tf_deepinversion.datasets import png
 from tf_deepinversion.datasets.joined import Joined
 
@@ -114,7 +115,7 @@ class StoredImages(Joined):
             file = files[i].file
             content = os.pread(file.number, size, begin)
             try:
-                found[i] = png.decoded(content, self.shape[1:])
+                found[i] = image_bytes.decoded(content, self.shape[1:])
             except ValueError as error:
                 raise files[i].damaged(error) from error
         return found

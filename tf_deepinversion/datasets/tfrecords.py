@@ -1,8 +1,8 @@
 """Labeled images in shards that TensorFlow Datasets reads without this package.
 
-A shard is a TFRecord file of PNG images. The names of TFDS's own shards contain
-the number of all shards. These names do not, so that shards can be added and
-removed.
+A shard is a TFRecord file of PNG or JPEG images. The names of TFDS's own shards
+contain the number of all shards. These names do not, so that shards can be
+added and removed.
 """
 
 import pathlib
@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.files import write_atomically
-from tf_deepinversion.datasets import png
+from tf_deepinversion.datasets import image_bytes
 
 NAME, SPLIT, FORMAT = "pool", "train", "tfrecord"
 
@@ -30,31 +30,37 @@ PREFIX = TEMPLATE.format(
 MAX_SHARDS = 99_999
 
 
-def make_features(image_shape, classes, soft_targets):
+def make_features(image_shape, classes, soft_targets, jpeg_quality=None):
     """Describes an example to TFDS.
 
     Args:
         image_shape: Tuple `(height, width, channels)`.
         classes: Int.
         soft_targets: Bool, whether there are float32 `(classes,)` targets.
+        jpeg_quality: Int in [1, 100], or None for PNG. Defaults to None.
 
     Returns:
         A `tfds.features.FeaturesDict` of `image`, `label`, `requested` and,
         with `soft_targets`, `soft_targets`.
 
     Raises:
-        ValueError: if PNG cannot store images of this shape.
+        ValueError: if no shard can store images of this shape, or the quality
+            is out of range.
     """
     import tensorflow_datasets as tfds
 
     if len(image_shape) != 3 or image_shape[-1] not in (1, 3, 4):
         raise ValueError(
-            "A pool on disk stores PNG images, `(height, width, channels)` "
+            "A pool on disk stores PNG or JPEG, `(height, width, channels)` "
             "with 1, 3 or 4 channels: leave `folder` out for others. "
             f"Received: image_shape={image_shape}"
         )
+    image_bytes.check_quality(jpeg_quality, image_shape)
+    encoding = "jpeg" if jpeg_quality else "png"
     features = {
-        "image": tfds.features.Image(shape=image_shape, encoding_format="png"),
+        "image": tfds.features.Image(
+            shape=image_shape, encoding_format=encoding
+        ),
         "label": tfds.features.ClassLabel(num_classes=classes),
         "requested": tfds.features.ClassLabel(num_classes=classes),
     }
@@ -79,31 +85,34 @@ def shard_name(index) -> str:
     return f"{PREFIX}{index:05d}"
 
 
-def shard_of(arrays) -> bytes:
+def shard_of(arrays, jpeg_quality=None) -> bytes:
     """Makes the bytes of a shard, a function of the arrays alone.
 
     Args:
         arrays: Dict from the names of `make_features` to arrays of equal
             length.
+        jpeg_quality: Int in [1, 100], or None for PNG. Defaults to None.
     """
     # TensorFlow writes records to files only. This file is in memory, so that
     # every failure of the disk is an OSError of Python.
     buffer = f"ram://{uuid.uuid4().hex}"
     with tf.io.TFRecordWriter(buffer) as writer:
         for values in zip(*arrays.values(), strict=True):
-            writer.write(_example(dict(zip(arrays, values, strict=True))))
+            example = dict(zip(arrays, values, strict=True))
+            writer.write(_example(example, jpeg_quality))
     with tf.io.gfile.GFile(buffer, "rb") as file:
         content = file.read()
     tf.io.gfile.remove(buffer)
     return content
 
 
-def _example(values) -> bytes:
+def _example(values, jpeg_quality) -> bytes:
     """Serializes what TFDS's own serializer does, always in one order."""
     feature = {}
     for name, value in values.items():
         if name == "image":
-            value = tf.train.BytesList(value=[png.encoded(value)])
+            content = image_bytes.encoded(value, jpeg_quality)
+            value = tf.train.BytesList(value=[content])
             feature[name] = tf.train.Feature(bytes_list=value)
         elif name == "soft_targets":
             value = tf.train.FloatList(value=value)
