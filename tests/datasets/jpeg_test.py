@@ -93,7 +93,7 @@ def test_a_pool_says_what_it_holds_and_reads_it(tmp_path):
     read = tfds.as_numpy(builder.as_dataset(split="train"))
     for found, image in zip(read, expected, strict=True):
         # TensorFlow's default transform is a faster one.
-        assert np.abs(np.int32(found["image"]) - image).mean() < 1
+        assert np.abs(np.int32(found["image"]) - image).mean() < 2
 
 
 def test_what_is_jpeg_takes_less_room_and_png_keeps_each_pixel(tmp_path):

@@ -74,6 +74,21 @@ def test_each_worker_does_its_own_and_then_what_is_missing(tmp_path):
     assert not makers[1].asked
 
 
+def test_workers_keep_jpeg_images_alike(tmp_path):
+    work(tmp_path, worker=1, workers=2, jpeg_quality=50)
+    assert merge_batches(tmp_path).jpeg_quality == 50
+    content = (tmp_path / "pool-train.tfrecord-00000").read_bytes()
+    assert content.count(b"\xff\xd8\xff") == IMAGES
+    with pytest.raises(ValueError, match="differs in: jpeg_quality"):
+        work(tmp_path, jpeg_quality=51)
+    with pytest.raises(ValueError, match="differs in: jpeg_quality"):
+        work(tmp_path)
+    plan = di.inversion.plan_batches(
+        Numbered(), batches=BATCHES, images=IMAGES, jpeg_quality=50
+    )
+    assert plan.bytes == BATCHES * len(content)
+
+
 @pytest.mark.parametrize("workers", [2, 5, 9])
 def test_any_number_of_workers_makes_the_same(tmp_path, workers, undisturbed):
     for worker in reversed(range(workers)):
@@ -211,8 +226,8 @@ def test_another_run_is_refused_by_what_differs(tmp_path):
         work(tmp_path, classes=[1], images=3)
     run = tmp_path / "run.json"
     content = run.read_text()
-    run.write_text(content.replace("batches 1", "batches 0"))
-    with pytest.raises(ValueError, match="another version.*batches 0"):
+    run.write_text(content.replace("batches 2", "batches 1"))
+    with pytest.raises(ValueError, match="another version.*batches 1"):
         work(tmp_path)
     run.write_text(content[:-9])
     with pytest.raises(ValueError, match="run.json is damaged"):
@@ -250,6 +265,7 @@ def test_a_pool_does_not_write_where_workers_do(tmp_path):
         ({"first_steps": 5}, "Only a generator has a first batch"),
         ({"micro_batch": 2}, "`micro_batch` is of a `DeepInversion`"),
         ({"recipe": "ours"}, "A synthesizer has its own"),
+        ({"jpeg_quality": 101}, "must lie in .1, 100.. Received: jpeg_qual"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_any_work(tmp_path, wrong, message):
@@ -265,7 +281,7 @@ def test_no_run_is_no_status(tmp_path):
     BatchFolder.claim(
         tmp_path,
         {"run": "{}", "batches": 2, "images": 1, "classes": 7}
-        | {"image_shape": [2, 2, 1]},
+        | {"image_shape": [2, 2, 1], "jpeg_quality": None},
     )
     with pytest.raises(ValueError, match="No batch is done yet"):
         merge_batches(tmp_path)

@@ -28,7 +28,7 @@ from tf_deepinversion.datasets import tfrecords
 from tf_deepinversion.datasets.shard_index import index_of
 from tf_deepinversion.datasets.shard_index import save_index
 
-FORMAT = "tf_deepinversion batches 1"
+FORMAT = "tf_deepinversion batches 2"
 
 # How often a batch is tried before it stays a gap.
 ATTEMPTS = 2
@@ -42,13 +42,13 @@ class BatchFolder:
         plan: Dict of `run`, a string that identifies the run, see
             `core.run_state.fingerprints`; `batches`, how many there are;
             `images`, of each; `image_shape`; `classes`; and `jpeg_quality`,
-            which may be missing for PNG.
+            None for PNG.
     """
 
     def __init__(self, path, plan):
         self.path, self.plan = pathlib.Path(path), plan
         # Refuses images that no shard can hold.
-        shape, quality = tuple(plan["image_shape"]), plan.get("jpeg_quality")
+        shape, quality = tuple(plan["image_shape"]), plan["jpeg_quality"]
         tfrecords.make_features(shape, 1, False, quality)
 
     @classmethod
@@ -186,7 +186,7 @@ class BatchFolder:
             arrays: Dict of `image`, `label` and `requested`.
             facts: Dict for the marker.
         """
-        content = tfrecords.shard_of(arrays, self.plan.get("jpeg_quality"))
+        content = tfrecords.shard_of(arrays, self.plan["jpeg_quality"])
         with self.explained():
             if not write_first(self.shard(number), content):
                 content, facts = self.shard(number).read_bytes(), {}

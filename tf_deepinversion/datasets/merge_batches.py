@@ -50,7 +50,7 @@ def merge_batches(folder) -> Pool:
         image_shape=tuple(plan["image_shape"]),
         classes=plan["classes"],
         soft_targets=False,
-        jpeg_quality=plan.get("jpeg_quality"),
+        jpeg_quality=plan["jpeg_quality"],
     ).replace(shards)
     return Pool.open(folder)
 

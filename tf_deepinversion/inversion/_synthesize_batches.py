@@ -7,6 +7,7 @@ from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.datasets.batch_folder import BatchFolder
+from tf_deepinversion.datasets.image_bytes import check_quality
 from tf_deepinversion.datasets.merge_batches import BatchesStatus
 from tf_deepinversion.datasets.merge_batches import status_of_batches
 from tf_deepinversion.datasets.tfrecords import MAX_SHARDS
@@ -35,6 +36,7 @@ def synthesize_batches(
     dtype=None,
     targets=None,
     micro_batch=None,
+    jpeg_quality=None,
     verbose="auto",
 ) -> BatchesStatus:
     """Makes the batches of one pool, as one of many independent workers.
@@ -75,6 +77,8 @@ def synthesize_batches(
         targets: As for `synthesize`.
         micro_batch: Int, number of images that are read at once, see
             `DeepInversion.compile`. Workers may differ. Defaults to all.
+        jpeg_quality: Int in [1, 100], to keep JPEG images in place of PNG, see
+            `Pool`. Defaults to None.
         verbose: As for `synthesize`; the time left is that of all workers.
 
     Returns:
@@ -115,6 +119,7 @@ def synthesize_batches(
         dtype=dtype,
         targets=targets,
         micro_batch=micro_batch,
+        jpeg_quality=jpeg_quality,
     )
     run = BatchWorker(
         BatchFolder.claim(folder, plan_of(synthesizer, batches, images, job)),
@@ -174,6 +179,7 @@ def job_of(
     first_steps,
     steps,
     micro_batch,
+    jpeg_quality,
     **given,
 ) -> tuple:
     """Checks what workers are to do, before any work.
@@ -188,16 +194,18 @@ def job_of(
         first_steps: As above.
         steps: As above.
         micro_batch: As above.
+        jpeg_quality: As above.
         **given: As above.
 
     Returns:
-        A pair: the `Synthesizer`; and a dict of `classes`, `chain`, `steps`
-        and `first_steps`.
+        A pair: the `Synthesizer`; and a dict of `classes`, `chain`, `steps`,
+        `first_steps` and `jpeg_quality`.
 
     Raises:
         ValueError: if an argument does not fit.
     """
     synthesizer = _synthesize.synthesizer_of(teacher, seed, **given)
+    check_quality(jpeg_quality, synthesizer.image_shape)
     _require_chains(synthesizer, teacher, first_steps)
     chained = bool(synthesizer.state_variables)
     if chained:
@@ -222,6 +230,7 @@ def job_of(
         "chain": chain if chained else 1,
         "steps": steps,
         "first_steps": first_steps,
+        "jpeg_quality": jpeg_quality,
     }
 
 
@@ -265,4 +274,5 @@ def plan_of(synthesizer, batches, images, job) -> dict:
         "images": int(images * synthesizer.images_per_label),
         "image_shape": [int(size) for size in synthesizer.image_shape],
         "classes": int(synthesizer.classes),
+        "jpeg_quality": job["jpeg_quality"],
     }

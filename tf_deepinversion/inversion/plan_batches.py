@@ -60,6 +60,7 @@ def plan_batches(
     dtype=None,
     targets=None,
     micro_batch=None,
+    jpeg_quality=None,
 ) -> BatchesPlan:
     """Estimates hours and bytes of `synthesize_batches` by one trial batch.
 
@@ -82,6 +83,7 @@ def plan_batches(
         dtype: As for `synthesize_batches`.
         targets: As for `synthesize_batches`.
         micro_batch: As for `synthesize_batches`.
+        jpeg_quality: As for `synthesize_batches`.
 
     Returns:
         A `BatchesPlan`.
@@ -111,8 +113,9 @@ def plan_batches(
         dtype=dtype,
         targets=targets,
         micro_batch=micro_batch,
+        jpeg_quality=jpeg_quality,
     )
-    trial = _Trial(synthesizer, job["classes"], images)
+    trial = _Trial(synthesizer, job, images)
     seconds = trial.make(0, job["first_steps"] or job["steps"])
     if job["chain"] > 1:
         others = job["chain"] - 1
@@ -132,19 +135,20 @@ def plan_batches(
 class _Trial:
     """Makes batches that nobody keeps."""
 
-    def __init__(self, synthesizer, classes, images):
-        self._synthesizer, self._classes = synthesizer, classes
+    def __init__(self, synthesizer, job, images):
+        self._synthesizer, self._job = synthesizer, job
         self._count = images
 
     def make(self, number, steps) -> float:
         """Makes a batch; returns its seconds."""
         begin = time.monotonic()
-        labels = labels_of(self._classes, self._count, number)
+        labels = labels_of(self._job["classes"], self._count, number)
         images, shown = self._synthesizer.make(labels, number, steps)
         seconds = time.monotonic() - begin
         requested = np.resize(labels, len(shown))
         arrays = {"image": images, "label": shown, "requested": requested}
         self.images = len(images)
-        self.bytes = len(tfrecords.shard_of(arrays))
+        shard = tfrecords.shard_of(arrays, self._job["jpeg_quality"])
+        self.bytes = len(shard)
         self.recognized = float(np.mean(shown == requested))
         return seconds
