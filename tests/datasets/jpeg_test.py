@@ -78,7 +78,9 @@ def test_a_pool_says_what_it_holds_and_reads_it(tmp_path):
     pool = filled(tmp_path)
     opened = Pool.open(tmp_path)
     assert pool.jpeg_quality == opened.jpeg_quality == 90
-    assert json.loads((tmp_path / "pool.json").read_text())["jpeg_quality"] == 90
+    assert (
+        json.loads((tmp_path / "pool.json").read_text())["jpeg_quality"] == 90
+    )
     contents = [image_bytes.encoded(image, 90) for image in pictures()]
     expected = [image_bytes.decoded(content, SHAPE) for content in contents]
     for one in (pool, opened):
