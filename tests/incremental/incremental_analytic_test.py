@@ -1,0 +1,184 @@
+"""The analytic head against ridge regression on all images at once."""
+
+import keras
+import numpy as np
+import pytest
+from inversions import NORMALIZED
+from keras import layers
+from tiny import SHAPE
+from tiny import tiny_teacher
+
+from tf_deepinversion.incremental import AnalyticHead
+from tf_deepinversion.incremental import pooled_features
+from tf_deepinversion.incremental import random_features
+from tf_deepinversion.networks.reader import penultimate_features
+
+RANDOM = np.random.default_rng(0)
+LABELS = np.repeat([0, 1, 2, 3], [7, 40, 20, 33])
+# Images of a class are brighter than those of the class before.
+IMAGES = RANDOM.integers(0, 180, (100, *SHAPE)) + 25 * LABELS.reshape(
+    -1, 1, 1, 1
+)
+IMAGES = IMAGES.astype("uint8")
+
+
+def tiny_features(**kwargs):
+    return random_features(SHAPE, **{"filters": 2, "size": 3, **kwargs})
+
+
+def learned(order=((0, 1), (2, 3)), **kwargs):
+    head = AnalyticHead(tiny_features(), **kwargs)
+    for task in order:
+        rows = np.isin(LABELS, task)
+        head.update(IMAGES[rows], LABELS[rows])
+    return head
+
+
+def expected_scores(z, labels, ridge):
+    """Ridge regression of one-hot labels, each class of weight 1."""
+    count = labels.max() + 1
+    weight = 1 / np.bincount(labels)[labels] / count
+    center = weight @ z
+    z = (z - center) / np.sqrt(weight @ (z - center) ** 2)
+    y = np.eye(count)[labels]
+    normal = z.T @ (weight[:, None] * z) + ridge * np.eye(z.shape[1])
+    return z @ np.linalg.solve(normal, z.T @ (weight[:, None] * y)) + 1 / count
+
+
+def test_features_are_pooled_responses_of_both_signs():
+    model = tiny_features(threshold=0.3, mean=100, std=50, places=2)
+    kernel = model.get_layer("filters").kernel.numpy()
+    np.testing.assert_allclose(kernel[..., 2:], -kernel[..., :2])
+    np.testing.assert_allclose(kernel.sum((0, 1, 2)), 0, atol=1e-6)
+    np.testing.assert_allclose((kernel**2).sum((0, 1, 2)), 1, atol=1e-6)
+    z = (IMAGES[:3].astype(float) - 100) / 50
+    responses = np.zeros((3, 6, 6, 4))
+    for i in range(6):
+        for j in range(6):
+            patch = z[:, i : i + 3, j : j + 3]
+            responses[:, i, j] = np.tensordot(patch, kernel, 3)
+    cells = np.maximum(responses - 0.3, 0).reshape(3, 2, 3, 2, 3, 4)
+    np.testing.assert_allclose(
+        model(IMAGES[:3]), cells.mean((2, 4)).reshape(3, -1), atol=1e-5
+    )
+
+
+def test_other_seeds_and_sizes_give_other_features():
+    one, other = (tiny_features(seed=s)(IMAGES[:2]).numpy() for s in (0, 1))
+    assert np.abs(one - other).max() > 0.01
+    colored = random_features((9, 17, 3), filters=1, mean=[1, 2, 3])
+    # 4 and 12 responses along the axes, by 4 cells.
+    assert colored.output_shape == (None, 2 * 4 * 4)
+    for wrong in ({"size": 9}, {"filters": 0}, {"threshold": -1}, {"std": 0}):
+        with pytest.raises(ValueError, match=f"Received: {next(iter(wrong))}="):
+            tiny_features(**wrong)
+    with pytest.raises(ValueError, match="without open sizes"):
+        random_features((None, 8, 1))
+
+
+@pytest.mark.parametrize("ridge", [1e-3, 0.5])
+def test_sums_give_the_regression_on_all_images(ridge):
+    model = learned(ridge=ridge).classifier()
+    z = tiny_features()(IMAGES).numpy().astype("float64")
+    expected = expected_scores(z, LABELS, ridge)
+    np.testing.assert_allclose(model(IMAGES), expected, atol=2e-4)
+    np.testing.assert_allclose(model(IMAGES).numpy().sum(-1), 1, atol=1e-4)
+
+
+def test_the_order_of_tasks_cannot_matter():
+    one, *others = [
+        learned(order).classifier()(IMAGES).numpy()
+        for order in (((0, 1), (2, 3)), ((2, 3), (0, 1)), ((3,), (0, 2), (1,)))
+    ]
+    for other in others:
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_a_constant_feature_tells_nothing():
+    head = AnalyticHead(tiny_features())
+    images = np.where(np.arange(8)[:, None] < 4, IMAGES[..., 0], 7)[..., None]
+    head.update(images, LABELS)  # black below: the responses are 0 there
+    kernel, bias = head.solve()
+    assert np.isfinite(kernel).all() and np.isfinite(bias).all()
+    dark = head.features(images).numpy().std(0) == 0
+    assert dark.any() and not kernel[dark].any()
+
+
+def test_a_saved_head_goes_on_and_holds_no_image(tmp_path):
+    head = learned([(0, 1)], ridge=0.01)
+    head.save(tmp_path / "head.npz")
+    loaded = AnalyticHead.load(tmp_path / "head.npz")
+    with np.load(tmp_path / "head.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    size = head.features.output_shape[1]
+    assert arrays.pop("_header").dtype.kind == "U"
+    assert arrays["second"].shape == (size * (size + 1) // 2,)
+    assert arrays["means"].shape == (2, size)
+    assert set(arrays) == {"second", "means", "classes", "features"}
+    kept = sum(array.nbytes for array in arrays.values())
+    assert abs(head.kept_bytes - kept) < 100  # a date within `features`
+    assert loaded.ridge == 0.01
+    for one in (head, loaded):
+        one.update(IMAGES[LABELS > 1], LABELS[LABELS > 1])
+    for a, b in zip(head.solve(), loaded.solve(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_classifier_is_a_plain_network(tmp_path):
+    model = learned().classifier()
+    model.save(tmp_path / "analytic.keras")
+    loaded = keras.models.load_model(tmp_path / "analytic.keras")
+    np.testing.assert_array_equal(model(IMAGES), loaded(IMAGES))
+    assert not model.trainable_weights
+
+
+def test_features_may_be_those_of_a_network():
+    network = tiny_teacher()
+    features = pooled_features(network, NORMALIZED)
+    expected = penultimate_features(network, IMAGES, NORMALIZED)
+    np.testing.assert_allclose(features(IMAGES), expected, atol=1e-5)
+    head = AnalyticHead(features, ridge=0.1)
+    head.update(IMAGES, LABELS)
+    network.layers[1].kernel.assign_add(network.layers[1].kernel)
+    np.testing.assert_allclose(
+        head.classifier()(IMAGES),
+        expected_scores(expected.astype("float64"), LABELS, 0.1),
+        atol=2e-4,
+    )
+
+
+def test_maps_before_the_pooling_become_their_means():
+    network = keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Conv2D(4, 3),
+            layers.Conv2D(5, 1),
+            layers.GlobalAveragePooling2D(),
+        ]
+    )
+    z = pooled_features(network, NORMALIZED)(IMAGES).numpy()
+    kernel, bias = network.layers[1].get_weights()
+    np.testing.assert_allclose(
+        z @ kernel[0, 0] + bias,
+        network(NORMALIZED.fed(IMAGES)),
+        atol=1e-5,
+    )
+
+
+def test_refusals(tmp_path):
+    head = learned([(0, 1)])
+    with pytest.raises(ValueError, match="Received: labels \\[1\\]"):
+        head.update(IMAGES[LABELS == 1], LABELS[LABELS == 1])
+    with pytest.raises(ValueError, match="Received: classes \\[0, 3\\]"):
+        learned([(0, 3)]).classifier()
+    with pytest.raises(ValueError, match="Received: classes \\[0\\]"):
+        learned([(0,)]).solve()
+    with pytest.raises(ValueError, match="with the output \\(None, 6, 6, 4\\)"):
+        AnalyticHead(
+            keras.Sequential([keras.Input(SHAPE), layers.Conv2D(4, 3)])
+        )
+    with pytest.raises(ValueError, match="Received: ridge=0"):
+        AnalyticHead(tiny_features(), ridge=0)
+    np.savez(tmp_path / "other.npz", images=IMAGES)
+    with pytest.raises(ValueError, match="that `AnalyticHead.save` wrote"):
+        AnalyticHead.load(tmp_path / "other.npz")

@@ -1,0 +1,249 @@
+"""A head that sums over classes determine: nothing is forgotten."""
+
+import io
+import json
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+
+from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.core.files import require_local
+from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.pieces import pieces_of
+from tf_deepinversion.incremental.check_tasks import as_task
+from tf_deepinversion.networks.copies import copy_of
+
+FORMAT = "tf_deepinversion analytic head 1"
+
+
+class AnalyticHead:
+    """Ridge regression from fixed features to classes, kept as sums.
+
+    Let z be the features of an image. The head keeps the mean mu_c of each
+    class c, and A, the sum over classes of the mean of z z^T. With the mean m
+    and the deviations s of all features, both read from these sums, the scores
+    of C classes are
+
+        W = (R + ridge I)^-1 B,    score = W^T (z - m) / s + 1 / C,
+
+    where R is the correlation matrix of the features and column c of B is
+    (mu_c - m) / (s C). Scores of an image add up to 1.
+
+    The result is the regression on the images of all classes at once, whatever
+    the order of the tasks, and no image is kept. It is not the network that
+    learns: the features never change. Each class weighs the same, however many
+    images it has.
+
+    Args:
+        features: A `keras.Model` from pixels in [0, 255] to features `(batch,
+            features)`, such as `random_features` or `pooled_features`. The head
+            keeps a copy.
+        ridge: Float, positive, added to the diagonal of R. Defaults to 1e-4.
+
+    Attributes:
+        features: The copy.
+        ridge: Float. It may change at any time.
+
+    Raises:
+        ValueError: if `features` has another output, or `ridge` is out of
+            range.
+
+    Example:
+        >>> features = di.incremental.random_features((8, 8, 1), filters=2)
+        >>> head = di.incremental.AnalyticHead(features)
+        >>> head.update(images, labels)
+        >>> head.classifier().output_shape, head.classes
+        ((None, 3), [0, 1, 2])
+
+    Reference:
+        - Zhuang et al., ACIL, arXiv:2205.14922
+    """
+
+    def __init__(self, features, *, ridge=1e-4):
+        require_positive(ridge=ridge)
+        shape = getattr(features, "output_shape", None)
+        if not (isinstance(shape, tuple) and len(shape) == 2 and shape[1]):
+            raise ValueError(
+                "`features` must be a `keras.Model` with one output (batch, "
+                "features). `pooled_features(network)` makes one of a "
+                f"classifier. Received: {features!r} with the output {shape}"
+            )
+        self.features = copy_of(features)
+        self.features.trainable = False
+        self.ridge = ridge
+        self._second = np.zeros((shape[1], shape[1]), "float32")
+        self._means = {}  # by class
+
+    @property
+    def classes(self) -> list:
+        """List of ints, the classes so far, in ascending order."""
+        return sorted(self._means)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Int, number of bytes of the arrays that `save` writes.
+
+        This is all that is kept of the classes: the sums and the features.
+        """
+        return sum(array.nbytes for array in self._arrays().values())
+
+    def update(self, images, labels):
+        """Adds the images of new classes.
+
+        Args:
+            images: Array `(n, height, width, channels)` of integers in [0,
+                255].
+            labels: Int array `(n,)`.
+
+        Raises:
+            TypeError: if images or labels are not arrays of integers.
+            ValueError: if shapes do not fit, if a label is negative, or if a
+                class was added before.
+        """
+        images, labels = as_task(images, labels)
+        new = np.unique(labels).tolist()
+        again = sorted(set(new) & set(self._means))
+        if again or new[0] < 0:
+            raise ValueError(
+                "Labels must be 0 or more, and all images of a class come in "
+                "one update, because each class weighs the same. Received: "
+                f"labels {new}, after updates of the classes {self.classes}"
+            )
+        second = np.zeros(self._second.shape)
+        for label in new:
+            mean, moment = self._moments(images[labels == label])
+            self._means[label] = mean.astype("float32")
+            second += moment
+        self._second = (self._second + second).astype("float32")
+
+    def _moments(self, images) -> tuple:
+        """Returns the means of z and of z z^T over images."""
+        total, second = 0.0, np.zeros(self._second.shape)
+        for piece in pieces_of(images):
+            z = self.features(piece.astype("float32"), training=False)
+            z = keras.ops.convert_to_numpy(z).astype("float32")
+            total = total + z.sum(0, dtype="float64")
+            second += z.T @ z
+        return total / len(images), second / len(images)
+
+    def solve(self) -> tuple:
+        """Solves the regression.
+
+        Returns:
+            A pair of float32 arrays: the kernel `(features, classes)` and the
+            bias `(classes,)`, for features that are not standardized.
+
+        Raises:
+            ValueError: if the classes are fewer than 2 or leave gaps.
+        """
+        count = len(self._means)
+        if count < 2 or self.classes != list(range(count)):
+            raise ValueError(
+                "The classes must be 0, 1 and so on without gaps, at least 2, "
+                "before the head can be solved: update it with the missing "
+                f"classes. Received: classes {self.classes}"
+            )
+        means = np.array([self._means[c] for c in self.classes], "float64")
+        second = self._second.astype("float64") / count
+        center = means.mean(0)
+        covariance = second - np.outer(center, center)
+        variance, most = np.diag(covariance), np.diag(second)
+        # Below the rounding of the sums a feature is constant, and tells
+        # nothing.
+        varies = variance > 1e-6 * most
+        scale = np.where(varies, variance, np.inf) ** -0.5
+        correlation = covariance * np.outer(scale, scale)
+        correlation[np.diag_indices_from(correlation)] += self.ridge
+        targets = (means - center).T * scale[:, None] / count
+        kernel = np.linalg.solve(correlation, targets) * scale[:, None]
+        bias = 1 / count - center @ kernel
+        return kernel.astype("float32"), bias.astype("float32")
+
+    def classifier(self) -> keras.Model:
+        """Builds a network of the features and the solved head.
+
+        Returns:
+            A plain `keras.Model` from pixels in [0, 255] to scores `(batch,
+            classes)`.
+
+        Raises:
+            ValueError: as for `solve`.
+        """
+        kernel, bias = self.solve()
+        features = copy_of(self.features)
+        head = keras.layers.Dense(len(bias), name="logits", trainable=False)
+        scores = head(features.outputs[0])
+        head.set_weights([kernel, bias])
+        return keras.Model(features.inputs[0], scores, name="analytic")
+
+    def save(self, path):
+        """Saves the head with its features as one `.npz` file, without images.
+
+        Args:
+            path: String or path.
+        """
+        arrays = self._arrays()
+        header = {"format": FORMAT, "ridge": self.ridge}
+        arrays["_header"] = np.array(json.dumps(header))
+        write_atomically(path, lambda file: np.savez(file, **arrays))
+
+    def _arrays(self) -> dict:
+        size = len(self._second)
+        means = [self._means[label] for label in self.classes]
+        return {
+            # The matrix is symmetric.
+            "second": self._second[np.triu_indices(size)],
+            "means": np.array(means, "float32").reshape(-1, size),
+            "classes": np.array(self.classes, "int32"),
+            "features": _bytes_of(self.features),
+        }
+
+    @classmethod
+    def load(cls, path) -> "AnalyticHead":
+        """Loads a file that `save` wrote.
+
+        Args:
+            path: String or path.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if the file is damaged, or holds something else.
+        """
+        require_local(path=path)
+        content = io.BytesIO(pathlib.Path(path).read_bytes())
+        try:
+            with np.load(content) as file:
+                arrays = {name: file[name] for name in file.files}
+            header = json.loads(str(arrays["_header"]))
+            if header["format"] != FORMAT:
+                raise ValueError(f"its format is {header['format']!r}")
+            head = cls(_model_of(arrays["features"]), ridge=header["ridge"])
+            size = len(head._second)
+            upper = np.triu_indices(size)
+            head._second[upper] = arrays["second"]
+            head._second.T[upper] = arrays["second"]
+            labels = arrays["classes"].tolist()
+            head._means = dict(zip(labels, arrays["means"], strict=True))
+        except Exception as error:  # damage makes the readers raise anything
+            raise ValueError(
+                "Expected a file that `AnalyticHead.save` wrote. "
+                f"Received: {path} ({error})"
+            ) from error
+        return head
+
+
+def _bytes_of(model) -> np.ndarray:
+    """Returns the content of a `.keras` file of a model."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "features.keras"
+        model.save(path)
+        return np.frombuffer(path.read_bytes(), "uint8")
+
+
+def _model_of(content) -> keras.Model:
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "features.keras"
+        path.write_bytes(content.tobytes())
+        return keras.models.load_model(path, compile=False)
