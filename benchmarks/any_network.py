@@ -97,7 +97,7 @@ def first_images(model, labels):
         return (
             model.step.images.numpy()
         )  # the images on which the step was traced
-    return model.noise(0)
+    return model.start(0)
 
 
 def measure_start(model, labels) -> dict:

@@ -192,7 +192,7 @@ def measure_case(replicas, workers):
         keras.config.set_floatx("float32")
         difference = 0.0
         ours, theirs = run.gradient_function(), one.gradient_function()
-        point = one.model.noise(0)
+        point = one.model.start(0)
         for number in range(FLAGS.points):
             g, h = theirs(point, number), ours(point, number)
             difference = max(difference, np.abs(g - h).max() / np.abs(g).max())

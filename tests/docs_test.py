@@ -180,4 +180,5 @@ def test_no_name_of_the_top_level_is_left_out():
     conf = runpy.run_path(str(ROOT / "docs/conf.py"))
     assert conf["shown_by"]("RefreshPool") == "callbacks"
     assert conf["shown_by"]("Pool") == "datasets"
-    assert conf["shown_by"]("DeepInversion") is None
+    assert conf["shown_by"]("DeepInversion") == "inversion"
+    assert conf["shown_by"]("Preprocessing") is None

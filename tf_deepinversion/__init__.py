@@ -4,7 +4,9 @@ from tf_deepinversion import backend
 from tf_deepinversion import callbacks
 from tf_deepinversion import checkpoints
 from tf_deepinversion import datasets
+from tf_deepinversion import distillation
 from tf_deepinversion import incremental
+from tf_deepinversion import inversion
 from tf_deepinversion import metrics
 from tf_deepinversion import models
 from tf_deepinversion import objective
@@ -33,6 +35,7 @@ from tf_deepinversion.models.pretrained import load_pretrained
 from tf_deepinversion.networks.check_preprocessing import check_preprocessing
 from tf_deepinversion.networks.feature_targets import FeatureTargets
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.objective.class_means import ClassMeans
 from tf_deepinversion.objective.image_terms import L2
 from tf_deepinversion.objective.image_terms import TotalVariation
 from tf_deepinversion.objective.softened_kl import SoftenedKL

@@ -104,7 +104,7 @@ def test_terminate_on_nan_ends_in_place_of_the_error():
     )
     assert np.isnan(history.history["loss"][0]) and len(history.epoch) == 1
     np.testing.assert_array_equal(
-        model.images, NORMALIZED.to_pixels(model.noise(0))
+        model.images, NORMALIZED.to_pixels(model.start(0))
     )
 
 

@@ -33,12 +33,13 @@ from tf_deepinversion import Preprocessing
 from tf_deepinversion import Tone
 from tf_deepinversion import TotalVariation
 from tf_deepinversion import balanced_labels
+from tf_deepinversion.inversion import Noise
 
 
 def start(model, labels=LABELS):
     """Makes the variables without moving the images; returns z."""
     model.fit(labels, steps=1, verbose=0)
-    z = model.noise(0)
+    z = model.start(0)
     model.step.reset(z)
     return z
 
@@ -186,7 +187,7 @@ def test_sgd_on_l2_follows_the_closed_form():
     wide = Preprocessing(127.5, 2.0, "normalized")  # nothing is clipped
     model.preprocessing = wide
     history = model.fit(LABELS, steps=3, verbose=0, steps_per_epoch=1)
-    z = model.noise(0)
+    z = model.start(0)
     length = np.linalg.norm(z)
     expected = z * (length - 3 * 2.0 * 0.5) / length
     np.testing.assert_allclose(
@@ -452,20 +453,20 @@ def test_labels_of_a_batch_of_fewer_than_all_classes_go_on(size, labels):
 def test_start_of_an_image_depends_on_its_index_alone():
     model = inversion()
     model.fit(LABELS, steps=1, verbose=0)
-    four = model.noise(0)
+    four = model.start(0)
     model.fit([0, 1], steps=1, verbose=0)
-    np.testing.assert_array_equal(model.noise(0), four[:2])
+    np.testing.assert_array_equal(model.start(0), four[:2])
     assert abs(four.std() - 1) < 0.1
 
 
 def test_a_coarse_start_is_interpolated_and_has_variance_1():
-    recipe = RECIPES["distillation_pixels"].replace(coarseness=4)
+    recipe = RECIPES["distillation_pixels"].replace(start=Noise(coarseness=4))
     model = inversion(recipe=recipe, seed=3)
     model.fit(LABELS, steps=1, verbose=0)
     # Of the 8x8 pixels two by two are drawn, their middles at 1.5 and 5.5.
     share = np.clip((np.arange(8) - 1.5) / 4, 0, 1)
     weights = np.stack([1 - share, share], axis=1)
-    for index, found in enumerate(model.noise(7)):
+    for index, found in enumerate(model.start(7)):
         drawn = np.random.default_rng((3, 7, index)).standard_normal(
             (2, 2, 1), "float32"
         )
@@ -552,7 +553,7 @@ def right_in(count):
     """Labels of which the teacher takes so many of the four images for."""
     model = still()
     model.fit(LABELS, steps=1, verbose=0)
-    logits = tiny_teacher()(model.noise(0), training=False).numpy()
+    logits = tiny_teacher()(model.start(0), training=False).numpy()
     shown = logits.argmax(-1)
     wrong = np.arange(4) >= count
     return (shown + wrong) % CLASSES
@@ -593,7 +594,7 @@ def told_by_contrast(noise):
 def test_what_is_recognized_is_no_part_of_the_loss():
     model = still()
     model.fit([1], steps=1, verbose=0)
-    noise = model.noise(0)
+    noise = model.start(0)
     length = float(np.linalg.norm(noise))
     model = inversion(told_by_contrast(noise), transforms=[])
     # Each step shortens z by a quarter, and so the loss by less than 0.1.

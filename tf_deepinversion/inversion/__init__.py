@@ -13,4 +13,7 @@ from tf_deepinversion.inversion.recipe import GeneratorTraining
 from tf_deepinversion.inversion.recipe import Recipe
 from tf_deepinversion.inversion.recipe import Stage
 from tf_deepinversion.inversion.recipes import RECIPES
+from tf_deepinversion.inversion.starts import DeadLeaves
+from tf_deepinversion.inversion.starts import Noise
+from tf_deepinversion.inversion.starts import Start
 from tf_deepinversion.inversion.synthesizer import Synthesizer

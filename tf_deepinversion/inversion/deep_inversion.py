@@ -14,7 +14,7 @@ from tf_deepinversion.inversion.images_model import ImagesModel
 from tf_deepinversion.inversion.images_model import check_callbacks
 from tf_deepinversion.inversion.networks import Networks
 from tf_deepinversion.inversion.run import InversionRun
-from tf_deepinversion.inversion.run import starting_noise
+from tf_deepinversion.inversion.run import starting_images
 from tf_deepinversion.inversion.stage_steps import StageSteps
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.networks import compiled
@@ -303,13 +303,13 @@ class DeepInversion(Synthesizer, ImagesModel):
         """int32 array `(n,)`, the requested classes of the latest `fit`."""
         return self._run and self._run.labels
 
-    def noise(self, batch_index) -> np.ndarray:
-        """Returns the initial noise, a function of seed and batch index."""
+    def start(self, batch_index) -> np.ndarray:
+        """Returns z before the first step, a function of seed and batch index.
+
+        For a generator these are the numbers that its latents start from.
+        """
         self.require_images()
-        source = self.step.source
-        return starting_noise(
-            source, self.seed, batch_index, self.recipe.coarseness
-        )
+        return starting_images(self.step.source, self, batch_index)
 
     def _source(self, shape):
         """Creates the `ImageSource` for images of this shape."""

@@ -207,9 +207,9 @@ class Networks:
             )
         if term.needs_features and not self.teacher.features:
             raise ValueError(
-                "`feature_dropout` drops features that feed a dense head, but "
-                "this teacher's logits are not the outputs of a `Dense` layer: "
-                "leave `feature_dropout` out. "
+                "The term reads the features that feed a dense head, but this "
+                "teacher's logits are not the outputs of a `Dense` layer: "
+                "leave out `feature_dropout` and `ClassMeans`. "
                 f"Received: {term.get_config()} of {term.name!r}"
             )
 

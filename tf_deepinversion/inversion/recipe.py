@@ -7,47 +7,18 @@ import keras
 import numpy as np
 
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.inversion.settings import Settings
+from tf_deepinversion.inversion.starts import Noise
+from tf_deepinversion.inversion.starts import Start
 from tf_deepinversion.objective.terms import Term
 from tf_deepinversion.optimizers.pyramid_adam import PyramidAdam
 from tf_deepinversion.optimizers.schedules import warmed_cosine
 from tf_deepinversion.transforms.base import require_transforms
 
 
-class _Settings:
-    """A frozen dataclass that Keras can serialize."""
-
-    def _set(self, **values):
-        for name, value in values.items():
-            # A frozen dataclass refuses plain assignment.
-            object.__setattr__(self, name, value)
-
-    def get_config(self) -> dict:
-        """Returns the fields in a form that JSON can store."""
-        config = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            # JSON has neither classes nor tuples.
-            if isinstance(value, type):
-                value = keras.saving.get_registered_name(value)
-            if isinstance(value, tuple):
-                value = list(value)
-            config[field.name] = keras.saving.serialize_keras_object(value)
-        return config
-
-    @classmethod
-    def from_config(cls, config):
-        """Creates the object that `get_config` described."""
-        return cls(
-            **{
-                name: keras.saving.deserialize_keras_object(value)
-                for name, value in config.items()
-            }
-        )
-
-
 @keras.saving.register_keras_serializable("tf_deepinversion")
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stage(_Settings):
+class Stage(Settings):
     """The steps of an inversion at one resolution.
 
     Args:
@@ -90,7 +61,7 @@ class Stage(_Settings):
         transforms = require_transforms(
             self.transforms, labeled=True, pixels=False
         )
-        self._set(
+        self.assign(
             transforms=tuple(transforms),
             optimizer=_optimizer_of(self.optimizer),
         )
@@ -141,7 +112,7 @@ def _optimizer_of(kind):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 @dataclasses.dataclass(frozen=True, eq=False)
-class GeneratorTraining(_Settings):
+class GeneratorTraining(Settings):
     """The settings of a generator and of its training.
 
     Args:
@@ -203,8 +174,8 @@ class GeneratorTraining(_Settings):
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
 @dataclasses.dataclass(frozen=True, eq=False)
-class Recipe(_Settings):
-    """The objective of an inversion, its stages, and its initial noise.
+class Recipe(Settings):
+    """The objective of an inversion, its stages, and its start.
 
     `RECIPES` holds the recipes of the library; `replace` returns a changed
     copy. `keras.saving.serialize_keras_object` converts a recipe to a form that
@@ -219,9 +190,9 @@ class Recipe(_Settings):
             Defaults to 256.
         generator: `GeneratorTraining` for a recipe that trains a generator
             (`FastInversion`), or None for a recipe that optimizes pixels.
-        coarseness: Int, size of the squares of the initial noise. Each square
-            gets one random number, with interpolation between squares. Defaults
-            to 1, independent pixels.
+        start: `Start`, the images before the first step: `Noise` or
+            `DeadLeaves`. A generator starts from its weights and takes `Noise`.
+            Defaults to `Noise()`, independent pixels.
         snapshots: Sequence of floats in (0, 1), shares of the last stage's
             steps. After each share of the steps, the current images are kept as
             additional images.
@@ -246,14 +217,14 @@ class Recipe(_Settings):
     competition: Term | None = None
     batch_size: int = 256
     generator: GeneratorTraining | None = None
-    coarseness: int = 1
+    start: Start = Noise()
     snapshots: tuple = ()
     means_labels: bool = True
     source: str = ""
 
     def __post_init__(self):
-        require_whole(batch_size=self.batch_size, coarseness=self.coarseness)
-        self._set(
+        require_whole(batch_size=self.batch_size)
+        self.assign(
             loss=tuple(self.loss),
             stages=tuple(self.stages),
             snapshots=tuple(self.snapshots),
@@ -262,6 +233,7 @@ class Recipe(_Settings):
         terms = [*self.loss, self.competition or Term()]
         _require_kind("`loss` and `competition`", terms, Term)
         _require_kind("`stages`", self.stages, Stage)
+        _require_kind("`start`", [self.start], Start)
         _require_kind(
             "`generator`",
             [self.generator or GeneratorTraining()],
@@ -276,6 +248,11 @@ class Recipe(_Settings):
             raise ValueError(
                 "A generator draws images of one size: its recipe has one "
                 f"stage. Received: {len(self.stages)} stages"
+            )
+        if self.generator and not isinstance(self.start, Noise):
+            raise ValueError(
+                "A generator starts from its weights, so its recipe takes no "
+                f"images as a start. Received: start={self.start!r}"
             )
         if not all(0 < share < 1 for share in self.snapshots):
             raise ValueError(

@@ -118,13 +118,11 @@ class InversionRun:
             self.step.restore(saved)
             self.snapshots = list(saved["snapshots"])
         else:
-            noise = starting_noise(
-                self.step.source,
-                self._model.seed,
-                self._batch_index,
-                self._model.recipe.coarseness,
+            self.step.reset(
+                starting_images(
+                    self.step.source, self._model, self._batch_index
+                )
             )
-            self.step.reset(noise)
 
     def train(self, callbacks, verbose) -> keras.callbacks.History:
         """Runs the remaining epochs.
@@ -274,32 +272,19 @@ def resized(images, size):
     return keras.ops.image.resize(images, size)
 
 
-def starting_noise(source, seed, batch_index, coarseness=1) -> np.ndarray:
-    """Draws the N(0, 1) noise of a new run, in the source's `noise_shape`.
+def starting_images(source, model, batch_index) -> np.ndarray:
+    """Draws what a new run starts from, in the source's `noise_shape`.
 
     Args:
         source: An `ImageSource`.
-        seed: Int.
-        batch_index: Int. The noise of an image depends only on the seed, this
+        model: A `DeepInversion`, for its recipe, preprocessing and seed.
+        batch_index: Int. The start of an image depends only on the seed, this
             number and the image's place in the batch.
-        coarseness: Int. The function draws a number for each square of side
-            `coarseness` pixels, interpolates between the numbers, and scales
-            each image to variance 1.
     """
     count, *shape = source.noise_shape
-    if coarseness > 1:
-        shape[:2] = (-(-size // coarseness) for size in shape[:2])
-    noise = np.stack(
-        [
-            np.random.default_rng((seed, batch_index, index)).standard_normal(
-                shape, source.images.dtype
-            )
-            for index in range(count)
-        ]
-    )
-    if coarseness > 1:
-        noise = np.array(resized(noise, source.shape[1:3]))
-        deviations = noise.std(axis=(1, 2, 3), keepdims=True)
-        # An image of one shade has deviation 0.
-        noise /= np.where(deviations > 0, deviations, 1)
-    return noise
+    generators = [
+        np.random.default_rng((model.seed, batch_index, index))
+        for index in range(count)
+    ]
+    drawn = model.recipe.start.draw(generators, shape, model.preprocessing)
+    return np.asarray(drawn, source.images.dtype)

@@ -1,5 +1,6 @@
 """The terms of the loss that synthesized images minimize."""
 
+from tf_deepinversion.objective.class_means import ClassMeans
 from tf_deepinversion.objective.image_terms import L2
 from tf_deepinversion.objective.image_terms import TotalVariation
 from tf_deepinversion.objective.softened_kl import SoftenedKL

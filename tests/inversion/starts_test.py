@@ -1,0 +1,107 @@
+"""Random pictures: inside of black and white, one by one, at any size."""
+
+import keras
+import numpy as np
+import pytest
+from tiny import tiny_teacher
+
+from tf_deepinversion import RECIPES
+from tf_deepinversion import DeepInversion
+from tf_deepinversion import Preprocessing
+from tf_deepinversion.inversion import DeadLeaves
+from tf_deepinversion.inversion import Noise
+from tf_deepinversion.inversion import Start
+
+FED = Preprocessing([100.0, 120.0, 90.0], [50.0, 60.0, 40.0])
+
+
+def generators(count, seed=0):
+    return [np.random.default_rng((seed, index)) for index in range(count)]
+
+
+def pictures(count=40, shape=(24, 24, 3), **kwargs):
+    z = DeadLeaves(**kwargs).draw(generators(count), shape, FED)
+    return z * FED.std + FED.mean  # gray levels
+
+
+def test_pictures_are_gray_levels_on_black_white_and_colored_grounds():
+    levels = pictures(count=200)
+    assert levels.min() >= -1e-3 and levels.max() <= 255 + 1e-3
+    # Shapes gather in the middle, so corners show the ground.
+    corners = levels[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    same = [(np.abs(corners - g) < 1).all(-1).mean() for g in (0, 255)]
+    assert all(0.15 < share < 0.45 for share in same), same
+    middle = levels[:, 10:14, 10:14]
+    assert ((middle < 1) | (middle > 254)).all(-1).mean() < 0.15
+
+
+def test_an_image_depends_on_its_generator_alone():
+    np.testing.assert_array_equal(pictures(count=5)[:3], pictures(count=3))
+
+
+def test_shapes_cover_their_share_of_a_picture_of_any_format():
+    leaves = DeadLeaves(shapes=1, smallest=0.1, largest=0.1, spread=1e-6)
+    for shape in ((100, 100), (100, 50)):
+        covered = [leaves._leaf(g, *shape) for g in generators(60)]
+        areas = np.sum(covered, axis=(1, 2)) / 10**2
+        # Between an ellipse's area and that of a rectangle with round corners.
+        assert areas.min() > 0.98 * np.pi and areas.max() < 4, areas
+        assert len(np.unique(areas.round(1))) >= 3
+
+
+def test_channels_differ_but_less_than_independent_colors():
+    levels = pictures(count=100)
+    between = levels.std(axis=(0, 1, 2)).mean()
+    within = levels.std(axis=-1).mean()
+    assert 0.05 * between < within < 0.5 * between
+
+
+def test_a_recipe_starts_from_pictures_and_comes_back_from_json():
+    recipe = RECIPES["ours"].replace(start=DeadLeaves(shapes=3), steps=1)
+    config = keras.saving.serialize_keras_object(recipe)
+    again = keras.saving.deserialize_keras_object(config)
+    assert again.start == recipe.start != DeadLeaves()
+    fed = Preprocessing(127.5, 50.0)
+    model = DeepInversion(tiny_teacher(), fed, recipe=recipe, seed=5)
+    model.fit([0, 1], 1, batch_index=2, verbose=0)
+    drawn = [np.random.default_rng((5, 2, index)) for index in range(2)]
+    expected = recipe.start.draw(drawn, model.image_shape, fed)
+    np.testing.assert_array_equal(model.start(2), expected)
+
+
+def test_a_start_of_the_users_own():
+    class Gray(Start):
+        def draw(self, generators, shape, preprocessing):
+            return np.zeros((len(generators), *shape))
+
+    recipe = RECIPES["ours"].replace(start=Gray(), steps=1)
+    model = DeepInversion(
+        tiny_teacher(), Preprocessing(127.5, 50.0), recipe=recipe
+    )
+    model.fit([0, 1], 1, verbose=0)
+    assert not model.start(0).any()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: DeadLeaves(shapes=0), ValueError, "shapes=0"),
+        (lambda: DeadLeaves(smallest=0), ValueError, "smallest=0"),
+        (lambda: DeadLeaves(largest=0.01), ValueError, "largest=0.01"),
+        (lambda: DeadLeaves(spread=-1), ValueError, "spread=-1"),
+        (lambda: Noise(coarseness=0), ValueError, "coarseness"),
+        (
+            lambda: RECIPES["ours"].replace(start="leaves"),
+            TypeError,
+            "`Start`.*'leaves'",
+        ),
+        (
+            lambda: RECIPES["generator"].replace(start=DeadLeaves()),
+            ValueError,
+            "starts from its weights",
+        ),
+    ],
+)
+def test_what_is_no_start(make, error, message):
+    with pytest.raises(error, match=message):
+        make()

@@ -1,0 +1,37 @@
+"""Frozen settings that Keras can store."""
+
+import dataclasses
+
+import keras
+
+
+class Settings:
+    """A frozen dataclass that Keras can serialize."""
+
+    def assign(self, **values):
+        for name, value in values.items():
+            # A frozen dataclass refuses plain assignment.
+            object.__setattr__(self, name, value)
+
+    def get_config(self) -> dict:
+        """Returns the fields in a form that JSON can store."""
+        config = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            # JSON has neither classes nor tuples.
+            if isinstance(value, type):
+                value = keras.saving.get_registered_name(value)
+            if isinstance(value, tuple):
+                value = list(value)
+            config[field.name] = keras.saving.serialize_keras_object(value)
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        """Creates the object that `get_config` described."""
+        return cls(
+            **{
+                name: keras.saving.deserialize_keras_object(value)
+                for name, value in config.items()
+            }
+        )
