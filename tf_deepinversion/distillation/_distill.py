@@ -16,6 +16,8 @@ from tf_deepinversion.core.files import require_local
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.distillation._distillation import Distillation
 from tf_deepinversion.distillation._rounds_for import rounds_for
+from tf_deepinversion.distillation.distilled import Distilled
+from tf_deepinversion.distillation.first_student import first_student
 from tf_deepinversion.distillation.fit_together import check_callbacks
 from tf_deepinversion.distillation.fit_together import check_fixed_images
 from tf_deepinversion.distillation.fit_together import check_images
@@ -30,31 +32,6 @@ from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.optimizers.schedules import muon
 from tf_deepinversion.transforms.augmentations import augmentations
-
-
-class Distilled(typing.NamedTuple):
-    """The result of `distill`.
-
-    Attributes:
-        student: The trained `keras.Model`.
-        history: Dict from names to lists, one number per round.
-        pool: The `Pool` of images, or None if the images came from elsewhere.
-        synthesis: Dict from names to lists, one number per batch of images:
-            `batch`, the batch's number, and the loss terms at the last step of
-            its synthesis. Empty if nothing was synthesized.
-
-    Example:
-        >>> distilled = di.distillation.Distilled(
-        ...     student, history={"loss": [0.5]}, pool=None, synthesis={}
-        ... )
-        >>> distilled.history["loss"][-1]
-        0.5
-    """
-
-    student: keras.Model
-    history: dict
-    pool: Pool | None
-    synthesis: dict
 
 
 def distill(
@@ -96,7 +73,12 @@ def distill(
     Args:
         teacher: A `keras.Model` classifier.
         student: A new `keras.Model` with the same classes, of any architecture.
-            A `UserWarning` tells if it already agrees with the teacher.
+            A `UserWarning` tells if it already agrees with the teacher. Or a
+            function that makes the student from images, such as
+            `lambda images: di.pruning.narrow(teacher, images)`, which starts
+            from half of the teacher's channels. The function gets `images`, or
+            the first batch of a synthesizer, and is called again, with the same
+            images, if an interrupted run resumes.
         images: None for a `DeepInversion` of the teacher with the recipe
             `distillation_pixels`; another `Synthesizer`; or existing images, as
             for `as_stream`: a `Pool`, a pair of arrays, a `tf.data.Dataset`, or
@@ -174,6 +156,25 @@ def distill(
     require_whole(steps_per_round=steps_per_round, batch_size=batch_size)
     check_validation(validation_data)
     check_callbacks(callbacks)
+    if images is None:
+        images = DeepInversion(
+            teacher,
+            preprocessing,
+            recipe="distillation_pixels",
+            image_shape=image_shape,
+            seed=seed,
+            dtype=dtype,
+            targets=targets,
+        )
+    elif targets is not None:
+        raise ValueError(
+            "`targets` are for images that are synthesized by default: pass "
+            "them to the synthesizer, or leave them out. "
+            f"Received: targets beside images of {type(images)}"
+        )
+    is_function = callable(student) and not isinstance(student, keras.Model)
+    if is_function:
+        student = first_student(student, images, refresh, verbose)
     model = Distillation(
         teacher,
         student,
@@ -186,15 +187,9 @@ def distill(
         dtype=dtype,
         seed=seed,
     )
-    if images is None:
-        images = _default_synthesizer(model, seed, dtype, targets)
-    elif targets is not None:
-        raise ValueError(
-            "`targets` are for images that are synthesized by default: pass "
-            "them to the synthesizer, or leave them out. "
-            f"Received: targets beside images of {type(images)}"
-        )
     check_fixed_images(fixed_images, fixed_share, batch_size, model)
+    if not is_function:  # such a student is meant to start ahead
+        warn_if_trained(model)
     plan = _Plan(
         model=model,
         images=images,
@@ -325,18 +320,6 @@ def _carry_out(plan) -> Distilled:
     return Distilled(model.student, history, source.pool, source.synthesis)
 
 
-def _default_synthesizer(model, seed, dtype, targets):
-    return DeepInversion(
-        model.teacher,
-        model.preprocessing,
-        recipe="distillation_pixels",
-        image_shape=model.image_shape,
-        seed=seed,
-        dtype=dtype,
-        targets=targets,
-    )
-
-
 def _source_of(plan):
     images, refresh = plan.images, plan.refresh
     if isinstance(images, Synthesizer):
@@ -356,7 +339,6 @@ def _make_ready(model, batch_size, optimizer, steps):
     """Compiles the model with a new optimizer."""
     require_trainable(model.teacher, model.student)
     model.require_batch(batch_size)
-    warn_if_trained(model)  # before a state is loaded into it
     optimizer = muon if optimizer is None else optimizer
     if inspect.isfunction(optimizer):
         optimizer = optimizer(steps)
