@@ -60,7 +60,11 @@ flags.DEFINE_multi_string(
     "set", [], "Settings to change, such as rounds=4,student_width=8."
 )
 flags.DEFINE_enum("method", None, METHODS, "Default: the recipe's first.")
-flags.DEFINE_string("student", "ResNet20", "ResNet14 to 56, VGG11BN or .keras.")
+flags.DEFINE_string(
+    "student",
+    "ResNet20",
+    "ResNet14 to 56, VGG11BN, .keras, or narrow: half of the channels.",
+)
 flags.DEFINE_string("synthesis_recipe", None, "Images' recipe, in RECIPES.")
 flags.DEFINE_float("minutes", None, "Train this long, not for `rounds`.")
 flags.DEFINE_string("dtype", None, "mixed_bfloat16: compute in bfloat16.")
@@ -69,6 +73,10 @@ flags.DEFINE_string("output", None, "Folder; default: output/RECIPE_METHOD.")
 
 
 def make_student(plan, teacher, fed):
+    if FLAGS.student == "narrow":
+        return lambda images: di.pruning.narrow(
+            teacher, images, preprocessing=fed, seed=FLAGS.seed
+        )
     if FLAGS.student.endswith(".keras"):
         return keras.models.load_model(FLAGS.student, compile=False)
     keras.utils.set_random_seed(FLAGS.seed)
@@ -179,6 +187,7 @@ def main(_):
     figures = {
         "recipe": FLAGS.recipe,
         "method": method,
+        "start": "narrow" if FLAGS.student == "narrow" else "random",
         "rounds": rounds,
         "student_steps": rounds * plan.steps_per_round,
         "fixed_images": len(fixed_images or ()),
@@ -187,7 +196,7 @@ def main(_):
         "distillation_seconds": watch.training,
         **given.identity(teacher),
     }
-    model = di.Distillation(teacher, student, fed)
+    model = di.Distillation(teacher, found.student, fed)
     figures |= save_student(
         output, model, found, real=test, names=names, figures=figures
     )

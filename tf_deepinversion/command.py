@@ -93,6 +93,7 @@ _COMMANDS = {
             _GIVEN,
             _TARGETS,
             ("--student", "FILE", None, "untrained .keras; default: ResNet-20"),
+            ("--share", "SHARE", None, "start from this share of the channels"),
             ("--width", "N", 8, "channels of the ResNet-20's first stage"),
             ("--rounds", "N", 32, "number of rounds of training"),
             ("--steps_per_round", "N", 480, "the student's steps in a round"),

@@ -109,12 +109,12 @@ def distill(args):
     import tf_deepinversion as di
 
     teacher, feeding = _network(args), preprocessing(args)
-    # The ResNet-20 contains its own preprocessing. The student of a file shares
-    # the teacher's.
-    own = feeding if args.student else None
+    # The ResNet-20 contains its own preprocessing. The student of a file, and
+    # one of the teacher's channels, share the teacher's.
+    own = feeding if args.student or args.share else None
     result = di.distill(
         teacher,
-        _student(args, teacher),
+        _student(args, teacher, feeding),
         args.images and _images(args.images),
         rounds=args.rounds,
         steps_per_round=args.steps_per_round,
@@ -354,10 +354,19 @@ def _images(path):
     return di.datasets.load_images(path)
 
 
-def _student(args, teacher):
+def _student(args, teacher, feeding):
     from tf_deepinversion import models
     from tf_deepinversion.models.pretrained import load_network
+    from tf_deepinversion.pruning import narrow
 
+    if args.share:
+        return lambda images: narrow(
+            teacher,
+            images,
+            args.share,
+            preprocessing=feeding,
+            seed=args.seed,
+        )
     if args.student:
         return load_network(args.student)
     return models.ResNet20(
