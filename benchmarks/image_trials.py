@@ -41,6 +41,7 @@ from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.inversion import DeadLeaves
 from tf_deepinversion.models.pretrained import load_network
 from tf_deepinversion.networks import reader
+from tf_deepinversion.networks.student_input import preprocessing_of_student
 
 BASE = di.RECIPES["distillation_pixels"]
 VARIANTS = {
@@ -133,7 +134,6 @@ def train_student(teacher, fed, pool, folder):
         rounds=rounds,
         steps_per_round=FLAGS.student_steps // rounds,
         preprocessing=fed,
-        student_preprocessing=given,
         dtype=FLAGS.dtype,
         seed=FLAGS.seed,
         folder=folder,
@@ -143,7 +143,11 @@ def train_student(teacher, fed, pool, folder):
 
 def score(teacher, student, fed, images, labels) -> dict:
     taught, _ = reader.read(teacher, images, fed)
-    learned, _ = reader.read(student, images, di.Preprocessing.of(teacher, fed))
+    # The ResNet-20 contains its preprocessing; channels of the teacher do not.
+    own = preprocessing_of_student(
+        student, None, di.Preprocessing.of(teacher, fed)
+    )
+    learned, _ = reader.read(student, images, own)
     # The loss is T^2 times the divergence.
     kl = float(di.SoftenedKL(4.0)(taught, learned)) / 16
     return {

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import warnings
 
 import keras
 import numpy as np
@@ -223,6 +224,15 @@ def test_a_normalization_behind_layers_that_leave_pixels_is_known():
     network = with_first(augmented, layers.Resizing(4, 4), normalize())
     p = Preprocessing.of(network)
     assert (p.mean.item(), p.std.item()) == pytest.approx((120, 60))
+
+
+def test_a_network_that_normalizes_pixels_and_is_fed_other_inputs_is_told():
+    network = with_first(normalize())
+    with pytest.warns(UserWarning, match=r"itself.*\(-1, 1\)"):
+        Preprocessing.of(network, Preprocessing(120, 60, (-1, 1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Preprocessing.of(network, Preprocessing(70, 90))
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,23 @@ class Preprocessing:
             stacklevel=4,
         )
 
+    def _warn_of_own_rescaling(self, model):
+        layer = _normalize_layer(model)
+        try:
+            own = layer and Preprocessing._of_layer(model, layer)
+        except ValueError:
+            return
+        if own is None or self.feeds_as(own):
+            return
+        warnings.warn(
+            f"The first layer of {model.name!r} normalizes pixels in [0, 255] "
+            "itself, so the network expects pixel_range=(0, 255). With other "
+            "inputs, what it predicts means nothing. Leave its preprocessing "
+            f"out. Received: pixel_range={self.pixel_range}, channel_order="
+            f"{self.channel_order!r}",
+            stacklevel=4,
+        )
+
     def get_config(self):
         pair = self.pixel_range
         if not isinstance(pair, str):
@@ -270,6 +287,7 @@ class Preprocessing:
             )
         else:
             given._warn_of_contradiction(model)
+            given._warn_of_own_rescaling(model)
         channels = channels_of(model)
         if channels is not None:
             given.require_channels(channels)
@@ -277,11 +295,8 @@ class Preprocessing:
 
     @classmethod
     def _known(cls, model) -> "Preprocessing":
-        try:
-            layer = model.get_layer("normalize")
-        except (ValueError, AttributeError):
-            layer = None
-        if isinstance(layer, keras.layers.Rescaling):
+        layer = _normalize_layer(model)
+        if layer is not None:
             return cls._of_layer(model, layer)
         name = str(getattr(model, "name", ""))
         for convention, names in APPLICATIONS.items():
@@ -363,3 +378,12 @@ class Preprocessing:
             ranges[convention],
             "bgr" if convention == "caffe" else "rgb",
         )
+
+
+def _normalize_layer(model):
+    """Returns a model's `Rescaling` named `normalize`, or None."""
+    try:
+        layer = model.get_layer("normalize")
+    except (ValueError, AttributeError):
+        return None
+    return layer if isinstance(layer, keras.layers.Rescaling) else None
