@@ -45,6 +45,7 @@ from absl import flags
 from distillation_recipes import DISTILLATIONS
 
 import tf_deepinversion as di
+from tf_deepinversion import commands
 from tf_deepinversion.callbacks import Stopwatch
 from tf_deepinversion.inversion import GivenImages
 from tf_deepinversion.inversion import make_synthesizer
@@ -55,6 +56,7 @@ FLAGS = flags.FLAGS
 METHODS = ["fast", "deepinversion", "adi", "noise", "real"]
 given.define_network(None, "Shipped network or .keras file; the recipe's.")
 given.define_images()
+given.define_targets()
 flags.DEFINE_enum("recipe", "fashion_mnist", list(DISTILLATIONS), "Settings.")
 flags.DEFINE_multi_string(
     "set", [], "Settings to change, such as rounds=4,student_width=8."
@@ -104,6 +106,7 @@ def make_images(plan, method, teacher, student, fed, real):
         seed=FLAGS.seed,
         dtype=FLAGS.dtype,
         draws=plan.draws,
+        targets=commands.targets(FLAGS),
     )
     count = plan.images_per_round
     if method == made:
@@ -170,6 +173,7 @@ def main(_):
             preprocessing=fed,
             recipe="replay_pixels",
             dtype=FLAGS.dtype,
+            targets=commands.targets(FLAGS),
         )
     watch = Stopwatch(output / "seconds.json", begin)
     found = distill(

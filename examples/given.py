@@ -70,6 +70,13 @@ def define_images():
     flags.DEFINE_string("tfds_dir", None, "Folder of the data sets of TFDS.")
 
 
+def define_targets():
+    """Defines the flag of a teacher without BatchNormalization."""
+    flags.DEFINE_string(
+        "targets", None, "Statistics that `tf-deepinversion measure` wrote."
+    )
+
+
 def load(teacher=None, dataset="fashion_mnist") -> Given:
     """Loads the network and the test data that the flags name.
 

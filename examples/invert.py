@@ -35,6 +35,7 @@ FLAGS = flags.FLAGS
 given.define_network(
     text="A .keras file, a shipped network or a class in keras.applications."
 )
+given.define_targets()
 flags.DEFINE_list("labels", None, "Classes of the images; default: all.")
 flags.DEFINE_integer("images", None, "Number of images; the recipe's.")
 flags.DEFINE_list("image_size", None, "Height and width, if not fixed.")
@@ -98,6 +99,7 @@ def main(_):
         image_shape=size and (*map(int, size), teacher.input_shape[-1]),
         seed=FLAGS.seed,
         dtype=FLAGS.dtype,
+        targets=commands.targets(FLAGS),
     )
     model.compile(micro_batch=FLAGS.micro_batch)
     labels = FLAGS.labels and [int(v) for v in FLAGS.labels]

@@ -37,6 +37,7 @@ from absl import app
 from absl import flags
 
 import tf_deepinversion as di
+from tf_deepinversion import commands
 from tf_deepinversion import pruning
 from tf_deepinversion.datasets import load_images
 from tf_deepinversion.reports import bars
@@ -49,6 +50,7 @@ CRITERIA = ["taylor", "fisher", "bn_scale", "filter_norm", "random"]
 DATA = ["none", "noise", "synthesized", "real"]
 given.define_network()
 given.define_images()
+given.define_targets()
 flags.DEFINE_float("target", 0.5, "Share of the cost to remove.")
 flags.DEFINE_enum("cost", "flops", COSTS, "Cost to reduce.")
 flags.DEFINE_enum(
@@ -94,6 +96,7 @@ def make_images(teacher, fed, output):
             steps=FLAGS.synthesis_steps,
             first_steps=FLAGS.first_steps,
             preprocessing=fed,
+            targets=commands.targets(FLAGS),
         )
     return di.Pool.of(images, labels, classes)
 

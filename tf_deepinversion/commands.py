@@ -33,14 +33,14 @@ def measure(args):
             "Expected unlabeled images to measure: pass --images=PATH. "
             "Received: no --images"
         )
-    targets = di.FeatureTargets.measure(
+    measured = di.FeatureTargets.measure(
         _network(args), _pixels(args.images), preprocessing=preprocessing(args)
     )
     path = args.output / "targets.npz"
-    targets.save(path)
+    measured.save(path)
     return {
-        "images": targets.images,
-        "layers": len(targets.statistics),
+        "images": measured.images,
+        "layers": len(measured.statistics),
         "targets": str(path),
     }
 
@@ -121,7 +121,7 @@ def distill(args):
         preprocessing=feeding,
         student_preprocessing=own,
         dtype=args.dtype,
-        targets=_targets(args),
+        targets=targets(args),
         folder=args.output,
         seed=args.seed,
     )
@@ -298,7 +298,7 @@ def _synthesizer(args, recipe):
         recipe=recipe,
         seed=args.seed,
         dtype=args.dtype,
-        targets=_targets(args),
+        targets=targets(args),
     )
 
 
@@ -322,11 +322,11 @@ def _synthesis(args) -> dict:
         "preprocessing": preprocessing(args),
         "seed": args.seed,
         "dtype": args.dtype,
-        "targets": _targets(args),
+        "targets": targets(args),
     }
 
 
-def _targets(args):
+def targets(args):
     """Loads the targets of --targets; None without that flag."""
     import tf_deepinversion as di
 
