@@ -12,7 +12,10 @@ from tiny import SHAPE
 from tiny import tiny_teacher
 
 from tf_deepinversion import HorizontalFlip
+from tf_deepinversion.callbacks import training_state
 from tf_deepinversion.callbacks.training_state import TrainingState
+from tf_deepinversion.core import row_parts
+from tf_deepinversion.core import run_state
 from tf_deepinversion.distillation._distillation import Distillation
 from tf_deepinversion.distillation.teacher_cache import TeacherCache
 
@@ -167,23 +170,153 @@ def test_of_larger_images_fewer_are_kept():
         model.require_batch(3)
 
 
-def test_a_state_holds_the_rows_that_were_written(tmp_path):
-    store = TeacherCache(SHAPE, CLASSES, steps_per_call=1, size=6)
-    draws(store, [0, 1])
-    path = tmp_path / "state.npz"
-    state = TrainingState(path, store.variables, "run")
-    state.params = {"epochs": 1}
-    state.on_epoch_end(0)
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "state.rows"
+
+
+def kept(store, path):
+    """The callback that keeps a store, which it restores from a file."""
+    state = TrainingState(path, [], "run", store)
+    state.params = {"epochs": 99}
+    return state
+
+
+def same(one, other):
+    for mine, theirs in zip(one.variables, other.variables, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+
+
+def ring(size=6):
+    return TeacherCache(SHAPE, CLASSES, steps_per_call=1, size=size)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 8])
+def test_a_state_goes_on_to_the_same_and_each_save_writes_new_rows_alone(
+    tmp_path, folder, stride
+):
+    path, whole, part = tmp_path / "state.npz", ring(), ring()
+    draws(part, [77])  # what is there before gives way
+    for epoch, first in enumerate(range(0, 24, stride)):
+        before = {x.name: x.stat().st_mtime_ns for x in folder.glob("*")}
+        part = ring()
+        state = kept(part, path)
+        assert state.epoch == epoch
+        same(part, whole)
+        steps = range(first, first + stride)
+        np.testing.assert_array_equal(
+            draws(part, steps)[1], draws(whole, steps)[1]
+        )
+        state.on_epoch_end(epoch)
+        after = {x.name: x.stat().st_mtime_ns for x in folder.glob("*")}
+        new = set(after) - set(before)
+        (name,) = new  # an epoch adds one file, of its own rows at most
+        begin, end = map(int, name.removesuffix(".npz").split("-"))
+        assert end - begin == min(2 * stride, 6)
+        assert all(after[name] == before[name] for name in set(after) - new)
+        rows = sum(
+            len(np.load(x)["images"]) for x in folder.glob("*.npz")
+        )
+        assert rows < 2 * 6
     with np.load(path) as saved:
-        assert saved["variable_0"].shape == (4, *SHAPE)
-        assert saved["variable_1"].shape == (4, CLASSES)
-    again = TeacherCache(SHAPE, CLASSES, steps_per_call=1, size=6)
-    draws(again, [5, 6, 7])  # what is there before gives way
-    TrainingState(path, again.variables, "run")
-    found, expected = draws(again, [2, 3]), draws(store, [2, 3])
-    np.testing.assert_array_equal(found[1], expected[1])
-    for one, other in zip(again.variables, store.variables, strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
+        assert set(saved.files) == {"past", "rows", "_header"}
+
+
+class Dead(BaseException):
+    pass
+
+
+def die(*_, **__):
+    raise Dead
+
+
+@pytest.mark.parametrize("moment", ["rows", "state", "clean"])
+def test_killed_at_any_moment_it_goes_on_to_the_same(
+    tmp_path, folder, moment, monkeypatch
+):
+    path, whole = tmp_path / "state.npz", ring()
+    for epoch in range(4):
+        for killed in (True, False):
+            store = ring()
+            state = kept(store, path)
+            same(store, whole)
+            steps = [2 * epoch, 2 * epoch + 1]
+            drawn = draws(store, steps)[1]
+            if killed:
+                with monkeypatch.context() as context:
+                    where = {
+                        "rows": (row_parts.run_state, "save"),
+                        "state": (training_state.run_state, "save"),
+                        "clean": (row_parts.RowParts, "clean"),
+                    }[moment]
+                    works = getattr(*where)
+
+                    def stop(path, *rest, works=works):
+                        if moment == "state" and path.parent == folder:
+                            return works(path, *rest)
+                        raise Dead
+
+                    context.setattr(*where, stop)
+                    with pytest.raises(Dead):
+                        state.on_epoch_end(epoch)
+                if moment == "clean":
+                    break  # the state counts
+        else:
+            state.on_epoch_end(epoch)
+        np.testing.assert_array_equal(drawn, draws(whole, steps)[1])
+        same(store, whole)
+    store = ring()
+    kept(store, path)
+    same(store, whole)
+
+
+def test_what_was_left_by_another_run_goes(tmp_path, folder):
+    path = tmp_path / "state.npz"
+    store = ring()
+    state = kept(store, path)
+    draws(store, range(5))
+    state.on_epoch_end(0)
+    path.unlink()  # by which one starts again
+    store = ring()
+    state = kept(store, path)
+    assert state.epoch == store.written == 0
+    draws(store, [0])
+    state.on_epoch_end(0)
+    assert [x.name for x in folder.iterdir()] == [f"{0:012d}-{2:012d}.npz"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged", "another run"])
+def test_rows_that_are_not_there_are_named(tmp_path, folder, damage):
+    path, store = tmp_path / "state.npz", ring()
+    state = kept(store, path)
+    draws(store, [0])
+    state.on_epoch_end(0)
+    (part,) = folder.iterdir()
+    if damage == "missing":
+        part.unlink()
+    elif damage == "damaged":
+        part.write_bytes(part.read_bytes()[:-9])
+    else:
+        run_state.save(part, {}, "another")
+    with pytest.raises(ValueError, match=f"{part.name}.*{damage}.*delete the state"):
+        kept(ring(), path)
+
+
+def test_a_state_of_an_earlier_version_is_refused(tmp_path):
+    path = tmp_path / "state.npz"
+    state = TrainingState(path, ring().variables, "run")
+    state.params = {"epochs": 2}
+    state.on_epoch_end(0)
+    with pytest.raises(ValueError, match="earlier version.*start again"):
+        kept(ring(), path)
+
+
+def test_no_rows_are_no_file(tmp_path, folder):
+    store = ring()
+    kept(store, tmp_path / "state.npz").on_epoch_end(0)
+    assert not folder.exists()
+    kept(store, tmp_path / "state.npz")
+    assert store.written == 0
 
 
 def test_bad_arguments():

@@ -31,6 +31,7 @@ def fit_resumable(
     path=None,
     run="",
     others=(),
+    ring=None,
     callbacks=None,
     verbose="auto",
     validation_data=None,
@@ -53,6 +54,7 @@ def fit_resumable(
         run: String that identifies the run, see `core.run_state.fingerprint`.
         others: List of `keras.Variable` that training changes besides those
             of the network and of the optimizer.
+        ring: As for `TrainingState`.
         callbacks: List of `keras.callbacks.Callback`, or None.
         verbose: As in `keras.Model.fit`.
         validation_data: As in `keras.Model.fit`.
@@ -75,7 +77,7 @@ def fit_resumable(
     callbacks = [*given, RequireFinite(network), _EarlyEnd(given)]
     if path is not None:
         variables = [*network.variables, *model.optimizer.variables, *others]
-        state = TrainingState(path, variables, run)
+        state = TrainingState(path, variables, run, ring)
         state.others, done = given, state.epoch
         callbacks.append(state)
     verbose = verbosity(verbose)

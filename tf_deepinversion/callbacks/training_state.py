@@ -1,11 +1,13 @@
 """A callback that saves the state of a training after each epoch."""
 
 import json
+import pathlib
 
 import keras
 import numpy as np
 
 from tf_deepinversion.core import run_state
+from tf_deepinversion.core.row_parts import RowParts
 
 
 class TrainingState(keras.callbacks.Callback):
@@ -19,6 +21,9 @@ class TrainingState(keras.callbacks.Callback):
         path: Path of the file.
         variables: List of all `keras.Variable` that the run changes.
         run: String that identifies the run.
+        ring: A ring of rows that training changes besides `variables`, or None.
+            A folder beside the file, `<name>.rows`, holds its rows, and each
+            epoch adds the new rows alone, see `core.row_parts`.
 
     Attributes:
         others: List of the other callbacks of `fit`. A callback that swaps
@@ -45,17 +50,31 @@ class TrainingState(keras.callbacks.Callback):
         (1.0, 1, {'loss': [0.5]})
     """
 
-    def __init__(self, path, variables, run):
+    def __init__(self, path, variables, run, ring=None):
         super().__init__()
         self.path, self.variables, self.run = path, list(variables), run
         self.epoch, self.history = 0, {}
         self.others = []
-        saved = run_state.load(path, run)
+        saved, self._parts = run_state.load(path, run), None
+        if ring is not None:
+            folder = pathlib.Path(path).with_suffix(".rows")
+            self._parts = RowParts(folder, ring, run)
         if saved is not None:
             past = json.loads(str(saved["past"]))
             self.epoch, self.history = past["epoch"], past["history"]
             places = range(len(self.variables))
+            self._require_rows(saved)
+            if self._parts:
+                self._parts.restore(saved["rows"])
             self._write([saved[f"variable_{i}"] for i in places])
+
+    def _require_rows(self, saved):
+        if self._parts and "rows" not in saved:
+            raise ValueError(
+                f"{self.path} was saved by an earlier version of this library, "
+                "which kept the teacher's answers in this file. Delete the "
+                "file to start again, or go on with that version."
+            )
 
     def on_train_begin(self, logs=None):
         # Callbacks that swap weights must know that the restored weights are
@@ -88,4 +107,9 @@ class TrainingState(keras.callbacks.Callback):
     def _save(self):
         past = json.dumps({"epoch": self.epoch, "history": self.history})
         arrays = {f"variable_{i}": v for i, v in enumerate(self._read())}
-        run_state.save(self.path, {**arrays, "past": np.array(past)}, self.run)
+        arrays["past"] = np.array(past)
+        if self._parts:  # first the rows, then the state that lists them
+            arrays["rows"] = self._parts.save()
+        run_state.save(self.path, arrays, self.run)
+        if self._parts:
+            self._parts.clean()

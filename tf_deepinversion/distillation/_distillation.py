@@ -56,9 +56,9 @@ class Distillation(StudentModel):
         steps_per_teacher_call: Int, number of student steps that share one call
             of the teacher. With 4, the teacher labels a new batch every fourth
             step, and every step trains on random images of the last 10,240
-            that the teacher labeled. These are stored transformed, as uint8,
-            see `TeacherCache`. Values above 1 need a single device. Defaults to
-            1.
+            that the teacher labeled. `teacher_cache`, a `TeacherCache`, stores
+            these transformed, as uint8. Values above 1 need a single device.
+            Defaults to 1.
         teacher_cache_bytes: Int, memory limit for these images and logits: one
             byte per pixel value and four per logit. Defaults to 80 million,
             enough for 10,240 images of 32x32x3 with 1,000 classes.
@@ -138,9 +138,9 @@ class Distillation(StudentModel):
         )
         require_whole(0, seed=seed)
         self._seed = int(seed)
-        self._answered = self._held = None
+        self.teacher_cache = self._held = None
         if steps_per_teacher_call > 1:
-            self._answered = TeacherCache(
+            self.teacher_cache = TeacherCache(
                 self.image_shape,
                 self.classes,
                 steps_per_teacher_call,
@@ -210,7 +210,7 @@ class Distillation(StudentModel):
             "student_shape": self.student_shape,
             "temperature": self._kl.temperature,
             "transforms": self._transforms,
-            "steps_per_teacher_call": setting_of(self._answered),
+            "steps_per_teacher_call": setting_of(self.teacher_cache),
             "preprocessing": self.preprocessing,
             "student_preprocessing": self.student_preprocessing,
             "dtype": self._training_dtype,
@@ -263,13 +263,13 @@ class Distillation(StudentModel):
         Raises:
             ValueError: if it cannot.
         """
-        if self._answered:
-            self._answered.require_batch(batch_size)
+        if self.teacher_cache:
+            self.teacher_cache.require_batch(batch_size)
 
     @property
     def state_variables(self) -> list:
         """List of the state that training changes besides the student."""
-        return self._answered.variables if self._answered else []
+        return self.teacher_cache.variables if self.teacher_cache else []
 
     def compile(
         self,
@@ -325,8 +325,8 @@ class Distillation(StudentModel):
             ValueError: as for `replicas.require_training`, or if steps share
                 calls of the teacher.
         """
-        if self._answered:
-            steps = self._answered.steps_per_call
+        if self.teacher_cache:
+            steps = self.teacher_cache.steps_per_call
             require_one_replica(self.distribute_strategy, steps)
         super().require_replicas()
 
@@ -337,7 +337,7 @@ class Distillation(StudentModel):
             self._transforms, [self._seed, 1], step, tf.shape(images)[0]
         )
         images = apply(self._transforms, images, numbers)
-        if self._answered:
+        if self.teacher_cache:
             # The cache stores uint8: the teacher must label what it stores.
             images = tf.round(images)
         return images, _logits(self._in_training[0], self.preprocessing, images)
@@ -346,8 +346,8 @@ class Distillation(StudentModel):
         require_trainable(self.teacher, self.student)
         images, _ = pixels_and_labels(data)
         step = tf.cast(self.optimizer.iterations, "int32")
-        if self._answered:
-            images, target = self._answered.batch(
+        if self.teacher_cache:
+            images, target = self.teacher_cache.batch(
                 lambda new=images: self._ask(new, step),
                 step,
                 tf.shape(images)[0],

@@ -61,7 +61,8 @@ class TeacherCache:
 
     Attributes:
         variables: List of the cache's state; each item has `numpy` and
-            `assign` for the written rows.
+            `assign` for the written rows. `core.row_parts` saves the rows in
+            files, without those that it has saved before.
 
     Raises:
         ValueError: if a number is not whole and at least 1, or there are
@@ -101,6 +102,38 @@ class TeacherCache:
             _Rows(self._logits, self._written),
             self._written,
         ]
+
+    @property
+    def written(self) -> int:
+        """The number of images that were ever written."""
+        return int(self._written.value)
+
+    def rows(self, begin, end) -> dict:
+        """The images `begin` to `end - 1` of all ever written, and logits."""
+        places = np.arange(begin, end) % self.size
+        return {
+            "images": tf.gather(self._images.value, places).numpy(),
+            "logits": tf.gather(self._logits.value, places).numpy(),
+        }
+
+    def restore(self, rows, begin, written):
+        """Sets the state to the images `begin` to `written - 1`.
+
+        Args:
+            rows: Dict as of `rows`; may be empty if there are none.
+            begin: Int.
+            written: Int.
+        """
+        places = np.arange(begin, written) % self.size
+        for name, variable in (
+            ("images", self._images),
+            ("logits", self._logits),
+        ):
+            values = np.zeros(variable.shape, variable.dtype)
+            if len(places):
+                values[places] = rows[name]
+            variable.assign(values)
+        self._written.assign(written)
 
     def require_batch(self, batch_size):
         """Checks that a batch fits into the cache.
