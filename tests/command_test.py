@@ -111,6 +111,7 @@ def test_a_pool_serves_prune_and_quantize(run):
 def test_workers_share_a_folder(run):
     few = "--recipe=replay_pixels", "--batches=2", "--images_per_batch=3"
     few = "synthesize", *few, "--steps_of_images=2", "--workers=2"
+    few = *few, "--jpeg_quality=100"
     planned, output, _ = run(*few, "--only=plan")
     assert planned["images"] == 6 and not output.exists()
     figures, output, network = run(*few, "--worker=1")
@@ -122,6 +123,7 @@ def test_workers_share_a_folder(run):
     assert merged["images"] == len(images) == 6
     said = np.argmax(network(FED.fed(images)), -1)
     np.testing.assert_array_equal(labels, said)
+    assert di.Pool.open(output).jpeg_quality == 100
     with pytest.raises(ValueError, match="status, merge or plan. Received"):
         run(*few, "--only=all")
 
@@ -138,7 +140,7 @@ def test_workers_may_be_those_of_ray(run, monkeypatch):
     figures, output, _ = run(*flags, "--engine=ray")
     assert figures == {"images": 7, "pool": str(asked["folder"])}
     assert (asked["address"], asked["workers"]) == ("auto", None)
-    assert asked["batches"] == 3 and "first_steps" not in asked
+    assert (asked["batches"], asked["jpeg_quality"]) == (3, None)
     with pytest.raises(ValueError, match="must be ray. Received: --engine=r"):
         run(*flags, "--engine=rey")
 

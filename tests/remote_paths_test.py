@@ -1,4 +1,4 @@
-"""A path of an object store is refused by whatever takes a folder or a path."""
+"""A path of an object store is refused by what does not know how to use it."""
 
 import pathlib
 
@@ -26,7 +26,6 @@ FED = di.Preprocessing(127.5, 50.0, "normalized")
 # What is refused before it looks at its other arguments is given none.
 DOORS = {
     "Pool": lambda x: di.Pool(4, SHAPE, CLASSES, folder=x, run="run"),
-    "synthesize": lambda x: di.synthesize(None, folder=x),
     "distill": lambda x: di.distill(None, None, folder=x),
     "prune": lambda x: di.prune(None, None, target=0.5, folder=x),
     "sparsify": lambda x: di.sparsify(

@@ -77,6 +77,7 @@ _COMMANDS = {
         (
             _TARGETS,
             *_MADE,
+            ("--jpeg_quality", "N", None, "1 to 100: JPEG in place of PNG"),
             ("--workers", "N", None, "number of workers that share the folder"),
             ("--worker", "N", 0, "number of this worker, from 0"),
             ("--chain", "N", 10, "workers' batches of one generator"),
@@ -193,7 +194,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments=None):
     """Runs a command; prints its figures as one line of JSON."""
     args = parser().parse_args(arguments)
-    names = "output", "images", "data", "test_data", "student", "targets"
+    names = ["images", "data", "test_data", "student", "targets"]
+    if args.function is not synthesize:
+        names.append("output")
     require_local(**{name: vars(args).get(name) for name in names})
     figures = args.function(args)
     code = figures.pop("exit_code", 0)

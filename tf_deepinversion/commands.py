@@ -5,6 +5,8 @@ import time
 
 import numpy as np
 
+from tf_deepinversion.core.files import path_of
+
 
 def invert(args):
     import tf_deepinversion as di
@@ -52,14 +54,13 @@ def synthesize(args):
     return {
         "images": len(pool),
         "recognized": float((pool.labels == pool.requested).mean()),
-        "pool": str(args.output / "pool"),
+        "pool": str(path_of(args.output) / "pool"),
     }
 
 
 def _synthesize_batches(args):
     """Works as one of many workers, or tells of their work."""
     import tf_deepinversion as di
-    from tf_deepinversion.inversion.recipes import find
 
     if args.only == "status":
         status = di.datasets.status_of_batches(args.output)
@@ -67,10 +68,8 @@ def _synthesize_batches(args):
         return status._asdict()
     if args.only == "merge":
         pool = di.datasets.merge_batches(args.output)
-        return {"images": len(pool), "pool": str(args.output)}
+        return {"images": len(pool), "pool": str(path_of(args.output))}
     given = {**_synthesis(args), "chain": args.chain}
-    if not find(args.recipe).generator:
-        del given["first_steps"]
     if args.only == "plan":
         plan = di.inversion.plan_batches(_network(args), **given)
         print(plan)
@@ -92,7 +91,7 @@ def _synthesize_batches(args):
             workers=args.workers,
             **given,
         )
-        return {"images": len(pool), "pool": str(args.output)}
+        return {"images": len(pool), "pool": str(path_of(args.output))}
     status = di.synthesize_batches(
         _network(args),
         args.output,
@@ -323,6 +322,7 @@ def _synthesis(args) -> dict:
         "seed": args.seed,
         "dtype": args.dtype,
         "targets": targets(args),
+        "jpeg_quality": getattr(args, "jpeg_quality", None),
     }
 
 

@@ -214,9 +214,7 @@ def test_a_state_goes_on_to_the_same_and_each_save_writes_new_rows_alone(
         begin, end = map(int, name.removesuffix(".npz").split("-"))
         assert end - begin == min(2 * stride, 6)
         assert all(after[name] == before[name] for name in set(after) - new)
-        rows = sum(
-            len(np.load(x)["images"]) for x in folder.glob("*.npz")
-        )
+        rows = sum(len(np.load(x)["images"]) for x in folder.glob("*.npz"))
         assert rows < 2 * 6
     with np.load(path) as saved:
         assert set(saved.files) == {"past", "rows", "_header"}
@@ -298,7 +296,8 @@ def test_rows_that_are_not_there_are_named(tmp_path, folder, damage):
         part.write_bytes(part.read_bytes()[:-9])
     else:
         run_state.save(part, {}, "another")
-    with pytest.raises(ValueError, match=f"{part.name}.*{damage}.*delete the state"):
+    message = f"{part.name}.*{damage}.*delete the state"
+    with pytest.raises(ValueError, match=message):
         kept(ring(), path)
 
 

@@ -17,8 +17,8 @@ from tiny import learned_teacher
 import tf_deepinversion as di
 from tf_deepinversion.datasets import merge_batches
 from tf_deepinversion.datasets.batch_folder import BatchFolder
-from tf_deepinversion.inversion import _synthesize
 from tf_deepinversion.inversion import batch_worker
+from tf_deepinversion.inversion import batches_job
 from tf_deepinversion.models.generator import Generator
 
 
@@ -98,7 +98,7 @@ def chained(folder, **kwargs):
 def test_chains_go_on_from_batch_to_batch_and_are_independent(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(_synthesize, "make_synthesizer", one_generator)
+    monkeypatch.setattr(batches_job, "make_synthesizer", one_generator)
     chained(tmp_path / "whole")
     whole = shards(tmp_path / "whole")
     assert len(whole) == 5 and len(set(whole.values())) == 5

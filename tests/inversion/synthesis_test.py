@@ -1,6 +1,7 @@
 """A pool of synthesized images: whole, killed and continued."""
 
-import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from tiny import SHAPE
 from tiny import learned_teacher
 from tiny import tiny_teacher
 
+import tf_deepinversion as di
 from tf_deepinversion import DeepInversion
 from tf_deepinversion import FastInversion
 from tf_deepinversion import Pool
 from tf_deepinversion import synthesize
+from tf_deepinversion.inversion import Synthesizer
 from tf_deepinversion.inversion.recipes import RECIPES
 
 
@@ -33,7 +36,7 @@ def synthesized(folder, batches=2, **kwargs):
 def test_synthesis_goes_on_to_the_same_pool(tmp_path):
     whole = synthesized(None)
     assert isinstance(whole, Pool)
-    assert whole.requested.tolist() == [0, 1, 2, 0] * 2
+    assert whole.requested.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     part = synthesized(tmp_path, batches=1)
     np.testing.assert_array_equal(part.images, whole.images[:4])
     again = synthesized(tmp_path)
@@ -43,7 +46,7 @@ def test_synthesis_goes_on_to_the_same_pool(tmp_path):
         )
     with pytest.raises(ValueError, match="another run"):
         synthesized(tmp_path, seed=1)
-    with pytest.raises(ValueError, match="holds 2 batches.*batches=1"):
+    with pytest.raises(ValueError, match="is for 2 batches.*batches=1"):
         synthesized(tmp_path, batches=1)
     with pytest.raises(ValueError, match="take 3 images a batch.*images=2"):
         synthesize(
@@ -54,18 +57,134 @@ def test_synthesis_goes_on_to_the_same_pool(tmp_path):
         )
 
 
-@pytest.mark.slow
-def test_without_its_newest_shard_a_pool_goes_on(tmp_path):
+class Shades(Synthesizer):
+    """Independent batches, each of one shade; some fail, or are ended."""
+
+    classes, image_shape = 5, (2, 2, 1)
+
+    def __init__(self, fails=(), ended=()):
+        self.asked, self.fails, self.ended = [], fails, ended
+
+    def make(self, labels, batch_index, steps=None, verbose=0):
+        self.asked.append((batch_index, steps))
+        if batch_index in self.fails:
+            raise FloatingPointError("not finite")
+        if batch_index in self.ended:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return np.full((len(labels), 2, 2, 1), batch_index, "uint8"), labels
+
+    def settings(self):
+        return {}
+
+
+def shaded(folder, maker=None, **kwargs):
+    plan = {"batches": 3, "images": 2, "verbose": 0, **kwargs}
+    return synthesize(maker or Shades(), folder=folder, **plan)
+
+
+def equal(pool, other):
+    for name in ("images", "labels", "requested"):
+        pair = getattr(pool, name), getattr(other, name)
+        np.testing.assert_array_equal(*pair)
+    return True
+
+
+def test_it_is_a_worker_and_a_merge(tmp_path):
+    maker = Shades()
+    pool = shaded(tmp_path, maker, first_steps=9, steps=4)
+    assert maker.asked == [(0, 9), (1, 4), (2, 4)]
+    assert equal(pool, shaded(None, Shades(), first_steps=9, steps=4))
+    pool.verify()
+    with pytest.raises(ValueError, match="for reading alone"):
+        pool.add(pool.images[:1], [0])
+    status = di.datasets.status_of_batches(tmp_path / "pool")
+    assert (status.done, status.failed, status.stopped) == (3, [], False)
+    # Workers join the folder.
+    helped, helper = tmp_path / "helped", Shades()
+    plan = {"batches": 3, "images": 2, "verbose": 0}
+    di.synthesize_batches(helper, helped / "pool", **plan)
+    mine = Shades()
+    assert equal(shaded(helped, mine), shaded(None)) and not mine.asked
+
+
+def test_the_pool_of_batches_so_far_is_read_at_any_time(tmp_path):
+    folder = tmp_path / "pool"
+
+    class Watched(Shades):
+        def make(self, labels, batch_index, steps=None, verbose=0):
+            if batch_index:
+                opened = Pool.open(folder)
+                builder = tfds.builder_from_directory(str(folder))
+                count = builder.info.splits["train"].num_examples
+                assert opened.batches == batch_index
+                assert len(opened) == count == 2 * batch_index
+            return super().make(labels, batch_index)
+
+    shaded(tmp_path, Watched())
+
+
+def test_an_error_is_raised_and_the_next_call_goes_on(tmp_path):
+    maker = Shades(fails=[1])
+    with pytest.raises(FloatingPointError, match="not finite"):
+        shaded(tmp_path, maker)
+    assert [number for number, _ in maker.asked] == [0, 1]
+    assert not (tmp_path / "pool" / "failed").exists()
+    maker = Shades()
+    assert equal(shaded(tmp_path, maker), shaded(None))
+    assert [number for number, _ in maker.asked] == [1, 2]
+
+
+def test_asked_to_end_it_returns_no_part_of_a_pool(tmp_path):
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as told:
+        shaded(tmp_path, Shades(ended=[1]))
+    assert told.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert len(Pool.open(tmp_path / "pool")) == 4
+    assert equal(shaded(tmp_path), shaded(None))
+
+
+def test_without_a_shard_it_is_made_again(tmp_path):
     """As the error that names a damaged shard says."""
-    synthesized(tmp_path)
-    listed = json.loads((tmp_path / "pool" / "pool.json").read_text())
-    del listed["shards"][-1]
-    (tmp_path / "pool" / "pool.json").write_text(json.dumps(listed))
-    whole, rest = synthesized(None, batches=3), synthesized(tmp_path, batches=3)
-    assert rest.batches == 3
-    np.testing.assert_array_equal(
-        rest.images, np.delete(whole.images, range(4, 8), 0)
-    )
+    whole = shaded(tmp_path)
+    path = tmp_path / "pool" / "pool-train.tfrecord-00001"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="00001 is damaged.*done/00001.json"):
+        whole.verify()
+    path.unlink()
+    (tmp_path / "pool" / "done" / "00001.json").unlink()
+    maker = Shades()
+    shaded(tmp_path, maker).verify()
+    assert [number for number, _ in maker.asked] == [1]
+
+
+def test_it_keeps_jpeg_images_in_a_folder_alone(tmp_path):
+    pool = shaded(tmp_path, jpeg_quality=90)
+    assert pool.jpeg_quality == 90
+    with pytest.raises(ValueError, match="differs in: jpeg_quality"):
+        shaded(tmp_path)
+    maker = Shades()
+    with pytest.raises(ValueError, match="in memory keeps pixels"):
+        shaded(None, maker, jpeg_quality=90)
+    assert not maker.asked
+
+
+def test_the_folder_of_an_earlier_version_is_refused_with_a_way_out(tmp_path):
+    """The version before had a `Pool` that it wrote, and a generator."""
+    folder = tmp_path / "pool"
+    pool = Pool(9, (2, 2, 1), 5, folder=folder, run="{}")
+    pool.add(np.zeros((2, 2, 2, 1), "uint8"), [0, 1])
+    pool.close()
+    (tmp_path / "generator.npz").touch()
+    content = (folder / "pool.json").read_bytes()
+    maker = Shades()
+    with pytest.raises(ValueError, match="earlier version.*another folder"):
+        shaded(tmp_path, maker)
+    assert not maker.asked
+    assert (folder / "pool.json").read_bytes() == content
+    assert len(Pool.open(folder)) == 2  # as the message says
 
 
 @pytest.mark.slow
@@ -88,12 +207,13 @@ def test_a_synthesizer_may_be_given_in_place_of_a_network(tmp_path):
         )
 
     made, whole = of(None)
-    assert whole.requested.tolist() == [0, 1, 2, 0] * 4
+    first, second = [0, 1, 2, 0], [1, 2, 0, 1]
+    assert whole.requested.tolist() == first * 2 + second * 2
     # The second batch's are the third and the fourth that it draws.
     for number in (2, 3):
         np.testing.assert_array_equal(
             whole.images[4 * number : 4 * number + 4],
-            made.draw([0, 1, 2, 0], number),
+            made.draw(second, number),
         )
     of(tmp_path, batches=1)
     np.testing.assert_array_equal(of(tmp_path)[1].images, whole.images)
@@ -240,7 +360,8 @@ def test_pixels_are_those_of_deep_inversion(tmp_path):
         learned_teacher(), NORMALIZED, recipe="distillation_pixels", seed=5
     )
     for batch in range(2):
-        model.fit([0, 1, 2, 0], 3, batch_index=batch, verbose=0)
+        labels = [[0, 1, 2, 0], [1, 2, 0, 1]][batch]
+        model.fit(labels, 3, batch_index=batch, verbose=0)
         mine = pool.images[12 * batch : 12 * batch + 12].reshape(3, 4, *SHAPE)
         np.testing.assert_array_equal(mine[:2], model.snapshots)
         np.testing.assert_array_equal(mine[2], model.images)

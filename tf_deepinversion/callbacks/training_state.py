@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from tf_deepinversion.core import run_state
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.row_parts import RowParts
 
 
@@ -55,6 +56,7 @@ class TrainingState(keras.callbacks.Callback):
         self.path, self.variables, self.run = path, list(variables), run
         self.epoch, self.history = 0, {}
         self.others = []
+        require_local(path=path)
         saved, self._parts = run_state.load(path, run), None
         if ring is not None:
             folder = pathlib.Path(path).with_suffix(".rows")

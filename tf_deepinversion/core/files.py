@@ -1,18 +1,41 @@
-"""Writes files atomically, and hashes files."""
+"""Writes files atomically, here or in an object store, and hashes files."""
 
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import pathlib
-import re
 import uuid
+
+from tf_deepinversion.core.remote_path import REMOTE
+from tf_deepinversion.core.remote_path import RemotePath
 
 # What systems say that have no links, such as mounted object stores.
 _NO_LINKS = errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP
 
-# `pathlib` writes "gs://bucket" as "gs:/bucket". One letter is a drive.
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+def path_of(path):
+    """Returns a path for reading, `write_atomically` and `write_first`.
+
+    Args:
+        path: String or path. With a scheme, as `"gs://bucket/run"`, it is one
+            of an object store.
+
+    Returns:
+        A `pathlib.Path` or a `RemotePath`.
+
+    Raises:
+        ImportError: as for `RemotePath`.
+        ValueError: as for `RemotePath`.
+
+    >>> path_of("memory://bucket/run") / "a"
+    RemotePath('memory://bucket/run/a')
+    """
+    if isinstance(path, RemotePath):
+        return path
+    remote = REMOTE.match(str(path))
+    return RemotePath(path) if remote else pathlib.Path(path)
 
 
 def require_local(**paths):
@@ -21,7 +44,8 @@ def require_local(**paths):
     Python would create a local folder named `gs:` and write into it.
 
     Args:
-        **paths: Strings, paths or None, by the names of their arguments.
+        **paths: Strings, paths or None, by the names of their arguments. A
+            `RemotePath` is one that its owner has decided to take.
 
     Raises:
         ValueError: if a path begins with a scheme, as `gs://` and `s3://` do.
@@ -32,7 +56,9 @@ def require_local(**paths):
     ValueError: `folder` must be a path of this machine's file system: ...
     """
     for name, path in paths.items():
-        if path is not None and _REMOTE.match(str(path)):
+        if isinstance(path, RemotePath) or path is None:
+            continue
+        if REMOTE.match(str(path)):
             raise ValueError(
                 f"`{name}` must be a path of this machine's file system: mount "
                 "the store (gcsfuse, mount-s3, rclone mount) and pass the "
@@ -50,6 +76,11 @@ def write_atomically(path, write):
         write: Function that gets a binary file object.
     """
     require_local(path=path)
+    if isinstance(path, RemotePath):
+        content = io.BytesIO()
+        write(content)
+        path.write(content.getvalue())
+        return
     with _part_of(pathlib.Path(path), write) as part:
         os.replace(part, path)
 
@@ -71,6 +102,8 @@ def write_first(path, content) -> bool:
         (True, False)
     """
     require_local(path=path)
+    if isinstance(path, RemotePath):
+        return path.create(content)
     with _part_of(pathlib.Path(path), lambda f: f.write(content)) as part:
         try:
             # A link, which fails if the name is taken; a rename replaces.

@@ -9,10 +9,8 @@ def balanced_labels(classes, images, batch_index=0) -> np.ndarray:
     Args:
         classes: Int.
         images: Int, number of labels.
-        batch_index: Int, number of the batch. If a batch has fewer images than
-            there are classes, its labels continue after those of the batch
-            before. Otherwise every batch has all classes and the same labels.
-            Defaults to 0.
+        batch_index: Int, number of the batch, whose labels continue after those
+            of the batch before. Defaults to 0.
 
     Returns:
         An int32 array `(images,)`: 0, 1, 2, ..., repeated.
@@ -20,12 +18,13 @@ def balanced_labels(classes, images, batch_index=0) -> np.ndarray:
     Example:
         >>> di.balanced_labels(3, 7).tolist()
         [0, 1, 2, 0, 1, 2, 0]
+        >>> di.balanced_labels(3, 7, batch_index=1).tolist()
+        [1, 2, 0, 1, 2, 0, 1]
         >>> [di.balanced_labels(5, 3, i).tolist() for i in range(3)]
         [[0, 1, 2], [3, 4, 0], [1, 2, 3]]
     """
-    # With all classes in each batch, there is nothing to continue.
-    first = batch_index * images if images < classes else 0
-    return ((first + np.arange(images)) % classes).astype("int32")
+    places = batch_index * images + np.arange(images)
+    return (places % classes).astype("int32")
 
 
 def check_labels(labels, classes, replicas=1) -> np.ndarray:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import pathlib
 import zipfile
 
 import keras
@@ -11,6 +10,7 @@ import numpy as np
 
 from tf_deepinversion.core.described import add_arrays
 from tf_deepinversion.core.described import described
+from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.keras_internals import averages_of
@@ -41,7 +41,7 @@ def load(path, run) -> dict | None:
         ValueError: if the file is damaged or belongs to another run.
     """
     require_local(path=path)
-    path = pathlib.Path(path)
+    path = path_of(path)
     if not path.exists():
         return None
     try:

@@ -6,23 +6,22 @@
     done/00042.json              written last: the batch counts
     failed/00042.json            what went wrong, and how often
 
-Every file appears whole, by a link that fails if the name is taken. The first
-worker that finishes a batch wins; the work of another is dropped.
+Every file appears whole, by a link, or a request to an object store, that fails
+if the name is taken. The first worker that finishes a batch wins; the work of
+another is dropped.
 """
 
 import contextlib
 import hashlib
 import json
-import os
-import pathlib
 import socket
 
 import numpy as np
-import tensorflow as tf
 
-from tf_deepinversion.core.files import require_local
+from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.files import write_first
+from tf_deepinversion.core.remote_path import RemotePath
 from tf_deepinversion.core.run_state import difference
 from tf_deepinversion.datasets import tfrecords
 from tf_deepinversion.datasets.shard_index import index_of
@@ -38,7 +37,7 @@ class BatchFolder:
     """The folder of one pool that many workers fill.
 
     Args:
-        path: String or path.
+        path: String or path, also of an object store, see `core.files.path_of`.
         plan: Dict of `run`, a string that identifies the run, see
             `core.run_state.fingerprints`; `batches`, how many there are;
             `images`, of each; `image_shape`; `classes`; and `jpeg_quality`,
@@ -46,35 +45,59 @@ class BatchFolder:
     """
 
     def __init__(self, path, plan):
-        self.path, self.plan = pathlib.Path(path), plan
+        self.path, self.plan = path_of(path), plan
         # Refuses images that no shard can hold.
         shape, quality = tuple(plan["image_shape"]), plan["jpeg_quality"]
         tfrecords.make_features(shape, 1, False, quality)
 
     @classmethod
-    def claim(cls, path, plan) -> "BatchFolder":
+    def claim(cls, path, plan, grows=False) -> "BatchFolder":
         """Opens the folder of a run, which the first worker creates.
+
+        Args:
+            path: String or path.
+            plan: See the class.
+            grows: Bool, whether more batches than the folder was made for are
+                added. Defaults to False.
 
         Raises:
             ValueError: if the folder is of another run or has other files.
             OSError: if the folder cannot be written.
         """
-        require_local(folder=path)
         folder = cls(path, plan)
         run = folder.path / "run.json"
         with folder.explained():
+            if isinstance(folder.path, RemotePath):
+                folder.path.require_creation()
             if not run.exists():
                 folder._require_empty()
-            write_first(run, json.dumps({"format": FORMAT, **plan}).encode())
+            write_first(run, _content_of(plan))
         found = cls.existing(path).plan
-        if found != plan:
+        if {**found, "batches": plan["batches"]} != plan:
             raise ValueError(
                 f"{run} is of another run: "
                 f"{difference(plan['run'], found['run'])}. Take another "
                 "folder, or start every worker with the same arguments. "
                 f"Received: folder={str(path)!r}"
             )
+        folder._require_batches(found["batches"], grows)
         return folder
+
+    def _require_batches(self, found, grows):
+        """Adds batches to those of the folder, or refuses another number."""
+        wanted = self.plan["batches"]
+        if grows and wanted > found:
+            content = _content_of(self.plan)
+            with self.explained():
+                write_atomically(
+                    self.path / "run.json", lambda file: file.write(content)
+                )
+        elif wanted != found:
+            raise ValueError(
+                f"{self.path} is for {found} batches: ask for as many, or take "
+                "another folder. `synthesize` adds batches. "
+                f"Received: batches={wanted}"
+            )
 
     @classmethod
     def existing(cls, path) -> "BatchFolder":
@@ -84,8 +107,7 @@ class BatchFolder:
             FileNotFoundError: if there is no run.
             ValueError: if `run.json` is damaged, or of another version.
         """
-        require_local(folder=path)
-        run = pathlib.Path(path) / "run.json"
+        run = path_of(path) / "run.json"
         if not run.is_file():
             raise FileNotFoundError(
                 "Expected the folder of `synthesize_batches`, with a run.json. "
@@ -114,21 +136,29 @@ class BatchFolder:
             and path.name not in ("done", "failed", "state")
             and not path.name.startswith((tfrecords.PREFIX, "index-"))
         ]
+        if "pool.json" in others:
+            raise ValueError(
+                f"{self.path} holds a pool that no workers have made, but a "
+                "`Pool`, `distill`, or the `synthesize` of an earlier version. "
+                "Its batches cannot be gone on with: `Pool.open` reads its "
+                "images, and another folder takes new ones. "
+                f"Received: folder={str(self.path)!r}"
+            )
         if others:
             raise ValueError(
                 "The batches of a run need a folder of their own, which is new "
                 f"or empty. Received: {self.path}, which has {others[0]}"
             )
 
-    def shard(self, number) -> pathlib.Path:
+    def shard(self, number):
         """The path of a batch."""
         return self.path / tfrecords.shard_name(number)
 
-    def marker(self, number) -> pathlib.Path:
+    def marker(self, number):
         """The path of the file by which a batch counts."""
         return self.path / "done" / f"{number:05d}.json"
 
-    def state(self, number) -> pathlib.Path:
+    def state(self, number):
         """The path of what is kept of an unfinished batch or chain."""
         return self.path / "state" / f"{number:05d}.npz"
 
@@ -202,18 +232,17 @@ class BatchFolder:
             if not self.shard(number).exists():
                 return False
             content = self.shard(number).read_bytes()
-            if not self._is_whole(number, content):
+            if not self._is_whole(content):
                 self.shard(number).unlink(missing_ok=True)
                 return False
             self._mark(number, content, {})
         return True
 
-    def _is_whole(self, number, content) -> bool:
-        records = tf.data.TFRecordDataset(str(self.shard(number)))
+    def _is_whole(self, content) -> bool:
         try:
-            count = sum(1 for _ in records)  # it compares the sums of each
+            count = tfrecords.count_of(content)
             return count == len(index_of(content)) == self.plan["images"]
-        except (tf.errors.DataLossError, ValueError):
+        except ValueError:
             return False
 
     def _mark(self, number, content, facts):
@@ -269,11 +298,15 @@ class BatchFolder:
             ) from error
 
 
+def _content_of(plan) -> bytes:
+    return json.dumps({"format": FORMAT, **plan}).encode()
+
+
 def _numbers(folder, prefix="") -> set:
     """The numbers of the files in a folder whose names are `prefix` and it."""
     found = set()
     with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(folder):
+        for name in [path.name for path in folder.iterdir()]:
             number = name.removeprefix(prefix).removesuffix(".json")
             if name.startswith(prefix) and number.isdecimal():
                 found.add(int(number))

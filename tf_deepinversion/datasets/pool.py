@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.datasets.pool_filling import PoolFilling
 from tf_deepinversion.datasets.pool_folder import PoolFolder
 from tf_deepinversion.datasets.pool_rows import PoolRows
@@ -77,6 +78,7 @@ class Pool:
         soft_targets=False,
         jpeg_quality=None,
     ):
+        require_local(folder=folder)
         require_whole(capacity=capacity)
         self.capacity, self.classes = int(capacity), int(classes)
         self.image_shape = tuple(map(int, image_shape))
@@ -110,7 +112,7 @@ class Pool:
         compares contents.
 
         Args:
-            folder: Path of the folder of a `Pool`.
+            folder: Path of the folder of a `Pool`, also of an object store.
 
         Returns:
             A `Pool` that refuses `add`.
@@ -266,8 +268,7 @@ class Pool:
         """Adds synthesized batches until the pool has had `batches` batches.
 
         The pool's existing batches count, so the same call resumes after an
-        interruption. Labels are balanced. If a batch has fewer labels than
-        there are classes, the next batch continues with the next class.
+        interruption. Labels are the classes in turn over all batches.
 
         Args:
             synthesizer: A `Synthesizer` of the pool's image shape and classes,

@@ -11,10 +11,9 @@ import contextlib
 import hashlib
 import itertools
 import json
-import pathlib
 import weakref
 
-from tf_deepinversion.core.files import require_local
+from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.run_state import difference
 from tf_deepinversion.datasets import tfrecords
@@ -41,7 +40,8 @@ class PoolFolder:
     the oldest.
 
     Args:
-        path: String or path.
+        path: String or path. One of an object store is for `replace` and
+            reading, because it has no lock.
         run: String that identifies teacher and recipe.
         image_shape: Tuple `(height, width, channels)`.
         classes: Int.
@@ -59,13 +59,12 @@ class PoolFolder:
         soft_targets,
         jpeg_quality=None,
     ):
-        require_local(folder=path)
         if not run:
             raise ValueError(
                 "A folder needs `run`, which identifies teacher and recipe, "
                 f"see `core.run_state.fingerprint`. Received: run={run!r}"
             )
-        self._path, self._lock = pathlib.Path(path), None
+        self._path, self._lock = path_of(path), None
         self._list = self._path / LIST
         self._features = tfrecords.make_features(
             image_shape, classes, soft_targets, jpeg_quality
@@ -87,8 +86,7 @@ class PoolFolder:
             FileNotFoundError: if there is no pool.
             ValueError: if the list of its shards is damaged.
         """
-        require_local(folder=path)
-        listed = pathlib.Path(path) / LIST
+        listed = path_of(path) / LIST
         if not listed.is_file():
             raise FileNotFoundError(
                 f"Expected the folder of a `Pool`, with a {LIST}. "
@@ -344,11 +342,20 @@ class PoolFolder:
             found = "no file" if content is None else found
             raise ValueError(
                 f"{path} is damaged: expected the SHA-256 {shard['sha256']}. "
-                f"Received: {found}. Restore the file, or remove it from "
-                f"{self._list} to continue without its {shard['images']} "
-                "images."
+                f"Received: {found}. {self._way_out(shard)}"
             )
         return content
+
+    def _way_out(self, shard):
+        if (self._path / "run.json").exists():
+            return (
+                f"Delete the file and done/{shard['batch']:05d}.json, and "
+                "start a worker or `synthesize`, which makes the batch again."
+            )
+        return (
+            f"Restore the file, or remove it from {self._list} to continue "
+            f"without its {shard['images']} images."
+        )
 
     def _damaged(self, reason):
         return ValueError(

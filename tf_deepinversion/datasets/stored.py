@@ -6,6 +6,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.core.remote_path import RemotePath
 from tf_deepinversion.datasets import image_bytes
 from tf_deepinversion.datasets import png
 from tf_deepinversion.datasets.joined import Joined
@@ -54,6 +55,11 @@ class ShardFile:
             _OPEN.popitem(last=False)
         return found
 
+    @property
+    def remote(self) -> bool:
+        """Whether it is in an object store, and so is never open."""
+        return isinstance(self.path, RemotePath)
+
     def __del__(self, opened=_OPEN):  # at the end Python forgets globals
         # Otherwise a dropped shard would take room on the disk.
         opened.pop(self._key, None)
@@ -64,6 +70,28 @@ class ShardFile:
             f"{self.path} is damaged ({error}): `verify` of the pool tells "
             "what to do."
         )
+
+
+def parts_of(files, places) -> list:
+    """Reads parts of shards.
+
+    Args:
+        files: List of `ShardFile`, of one pool.
+        places: List of pairs: first byte, and number of bytes.
+
+    Returns:
+        A list of bytes, less than asked for where a file ends.
+
+    Raises:
+        ValueError: if a file is not there any more.
+    """
+    asked = list(zip(files, places, strict=True))
+    if not any(file.remote for file in files):
+        return [file.file.read(*place) for file, place in asked]
+    try:
+        return RemotePath.read_ranges([(f.path, *p) for f, p in asked])
+    except FileNotFoundError as error:
+        raise ValueError(f"{error} is not there any more.") from error
 
 
 class OpenFile:
@@ -78,6 +106,10 @@ class OpenFile:
 
     def __init__(self, path):
         self.number = os.open(path, os.O_RDONLY)
+
+    def read(self, begin, size) -> bytes:
+        """Reads a part of the file, less than asked for where it ends."""
+        return os.pread(self.number, size, begin)
 
     def __del__(self, close=os.close):
         if hasattr(self, "number"):
@@ -94,7 +126,8 @@ class StoredImages(Joined):
             for i in where.tolist():
                 files[i] = part
         size, shape = png.size_of(self.shape[1:]), self.shape[1:]
-        if (places[:, 1] == size).all():
+        near = not any(part.remote for part in self.parts)
+        if near and (places[:, 1] == size).all():
             contents = np.zeros((len(rows), size), "uint8")
             begins = places[:, 0].tolist()
             opened = [file.file for file in files]
@@ -111,9 +144,7 @@ class StoredImages(Joined):
 
     def _of_any_encoder(self, files, places):
         found = np.empty((len(files), *self.shape[1:]), "uint8")
-        for i, (begin, size) in enumerate(places.tolist()):
-            file = files[i].file
-            content = os.pread(file.number, size, begin)
+        for i, content in enumerate(parts_of(files, places.tolist())):
             try:
                 found[i] = image_bytes.decoded(content, self.shape[1:])
             except ValueError as error:
@@ -128,11 +159,8 @@ class StoredTargets(Joined):
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         values = tf.io.FixedLenFeature(self.shape[1:], tf.float32)
         for part, where, own in self._by_part(rows):
-            file = part.file
-            records = [
-                os.pread(file.number, size, begin)
-                for begin, size in part.index.rows[own, :2].tolist()
-            ]
+            places = part.index.rows[own, :2].tolist()
+            records = parts_of([part] * len(places), places)
             try:
                 examples = tf.io.parse_example(
                     records, {"soft_targets": values}

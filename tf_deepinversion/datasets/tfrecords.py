@@ -106,6 +106,23 @@ def shard_of(arrays, jpeg_quality=None) -> bytes:
     return content
 
 
+def count_of(content) -> int:
+    """Counts the records in the bytes of a shard, and compares their sums.
+
+    Raises:
+        ValueError: if a record is damaged.
+    """
+    buffer = f"ram://{uuid.uuid4().hex}"
+    with tf.io.gfile.GFile(buffer, "wb") as file:
+        file.write(content)
+    try:
+        return sum(1 for _ in tf.data.TFRecordDataset(buffer))
+    except tf.errors.DataLossError as error:
+        raise ValueError(f"A record is damaged: {error.message}") from error
+    finally:
+        tf.io.gfile.remove(buffer)
+
+
 def _example(values, jpeg_quality) -> bytes:
     """Serializes what TFDS's own serializer does, always in one order."""
     feature = {}
@@ -135,13 +152,25 @@ def write_metadata(folder, features, images):
         features: See `make_features`.
         images: Dict from names of shards to their numbers of images.
     """
+    size = sum((folder / name).stat().st_size for name in images)
+    with tempfile.TemporaryDirectory() as scratch:  # TFDS writes in place
+        _write_info(scratch, features, images, size)
+        # dataset_info.json, the mark of completeness, comes last.
+        for path in sorted(pathlib.Path(scratch).iterdir(), reverse=True):
+            content = path.read_bytes()
+            write_atomically(
+                folder / path.name, lambda file, c=content: file.write(c)
+            )
+
+
+def _write_info(scratch, features, images, size):
     import tensorflow_datasets as tfds
 
     info = tfds.core.DatasetInfo(
         builder=tfds.core.dataset_info.DatasetIdentity(
             name=NAME,
             version=tfds.core.Version("1.0.0"),
-            data_dir=str(folder),
+            data_dir=scratch,
             module_name="",
         ),
         description="Images synthesized by tf_deepinversion. `label` is the "
@@ -154,7 +183,7 @@ def write_metadata(folder, features, images):
     # TFDS skips a shard without images, so the indices may have gaps.
     lengths = [images.get(shard_name(i), 0) for i in range(count)]
     template = tfds.core.ShardedFileTemplate(
-        data_dir=folder,
+        data_dir=scratch,
         template=TEMPLATE,
         dataset_name=NAME,
         split=SPLIT,
@@ -163,15 +192,8 @@ def write_metadata(folder, features, images):
     split_info = tfds.core.SplitInfo(
         name=SPLIT,
         shard_lengths=lengths,
-        num_bytes=sum((folder / name).stat().st_size for name in images),
+        num_bytes=size,
         filename_template=template,
     )
     info.set_splits(tfds.core.splits.SplitDict([split_info]))
-    with tempfile.TemporaryDirectory() as scratch:  # TFDS writes in place
-        info.write_to_directory(scratch)
-        # dataset_info.json, the mark of completeness, comes last.
-        for path in sorted(pathlib.Path(scratch).iterdir(), reverse=True):
-            content = path.read_bytes()
-            write_atomically(
-                folder / path.name, lambda file, c=content: file.write(c)
-            )
+    info.write_to_directory(scratch)

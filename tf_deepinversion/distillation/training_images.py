@@ -12,7 +12,7 @@ from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.streams import as_stream
-from tf_deepinversion.inversion._synthesize import require_all
+from tf_deepinversion.inversion.batches_job import require_all
 
 
 class SynthesizedImages:
@@ -75,6 +75,7 @@ class SynthesizedImages:
         return {
             "capacity": self._capacity,
             "refresh": self._refresh.settings(),
+            "labels": "in turn over all batches",
             **{f"synthesizer: {name}": part for name, part in made.items()},
         }
 

@@ -7,7 +7,7 @@ import tempfile
 import keras
 
 from tf_deepinversion.core.checks import require_whole
-from tf_deepinversion.core.files import require_local
+from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.progress import Progress
 from tf_deepinversion.datasets.batch_folder import BatchFolder
 from tf_deepinversion.datasets.merge_batches import merge_batches
@@ -37,7 +37,8 @@ def synthesize_on_ray(
         teacher: A `keras.Model`, which is sent to the actors as a file; or a
             function without arguments that each actor calls for a network or a
             `Synthesizer`, such as `lambda: load_network("/shared/mine.keras")`.
-        folder: Path of a folder that all machines share.
+        folder: Path of a folder that all machines share, see
+            `synthesize_batches`.
         address: String, address of a cluster, such as `"auto"` or
             `"ray://head:10001"`. Defaults to a Ray that is already initialized,
             and otherwise to this machine.
@@ -68,11 +69,13 @@ def synthesize_on_ray(
         )
         ```
     """
-    require_local(folder=folder)
+    folder = path_of(folder)
     require_whole(0, restarts=restarts)
     if workers is not None:
         require_whole(workers=workers)
-    folder = str(pathlib.Path(folder).absolute())
+    if isinstance(folder, pathlib.Path):
+        folder = folder.absolute()
+    folder = str(folder)
     ray = _imported()
     with _connected(ray, address):
         gpus = int(ray.cluster_resources().get("GPU", 0))

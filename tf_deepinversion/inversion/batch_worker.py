@@ -14,9 +14,8 @@ import tensorflow as tf
 from tf_deepinversion.core.checks import warn_if_not_recognized
 from tf_deepinversion.core.progress import Progress
 from tf_deepinversion.core.progress import verbosity
-from tf_deepinversion.inversion import _synthesize
+from tf_deepinversion.inversion.chain_states import ChainStates
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
-from tf_deepinversion.models.generator import Generator
 
 
 class Terminated(Exception):
@@ -44,14 +43,13 @@ class BatchWorker:
 
     Args:
         folder: A `BatchFolder`.
-        synthesizer: A `Synthesizer`.
-        worker: Int, number of the worker, from 0.
-        workers: Int, number of workers.
-        labels: Function from the number of a batch to its labels.
-        chain: Int, number of batches of a chain; 1 for independent ones.
-        steps: Steps of a batch, see `Synthesizer.make`.
-        first_steps: Those of the first batch of a chain.
-        seed: Int.
+        job: A `BatchesJob`.
+        worker: Int, number of the worker, from 0. Defaults to 0.
+        workers: Int, number of workers. Defaults to 1.
+        raises: Bool, whether the error of a batch ends the work, in place of a
+            note in `failed`. Defaults to False.
+        after_batch: Function without arguments that is called after each batch
+            of this worker, or None.
         verbose: See `core.progress.verbosity`.
 
     Attributes:
@@ -62,22 +60,20 @@ class BatchWorker:
     def __init__(
         self,
         folder,
-        synthesizer,
+        job,
         *,
-        worker,
-        workers,
-        labels,
-        chain,
-        steps,
-        first_steps,
-        seed,
-        verbose,
+        worker=0,
+        workers=1,
+        raises=False,
+        after_batch=None,
+        verbose="auto",
     ):
-        self._folder, self._synthesizer = folder, synthesizer
+        self._folder, self._job = folder, job
+        self._synthesizer, self._chain = job.synthesizer, job.chain
         self._worker, self._workers = worker, workers
-        self._labels, self._chain, self._seed = labels, chain, seed
-        self._steps, self._first_steps = steps, first_steps
+        self._raises, self._after_batch = raises, after_batch
         self._verbose = verbose
+        self._states = ChainStates(folder, job) if job.chained else None
         self.failed, self.stopped = [], False
         self._tried, self._right = set(), []
 
@@ -141,35 +137,17 @@ class BatchWorker:
                 missing.remove(number)
                 self._advance()
         if not missing:
+            if self._job.endless:  # a given synthesizer, as if it made them
+                self._states.begin(unit, end)
             return
         first = begin
-        if self._chain > 1:
-            first = self._begin_chain(unit, min(missing))
+        if self._states:
+            first = self._states.begin(unit, min(missing))
         for number in range(first, max(missing) + 1):
             if not self._make(number, unit, wanted=number in missing):
                 return
-        if self._chain > 1:
-            self._chain_state(unit).unlink(missing_ok=True)
-
-    def _begin_chain(self, unit, missing) -> int:
-        """Puts the generator where the chain is; returns its next batch."""
-        synthesizer, state = self._synthesizer, self._chain_state(unit)
-        run, variables = self._folder.plan["run"], synthesizer.state_variables
-        made = unit * self._chain + _synthesize.restored(state, run, variables)
-        if made <= missing and state.exists():
-            return made
-        # There is no state, or a batch before it has been removed since.
-        fresh = Generator(
-            synthesizer.image_shape,
-            synthesizer.classes,
-            width=synthesizer.recipe.generator.width,
-            seed=self._seed + unit,
-        )
-        synthesizer.generator.set_weights(fresh.get_weights())
-        return unit * self._chain
-
-    def _chain_state(self, unit):
-        return self._folder.state(unit).with_stem(f"chain-{unit:05d}")
+        if self._states:
+            self._states.end(unit)
 
     def _make(self, number, unit, wanted) -> bool:
         """Makes a batch; returns whether its chain can go on."""
@@ -185,27 +163,23 @@ class BatchWorker:
             except (Terminated, OSError, MemoryError):
                 raise
             except Exception as error:
+                if self._raises:
+                    raise
                 self._fail(number, error)
-                return self._chain == 1
+                return not self._states
             # What is left of a batch says nothing about the speed.
             seconds = None if resumed else time.monotonic() - begin
             self._publish(number, images, shown, seconds)
-        if self._chain > 1:
+        if self._states:
             with self._folder.explained():
-                _synthesize.save(
-                    self._chain_state(unit),
-                    self._synthesizer.state_variables,
-                    self._folder.plan["run"],
-                    number - unit * self._chain,
-                )
+                self._states.save(unit, number)
         self._folder.state(number).unlink(missing_ok=True)
         return True
 
     def _made(self, number):
         """Makes the images of a batch, or of what is left of it."""
-        first = self._chain > 1 and number % self._chain == 0
-        steps = self._first_steps if first else self._steps
-        arguments = self._labels(number), number, steps
+        job = self._job
+        arguments = job.labels(number), number, job.steps_of(number)
         if not isinstance(self._synthesizer, DeepInversion):
             return self._synthesizer.make(*arguments)
         state, end = self._folder.state(number), [_EndOfEpoch(self)]
@@ -234,7 +208,7 @@ class BatchWorker:
             print(f"Batch {number} failed, {kind}: {error}", flush=True)
 
     def _publish(self, number, images, shown, seconds):
-        requested = np.resize(self._labels(number), len(shown))
+        requested = np.resize(self._job.labels(number), len(shown))
         arrays = {"image": images, "label": shown, "requested": requested}
         for name, array in arrays.items():
             if len(array) != self._folder.plan["images"]:
@@ -252,6 +226,8 @@ class BatchWorker:
             "process": os.getpid(),
         }
         self._folder.publish(number, arrays, facts)
+        if self._after_batch:
+            self._after_batch()
         self._advance(logs)
 
     def _advance(self, logs=None):

@@ -5,12 +5,10 @@ import typing
 
 import numpy as np
 
-from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.progress import duration
 from tf_deepinversion.datasets import tfrecords
-from tf_deepinversion.inversion._synthesize_batches import job_of
-from tf_deepinversion.inversion._synthesize_batches import labels_of
 from tf_deepinversion.inversion.batch_worker import device
+from tf_deepinversion.inversion.batches_job import job_of
 
 
 class BatchesPlan(typing.NamedTuple):
@@ -97,8 +95,7 @@ def plan_batches(
         >>> plan.images, plan.bytes > 50 * 20 * 64
         (1000, True)
     """
-    require_whole(batches=batches, images=images, chain=chain)
-    synthesizer, job = job_of(
+    job = job_of(
         teacher,
         classes,
         seed=seed,
@@ -115,12 +112,11 @@ def plan_batches(
         micro_batch=micro_batch,
         jpeg_quality=jpeg_quality,
     )
-    trial = _Trial(synthesizer, job, images)
-    seconds = trial.make(0, job["first_steps"] or job["steps"])
-    if job["chain"] > 1:
-        others = job["chain"] - 1
-        seconds += others * trial.make(1, job["steps"])
-        seconds /= job["chain"]
+    trial = _Trial(job)
+    seconds = trial.make(0)
+    if job.chain > 1:
+        seconds += (job.chain - 1) * trial.make(1)
+        seconds /= job.chain
     return BatchesPlan(
         batches,
         batches * trial.images,
@@ -135,20 +131,21 @@ def plan_batches(
 class _Trial:
     """Makes batches that nobody keeps."""
 
-    def __init__(self, synthesizer, job, images):
-        self._synthesizer, self._job = synthesizer, job
-        self._count = images
+    def __init__(self, job):
+        self._job = job
 
-    def make(self, number, steps) -> float:
+    def make(self, number) -> float:
         """Makes a batch; returns its seconds."""
         begin = time.monotonic()
-        labels = labels_of(self._job["classes"], self._count, number)
-        images, shown = self._synthesizer.make(labels, number, steps)
+        job, labels = self._job, self._job.labels(number)
+        images, shown = job.synthesizer.make(
+            labels, number, job.steps_of(number)
+        )
         seconds = time.monotonic() - begin
         requested = np.resize(labels, len(shown))
         arrays = {"image": images, "label": shown, "requested": requested}
         self.images = len(images)
-        shard = tfrecords.shard_of(arrays, self._job["jpeg_quality"])
+        shard = tfrecords.shard_of(arrays, job.jpeg_quality)
         self.bytes = len(shard)
         self.recognized = float(np.mean(shown == requested))
         return seconds
