@@ -11,15 +11,18 @@ classes; `cifar100_5` and `cifar100_10`, CIFAR-100 in five and ten tasks, from
 TFDS.
 
 Methods: `abd`; `replay`, the paper's three terms; `lwf`, `lwf_mc` and
-`finetune`, which synthesize nothing; `joint`, training on all data at once, the
-upper bound.
+`finetune`, which synthesize nothing; `analytic`, a head of sums on random
+features, where no network learns; `joint`, training on all data at once, the
+upper bound. `--route` lets the head of `analytic` choose the task, and the
+network of the method the class within the task.
 
 `incremental_cases.py` holds the default method and the default settings of each
 case.
 
 The command trains the network of the first task and the network of joint
 training with `incremental.train`. It keeps both in OUTPUT/CASE_seedN for all
-methods. Each method has a folder there. Repeating the same command resumes a
+methods; `--nojoint` saves the time of joint training. Each method has a folder
+there. Repeating the same command resumes a
 stopped run. The folder of a method holds `network.keras`; `saved_model/`, whose
 serving signature takes uint8 pixels; `figures.json`; and, except for `joint`,
 `report.html`.
@@ -34,6 +37,7 @@ import pathlib
 import time
 
 import given
+import incremental_analytic as analytic
 import incremental_cases as cases
 import keras
 import numpy as np
@@ -48,7 +52,7 @@ from tf_deepinversion.models import ResNet20
 from tf_deepinversion.reports import report_tasks
 
 FLAGS = flags.FLAGS
-METHODS = ["finetune", "lwf", "lwf_mc", "replay", "abd", "joint"]
+METHODS = ["finetune", "lwf", "lwf_mc", "replay", "abd", "analytic", "joint"]
 KINDS = ["generator", "pixels"]
 flags.DEFINE_enum("case", "fashion_plus_digits", cases.CASES, "Data sets.")
 flags.DEFINE_enum("method", None, METHODS, "Default: the case's.")
@@ -71,6 +75,9 @@ flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
 flags.DEFINE_float("class_weight", None, "Of the cross-entropy.")
 flags.DEFINE_bool("measure", True, "Use each task's own statistics.")
 flags.DEFINE_float("strength", 0.5, "Strength of the augmentations.")
+flags.DEFINE_integer("filters", 25, "Random filters of the analytic head.")
+flags.DEFINE_bool("route", False, "The analytic head chooses the task.")
+flags.DEFINE_bool("joint", True, "Train the upper bound, too.")
 flags.DEFINE_integer("seed", 0, "Another seed gives another network.")
 flags.DEFINE_string("output", "output/incremental", "Folder.")
 
@@ -142,6 +149,42 @@ def learn(case, first, folder):
     )
 
 
+def run(case, base, folder):
+    """Returns the `LearnedTasks` of the method, perhaps routed."""
+    method = setting("method")
+    if method == "joint":
+        joint = train_network(case, len(case.train), "joint", base)
+        return incremental.LearnedTasks(
+            joint, [], [], [], [row_of(joint, case)]
+        )
+    if method != "analytic":
+        found = learn(case, train_network(case, 1, "first", base), folder)
+        if not FLAGS.route:
+            return found
+    head, routers = analytic.learn(case, FLAGS.filters, FLAGS.seed)
+    head.network.save(folder / "analytic.keras")
+    if method == "analytic":
+        return head
+    return analytic.route(case, found, head, routers, base, folder)
+
+
+def row_of(network, case):
+    return [accuracy(network, *test) for test in case.test]
+
+
+def of_joint(case, base, row) -> dict:
+    """Returns figures of joint training, the upper bound."""
+    if not FLAGS.joint:
+        return {}
+    joint = train_network(case, len(case.train), "joint", base)
+    joint_row = row_of(joint, case)
+    return {
+        "joint_test_accuracy": float(np.mean(joint_row)),
+        "ratio_to_joint": float(np.mean(row) / np.mean(joint_row)),
+        "joint_accuracy_by_task": dict(zip(case.names, joint_row, strict=True)),
+    }
+
+
 def main(_):
     begin = time.monotonic()
     case = cases.load_case(
@@ -151,24 +194,19 @@ def main(_):
         train_images=FLAGS.train_images,
     )
     base = pathlib.Path(FLAGS.output) / f"{FLAGS.case}_seed{FLAGS.seed}"
-    first = train_network(case, 1, "first", base)
-    joint = train_network(case, len(case.train), "joint", base)
-    joint_row = [accuracy(joint, *test) for test in case.test]
     method = setting("method")
     folder = base / method
     folder.mkdir(parents=True, exist_ok=True)
-    found = incremental.LearnedTasks(joint, [], [], [], [joint_row])
-    if method != "joint":
-        found = learn(case, first, folder)
+    found = run(case, base, folder)
     row = found.accuracies[-1]
     figures = {
         "case": FLAGS.case,
         "method": method,
-        "joint_test_accuracy": float(np.mean(joint_row)),
+        "route": "analytic" if FLAGS.route else None,
         "test_accuracy": float(np.mean(row)),
-        "ratio_to_joint": float(np.mean(row) / np.mean(joint_row)),
+        **of_joint(case, base, row),
         "accuracy_by_task": dict(zip(case.names, row, strict=True)),
-        "joint_accuracy_by_task": dict(zip(case.names, joint_row, strict=True)),
+        "kept_bytes": found.kept_bytes,
         "average_incremental_accuracy": found.average_incremental_accuracy,
         "forgetting": found.forgetting,
         "accuracies": found.accuracies,
@@ -181,9 +219,11 @@ def main(_):
         "train_images": FLAGS.train_images,
         "machine": given.machine(),
     }
-    title = f"{FLAGS.case} by {method}"
+    title = f"{FLAGS.case} by {method}{', routed' if FLAGS.route else ''}"
+    page = folder / "routed" if FLAGS.route else folder
+    fed = analytic.fed_pixels(case)
     figures |= report_tasks(
-        folder, found, case.names, case.test, figures, title
+        page, found, case.names, case.test, figures, title, fed
     )
     print(json.dumps(figures))
 

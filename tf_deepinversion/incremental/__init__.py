@@ -8,6 +8,7 @@ from tf_deepinversion.incremental._learn_tasks import LearnedTasks
 from tf_deepinversion.incremental._learn_tasks import learn_tasks
 from tf_deepinversion.incremental._pooled_features import pooled_features
 from tf_deepinversion.incremental._random_features import random_features
+from tf_deepinversion.incremental._routed import routed
 from tf_deepinversion.incremental._train import train
 from tf_deepinversion.incremental.analytic_head import AnalyticHead
 from tf_deepinversion.incremental.evaluation import average_incremental_accuracy

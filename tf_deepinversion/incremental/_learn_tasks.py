@@ -27,7 +27,7 @@ from tf_deepinversion.networks.replace_statistics import check_restatable
 
 
 class LearnedTasks(NamedTuple):
-    """The result of `learn_tasks`; the last four are None without `tests`.
+    """The result of `learn_tasks`; the measures are None without `tests`.
 
     Attributes:
         network: The last `keras.Model`.
@@ -40,6 +40,8 @@ class LearnedTasks(NamedTuple):
         average_incremental_accuracy: Float, see
             `average_incremental_accuracy`.
         forgetting: Float, see `forgetting`.
+        kept_bytes: Int, number of bytes that are kept of earlier classes
+            besides the network, see `Memory`.
 
     Example:
         >>> learned = di.incremental.LearnedTasks(teacher, [{}], [5], [1.5])
@@ -55,6 +57,13 @@ class LearnedTasks(NamedTuple):
     seen_accuracies: list | None = None
     average_incremental_accuracy: float | None = None
     forgetting: float | None = None
+    kept_bytes: int = 0
+
+    @classmethod
+    def of(cls, network, history, classes, seconds, rows, kept_bytes=0):
+        """Computes the measures of rows of accuracies; rows may be None."""
+        measures = [None] * 4 if rows is None else _measures(rows)
+        return cls(network, history, classes, seconds, *measures, kept_bytes)
 
 
 def learn_tasks(
@@ -167,12 +176,13 @@ def learn_tasks(
     model, rows, reports = sequence.run_all(
         model, tasks, measure, callbacks, verbose
     )
-    return LearnedTasks(
+    return LearnedTasks.of(
         model,
         [report["history"] for report in reports],
         known[1:],
         [report["seconds"] for report in reports],
-        *([] if tests is None else _summary(rows)),
+        rows if tests is not None else None,
+        sequence.memory.kept_bytes if sequence.memory else 0,
     )
 
 
@@ -275,8 +285,8 @@ class _Sequence(NamedTuple):
         )
 
 
-def _summary(rows) -> tuple:
-    """Computes the last four fields of a `LearnedTasks`."""
+def _measures(rows) -> tuple:
+    """Computes the four measures of a `LearnedTasks`."""
     size = len(rows)
     # The measures read the lower triangle only.
     matrix = [row + [0.0] * (size - len(row)) for row in rows]

@@ -16,6 +16,7 @@ from tf_deepinversion.incremental.check_tasks import as_task
 from tf_deepinversion.networks.copies import copy_of
 
 FORMAT = "tf_deepinversion analytic head 1"
+SMALLEST = 1e-4  # error of the regression, where it fits exactly
 
 
 class AnalyticHead:
@@ -23,13 +24,14 @@ class AnalyticHead:
 
     Let z be the features of an image. The head keeps the mean mu_c of each
     class c, and A, the sum over classes of the mean of z z^T. With the mean m
-    and the deviations s of all features, both read from these sums, the scores
-    of C classes are
+    and the deviations s of all features, both read from these sums, ridge
+    regression of one-hot labels of C classes is
 
-        W = (R + ridge I)^-1 B,    score = W^T (z - m) / s + 1 / C,
+        W = (R + ridge I)^-1 B,    y = W^T (z - m) / s + 1 / C,
 
     where R is the correlation matrix of the features and column c of B is
-    (mu_c - m) / (s C). Scores of an image add up to 1.
+    (mu_c - m) / (s C). The logits are (y - 1 / C) / v, where v is the mean
+    squared error of y: the classes' log-probabilities if errors are Gaussian.
 
     The result is the regression on the images of all classes at once, whatever
     the order of the tasks, and no image is kept. It is not the network that
@@ -129,11 +131,11 @@ class AnalyticHead:
         return total / len(images), second / len(images)
 
     def solve(self) -> tuple:
-        """Solves the regression.
+        """Solves the regression, for features that are not standardized.
 
         Returns:
             A pair of float32 arrays: the kernel `(features, classes)` and the
-            bias `(classes,)`, for features that are not standardized.
+            bias `(classes,)` of the logits.
 
         Raises:
             ValueError: if the classes are fewer than 2 or leave gaps.
@@ -146,26 +148,22 @@ class AnalyticHead:
                 f"classes. Received: classes {self.classes}"
             )
         means = np.array([self._means[c] for c in self.classes], "float64")
-        second = self._second.astype("float64") / count
         center = means.mean(0)
-        covariance = second - np.outer(center, center)
-        variance, most = np.diag(covariance), np.diag(second)
-        # Below the rounding of the sums a feature is constant, and tells
-        # nothing.
-        varies = variance > 1e-6 * most
-        scale = np.where(varies, variance, np.inf) ** -0.5
-        correlation = covariance * np.outer(scale, scale)
-        correlation[np.diag_indices_from(correlation)] += self.ridge
+        correlation, scale = _correlation(self._second / count, center)
         targets = (means - center).T * scale[:, None] / count
-        kernel = np.linalg.solve(correlation, targets) * scale[:, None]
-        bias = 1 / count - center @ kernel
-        return kernel.astype("float32"), bias.astype("float32")
+        eye = np.eye(len(scale))
+        kernel = np.linalg.solve(correlation + self.ridge * eye, targets)
+        # The mean of (y - W^T z)^2, multiplied out.
+        fitted = 2 * targets - correlation @ kernel
+        error = (1 - 1 / count - np.sum(kernel * fitted)) / count
+        kernel *= scale[:, None] / max(error, SMALLEST)
+        return kernel.astype("float32"), (-center @ kernel).astype("float32")
 
     def classifier(self) -> keras.Model:
         """Builds a network of the features and the solved head.
 
         Returns:
-            A plain `keras.Model` from pixels in [0, 255] to scores `(batch,
+            A plain `keras.Model` from pixels in [0, 255] to logits `(batch,
             classes)`.
 
         Raises:
@@ -174,9 +172,9 @@ class AnalyticHead:
         kernel, bias = self.solve()
         features = copy_of(self.features)
         head = keras.layers.Dense(len(bias), name="logits", trainable=False)
-        scores = head(features.outputs[0])
+        logits = head(features.outputs[0])
         head.set_weights([kernel, bias])
-        return keras.Model(features.inputs[0], scores, name="analytic")
+        return keras.Model(features.inputs[0], logits, name="analytic")
 
     def save(self, path):
         """Saves the head with its features as one `.npz` file, without images.
@@ -232,6 +230,16 @@ class AnalyticHead:
                 f"Received: {path} ({error})"
             ) from error
         return head
+
+
+def _correlation(second, center) -> tuple:
+    """Returns the correlation matrix of features, and 1 / deviations."""
+    second = second.astype("float64")
+    covariance = second - np.outer(center, center)
+    variance, most = np.diag(covariance), np.diag(second)
+    # Below the rounding of the sums a feature is constant, and tells nothing.
+    scale = np.where(variance > 1e-6 * most, variance, np.inf) ** -0.5
+    return covariance * np.outer(scale, scale), scale
 
 
 def _bytes_of(model) -> np.ndarray:

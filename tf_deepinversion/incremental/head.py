@@ -64,6 +64,16 @@ class Head:
         kernel = ops.convert_to_tensor(self.layer.kernel)
         return two_logits(ops.reshape(kernel, (-1, self._width)))
 
+    @property
+    def probabilities(self) -> bool:
+        """Bool, whether the model ends in a softmax or a sigmoid."""
+        return any(
+            isinstance(layer, layers.Softmax)
+            or getattr(layer, "activation", None)
+            not in (None, keras.activations.linear)
+            for layer in [self.layer, *self._tail]
+        )
+
     def features_model(self) -> keras.Model:
         """Returns a model from the classifier's input to the head's input."""
         whole, tensor = self._found.model, self._found.input

@@ -4,6 +4,7 @@ import numpy as np
 
 from tf_deepinversion.core.checks import warn_caller
 from tf_deepinversion.datasets.pool import Pool
+from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.replace_statistics import restated
 
 
@@ -166,6 +167,15 @@ class Memory:
             ValueError: as for `restated`.
         """
         self._measured = model, restated(model, images, preprocessing)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Int, number of bytes of the kept images and measured statistics."""
+        kept = [images.nbytes for images in self._kept.values()]
+        for layer in batch_norms(self._measured[1]) if self._measured else ():
+            # float32, of mean and variance
+            kept.append(2 * 4 * int(np.prod(layer.moving_mean.shape)))
+        return sum(kept)
 
     def __call__(self, model, classes, folder, seed) -> Pool:
         """Returns equally many images of all classes, see `equally_many`.

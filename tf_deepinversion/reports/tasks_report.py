@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from tf_deepinversion.core.files import require_local
+from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.reports import page
 from tf_deepinversion.reports.charts import accuracy_curves
 from tf_deepinversion.serving import Served
@@ -40,18 +41,22 @@ real image of earlier tasks.</p>
     page.write_page(path, title, body)
 
 
-def report_tasks(folder, learned, names, tests, figures, title) -> dict:
+def report_tasks(
+    folder, learned, names, tests, figures, title, preprocessing=None
+) -> dict:
     """Saves the network of a run of tasks, with its figures and a page.
 
     Args:
         folder: Path of a folder for `network.keras`; for `saved_model/`, whose
             serving signature takes uint8 pixels; for `figures.json`; and, if
             there are accuracies after each task, for `report.html`.
-        learned: A `LearnedTasks`, whose network takes pixels.
+        learned: A `LearnedTasks`.
         names: List of the names of the tasks.
         tests: List of pairs of uint8 images and labels, one per task.
         figures: Dict of further figures.
         title: String, title of the page.
+        preprocessing: The network's `Preprocessing`, or None if the network is
+            known by its name. Defaults to None.
 
     Returns:
         A dict of `saved_model_max_difference`, the largest difference between
@@ -68,9 +73,10 @@ def report_tasks(folder, learned, names, tests, figures, title) -> dict:
     folder, network = pathlib.Path(folder), learned.network
     folder.mkdir(parents=True, exist_ok=True)
     network.save(folder / "network.keras")
-    export(network, folder / "saved_model")
+    export(network, folder / "saved_model", preprocessing)
     images = tests[-1][0][:100]
-    expected = network(images.astype("float32"), training=False)
+    fed = Preprocessing.of(network, preprocessing).fed(images)
+    expected = network(fed, training=False)
     difference = np.abs(Served(folder / "saved_model")(images) - expected)
     found = {"saved_model_max_difference": float(difference.max())}
     figures, rows = {**figures, **found}, learned.accuracies or []
