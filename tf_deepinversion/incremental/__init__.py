@@ -11,6 +11,7 @@ from tf_deepinversion.incremental._random_features import random_features
 from tf_deepinversion.incremental._routed import routed
 from tf_deepinversion.incremental._train import train
 from tf_deepinversion.incremental.analytic_head import AnalyticHead
+from tf_deepinversion.incremental.class_gaussians import ClassGaussians
 from tf_deepinversion.incremental.evaluation import average_incremental_accuracy
 from tf_deepinversion.incremental.evaluation import forgetting
 from tf_deepinversion.incremental.evaluation import seen_accuracies

@@ -15,6 +15,7 @@ from tf_deepinversion.incremental._learn_task import replayed
 from tf_deepinversion.incremental.check_tasks import as_tasks
 from tf_deepinversion.incremental.check_tasks import check_tasks
 from tf_deepinversion.incremental.check_tasks import check_tests
+from tf_deepinversion.incremental.class_gaussians import ClassGaussians
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.methods import require_teaching
 from tf_deepinversion.incremental.replay_memory import Memory
@@ -41,7 +42,8 @@ class LearnedTasks(NamedTuple):
             `average_incremental_accuracy`.
         forgetting: Float, see `forgetting`.
         kept_bytes: Int, number of bytes that are kept of earlier classes
-            besides the network, see `Memory`.
+            besides the network: images of `Memory`, statistics, Gaussians.
+        gaussians: The `ClassGaussians` of all classes, or None.
 
     Example:
         >>> learned = di.incremental.LearnedTasks(teacher, [{}], [5], [1.5])
@@ -58,12 +60,13 @@ class LearnedTasks(NamedTuple):
     average_incremental_accuracy: float | None = None
     forgetting: float | None = None
     kept_bytes: int = 0
+    gaussians: ClassGaussians | None = None
 
     @classmethod
-    def of(cls, network, history, classes, seconds, rows, kept_bytes=0):
+    def of(cls, network, history, classes, seconds, rows, *kept):
         """Computes the measures of rows of accuracies; rows may be None."""
         measures = [None] * 4 if rows is None else _measures(rows)
-        return cls(network, history, classes, seconds, *measures, kept_bytes)
+        return cls(network, history, classes, seconds, *measures, *kept)
 
 
 def learn_tasks(
@@ -73,6 +76,7 @@ def learn_tasks(
     *,
     synthesize=None,
     measure=True,
+    gaussians=None,
     tests=None,
     epochs=20,
     steps_per_epoch=None,
@@ -106,6 +110,11 @@ def learn_tasks(
         synthesize: As for `learn_task`; it gets the newest classes only.
         measure: Bool. False synthesizes with the network's own moving
             statistics, which mix new and replayed images. Defaults to True.
+        gaussians: The `ClassGaussians` of the classes of `model`, measured
+            while their images were available. The result is then not the
+            trained head but the head that the Gaussians of all classes give:
+            the Gaussians of old classes move with the network after each task.
+            The next task continues from the trained head. Defaults to None.
         tests: List of such pairs, one for the classes of `model` and one per
             task, to measure accuracies; or None.
         epochs: Int, see `learn_task`. Defaults to 20.
@@ -144,7 +153,7 @@ def learn_tasks(
         ```
     """
     require_local(folder=folder)
-    tasks, tests, known = _checked(model, tasks, tests, terms)
+    tasks, tests, known = _checked(model, tasks, tests, terms, gaussians)
     training = TaskTraining(
         terms,
         epochs,
@@ -173,20 +182,22 @@ def learn_tasks(
         fingerprints(parts, {"tasks, tests": arrays}),
         seed,
     )
-    model, rows, reports = sequence.run_all(
-        model, tasks, measure, callbacks, verbose
+    model, rows, reports, gaussians = sequence.run_all(
+        model, tasks, gaussians, measure, callbacks, verbose
     )
+    kept = (sequence.memory, gaussians)
     return LearnedTasks.of(
         model,
         [report["history"] for report in reports],
         known[1:],
         [report["seconds"] for report in reports],
         rows if tests is not None else None,
-        sequence.memory.kept_bytes if sequence.memory else 0,
+        sum(one.kept_bytes for one in kept if one is not None),
+        gaussians,
     )
 
 
-def _checked(model, tasks, tests, terms) -> tuple:
+def _checked(model, tasks, tests, terms, gaussians) -> tuple:
     """Returns tasks, tests and the number of classes after each task."""
     tasks = as_tasks(tasks)
     if not tasks:
@@ -201,6 +212,8 @@ def _checked(model, tasks, tests, terms) -> tuple:
         require_teaching(terms, int(count))
     if tests is not None:
         check_tests(tests, known, shape)
+    if gaussians is not None:
+        gaussians.network(model)  # refuses other classes or a head without bias
     return tasks, tests, known
 
 
@@ -214,13 +227,20 @@ class _Sequence(NamedTuple):
     run: str
     seed: int
 
-    def run_all(self, model, tasks, measure, callbacks, verbose) -> tuple:
-        """Returns the last network, rows of accuracies, and a dict per task."""
-        rows, reports = [self.accuracies(model, 1)], []
+    def run_all(
+        self, model, tasks, gaussians, measure, callbacks, verbose
+    ) -> tuple:
+        """Returns the network, rows of accuracies, a dict per task, Gaussians.
+
+        The Gaussians are None without Gaussians.
+        """
+        solved, reports = _solved(model, gaussians), []
+        rows = [self.accuracies(solved, 1)]
         # One bar counts the steps of all tasks.
         steps = [self.training.steps(labels) for _, labels in tasks]
         progress = TrainingProgress("Tasks", self.training.epochs * sum(steps))
         for number, task in enumerate(tasks, 1):
+            old = model
             model, report = self.learn(
                 number, model, task, progress, callbacks, verbose
             )
@@ -228,9 +248,24 @@ class _Sequence(NamedTuple):
             if measure and number < len(tasks):
                 given = self.training.preprocessing
                 self.memory.measure(model, task[0], given)
-            rows.append(report["accuracies"])
+            row, solved = report["accuracies"], model
+            if gaussians is not None:
+                gaussians = self.followed(gaussians, old, model, task)
+                solved = _solved(model, gaussians)
+                row = self.accuracies(solved, number + 1)
+            rows.append(row)
             reports.append(report)
-        return model, rows, reports
+        return solved, rows, reports, gaussians
+
+    def followed(self, gaussians, old, new, task) -> ClassGaussians:
+        """Moves Gaussians along with the network, and adds a task's classes."""
+        given, (images, labels) = self.training.preprocessing, task
+        added = ClassGaussians.measure(new, images, labels, given)
+        if self.memory is not None:
+            pool = self.memory.last
+            images = np.concatenate([images, pool.images])
+            labels = np.concatenate([labels, pool.labels])
+        return gaussians.moved(old, new, images, labels, given).joined(added)
 
     def learn(self, number, model, task, progress, callbacks, verbose) -> tuple:
         """Returns the network after a task, and a dict of figures."""
@@ -283,6 +318,10 @@ class _Sequence(NamedTuple):
             self.training.replay_batch_size,
             self.seed + number,
         )
+
+
+def _solved(model, gaussians) -> keras.Model:
+    return model if gaussians is None else gaussians.network(model)
 
 
 def _measures(rows) -> tuple:

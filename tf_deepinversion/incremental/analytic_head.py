@@ -1,16 +1,16 @@
 """A head that sums over classes determine: nothing is forgotten."""
 
-import io
-import json
 import pathlib
 import tempfile
 
 import keras
 import numpy as np
 
+from tf_deepinversion.core.array_file import load_arrays
+from tf_deepinversion.core.array_file import save_arrays
+from tf_deepinversion.core.array_file import symmetric_of
+from tf_deepinversion.core.array_file import upper_of
 from tf_deepinversion.core.checks import require_positive
-from tf_deepinversion.core.files import require_local
-from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.incremental.check_tasks import as_task
 from tf_deepinversion.networks.copies import copy_of
@@ -182,17 +182,14 @@ class AnalyticHead:
         Args:
             path: String or path.
         """
-        arrays = self._arrays()
         header = {"format": FORMAT, "ridge": self.ridge}
-        arrays["_header"] = np.array(json.dumps(header))
-        write_atomically(path, lambda file: np.savez(file, **arrays))
+        save_arrays(path, self._arrays(), header)
 
     def _arrays(self) -> dict:
         size = len(self._second)
         means = [self._means[label] for label in self.classes]
         return {
-            # The matrix is symmetric.
-            "second": self._second[np.triu_indices(size)],
+            "second": upper_of(self._second),
             "means": np.array(means, "float32").reshape(-1, size),
             "classes": np.array(self.classes, "int32"),
             "features": _bytes_of(self.features),
@@ -209,26 +206,19 @@ class AnalyticHead:
             FileNotFoundError: if there is no such file.
             ValueError: if the file is damaged, or holds something else.
         """
-        require_local(path=path)
-        content = io.BytesIO(pathlib.Path(path).read_bytes())
-        try:
-            with np.load(content) as file:
-                arrays = {name: file[name] for name in file.files}
-            header = json.loads(str(arrays["_header"]))
-            if header["format"] != FORMAT:
-                raise ValueError(f"its format is {header['format']!r}")
-            head = cls(_model_of(arrays["features"]), ridge=header["ridge"])
-            size = len(head._second)
-            upper = np.triu_indices(size)
-            head._second[upper] = arrays["second"]
-            head._second.T[upper] = arrays["second"]
-            labels = arrays["classes"].tolist()
-            head._means = dict(zip(labels, arrays["means"], strict=True))
-        except Exception as error:  # damage makes the readers raise anything
-            raise ValueError(
-                "Expected a file that `AnalyticHead.save` wrote. "
-                f"Received: {path} ({error})"
-            ) from error
+        return load_arrays(
+            path,
+            FORMAT,
+            cls._of_arrays,
+            "a file that `AnalyticHead.save` wrote",
+        )
+
+    @classmethod
+    def _of_arrays(cls, arrays, header) -> "AnalyticHead":
+        head = cls(_model_of(arrays["features"]), ridge=header["ridge"])
+        head._second = symmetric_of(arrays["second"])
+        labels = arrays["classes"].tolist()
+        head._means = dict(zip(labels, arrays["means"], strict=True))
         return head
 
 

@@ -140,6 +140,9 @@ class Memory:
             image is not replayed, with a warning, and requested again at the
             next task.
 
+    Attributes:
+        last: The `Pool` of the last call, or None.
+
     Example:
         >>> def synthesize(network, classes, folder, seed):
         ...     return di.Pool.of(images, labels)
@@ -153,6 +156,7 @@ class Memory:
         self._synthesize = synthesize
         self._kept = {}  # images by class
         self._measured = None  # a network and its restated copy
+        self.last = None
 
     def measure(self, model, images, preprocessing=None):
         """Measures the statistics of the images of the newest classes.
@@ -211,4 +215,5 @@ class Memory:
         kept = [self._kept[label] for label in present]
         labels = np.repeat(present, list(map(len, kept)))
         chosen = equally_many(np.concatenate(kept), labels, present)
-        return Pool.of(*chosen, len(classes))
+        self.last = Pool.of(*chosen, len(classes))
+        return self.last

@@ -1,16 +1,13 @@
 """Means and variances that the features of synthesized images should have."""
 
 import hashlib
-import io
-import json
-import pathlib
 
 import numpy as np
 
+from tf_deepinversion.core.array_file import load_arrays
+from tf_deepinversion.core.array_file import save_arrays
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.described import add_arrays
-from tf_deepinversion.core.files import require_local
-from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.networks.feature_reader import FeatureReader
@@ -180,11 +177,11 @@ class FeatureTargets:
                 for x in self.statistics
             ],
         }
-        arrays = {"_header": np.array(json.dumps(header))}
+        arrays = {}
         for i, one in enumerate(self.statistics):
             arrays[f"mean_{i}"] = one.moving_mean
             arrays[f"variance_{i}"] = one.moving_variance
-        write_atomically(path, lambda file: np.savez(file, **arrays))
+        save_arrays(path, arrays, header)
 
     @classmethod
     def load(cls, path) -> "FeatureTargets":
@@ -197,25 +194,21 @@ class FeatureTargets:
             FileNotFoundError: if there is no such file.
             ValueError: if the file is damaged, or holds something else.
         """
-        require_local(path=path)
-        content = io.BytesIO(pathlib.Path(path).read_bytes())
-        try:
-            with np.load(content) as file:
-                arrays = {name: file[name] for name in file.files}
-            header = json.loads(str(arrays["_header"]))
-            if header["format"] != FORMAT:
-                raise ValueError(f"its format is {header['format']!r}")
-            statistics = [
-                LayerStatistics(
-                    *layer, arrays[f"mean_{i}"], arrays[f"variance_{i}"]
-                )
-                for i, layer in enumerate(header["layers"])
-            ]
-        except Exception as error:  # damage makes the readers raise anything
-            raise ValueError(
-                f"Expected a file that `FeatureTargets.save` wrote: measure "
-                f"again. Received: {path} ({error})"
-            ) from error
+        return load_arrays(
+            path,
+            FORMAT,
+            cls._of_arrays,
+            "a file that `FeatureTargets.save` wrote: measure again",
+        )
+
+    @classmethod
+    def _of_arrays(cls, arrays, header) -> "FeatureTargets":
+        statistics = [
+            LayerStatistics(
+                *layer, arrays[f"mean_{i}"], arrays[f"variance_{i}"]
+            )
+            for i, layer in enumerate(header["layers"])
+        ]
         return cls(
             statistics, header["network"], header["source"], header["images"]
         )
