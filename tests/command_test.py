@@ -223,6 +223,22 @@ def test_learn_makes_room_for_the_classes_of_a_file(run, tmp_path, method):
     assert network.output_shape == (None, CLASSES + 2)
 
 
+def test_learn_adds_classes_to_a_head_of_sums(run, tmp_path):
+    random = np.random.default_rng(0)
+    for name, first in (("one", 0), ("two", 2)):
+        np.savez(
+            tmp_path / f"{name}.npz",
+            images=random.integers(0, 256, (8, *SHAPE), "uint8"),
+            labels=np.arange(8) % 2 + first,
+        )
+    figures, output, _ = run("learn", "--method=analytic", "--data=one.npz")
+    assert figures["classes"] == 2
+    head = str(output / "head.npz")
+    command.main(["learn", head, "--method=analytic", "--data=two.npz"])
+    network = keras.models.load_model(output / "network.keras")
+    assert network.output_shape == (None, 4)
+
+
 def test_flags_that_belong_together_are_asked_for(run):
     with pytest.raises(ValueError, match="belong together"):
         command.main(["invert", "mine.keras", "--mean=100"])

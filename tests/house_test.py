@@ -31,6 +31,7 @@ FLOORS = (
     ("demo",),
     ("__init__",),
     ("commands",),
+    ("learn_command",),
     ("command",),
 )
 

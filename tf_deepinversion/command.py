@@ -13,13 +13,13 @@ import sys
 
 from tf_deepinversion.commands import distill
 from tf_deepinversion.commands import invert
-from tf_deepinversion.commands import learn
 from tf_deepinversion.commands import measure
 from tf_deepinversion.commands import prune
 from tf_deepinversion.commands import quantize
 from tf_deepinversion.commands import report
 from tf_deepinversion.commands import synthesize
 from tf_deepinversion.core.files import require_local
+from tf_deepinversion.learn_command import learn
 
 _COMMON = (
     ("--seed", "N", 0, "random seed"),
@@ -135,7 +135,7 @@ _COMMANDS = {
         learn,
         (
             ("--data", "PATH", None, ".npz of images of the new classes"),
-            ("--method", "NAME", "abd", "method: lwf, lwf_mc, replay or abd"),
+            ("--method", "NAME", "abd", "lwf, lwf_mc, replay, abd or analytic"),
             ("--epochs", "N", 20, "number of epochs over the new images"),
             *_MADE,
         ),

@@ -36,7 +36,9 @@ def measure(args):
             "Received: no --images"
         )
     measured = di.FeatureTargets.measure(
-        _network(args), _pixels(args.images), preprocessing=preprocessing(args)
+        network_of(args),
+        _pixels(args.images),
+        preprocessing=preprocessing(args),
     )
     path = args.output / "targets.npz"
     measured.save(path)
@@ -50,7 +52,7 @@ def measure(args):
 def synthesize(args):
     if args.workers or args.only or args.engine:
         return _synthesize_batches(args)
-    pool = _pool(args, _network(args), args.output)
+    pool = pool_of(args, network_of(args), args.output)
     return {
         "images": len(pool),
         "recognized": float((pool.labels == pool.requested).mean()),
@@ -71,7 +73,7 @@ def _synthesize_batches(args):
         return {"images": len(pool), "pool": str(path_of(args.output))}
     given = {**_synthesis(args), "chain": args.chain}
     if args.only == "plan":
-        plan = di.inversion.plan_batches(_network(args), **given)
+        plan = di.inversion.plan_batches(network_of(args), **given)
         print(plan)
         return plan._asdict()
     if args.engine not in (None, "ray"):
@@ -85,7 +87,7 @@ def _synthesize_batches(args):
         )
     if args.engine == "ray":
         pool = di.inversion.synthesize_on_ray(
-            _network(args),
+            network_of(args),
             args.output,
             address=args.address,
             workers=args.workers,
@@ -93,7 +95,7 @@ def _synthesize_batches(args):
         )
         return {"images": len(pool), "pool": str(path_of(args.output))}
     status = di.synthesize_batches(
-        _network(args),
+        network_of(args),
         args.output,
         worker=args.worker,
         workers=args.workers,
@@ -107,7 +109,7 @@ def _synthesize_batches(args):
 def distill(args):
     import tf_deepinversion as di
 
-    teacher, feeding = _network(args), preprocessing(args)
+    teacher, feeding = network_of(args), preprocessing(args)
     # The ResNet-20 contains its own preprocessing. The student of a file, and
     # one of the teacher's channels, share the teacher's.
     own = feeding if args.student or args.share else None
@@ -130,12 +132,12 @@ def distill(args):
 def prune(args):
     import tf_deepinversion as di
 
-    teacher, feeding = _network(args), preprocessing(args)
+    teacher, feeding = network_of(args), preprocessing(args)
     result = di.prune(
         teacher,
         _images(args.images)
         if args.images
-        else _pool(args, teacher, args.output),
+        else pool_of(args, teacher, args.output),
         target=args.target,
         cost=args.cost,
         final_steps=args.steps,
@@ -165,7 +167,7 @@ def quantize(args):
         "per_tensor_dense": args.dense == "per_tensor",
     }
     check_scheme(**options)  # before images are made
-    network = _network(args)
+    network = network_of(args)
     content = di.quantize(
         network,
         _calibration_images(args, network),
@@ -190,31 +192,9 @@ def _calibration_images(args, network):
     elif args.scheme in ("dynamic", "float16"):
         return None  # these calibrate nothing
     else:
-        pool = _pool(args, network, args.output)
+        pool = pool_of(args, network, args.output)
     images = pool.images if isinstance(pool, di.Pool) else pool[0]
     return images[:200]
-
-
-def learn(args):
-    import tf_deepinversion as di
-
-    def replayed(model, classes, folder, seed):
-        return _pool(args, model, folder, classes=classes, seed=seed)
-
-    result = di.learn_tasks(
-        _network(args),
-        [di.datasets.load_images(args.data)],
-        di.incremental.method(args.method),
-        synthesize=replayed,
-        epochs=args.epochs,
-        preprocessing=preprocessing(args),
-        folder=args.output,
-        run=args.method,
-        seed=args.seed,
-    )
-    path = args.output / "network.keras"
-    result.network.save(path)
-    return {"classes": result.classes[-1], "network": str(path)}
 
 
 def report(args):
@@ -229,7 +209,7 @@ def report(args):
                 "images: pass --student=FILE and --images=PATH. Received: no "
                 f"--{flag}"
             )
-    teacher, pool = _network(args), _images(args.images)
+    teacher, pool = network_of(args), _images(args.images)
     if not isinstance(pool, di.Pool):
         pool = di.Pool.of(*pool, teacher.output_shape[-1])
     page = args.output / "report.html"
@@ -248,7 +228,7 @@ def report(args):
     return {**figures, "page": str(page)}
 
 
-def _network(args):
+def network_of(args):
     from tf_deepinversion.models.pretrained import load_network
 
     return load_network(args.network)
@@ -292,7 +272,7 @@ def _synthesizer(args, recipe):
     from tf_deepinversion.inversion import make_synthesizer
 
     return make_synthesizer(
-        _network(args),
+        network_of(args),
         preprocessing(args),
         recipe=recipe,
         seed=args.seed,
@@ -301,7 +281,7 @@ def _synthesizer(args, recipe):
     )
 
 
-def _pool(args, teacher, folder, classes=None, seed=None):
+def pool_of(args, teacher, folder, classes=None, seed=None):
     import tf_deepinversion as di
 
     given = _synthesis(args)
