@@ -14,7 +14,8 @@ Methods: `abd`; `replay`, the paper's three terms; `lwf`, `lwf_mc` and
 `finetune`, which synthesize nothing; `analytic`, a head of sums on random
 features, where no network learns; `joint`, training on all data at once, the
 upper bound. `--route` lets the head of `analytic` choose the task, and the
-network of the method the class within the task.
+network of the method the class within the task. `--head=gaussians` solves the
+head from Gaussians of the classes' features; both reuse a finished run.
 
 `incremental_cases.py` holds the default method and the default settings of each
 case.
@@ -76,6 +77,9 @@ flags.DEFINE_float("class_weight", None, "Of the cross-entropy.")
 flags.DEFINE_bool("measure", True, "Use each task's own statistics.")
 flags.DEFINE_float("strength", 0.5, "Strength of the augmentations.")
 flags.DEFINE_integer("filters", 25, "Random filters of the analytic head.")
+flags.DEFINE_enum(
+    "head", "trained", ["trained", "gaussians"], "Head after each task."
+)
 flags.DEFINE_bool("route", False, "The analytic head chooses the task.")
 flags.DEFINE_bool("joint", True, "Train the upper bound, too.")
 flags.DEFINE_integer("seed", 0, "Another seed gives another network.")
@@ -130,6 +134,10 @@ def learn(case, first, folder):
         case.mirrored,
     )
     steps = min(len(labels) for _, labels in case.train[1:])
+    gaussians = None
+    if FLAGS.head == "gaussians":
+        measure = incremental.ClassGaussians.measure
+        gaussians = measure(first, *case.train[0])
     return incremental.learn_tasks(
         first,
         case.train[1:],
@@ -137,6 +145,7 @@ def learn(case, first, folder):
         tests=case.test,
         synthesize=images.make,
         measure=FLAGS.measure,
+        gaussians=gaussians,
         epochs=setting("epochs"),
         steps_per_epoch=max(FLAGS.least_steps, steps // FLAGS.batch_size),
         batch_size=FLAGS.batch_size,
@@ -186,6 +195,11 @@ def of_joint(case, base, row) -> dict:
 
 
 def main(_):
+    if FLAGS.route and FLAGS.head == "gaussians":
+        raise app.UsageError(
+            "--route takes the networks of the trained head: pass --route or "
+            "--head=gaussians, not both"
+        )
     begin = time.monotonic()
     case = cases.load_case(
         FLAGS.case,
@@ -202,6 +216,7 @@ def main(_):
     figures = {
         "case": FLAGS.case,
         "method": method,
+        "head": FLAGS.head,
         "route": "analytic" if FLAGS.route else None,
         "test_accuracy": float(np.mean(row)),
         **of_joint(case, base, row),
@@ -219,8 +234,10 @@ def main(_):
         "train_images": FLAGS.train_images,
         "machine": given.machine(),
     }
-    title = f"{FLAGS.case} by {method}{', routed' if FLAGS.route else ''}"
-    page = folder / "routed" if FLAGS.route else folder
+    variant = "gaussians" if FLAGS.head == "gaussians" else ""
+    variant = "routed" if FLAGS.route else variant
+    title = f"{FLAGS.case} by {method} {variant}".strip()
+    page = folder / variant
     fed = analytic.fed_pixels(case)
     figures |= report_tasks(
         page, found, case.names, case.test, figures, title, fed

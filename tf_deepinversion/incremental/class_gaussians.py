@@ -165,9 +165,10 @@ class ClassGaussians:
         moments = np.array([self.moments[c] for c in self.classes], "float64")
         means, second = moments[:, -1, :-1], moments[:, :-1, :-1]
         within = np.mean(second - means[:, :, None] * means[:, None], 0)
-        within += (
-            shrinkage * np.trace(within) / len(within) * np.eye(len(within))
-        )
+        size = len(within)
+        # Also if all images of each class are the same.
+        scale = max(np.trace(within) / size, 1e-6)
+        within += shrinkage * scale * np.eye(size)
         kernel = np.linalg.solve(within, means.T)
         bias = -np.sum(means.T * kernel, 0) / 2
         kernel, bias = (x - x.mean(-1, keepdims=True) for x in (kernel, bias))
