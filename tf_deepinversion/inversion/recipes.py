@@ -5,7 +5,7 @@ import keras
 from tf_deepinversion.inversion.recipe import GeneratorTraining
 from tf_deepinversion.inversion.recipe import Recipe
 from tf_deepinversion.inversion.recipe import Stage
-from tf_deepinversion.inversion.starts import Noise
+from tf_deepinversion.inversion.starts import DeadLeaves
 from tf_deepinversion.objective.image_terms import L2
 from tf_deepinversion.objective.image_terms import TotalVariation
 from tf_deepinversion.objective.student_terms import AgreedDivergence
@@ -196,7 +196,7 @@ RECIPES = {
             FeatureStatistics(86.0, form="relative"),
             TotalVariation(2.5e-5),
         ],
-        start=Noise(coarseness=4),
+        start=DeadLeaves(),
         snapshots=[0.5, 0.75],
         means_labels=False,
         optimizer_arguments={"beta_1": 0.85},
