@@ -11,7 +11,6 @@ import functools
 import json
 import pathlib
 import time
-import warnings
 
 import keras
 import numpy as np
@@ -25,12 +24,15 @@ from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
 from tf_deepinversion.datasets.real_images import load_test_images
 from tf_deepinversion.distillation._distill import distill
+from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
+from tf_deepinversion.inversion.recipes import RECIPES
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.models.pretrained import PRETRAINED
 from tf_deepinversion.models.pretrained import load_pretrained
 from tf_deepinversion.networks import reader
+from tf_deepinversion.objective.class_means import ClassMeans
 from tf_deepinversion.pruning._narrow import narrow
 from tf_deepinversion.reports import inversion_report
 from tf_deepinversion.serving import Served
@@ -207,20 +209,20 @@ def distil_and_export(
     output = pathlib.Path(output)
     keras.utils.set_random_seed(seed)
     begin = time.monotonic()
-    student = narrow(teacher, fixed_images, ranking_batches=4, seed=seed)
-    with warnings.catch_warnings():
-        # The student does agree with its teacher a little, and is meant to.
-        warnings.filterwarnings("ignore", "The student agrees with its teacher")
-        distill(
-            teacher,
-            student,
-            rounds=rounds,
-            steps_per_round=80,
-            refresh=RefreshPool(images=256, steps=50, batches=3),
-            fixed_images=fixed_images,
-            folder=output,
-            seed=seed,
-        )
+    recipe = RECIPES["distillation_pixels"]
+    # The class means help a student of few images of few steps alone.
+    recipe = recipe.replace(loss=[*recipe.loss, ClassMeans(4.5)])
+    student = distill(
+        teacher,
+        lambda images: narrow(teacher, images, ranking_batches=4, seed=seed),
+        DeepInversion(teacher, recipe=recipe, seed=seed),
+        rounds=rounds,
+        steps_per_round=80,
+        refresh=RefreshPool(images=256, steps=50, batches=3),
+        fixed_images=fixed_images,
+        folder=output,
+        seed=seed,
+    ).student
     seconds = time.monotonic() - begin
     student.save(output / "student.keras")
     export(student, output / "saved_model")

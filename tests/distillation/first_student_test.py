@@ -10,6 +10,7 @@ from tiny import tiny_teacher
 
 from tf_deepinversion import DeepInversion
 from tf_deepinversion import FastInversion
+from tf_deepinversion import Pool
 from tf_deepinversion import RefreshPool
 from tf_deepinversion import balanced_labels
 from tf_deepinversion.distillation._distill import distill
@@ -70,6 +71,18 @@ def test_existing_images_go_to_the_function_as_they_are():
 
     assert isinstance(first_student(make, pair, None, 0), keras.Model)
     assert seen[0] is pair
+
+
+def test_fixed_images_come_before_the_first_batch():
+    fixed, seen = Pool(4, (8, 8, 1), CLASSES), []
+    fixed.add(np.zeros((4, 8, 8, 1), "uint8"), np.zeros(4, "int32"))
+
+    def make(images):
+        seen.append(images)
+        return tiny_teacher(1)
+
+    run(make, fixed_images=fixed)
+    assert seen == [fixed]
 
 
 def test_a_generator_has_not_learned_from_the_first_batch():

@@ -76,9 +76,10 @@ def distill(
             A `UserWarning` tells if it already agrees with the teacher. Or a
             function that makes the student from images, such as
             `lambda images: di.pruning.narrow(teacher, images)`, which starts
-            from half of the teacher's channels. The function gets `images`, or
-            the first batch of a synthesizer, and is called again, with the same
-            images, if an interrupted run resumes.
+            from half of the teacher's channels. The function gets
+            `fixed_images`; without these `images`, or the first batch of a
+            synthesizer. It is called again, with the same images, if an
+            interrupted run resumes.
         images: None for a `DeepInversion` of the teacher with the recipe
             `distillation_pixels`; another `Synthesizer`; or existing images, as
             for `as_stream`: a `Pool`, a pair of arrays, a `tf.data.Dataset`, or
@@ -174,7 +175,8 @@ def distill(
         )
     is_function = callable(student) and not isinstance(student, keras.Model)
     if is_function:
-        student = first_student(student, images, refresh, verbose)
+        seen = images if fixed_images is None else fixed_images
+        student = first_student(student, seen, refresh, verbose)
     model = Distillation(
         teacher,
         student,
