@@ -27,8 +27,9 @@ def copy_of(model, changed=None, input_shape=None) -> keras.Model:
         model: A built `keras.Model`: functional, sequential, or of a class with
             `get_config`. It stays unchanged.
         changed: Function from a layer to its replacement, or to None to copy
-            the layer. The caller sets the replacement's weights. By default
-            all layers are copied.
+            the layer. The caller sets the replacement's weights. The
+            replacement may be a function of tensors. By default all layers are
+            copied.
         input_shape: Function from an input, of the model or of a nested model,
             to its shape in the copy, including the batch. By default inputs
             keep their shape.
@@ -56,7 +57,9 @@ def copy_of(model, changed=None, input_shape=None) -> keras.Model:
             return twins[id(layer)]
         new = changed and changed(layer)
         if new:
-            parts = [(layer, new, False)]
+            # A function in place of a layer has no state.
+            own = isinstance(new, layers.Layer)
+            parts = [(layer, new, False)] if own else []
         elif is_graph(layer):
             new = _rebuilt(layer, twin, input_shape)
             parts = [(layer, new, False)]
@@ -252,6 +255,8 @@ def _copy_flags(pairs):
     for old, new in pairs:
         new.trainable = old.trainable
     for old, new in pairs:
+        if is_graph(old):  # its layers are pairs of their own
+            continue
         for a, b in zip(old.variables, new.variables, strict=True):
             if b.trainable != a.trainable:
                 b.trainable = a.trainable

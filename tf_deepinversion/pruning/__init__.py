@@ -3,6 +3,7 @@
 from tf_deepinversion.pruning._narrow import narrow
 from tf_deepinversion.pruning._prune import Pruned
 from tf_deepinversion.pruning._prune import prune
+from tf_deepinversion.pruning._shorten import shorten
 from tf_deepinversion.pruning._sparsify import Sparsified
 from tf_deepinversion.pruning._sparsify import sparsify
 from tf_deepinversion.pruning.channels._shrink import dead_channels
