@@ -21,7 +21,9 @@ with the error of each layer.
 
 For a device that takes int8, a fixed batch and one scale per dense layer, add
 `--input_dtype=int8 --batch_size=1 --per_tensor_dense`. With --scheme=int16x8
-the file is `int16x8.tflite`.
+the file is `int16x8.tflite`. With --scheme=int4, weights have 4 bits;
+`--scheme=int4 --training_steps=1000` also trains the network for them on all
+synthesized images, and writes `trained.tflite`.
 
 A tiny run, to see that everything works: `--images=4 --sets=2 --steps=2`.
 """
@@ -52,12 +54,13 @@ flags.DEFINE_integer("seed", 0, "Random seed.")
 flags.DEFINE_string("pool", None, "Folder of synthesized images.")
 flags.DEFINE_integer("steps", None, "Of the synthesis; the recipe's.")
 flags.DEFINE_enum(
-    "scheme", "int8", ["int8", "int16x8"], "What the file computes in."
+    "scheme", "int8", ["int8", "int4", "int16x8"], "What the file computes in."
 )
 flags.DEFINE_string("input_dtype", None, "Of the pixels; the scheme's.")
 flags.DEFINE_string("output_dtype", None, "Of the logits; the scheme's.")
 flags.DEFINE_integer("batch_size", None, "Fixed in the file; default: open.")
 flags.DEFINE_bool("per_tensor_dense", False, "One scale per dense kernel.")
+flags.DEFINE_integer("training_steps", 0, "Of quantized training.", 0)
 flags.DEFINE_bool("baselines", True, "Compare noise and real images.")
 flags.DEFINE_string("output", "output/quantize", "Folder.")
 
@@ -82,6 +85,28 @@ def quantized(teacher, fed, images):
         output_dtype=FLAGS.output_dtype,
         batch_size=FLAGS.batch_size,
         per_tensor_dense=FLAGS.per_tensor_dense,
+    )
+
+
+def trained(teacher, fed, images):
+    """Trains on images as the flags say, and converts the student."""
+    found = di.quantization.train_quantized(
+        teacher,
+        (images, np.zeros(len(images), int)),
+        steps=FLAGS.training_steps,
+        scheme=FLAGS.scheme,
+        preprocessing=fed,
+        folder=pathlib.Path(FLAGS.output) / "trained",
+        seed=FLAGS.seed,
+    )
+    return di.quantize(
+        found.student,
+        preprocessing=fed,
+        ranges=found.ranges,
+        scheme=FLAGS.scheme,
+        input_dtype=FLAGS.input_dtype,
+        output_dtype=FLAGS.output_dtype,
+        batch_size=FLAGS.batch_size,
     )
 
 
@@ -145,12 +170,17 @@ def main(_):
         "float": to_litert(teacher, fed),
         FLAGS.scheme: quantized(teacher, fed, chosen[0]),
     }
+    if FLAGS.training_steps:
+        content["trained"] = trained(teacher, fed, made)
     for name, model in content.items():
         path = pathlib.Path(FLAGS.output) / f"{name}.tflite"
         write_atomically(path, lambda file, model=model: file.write(model))
     figures = {}
     if FLAGS.baselines:
         figures = compare(teacher, fed, test, made, content[FLAGS.scheme])
+    if FLAGS.baselines and FLAGS.training_steps:
+        right = LiteRT(content["trained"]).accuracy(*real_images(test)[1:])
+        figures["trained_test_accuracy"] = right
     ratios = report_quantized(
         pathlib.Path(FLAGS.output) / "layers.html",
         teacher,

@@ -120,11 +120,17 @@ _COMMANDS = {
         quantize,
         (
             _GIVEN,
-            ("--scheme", "NAME", "int8", "int8, int16x8, dynamic or float16"),
+            (
+                "--scheme",
+                "NAME",
+                "int8",
+                "or int4, int16x8, dynamic, float16",
+            ),
             ("--input_dtype", "NAME", None, "of the pixels, such as int8"),
             ("--output_dtype", "NAME", None, "of the logits, such as float32"),
             ("--batch_size", "N", None, "fixed in the file; default: open"),
             ("--dense", "NAME", "per_channel", "dense scales, or per_tensor"),
+            ("--training_steps", "N", 0, "of quantized training; 0 for none"),
             _TARGETS,
             *_MADE,
         ),

@@ -167,11 +167,24 @@ def quantize(args):
         "per_tensor_dense": args.dense == "per_tensor",
     }
     check_scheme(**options)  # before images are made
-    network = network_of(args)
+    network, ranges = network_of(args), None
+    images = _calibration_images(args, network)
+    if args.training_steps:
+        network, _, ranges = di.quantization.train_quantized(
+            network,
+            images,
+            steps=args.training_steps,
+            scheme=args.scheme,
+            preprocessing=preprocessing(args),
+            folder=args.output / "trained",
+            seed=args.seed,
+        )
+        network.save(args.output / "network.keras")
     content = di.quantize(
         network,
-        _calibration_images(args, network),
+        None if args.training_steps else _first(images, 200),
         preprocessing(args),
+        ranges=ranges,
         batch_size=args.batch_size,
         **options,
     )
@@ -185,16 +198,18 @@ def quantize(args):
 
 
 def _calibration_images(args, network):
-    import tf_deepinversion as di
-
     if args.images:
-        pool = _images(args.images)
-    elif args.scheme in ("dynamic", "float16"):
+        return _images(args.images)
+    if args.scheme in ("dynamic", "float16"):
         return None  # these calibrate nothing
-    else:
-        pool = pool_of(args, network, args.output)
-    images = pool.images if isinstance(pool, di.Pool) else pool[0]
-    return images[:200]
+    return pool_of(args, network, args.output)
+
+
+def _first(images, count):
+    if images is None:
+        return None
+    pixels = images[0] if isinstance(images, tuple) else images.images
+    return pixels[:count]
 
 
 def report(args):

@@ -109,6 +109,30 @@ def test_what_scales_do_not_pass_is_left_alone(model):
         equalize(L.Dense(2))
 
 
+def test_relu6_lets_scales_through_as_relu():
+    def chain(top):
+        keras.utils.set_random_seed(0)
+        x = inputs = keras.Input((8, 8, 1))
+        x = L.ReLU(top)(L.Conv2D(4, 3, name="first")(x))
+        x = L.Conv2D(4, 1, activation="relu6" if top else "relu")(x)
+        x = L.Activation("relu6" if top else "relu")(L.Conv2D(3, 1)(x))
+        return keras.Model(inputs, L.Dense(3)(L.Flatten()(x)), name="any")
+
+    clipped, plain = chain(6.0), chain(None)
+    for model in (clipped, plain):
+        kernel = model.get_layer("first").kernel
+        kernel.assign(kernel * np.float32([1, 10, 30, 0.1]))
+    equal = equalize(clipped, replace_relu6=True)
+    exact = outputs(plain).numpy()
+    assert np.abs(outputs(clipped) - exact).max() > 0.1
+    np.testing.assert_allclose(
+        outputs(equal), exact, atol=1e-5 * np.abs(exact).max()
+    )
+    ranges = folded(equal, "first").max((0, 1, 2))
+    assert ranges.max() < 30 * ranges.min()
+    assert clipped.layers[2].max_value == 6
+
+
 def test_int8_profits_where_channels_were_unequal():
     """Ranges of activations from 1 to 3,000 share a single scale."""
     keras.utils.set_random_seed(0)

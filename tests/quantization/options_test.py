@@ -206,7 +206,7 @@ def test_softplus_that_overflows_is_refused():
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"scheme": "int4"}, "int8, int16x8, dynamic, float16.*'int4'"),
+        ({"scheme": "int2"}, "int8, int4, int16x8, dynamic, float16.*'int2'"),
         (
             {"scheme": "dynamic", "input_dtype": "int8"},
             "`input_dtype` among float32 for scheme='dynamic'.*='int8'",
@@ -218,7 +218,7 @@ def test_softplus_that_overflows_is_refused():
         ({"input_dtype": "int16"}, "among uint8, int8, float32 for scheme"),
         (
             {"scheme": "float16", "per_tensor_dense": True},
-            '"int8", "int16x8" and "dynamic" have scales',
+            '"int8", "int16x8" and "dynamic" have the choice',
         ),
         ({"images": None}, '"dynamic" and "float16" need none'),
         ({"batch_size": 0}, "positive whole number, or None.*batch_size=0"),

@@ -9,15 +9,15 @@ import numpy as np
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.progress import TrainingProgress
 from tf_deepinversion.datasets.streams import as_stream
+from tf_deepinversion.distillation.recovery import Recovery
+from tf_deepinversion.distillation.recovery import recovery_optimizer
+from tf_deepinversion.distillation.recovery import state_file
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.pruning.channels.cost import COSTS
 from tf_deepinversion.pruning.channels.graph import ChannelGraph
 from tf_deepinversion.pruning.channels.graph import functional
 from tf_deepinversion.pruning.pruning_state import PruningState
-from tf_deepinversion.pruning.recovery import Recovery
-from tf_deepinversion.pruning.recovery import recovery_optimizer
-from tf_deepinversion.pruning.recovery import state_file
 from tf_deepinversion.pruning.rounds import Rounds
 
 

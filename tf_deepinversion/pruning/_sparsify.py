@@ -8,15 +8,15 @@ from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.datasets.streams import as_stream
+from tf_deepinversion.distillation.recovery import Recovery
+from tf_deepinversion.distillation.recovery import recovery_optimizer
+from tf_deepinversion.distillation.recovery import state_file
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.pruning.masks.magnitude import masks_of
 from tf_deepinversion.pruning.masks.magnitude import prune_low_magnitude
 from tf_deepinversion.pruning.masks.magnitude import strip_pruning
 from tf_deepinversion.pruning.masks.schedule import PolynomialDecay
 from tf_deepinversion.pruning.masks.update_pruning_step import UpdatePruningStep
-from tf_deepinversion.pruning.recovery import Recovery
-from tf_deepinversion.pruning.recovery import recovery_optimizer
-from tf_deepinversion.pruning.recovery import state_file
 
 
 class Sparsified(NamedTuple):
@@ -145,6 +145,7 @@ def sparsify(
         stream,
         steps=steps,
         optimizer=recovery_optimizer(steps, learning_rate),
+        others=[mask.mask for mask in masks_of(student)],
         path=path,
         run=run,
         callbacks=[UpdatePruningStep(student), *(callbacks or [])],

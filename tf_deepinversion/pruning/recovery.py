@@ -1,20 +1,11 @@
 """Trains a pruned network with its teacher's outputs."""
 
-import contextlib
-import dataclasses
-import pathlib
-from typing import Any
-
-from tf_deepinversion.callbacks.fit_resumable import fit_resumable
-from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
-from tf_deepinversion.core.run_state import fingerprints
 from tf_deepinversion.datasets.streams import as_stream
-from tf_deepinversion.distillation._distillation import Distillation
-from tf_deepinversion.networks.batch_norm_moments import batch_norms
-from tf_deepinversion.networks.preprocessing import Preprocessing
-from tf_deepinversion.optimizers.schedules import sgd
+from tf_deepinversion.distillation.recovery import Recovery
+from tf_deepinversion.distillation.recovery import recovery_optimizer
+from tf_deepinversion.distillation.recovery import state_file
 from tf_deepinversion.pruning.masks.magnitude import masks_of
 
 
@@ -118,142 +109,9 @@ def recover(
         stream,
         steps=steps,
         optimizer=optimizer or recovery_optimizer(steps, learning_rate),
+        others=[mask.mask for mask in masks_of(student)],
         path=path,
         run=run,
         callbacks=callbacks,
         verbose=verbose,
     )
-
-
-def state_file(folder, name, run, stream, parts) -> tuple:
-    """Returns the file of a state, and the identity of its run.
-
-    Args:
-        folder: Path, or None to save nothing.
-        name: String, name of the file.
-        run: String, the user's name of the images.
-        stream: A `Stream` of the images.
-        parts: Dict from names to all other settings that affect the result.
-
-    Returns:
-        A pair: the path, or None; and a string, see `core.run_state.load`.
-
-    Raises:
-        ValueError: if the images have no identity, see `Stream.named`.
-    """
-    if folder is None:
-        return None, run
-    run = fingerprints({**parts, "images, run": stream.named(run)}, {})
-    return pathlib.Path(folder) / name, run
-
-
-def recovery_optimizer(steps, learning_rate):
-    """Makes SGD without weight decay, with a warm-up of 5 % of the steps."""
-    require_positive(learning_rate=learning_rate)
-    return sgd(steps, learning_rate, weight_decay=None, warmup=steps // 20)
-
-
-@dataclasses.dataclass(frozen=True)
-class Recovery:
-    """The settings of the training after each pruning, see `recover`.
-
-    Raises:
-        ValueError: if `steps_per_epoch` is out of range.
-    """
-
-    steps_per_epoch: int
-    keep_statistics: bool
-    temperature: float
-    transforms: list | None
-    preprocessing: Preprocessing | None
-    dtype: Any
-    seed: int
-    image_shape: tuple | None = None
-
-    def __post_init__(self):
-        require_whole(steps_per_epoch=self.steps_per_epoch)
-
-    def whole_epochs(self, steps) -> int:
-        """Rounds a number of steps up to whole epochs."""
-        each = min(self.steps_per_epoch, steps)
-        return -(-steps // each) * each if steps else 0
-
-    def train(
-        self,
-        teacher,
-        student,
-        stream,
-        *,
-        steps,
-        optimizer,
-        first_step=0,
-        path=None,
-        run="",
-        callbacks=None,
-        verbose="auto",
-    ) -> dict:
-        """Trains for some steps, with the batches from `first_step` on.
-
-        Args:
-            teacher: See `recover`.
-            student: See `recover`.
-            stream: A `Stream`.
-            steps: Int, 0 for none.
-            optimizer: A `keras.optimizers.Optimizer`, not yet built.
-            first_step: Int, first step of the stream.
-            path: Path of the state, or None.
-            run: String that identifies the run with all its settings.
-            callbacks: List of `keras.callbacks.Callback`, or None.
-            verbose: As in `keras.Model.fit`.
-
-        Returns:
-            A dict of lists, the history.
-        """
-        if not steps:
-            return {}
-        # A short training is a single epoch.
-        steps_per_epoch = min(self.steps_per_epoch, steps)
-        with _statistics_kept(student, self.keep_statistics):
-            model = self._distillation(teacher, student)
-            model.compile(optimizer=optimizer)
-            return fit_resumable(
-                model,
-                lambda step: stream(first_step + step),
-                network=student,
-                epochs=self.whole_epochs(steps) // steps_per_epoch,
-                steps_per_epoch=steps_per_epoch,
-                path=path,
-                run=run,
-                others=[mask.mask for mask in masks_of(student)],
-                callbacks=callbacks,
-                verbose=verbose,
-            )
-
-    def _distillation(self, teacher, student):
-        return Distillation(
-            teacher,
-            student,
-            self.preprocessing,
-            self.preprocessing,
-            temperature=self.temperature,
-            transforms=self.transforms,
-            image_shape=self.image_shape,
-            student_shape=self.image_shape,
-            dtype=self.dtype,
-            seed=self.seed,
-        )
-
-
-@contextlib.contextmanager
-def _statistics_kept(student, keep_statistics):
-    """Within the context, BatchNormalization layers optionally do not train."""
-    # In Keras a frozen BatchNormalization also runs in inference mode.
-    norms = batch_norms(student)
-    trained = [layer.trainable for layer in norms]
-    try:
-        for layer in norms:
-            layer.trainable = layer.trainable and not keep_statistics
-        yield
-    finally:
-        for layer, value in zip(norms, trained, strict=True):
-            layer.trainable = value

@@ -4,14 +4,14 @@ import keras
 import numpy as np
 from keras import layers
 
-from tf_deepinversion.core.keras_internals import functional_of
+from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks.copies import copy_of
-from tf_deepinversion.networks.copies import is_graph
 from tf_deepinversion.quantization.channel_pairs import factors_of
 from tf_deepinversion.quantization.channel_pairs import pairs_of
+from tf_deepinversion.quantization.layer_graph import require_graph
 
 
-def equalize(model, iterations=50) -> keras.Model:
+def equalize(model, iterations=50, *, replace_relu6=False) -> keras.Model:
     """Equalizes the ranges of a network's channels, and keeps its outputs.
 
     ReLU lets a positive factor through. So channel i of a layer may be divided
@@ -24,17 +24,21 @@ def equalize(model, iterations=50) -> keras.Model:
     BatchNormalization with `scale`, or none; then ReLU without a largest value,
     LeakyReLU, pooling or padding of images, or dropout; and the next `Conv2D`,
     `DepthwiseConv2D` or `Dense`, which alone reads the channels. All else stays
-    as it is: ReLU6, residual additions, operators, layers that are called
-    twice.
+    as it is: residual additions, operators, layers that are called twice, and
+    ReLU6, unless `replace_relu6` replaces it by ReLU as the paper does.
 
     Args:
         model: A built functional or sequential `keras.Model`. It stays
             unchanged.
         iterations: Int, the largest number of passes over all pairs. Defaults
             to 50; a pass that changes nothing is the last.
+        replace_relu6: Bool, whether ReLU replaces each ReLU6 first. This
+            changes the outputs in float where a channel exceeds 6: measure the
+            accuracy before. Defaults to False.
 
     Returns:
-        A copy of the model with other weights and equal outputs.
+        A copy of the model with other weights and equal outputs; equal to
+        those of the network with ReLU if `replace_relu6`.
 
     Raises:
         ValueError: if the model has no graph of layers, or no such pair.
@@ -47,23 +51,30 @@ def equalize(model, iterations=50) -> keras.Model:
         >>> bool(np.allclose(equal(images), teacher(images), atol=1e-3))
         True
     """
-    if not is_graph(model) or functional_of(model) is None:
-        raise ValueError(
-            "Expected a functional or sequential model, whose graph shows "
-            f"which layer reads which. Received: {type(model)}"
-        )
+    require_graph(model)
     equal = copy_of(model)
+    if replace_relu6:
+        _replace_relu6(equal)
     pairs = pairs_of(equal)
     if not pairs:
         raise ValueError(
             "Expected a convolution or dense layer, ReLU, and a convolution or "
             "dense layer that alone reads its channels; ReLU6 would not let "
-            f"the scales through. Received: {model.name!r} without such a pair"
+            "the scales through unless `replace_relu6` replaces it by ReLU. "
+            f"Received: {model.name!r} without such a pair"
         )
     for _ in range(iterations):
         if max(_equalize(pair) for pair in pairs) < 1e-4:
             break
     return equal
+
+
+def _replace_relu6(model):
+    for layer in layers_of(model, include_self=False):
+        if isinstance(layer, layers.ReLU) and layer.max_value == 6:
+            layer.max_value = None
+        if getattr(layer, "activation", None) is keras.activations.relu6:
+            layer.activation = keras.activations.relu
 
 
 def _equalize(pair) -> float:

@@ -13,11 +13,17 @@ from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization.calibration import checked_images
 from tf_deepinversion.quantization.calibration import counted
 from tf_deepinversion.quantization.conversion import converted
-from tf_deepinversion.quantization.file_operations import in_float
-from tf_deepinversion.quantization.file_operations import operations_of
+from tf_deepinversion.quantization.int4_weights import with_int4_weights
+from tf_deepinversion.quantization.integers_alone import require_integers_alone
 from tf_deepinversion.quantization.overflow import check_overflow
+from tf_deepinversion.quantization.ranged_conversion import (
+    converted_with_ranges,
+)
+from tf_deepinversion.quantization.ranged_conversion import require_on_grid
+from tf_deepinversion.quantization.scheme import TRAINED
 from tf_deepinversion.quantization.scheme import check_scheme
 from tf_deepinversion.quantization.scheme import set_scheme
+from tf_deepinversion.quantization.simulated_calls import rounded_kernels
 
 
 def quantize(
@@ -26,6 +32,7 @@ def quantize(
     preprocessing=None,
     verbose="auto",
     *,
+    ranges=None,
     scheme="int8",
     input_dtype=None,
     output_dtype=None,
@@ -46,16 +53,20 @@ def quantize(
         preprocessing: The model's `Preprocessing`, or None if the model is
             known by its name.
         verbose: "auto", 0, 1 or 2, as in Keras's `fit`. Defaults to "auto".
-        scheme: String, what the file computes in. "int8": all in int8.
-            "int16x8": activations in int16, weights in int8. "dynamic":
+        ranges: Dict from names of activations to pairs of floats, which
+            `train_quantized` returns with its student, in place of images. For
+            the schemes "int8" and "int4".
+        scheme: String, what the file computes in. "int8": all in int8. "int4":
+            activations in int8, weights of convolutions and dense layers in
+            int4. "int16x8": activations in int16, weights in int8. "dynamic":
             activations in float32, weights of at least 1,024 elements in int8.
             "float16": activations in float32, weights in float16. Defaults to
             "int8".
         input_dtype: String, dtype of the pixels: "uint8", "int8" or "float32"
-            for the scheme "int8", "int16" or "float32" for "int16x8", and
+            for "int8" and "int4", "int16" or "float32" for "int16x8", and
             "float32" else. Defaults to the first of them.
         output_dtype: String, dtype of the logits, one of the same. Defaults to
-            "int8" for the scheme "int8", else to the input's default.
+            "int8" for "int8" and "int4", else to the input's default.
         batch_size: Int, the number of images that the file takes at once. The
             file then has no operation that reads or makes a shape. Defaults to
             the network's own; an open number stays open.
@@ -70,7 +81,8 @@ def quantize(
     Raises:
         TypeError: if the images are not uint8.
         ValueError: if there are no images, if they do not fit, if the scheme
-            does not have the dtypes, if softplus overflows, or if a scheme in
+            does not have the dtypes, if `ranges` come with images or are not
+            the network's, if softplus overflows, or if a scheme in
             integers does not support an operation of the network. The error
             names the layer.
 
@@ -84,6 +96,13 @@ def quantize(
         scheme, input_dtype, output_dtype, per_tensor_dense
     )
     preprocessing = Preprocessing.of(model, preprocessing)
+    if ranges is not None:
+        _check_ranges(images, scheme, per_tensor_dense)
+        require_on_grid(model, scheme)
+        content = converted_with_ranges(
+            model, ranges, preprocessing, scheme, dtypes, batch_size
+        )
+        return with_int4_weights(content) if chosen.bits == 4 else content
     calibration = _calibration(images, model, scheme, chosen.in_integers)
     shape = calibration[0].shape if calibration else None
     if chosen.in_integers:
@@ -100,11 +119,29 @@ def quantize(
             )
 
     content = converted(
-        model, preprocessing, shape, batch_size, prepare, chosen.holds
+        model,
+        preprocessing,
+        shape,
+        batch_size,
+        prepare,
+        chosen.holds,
+        # The converter alone rounds to 8 bits.
+        (lambda _: rounded_kernels(model, 4)) if chosen.bits == 4 else None,
     )
     if chosen.in_integers:
-        _check_integers(content, model, scheme)
-    return content
+        require_integers_alone(content, model, scheme)
+    return with_int4_weights(content) if chosen.bits == 4 else content
+
+
+def _check_ranges(images, scheme, per_tensor_dense):
+    """Refuses arguments that ranges of a training leave without use."""
+    if images is not None or per_tensor_dense or scheme not in TRAINED:
+        raise ValueError(
+            "Expected `ranges` without images and without `per_tensor_dense`, "
+            f"for a scheme among {', '.join(TRAINED)}. "
+            f"Received: images of {type(images)}, {scheme=}, "
+            f"{per_tensor_dense=}"
+        )
 
 
 def _calibration(images, model, scheme, needed):
@@ -118,19 +155,3 @@ def _calibration(images, model, scheme, needed):
             f"Received: images=None, scheme={scheme!r}"
         )
     return []
-
-
-def _check_integers(content, model, scheme):
-    """Reads a file back: the converter leaves in float what it cannot do."""
-    left = in_float(operations_of(content))
-    # The operations around these convert from and to integers.
-    left = [o for o in left if o.name not in ("QUANTIZE", "DEQUANTIZE")] or left
-    if left:
-        # A tensor's name holds the names of the layers that lead to it.
-        places = {f"{o.name} ({o.outputs[0].name.split(';')[0]})" for o in left}
-        raise ValueError(
-            f"{model.name!r} cannot be converted to scheme={scheme!r} alone: "
-            "LiteRT computes in float "
-            f"{', '.join(sorted(places)[:5])}. Replace these layers, or pass "
-            'scheme="dynamic", which computes in float anyway.'
-        )

@@ -27,14 +27,29 @@ def converted(
     batch_size=None,
     prepare=None,
     holds="float32",
+    opened=None,
 ) -> bytes:
     """Converts a network to LiteRT, in float32 unless `prepare` changes this.
 
     LiteRT does not support float16 and float64 in most operations: a network of
     another precision is converted as it computes in float32.
+
+    Args:
+        model: As for `to_litert`.
+        preprocessing: As for `to_litert`.
+        image_shape: As for `to_litert`.
+        batch_size: As for `to_litert`.
+        prepare: Function of a `tf.lite.TFLiteConverter` and a batch size that
+            sets the converter's options, or None.
+        holds: String, what an error says of the file.
+        opened: Function from the network with pixels as inputs to a context in
+            which the converter sees the network, or None.
     """
-    with reading(model, keras.DTypePolicy("float32")):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(reading(model, keras.DTypePolicy("float32")))
         fed = takes_pixels(model, preprocessing, image_shape, batch_size)
+        if opened:
+            stack.enter_context(opened(fed))
         converter = tf.lite.TFLiteConverter.from_keras_model(fed)
         if prepare:
             prepare(converter, fed.input_shape[0] or 1)

@@ -15,7 +15,8 @@ class Scheme(typing.NamedTuple):
         dtypes: Tuple of the possible dtypes of the input and of the output.
         default: Pair of strings, the dtypes of the input and of the output.
         ops: A `tf.lite.OpsSet`, or None for operations in float.
-        weights: A `tf.DType` of the stored weights where it is not int8.
+        weights: A `tf.DType` of the stored weights where they are floats.
+        bits: Int, the bits of a stored weight where it is a whole number.
     """
 
     holds: str
@@ -23,6 +24,7 @@ class Scheme(typing.NamedTuple):
     default: tuple
     ops: object = None
     weights: object = None
+    bits: int | None = 8
 
     @property
     def in_integers(self) -> bool:
@@ -31,15 +33,13 @@ class Scheme(typing.NamedTuple):
 
 
 _FLOAT = ("float32",), ("float32", "float32")
+_INT8 = ("uint8", "int8", "float32"), ("uint8", "int8")
+_INT8_OPS = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
 _INT16X8 = "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8"
 
 SCHEMES = {
-    "int8": Scheme(
-        "int8",
-        ("uint8", "int8", "float32"),
-        ("uint8", "int8"),
-        tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
-    ),
+    "int8": Scheme("int8", *_INT8, _INT8_OPS),
+    "int4": Scheme("int8 with weights of int4", *_INT8, _INT8_OPS, bits=4),
     "int16x8": Scheme(
         "int16 with weights of int8",
         ("int16", "float32"),
@@ -48,9 +48,45 @@ SCHEMES = {
     ),
     "dynamic": Scheme("float32 with weights of int8", *_FLOAT),
     "float16": Scheme(
-        "float32 with weights of float16", *_FLOAT, weights=tf.float16
+        "float32 with weights of float16",
+        *_FLOAT,
+        weights=tf.float16,
+        bits=None,
     ),
 }
+
+
+# Whose rounding `train_quantized` simulates.
+TRAINED = ("int8", "int4")
+
+
+def scheme_named(name) -> Scheme:
+    """Returns a scheme.
+
+    Raises:
+        ValueError: if there is no such scheme.
+    """
+    if name not in SCHEMES:
+        raise ValueError(
+            f"Expected a scheme among {', '.join(SCHEMES)}. "
+            f"Received: scheme={name!r}"
+        )
+    return SCHEMES[name]
+
+
+def weight_bits(name) -> int:
+    """Returns the bits of a weight in a scheme that rounds weights.
+
+    Raises:
+        ValueError: if there is no such scheme, or its weights are floats.
+    """
+    bits = scheme_named(name).bits
+    if bits is None:
+        raise ValueError(
+            "Expected a scheme that rounds weights to whole numbers, such as "
+            f'"int8" or "int4". Received: scheme={name!r}'
+        )
+    return bits
 
 
 def check_scheme(
@@ -68,17 +104,12 @@ def check_scheme(
         ValueError: if there is no such scheme, or if it does not have the
             dtypes or the scales.
     """
-    if scheme not in SCHEMES:
-        raise ValueError(
-            f"Expected a scheme among {', '.join(SCHEMES)}. "
-            f"Received: scheme={scheme!r}"
-        )
-    chosen = SCHEMES[scheme]
-    if per_tensor_dense and chosen.weights:
+    chosen = scheme_named(scheme)
+    if per_tensor_dense and chosen.bits != 8:
         raise ValueError(
             "Expected `per_tensor_dense=False` with a scheme whose weights "
-            'have no scale; "int8", "int16x8" and "dynamic" have scales. '
-            f"Received: per_tensor_dense=True, scheme={scheme!r}"
+            'have no scale, or one per output; "int8", "int16x8" and "dynamic" '
+            f"have the choice. Received: per_tensor_dense=True, {scheme=}"
         )
     given = {"input_dtype": input_dtype, "output_dtype": output_dtype}
     dtypes = []

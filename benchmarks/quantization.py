@@ -1,0 +1,215 @@
+r"""Quantizes a depthwise network in all ways, with three kinds of images.
+
+    python benchmarks/quantization.py --seed=0 \
+        --idx_dir=/usr/share/datasets/fashion-mnist
+
+The network is like MobileNetV2 (`glyph_networks.mobilenet`), trained on
+Fashion-MNIST at 32x32x3. Each row is a LiteRT file and its accuracy on real
+test images:
+
+- `int8` after training, calibrated with noise, synthesized and real images;
+- the same after cross-layer equalization (ReLU6 as ReLU), and with corrected
+  biases, calibrated with synthesized images;
+- `int4` (weights of 4 bits, activations of 8 bits) after training, likewise;
+- `int4` by training on synthesized and on real images.
+
+The folder holds the teacher, the images, the states of the trainings and
+`figures.json`. Repeating the same command resumes a stopped run, and repeats no
+row that is there. The last line printed is JSON. The defaults are short;
+docs/quantization.md names the flags of its table.
+
+`--images=256 --epochs=1 --width=4 --synthesis_steps=2 --first_steps=2
+--training_steps=2 --test_images=100` is a tiny run.
+"""
+
+import json
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+from absl import app
+from absl import flags
+from absl import logging
+from glyph_networks import mobilenet
+from machine import machine
+
+import tf_deepinversion as di
+from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.datasets import load_idx
+from tf_deepinversion.metrics import accuracy
+from tf_deepinversion.optimizers import sgd
+from tf_deepinversion.quantization import LiteRT
+from tf_deepinversion.quantization import correct_bias
+from tf_deepinversion.quantization import equalize
+from tf_deepinversion.quantization import train_quantized
+
+FED = di.Preprocessing(73.0, 90.0, (0, 1))
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "idx_dir", "/usr/share/datasets/fashion-mnist", "Folder of Fashion-MNIST."
+)
+flags.DEFINE_integer("width", 8, "Of the network.", 1)
+flags.DEFINE_integer("images", 10_000, "Training images of the network.", 1)
+flags.DEFINE_integer("epochs", 3, "Passes over them.", 1)
+flags.DEFINE_integer("calibration", 100, "Images that calibrate.", 1)
+flags.DEFINE_integer("batches", 4, "Of 100 synthesized images.", 1)
+flags.DEFINE_integer("first_steps", 150, "Of the first batch.", 1)
+flags.DEFINE_integer("synthesis_steps", 40, "Of each later batch.", 1)
+flags.DEFINE_integer("training_steps", 150, "Of quantized training.", 1)
+flags.DEFINE_float("learning_rate", 0.005, "Of quantized training.")
+flags.DEFINE_integer("test_images", 10_000, "Of the accuracy.", 1)
+flags.DEFINE_integer("seed", 0, "Random seed.", 0)
+flags.DEFINE_string("output", "output/quantization", "Folder.")
+
+
+def data(split, count):
+    """Loads images of 32x32x3 and their labels."""
+    images, labels = load_idx(FLAGS.idx_dir, split)
+    images = np.pad(images[:count], [(0, 0), (2, 2), (2, 2), (0, 0)])
+    return np.repeat(images, 3, -1), labels[:count].astype("int32")
+
+
+def teacher_of(folder):
+    """Loads the trained network, or trains it."""
+    path = folder / "teacher.keras"
+    if path.exists():
+        return keras.saving.load_model(path)
+    keras.utils.set_random_seed(FLAGS.seed)
+    model = mobilenet(10, FLAGS.width)
+    images, labels = data("train", FLAGS.images)
+    steps = FLAGS.epochs * (len(images) // 128 + 1)
+    loss = "sparse_categorical_crossentropy"
+    model.compile(sgd(steps), loss, metrics=["accuracy"])
+    fed = images.astype("float32") / 255
+    model.fit(fed, labels, 128, FLAGS.epochs, verbose=2)
+    model.save(folder / "unfinished.keras")
+    (folder / "unfinished.keras").rename(path)
+    return model
+
+
+def synthesized(teacher, folder):
+    """Loads the images that the network remembers, or makes them."""
+    path = folder / "synthesized.npz"
+    if not path.exists():
+        model = di.FastInversion(teacher, FED, seed=FLAGS.seed)
+        made = []
+        for i in range(FLAGS.batches):
+            steps = FLAGS.synthesis_steps if i else FLAGS.first_steps
+            model.fit(
+                di.balanced_labels(10, 100), steps, batch_index=i, verbose=2
+            )
+            made.append(model.images)
+        images = np.concatenate(made)
+        write_atomically(path, lambda file: np.savez(file, images=images))
+    with np.load(path) as file:
+        return file["images"]
+
+
+def without_relu6(teacher):
+    """Returns the network with ReLU in place of ReLU6, not equalized."""
+    return equalize(teacher, iterations=0, replace_relu6=True)
+
+
+def post_training(teacher, kinds):
+    """Returns functions that make files, by name."""
+
+    def file_of(change, kind, scheme):
+        chosen = kinds[kind][: FLAGS.calibration]
+        network = teacher
+        if "equalized" in change:
+            network = equalize(network, replace_relu6=True)
+        if "corrected" in change:
+            network = correct_bias(network, chosen, FED, scheme=scheme)
+        return di.quantize(network, chosen, FED, 0, scheme=scheme)
+
+    rows = [("", kind, "int8") for kind in kinds]
+    for scheme in ("int8", "int4"):
+        changes = ["equalized", "corrected", "equalized, corrected"]
+        changes = ["", *changes] if scheme == "int4" else changes
+        rows += [(change, "synthesized", scheme) for change in changes]
+    return {
+        ", ".join(filter(None, (scheme, change, kind))): (
+            lambda row=(change, kind, scheme): file_of(*row)
+        )
+        for change, kind, scheme in rows
+    }
+
+
+def trained_file(teacher, kind, images, folder):
+    """Trains with weights of 4 bits on some images, and makes the file."""
+    trained = train_quantized(
+        teacher,
+        (images, np.zeros(len(images), "int32")),
+        steps=FLAGS.training_steps,
+        scheme="int4",
+        learning_rate=FLAGS.learning_rate,
+        preprocessing=FED,
+        folder=folder / f"trained_{kind}",
+        seed=FLAGS.seed,
+        verbose=2,
+    )
+    return di.quantize(
+        trained.student,
+        preprocessing=FED,
+        ranges=trained.ranges,
+        scheme="int4",
+    )
+
+
+def main(_):
+    logging.set_verbosity(logging.WARNING)  # the converter tells much
+    folder = pathlib.Path(FLAGS.output) / f"seed_{FLAGS.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    teacher, test = teacher_of(folder), data("test", FLAGS.test_images)
+    real, _ = data("train", FLAGS.images)
+    kinds = {
+        "noise": np.random.default_rng(FLAGS.seed).integers(
+            0, 256, (FLAGS.calibration, 32, 32, 3), "uint8"
+        ),
+        "synthesized": synthesized(teacher, folder),
+        "real": real,
+    }
+    rows = {
+        "float": lambda: None,
+        "float, ReLU6 as ReLU": lambda: None,
+        **post_training(teacher, kinds),
+    }
+    for kind in ("synthesized", "real"):
+        rows[f"int4, trained, {kind}"] = lambda kind=kind: trained_file(
+            teacher, kind, kinds[kind], folder
+        )
+    path = folder / "figures.json"
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    for name, make in rows.items():
+        if name not in figures:
+            content = make()
+            if content is None:
+                network = without_relu6(teacher) if "as" in name else teacher
+                figures[name] = [accuracy(network, *test, FED), None]
+            else:
+                right = LiteRT(content).accuracy(*test)
+                figures[name] = [right, len(content)]
+            content = json.dumps(figures).encode()
+            write_atomically(path, lambda file, text=content: file.write(text))
+        print(f"{name}: {figures[name]}", flush=True)
+    given = ("width", "images", "epochs", "training_steps", "learning_rate")
+    print(
+        json.dumps(
+            {
+                "accuracy_and_bytes": figures,
+                **{name: FLAGS[name].value for name in given},
+                "calibration": FLAGS.calibration,
+                "synthesized": len(kinds["synthesized"]),
+                "test_images": len(test[0]),
+                "seed": FLAGS.seed,
+                "machine": machine(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)
