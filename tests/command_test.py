@@ -102,6 +102,10 @@ def test_a_pool_serves_prune_and_quantize(run):
     assert found.dtypes["input"] == figures["dtypes"]["input"] == "int8"
     assert found.input["shape_signature"].tolist() == [1, *SHAPE]
     assert sum(figures["ops"].values()) == len(found.ops)
+    trained = "--scheme=int4", "--training_steps=1"
+    figures, output, _ = run("quantize", pool, *trained)
+    assert "int4" in figures["dtypes"]["tensors"]
+    assert keras.models.load_model(output / "network.keras").built
     with pytest.raises(ValueError, match="per_channel or per_tensor. Received"):
         run("quantize", "--dense=one")
     with pytest.raises(ValueError, match="for scheme='dynamic'"):

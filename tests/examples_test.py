@@ -256,11 +256,13 @@ def test_quantize_scores_the_files_it_writes(tmp_path):
         "quantize.py",
         "--images=4",
         "--sets=1",
+        "--training_steps=1",
         f"--pool={tmp_path / 'pool'}",
         f"--output={tmp_path}",
     )
     assert figures["calibration_images"] == 4 and figures["sets"] == 1
     assert figures["test_images"] == 1996
+    assert figures["trained_test_accuracy"] > 0.9
     assert "CONV_2D" in (tmp_path / "layers.html").read_text()
     assert 10 < figures["lowest_ratio_db"] < 50
     int8 = figures["int8_test_accuracies"]

@@ -156,16 +156,12 @@ class Simulation:
         operation = node.operation
         if id(operation) in self._norms:
             return True
-        adds = isinstance(operation, layers.Add) or (
-            type(operation).__name__ == "Add"
-        )
-        if not (
-            adds
+        may_join = (
+            type(operation).__name__ == "Add"  # a layer, or `+`
             or id(operation) in self._joined
             or (has_kernel(operation) and is_linear(operation))
-        ):
-            return False
-        reader = self._graph.only_reader(node)
+        )
+        reader = self._graph.only_reader(node) if may_join else None
         return reader is not None and activation_of(reader.operation) in JOINED
 
     @contextlib.contextmanager
