@@ -30,6 +30,7 @@ from tf_deepinversion.distillation.training_images import SynthesizedImages
 from tf_deepinversion.distillation.training_images import batches_of
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.synthesizer import Synthesizer
+from tf_deepinversion.networks import replicas
 from tf_deepinversion.optimizers.schedules import muon
 from tf_deepinversion.transforms.augmentations import augmentations
 
@@ -210,6 +211,7 @@ def distill(
         verbose=verbose,
         validation_data=validation_data,
     )
+    _require_shared(plan, minutes)
     return _carry_out(plan._replace(rounds=_rounds(plan, minutes, begin)))
 
 
@@ -244,6 +246,23 @@ class _Plan(typing.NamedTuple):
             "fixed_share": self.fixed_share if fixed else None,
             "fixed_images": fixed.identity if fixed else None,
         }
+
+
+def _require_shared(plan, minutes):
+    """Refuses what several machines would do each in its own way."""
+    strategy = plan.model.distribute_strategy
+    if plan.folder is not None:
+        replicas.require_one_machine(
+            strategy,
+            "Each of several machines would write images and state into "
+            "`folder`: leave it out.",
+        )
+    if minutes is not None:
+        replicas.require_one_machine(
+            strategy,
+            "Each of several machines would find another number of rounds "
+            "for `minutes`: pass `rounds`.",
+        )
 
 
 def _check_length(rounds, minutes):

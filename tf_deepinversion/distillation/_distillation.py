@@ -362,7 +362,7 @@ class Distillation(StudentModel):
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
         replicas.add_to(self._loss, replicas.total(loss))
         self._agree(target, logits)
-        return self._logs()
+        return replicas.logs_of(self._loss, self._agreement)
 
     def _own_loss(self, target, logits):
         """Returns this replica's part of the mean over all replicas' images."""
@@ -378,7 +378,7 @@ class Distillation(StudentModel):
         # Weighted by size, because the last batch may be smaller.
         replicas.add_to(self._loss, loss, size)
         self._agree(target, logits)
-        logs = self._logs()
+        logged = [self._loss, self._agreement]
         if labels is not None:
             if (labels.shape.rank or 1) > 1 and labels.shape[-1] != 1:
                 raise ValueError(
@@ -388,13 +388,10 @@ class Distillation(StudentModel):
                 )
             right = keras.metrics.sparse_categorical_accuracy(labels, logits)
             replicas.add_to(self._accuracy, replicas.whole(right))
-            logs["accuracy"] = self._accuracy.result()
-        return logs
+            logged.append(self._accuracy)
+        return replicas.logs_of(*logged)
 
     def _agree(self, target, logits):
         same = tf.argmax(target, -1) == tf.argmax(logits, -1)
         same = replicas.whole(tf.cast(same, "float32"))
         replicas.add_to(self._agreement, same)
-
-    def _logs(self):
-        return {m.name: m.result() for m in (self._loss, self._agreement)}

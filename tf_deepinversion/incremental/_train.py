@@ -135,6 +135,11 @@ def _checked(model, images, labels, batch_size) -> tuple:
             "Expected one label per image. Received: "
             f"{len(images)} images and {len(labels)} labels"
         )
+    replicas.require_one_machine(
+        model.distribute_strategy,
+        "`train` calls Keras's own `fit`, which takes the batches of several "
+        "machines for one tensor.",
+    )
     replicas.require_network(model, model.distribute_strategy)
     count = model.distribute_strategy.num_replicas_in_sync
     size = min(batch_size, len(labels))

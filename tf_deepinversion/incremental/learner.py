@@ -212,7 +212,7 @@ class IncrementalLearner(replicas.OneBatch):
         for mean, value in zip(self._means, [loss, *values], strict=True):
             mean.update_state(value)
         self._accuracy.update_state(step.new.labels, step.new.logits)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return replicas.logs_of(*self.metrics)
 
     def test_step(self, data):
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -221,7 +221,7 @@ class IncrementalLearner(replicas.OneBatch):
         self._accuracy.update_state(
             replicas.whole(labels), replicas.whole(logits)
         )
-        return {"accuracy": self._accuracy.result()}
+        return replicas.logs_of(self._accuracy)
 
     def save(self, filepath, *args, **kwargs):
         """Saves the grown network as a plain model.

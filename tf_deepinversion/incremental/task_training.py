@@ -164,6 +164,11 @@ def _grown(model, classes, seed) -> keras.Model:
             "set `trainable = True`. Only a copy of the network is trained. "
             f"Received: {network.name!r}"
         )
+    replicas.require_one_machine(
+        tf.distribute.get_strategy(),
+        "`learn_task` and `learn_tasks` replay images that each of several "
+        "machines would make; an `IncrementalLearner` takes given images.",
+    )
     replicas.require_network(network, tf.distribute.get_strategy())
     return network
 

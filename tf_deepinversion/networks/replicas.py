@@ -66,12 +66,56 @@ def add_to(metric, values, weight=1.0):
     metric.update_state(values, sample_weight=weight * tf.ones_like(values))
 
 
+def logs_of(*metrics) -> dict:
+    """The results of metrics, as a step of `fit` or `evaluate` returns them.
+
+    Args:
+        *metrics: `keras.metrics.Metric` objects, equal on all replicas.
+
+    Returns:
+        A dict from names to scalar tensors. On several machines these have the
+        shape `(1,)`, because Keras averages them along an axis there.
+    """
+    found = {metric.name: metric.result() for metric in metrics}
+    if machines(tf.distribute.get_strategy()) > 1:
+        return {name: tf.reshape(x, (1,)) for name, x in found.items()}
+    return found
+
+
+def machines(strategy) -> int:
+    """The number of processes that share a strategy, one for each machine."""
+    resolver = getattr(strategy, "cluster_resolver", None)
+    if resolver is None or not resolver.cluster_spec():
+        return 1
+    jobs = resolver.cluster_spec().as_dict()
+    return sum(len(jobs.get(name, ())) for name in ("chief", "worker"))
+
+
+def require_one_machine(strategy, reason):
+    """Refuses several machines.
+
+    Args:
+        strategy: A `tf.distribute.Strategy`.
+        reason: String, a sentence that says why.
+
+    Raises:
+        ValueError: if there are several machines.
+    """
+    count = machines(strategy)
+    if count > 1:
+        raise ValueError(
+            f"{reason} Use a `MirroredStrategy` on one machine. "
+            f"Received: {count} machines"
+        )
+
+
 def whole(rows):
     """Concatenates the rows of all replicas, in the order of the replicas."""
     context = several()
     if context is None:
         return rows
-    gathered = context.all_gather(rows, axis=0)
+    # What comes as it was read has no device, and machines need one.
+    gathered = context.all_gather(tf.identity(rows), axis=0)
     return tf.ensure_shape(gathered, (None, *rows.shape[1:]))
 
 
@@ -117,6 +161,12 @@ class OneBatch(keras.Model):
     def fit(self, x=None, *args, **kwargs):
         """Works as in Keras, but no replica reads a `tf.data.Dataset` ahead."""
         self.require_replicas()
+        if not isinstance(x, tf.data.Dataset):
+            require_one_machine(
+                self.distribute_strategy,
+                "Several machines read the batches of a `tf.data.Dataset`: "
+                "pass one that is the same on each.",
+            )
         x = spread(x, self.distribute_strategy)
         return super().fit(x, *args, **kwargs)
 
@@ -164,12 +214,6 @@ def require_training(model, network, strategy):
     count = strategy.num_replicas_in_sync
     if count == 1:
         return
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        raise ValueError(
-            "Keras's `fit` does not run on several machines: use a "
-            "`MirroredStrategy` on one machine. "
-            f"Received: {type(strategy).__name__}"
-        )
     require_network(network, strategy)
     _require_compiled(model, count)
 
@@ -262,7 +306,8 @@ def spread(dataset, strategy):
     """Splits each batch of a data set among replicas, without reading ahead.
 
     The strategy's own distribution reads a few batches ahead, and merges
-    incomplete batches in the middle of a data set.
+    incomplete batches in the middle of a data set. Each of several machines
+    reads all batches and takes the rows of its own replicas.
 
     Args:
         dataset: A `tf.data.Dataset` of batches, or of nests of batches, each of
@@ -279,28 +324,36 @@ def spread(dataset, strategy):
 
     few_fail = convolves_nothing_wrongly(strategy)
 
-    def cut(*batch):
-        if not isinstance(dataset.element_spec, tuple):
-            (batch,) = batch
-        if few_fail:
-            batch = _of_enough_images(batch, replicas)
+    def of_machine(context):
+        """The pieces of the replicas of one machine."""
+        count = replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * count
+        own = tf.data.Dataset.range(first, first + count, output_type="int32")
 
-        def piece(replica):
-            def own(x):
-                # Balanced: no replica is without an image if there are enough.
-                count = tf.shape(x)[0]
-                begin = replica * count // replicas
-                return x[begin : (replica + 1) * count // replicas]
+        def cut(*batch):
+            if not isinstance(dataset.element_spec, tuple):
+                (batch,) = batch
+            if few_fail:
+                batch = _of_enough_images(batch, replicas)
+            return own.map(lambda replica: _piece(batch, replica, replicas))
 
-            return tf.nest.map_structure(own, batch)
+        return dataset.flat_map(cut)
 
-        return tf.data.Dataset.range(replicas, output_type="int32").map(piece)
-
-    pieces = dataset.flat_map(cut)
     return strategy.distribute_datasets_from_function(
-        lambda context: pieces,
+        of_machine,
         tf.distribute.InputOptions(experimental_per_replica_buffer_size=0),
     )
+
+
+def _piece(batch, replica, replicas):
+    """Balanced: no replica is without an image if there are enough."""
+
+    def own(x):
+        count = tf.shape(x)[0]
+        begin = replica * count // replicas
+        return x[begin : (replica + 1) * count // replicas]
+
+    return tf.nest.map_structure(own, batch)
 
 
 def convolves_nothing_wrongly(strategy) -> bool:
