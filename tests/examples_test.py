@@ -414,13 +414,58 @@ def test_prune_refuses_a_pool_that_it_would_not_read(tmp_path, script):
     assert code == 1 and "--data=noise reads no --pool" in printed.err
 
 
-@pytest.mark.slow
-def test_incremental_scores_the_network_it_writes(tmp_path):
+@pytest.fixture
+def garments(tmp_path):
+    """Files of 200 garments, for training and for tests."""
     images, labels = load_test_images()
     for stem in ("train", "t10k"):
         write_split(
             tmp_path, stem, images[:200, ..., 0], labels[:200].astype("uint8")
         )
+    return images[:200], labels[:200]
+
+
+@pytest.mark.slow
+def test_incremental_routes_by_a_head_of_sums(tmp_path, garments):
+    images, labels = garments
+    arguments = (
+        "--case=fashion_5_5",
+        "--nojoint",
+        "--width=2",
+        "--joint_epochs=1",
+        "--least_steps=1",
+        "--epochs=1",
+        "--filters=2",
+        f"--idx_dir={tmp_path}",
+        f"--output={tmp_path}",
+    )
+    alone = example("incremental.py", *arguments, "--method=analytic")
+    pair = example("incremental.py", *arguments, "--method=lwf", "--route")
+    assert (alone["route"], pair["route"]) == (None, "analytic")
+    assert alone["kept_bytes"] == pair["kept_bytes"] > 64 * 65 / 2 * 4
+    folder = tmp_path / "fashion_5_5_seed0"
+    head, network = (
+        keras.models.load_model(folder / name)(images.astype("float32")).numpy()
+        for name in ("analytic/network.keras", "lwf/task_1.keras")
+    )
+    task = head.argmax(-1) // 5
+    found = 5 * task + np.where(
+        task, network[:, 5:].argmax(-1), network[:, :5].argmax(-1)
+    )
+    rows = [labels // 5 == t for t in range(2)]
+    assert list(pair["accuracy_by_task"].values()) == [
+        (found == labels)[row].mean() for row in rows
+    ]
+    solved = example(
+        "incremental.py", *arguments, "--method=lwf", "--head=gaussians"
+    )
+    assert solved["head"] == "gaussians"
+    assert (folder / "lwf/gaussians/network.keras").exists()
+
+
+@pytest.mark.slow
+def test_incremental_scores_the_network_it_writes(tmp_path, garments):
+    images, labels = garments
     arguments = (
         "--case=fashion_5_5",
         "--weights=balance=0.5",
@@ -437,10 +482,8 @@ def test_incremental_scores_the_network_it_writes(tmp_path):
     figures = example("incremental.py", *arguments)
     folder = tmp_path / "fashion_5_5_seed0" / "abd"
     network = keras.models.load_model(folder / "network.keras")
-    rows = [labels[:200] // 5 == task for task in range(2)]
-    expected = [
-        accuracy(network, images[:200][row], labels[:200][row]) for row in rows
-    ]
+    rows = [labels // 5 == task for task in range(2)]
+    expected = [accuracy(network, images[row], labels[row]) for row in rows]
     assert list(figures["accuracy_by_task"].values()) == expected
     assert figures["test_accuracy"] == pytest.approx(np.mean(expected))
     (first,), _ = figures["accuracies"]
