@@ -42,6 +42,7 @@ from absl import app
 from absl import flags
 from machine import machine
 from machine import peak_bytes
+from side import Side
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -187,52 +188,6 @@ def work_product():
         answer(rates=rates)
 
 
-class Side:
-    """A process that measures on request.
-
-    Args:
-        name: String.
-        command: List of strings.
-    """
-
-    def __init__(self, name, command):
-        self.name, self.answers = name, []
-        print(f"Starting {name}", file=sys.stderr)
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        )
-        self.first = self._read()
-
-    def _read(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name} ended early; see its error above.")
-        return json.loads(line)
-
-    def measure(self):
-        self.process.stdin.write(f"{FLAGS.steps}\n")
-        self.process.stdin.flush()
-        self.answers.append(self._read())
-
-    @property
-    def milliseconds(self):
-        """The median step."""
-        seconds = [a["seconds"] / FLAGS.steps for a in self.answers]
-        return 1e3 * statistics.median(seconds)
-
-    @property
-    def megabytes(self):
-        return self.answers[-1]["peak_bytes"] / 1e6
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def check_torch():
     """Raises SystemExit if the other Python cannot import torch."""
     try:
@@ -268,6 +223,7 @@ def own_worker(name, network):
                 for flag in ("steps", "batch", "width", "threads", "seed")
             ),
         ],
+        FLAGS.steps,
     )
 
 
@@ -282,14 +238,9 @@ def torch_worker(form, weight_gradients, network):
     ]
     name = f"torch {form}"
     if weight_gradients:
-        return Side(
-            f"{name} with weight gradients",
-            [
-                *command,
-                "--weight_gradients",
-            ],
-        )
-    return Side(name, command)
+        name += " with weight gradients"
+        command.append("--weight_gradients")
+    return Side(name, command, FLAGS.steps)
 
 
 def difference(ours, theirs):

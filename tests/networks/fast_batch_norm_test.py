@@ -1,5 +1,7 @@
 """The fast BatchNormalization against Keras's own and against NumPy."""
 
+import math
+import re
 from types import SimpleNamespace
 
 import keras
@@ -73,6 +75,22 @@ def test_sums_are_those_of_numpy(shape, static):
     first, second = function(x)
     np.testing.assert_allclose(first, shifted.sum(0), rtol=1e-5)
     np.testing.assert_allclose(second, (shifted**2).sum(0), rtol=1e-5)
+
+
+def test_xla_writes_no_tensor_of_all_values_for_the_sums():
+    x, mean = images((64, 16, 16)), tf.zeros(CHANNELS)
+    compiled = tf.function(fast_batch_norm._sums_of_few, jit_compile=True)
+    program = compiled.experimental_get_compiler_ir(x, mean)("optimized_hlo")
+    main = program.partition("\nENTRY ")[2]
+    sizes = [
+        math.prod(int(size) for size in shape.split(",") if size)
+        for line in main.splitlines()
+        for shape in re.findall(
+            r"f32\[([\d,]*)\]", line.partition("fusion(")[0]
+        )
+        if " fusion(" in line
+    ]
+    assert sizes and max(sizes) <= tf.size(x) // 16
 
 
 def test_sums_keep_small_variances_far_from_zero():
