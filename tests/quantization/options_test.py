@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization import LiteRT
+from tf_deepinversion.quantization import int4_weights
 from tf_deepinversion.quantization import quantize
 from tf_deepinversion.quantization import to_litert
 
@@ -38,6 +40,10 @@ def model():
 
 @pytest.fixture(scope="module")
 def plain(model):
+    return plain_file(model)
+
+
+def plain_file(model):
     return LiteRT(quantize(model, RANGE, PIXELS))
 
 
@@ -111,6 +117,24 @@ def test_the_file_by_default_is_its_numbers_in_numpy(model, plain):
     weights = scales(plain, 96)[0]["scales"]
     kernel = model.layers[-1].kernel.numpy()
     np.testing.assert_allclose(weights, np.abs(kernel).max(0) / 127, rtol=1e-5)
+
+
+def test_weights_of_4_bits_are_those_rounded_in_numpy(model):
+    by_numpy = copy_of(model)
+    for layer in by_numpy.layers:
+        if hasattr(layer, "kernel"):
+            kernel = layer.kernel.numpy()
+            axes = tuple(range(kernel.ndim - 1))
+            scale = np.abs(kernel).max(axes, keepdims=True) / 7
+            layer.kernel.assign(np.rint(kernel / scale) * scale)
+    expected = plain_file(by_numpy)
+    found = LiteRT(quantize(model, RANGE, PIXELS, scheme="int4"))
+    assert found.dtypes["tensors"] == ("int32", "int4", "int8", "uint8")
+    step = expected.output["quantization"][0]
+    np.testing.assert_allclose(found(RANGE), expected(RANGE), atol=1.01 * step)
+    # Two to a byte, the first in the low bits; the last may stand alone.
+    packed = int4_weights.packed(np.int8([1, -2, 7]))
+    assert packed.tolist() == [0xE1, 0x07]
 
 
 def test_a_device_s_file_has_its_dtypes_and_no_shapes(model, device):

@@ -53,7 +53,7 @@ def with_int4_weights(content) -> bytes:
                 continue
             done.add(place)
             weights.type = schema.TensorType.INT4
-            _replace(weights, _packed(levels), model, schema, uses)
+            _replace(weights, packed(levels), model, schema, uses)
             for index in bias:
                 steps = _data(graph.tensors[index], model, "int32") / _STEPS
                 steps = np.rint(steps).astype("int32")
@@ -80,7 +80,7 @@ def _levels(weights, model, schema):
     return levels.astype("int8")
 
 
-def _packed(levels):
+def packed(levels):
     """Packs two levels into a byte, the first into the low bits."""
     pairs = np.resize(np.append(levels, 0), (len(levels) + 1) // 2 * 2)
     low, high = pairs.astype("uint8").reshape(-1, 2).T
