@@ -5,15 +5,16 @@ import typing
 import keras
 import tensorflow as tf
 
+from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.distillation.recovery import Recovery
-from tf_deepinversion.distillation.recovery import recovery_optimizer
 from tf_deepinversion.distillation.recovery import state_file
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.optimizers.schedules import warmed_cosine
 from tf_deepinversion.quantization.kept_zeros import keep_zeros
 from tf_deepinversion.quantization.kept_zeros import release_zeros
 from tf_deepinversion.quantization.kept_zeros import require_made_masks
@@ -66,7 +67,7 @@ def train_quantized(
     scheme="int8",
     calibration_batches=4,
     batch_size=128,
-    learning_rate=0.005,
+    learning_rate=5e-4,
     optimizer=None,
     steps_per_epoch=100,
     keep_statistics=True,
@@ -104,8 +105,9 @@ def train_quantized(
         calibration_batches: Int, number of batches on which the ranges are
             measured first. Defaults to 4.
         batch_size: Int, see `pruning.recover`. Defaults to 128.
-        learning_rate: Float, see `pruning.recover`. Defaults to 0.005.
-        optimizer: A `keras.optimizers.Optimizer` that replaces SGD, or None.
+        learning_rate: Float, the peak of Adam's cosine schedule; the first 5%
+            of the steps warm up. Defaults to 5e-4.
+        optimizer: A `keras.optimizers.Optimizer` that replaces Adam, or None.
         steps_per_epoch: Int, number of steps after which the state is saved.
             Defaults to 100.
         keep_statistics: Bool, whether BatchNormalization layers stay in
@@ -190,7 +192,7 @@ def train_quantized(
         student,
         stream,
         steps=steps,
-        optimizer=optimizer or recovery_optimizer(steps, learning_rate),
+        optimizer=optimizer or _adam(steps, learning_rate),
         others=[found.variable for found in simulation.ranges.values()],
         opened=lambda: simulation.open(Phase.TRAIN),
         path=path,
@@ -201,6 +203,14 @@ def train_quantized(
     release_zeros(layers_of(student))
     simulation.round_kernels()
     return TrainedQuantized(student, history, simulation.ends)
+
+
+def _adam(steps, learning_rate):
+    # With constant statistics, the gradients of two kernels differ by as much
+    # as their BatchNormalizations: one rate of SGD does not suit all.
+    require_positive(learning_rate=learning_rate)
+    rate = warmed_cosine(steps, learning_rate, steps // 20)
+    return keras.optimizers.Adam(rate)
 
 
 def _check_teacher(teacher, scheme):
