@@ -8,6 +8,7 @@ everything. On other devices Keras's own layer runs: this code was never tried
 there.
 """
 
+import functools
 import math
 import weakref
 
@@ -141,13 +142,18 @@ def _adds_operations() -> bool:
 
 
 def _xla(function):
-    compiled = tf.function(function, jit_compile=True, autograph=False)
+    # One function would serve a known shape by a graph that was traced for
+    # unknown sizes: such a graph cannot sum by groups.
+    @functools.cache
+    def compiled(*shapes):
+        return tf.function(function, jit_compile=True, autograph=False)
 
     def call(*tensors):
         # Eager calls would compile for each shape, perhaps for a single call.
         if not tf.inside_function() or _numerics_are_checked():
             return function(*tensors)
-        return compiled(*tensors)
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        return compiled(*shapes)(*tensors)
 
     return call
 
