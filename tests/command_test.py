@@ -35,7 +35,7 @@ def run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(name, *flags):
-        command.main([name, "mine.keras", *FEEDING, *flags])
+        command.run([name, "mine.keras", *FEEDING, *flags])
         printed = capsys.readouterr().out
         figures = json.loads(printed.strip().splitlines()[-1])
         return figures, tmp_path / "output" / name, network
@@ -238,16 +238,33 @@ def test_learn_adds_classes_to_a_head_of_sums(run, tmp_path):
     figures, output, _ = run("learn", "--method=analytic", "--data=one.npz")
     assert figures["classes"] == 2
     head = str(output / "head.npz")
-    command.main(["learn", head, "--method=analytic", "--data=two.npz"])
+    command.run(["learn", head, "--method=analytic", "--data=two.npz"])
     network = keras.models.load_model(output / "network.keras")
     assert network.output_shape == (None, 4)
 
 
 def test_flags_that_belong_together_are_asked_for(run):
     with pytest.raises(ValueError, match="belong together"):
-        command.main(["invert", "mine.keras", "--mean=100"])
+        command.run(["invert", "mine.keras", "--mean=100"])
     with pytest.raises(SystemExit):
-        command.main(["nonesuch"])
+        command.run(["nonesuch"])
+
+
+def test_what_the_library_refuses_is_one_line_without_a_traceback(
+    run, monkeypatch
+):
+    flags = ["tf-deepinversion", "invert", "mine.keras"]
+    monkeypatch.setattr("sys.argv", flags)
+    with pytest.raises(SystemExit, match="^tf-deepinversion: error:.*--mean"):
+        command.main()
+
+    def fail(*_):
+        raise ValueError("a failure within another library")
+
+    monkeypatch.setattr("sys.argv", [*flags, "--mean=100", "--std=50"])
+    monkeypatch.setattr(keras.models, "load_model", fail)
+    with pytest.raises(ValueError, match="another library"):
+        command.main()
 
 
 @pytest.mark.parametrize("name", command._COMMANDS)
@@ -256,7 +273,7 @@ def test_help_fits_one_screen_and_its_example_is_accepted(
 ):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as end:
-        command.main([name, "--help"])
+        command.run([name, "--help"])
     text = capsys.readouterr().out
     assert not end.value.code and len(text.splitlines()) <= 40
     example = command._COMMANDS[name][1]

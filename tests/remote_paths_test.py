@@ -62,7 +62,7 @@ DOORS = {
     "report_student": lambda x: di.reports.report_student(x, None, {}, None),
     "save_student": lambda x: di.reports.save_student(x, None, None),
     "write_atomically": lambda x: write_atomically(x, None),
-    "command": lambda x: command.main(["invert", "none", f"--output={x}"]),
+    "command": lambda x: command.run(["invert", "none", f"--output={x}"]),
 }
 
 

@@ -10,6 +10,7 @@ import argparse
 import json
 import pathlib
 import sys
+import traceback
 
 from tf_deepinversion.commands import distill
 from tf_deepinversion.commands import invert
@@ -197,7 +198,23 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def main(arguments=None):
+def main():
+    """Runs the command of a terminal: what flags got wrong is one line."""
+    try:
+        run()
+    except (TypeError, ValueError) as error:
+        if not _refused_here(error):
+            raise
+        sys.exit(f"tf-deepinversion: error: {error}")
+
+
+def _refused_here(error) -> bool:
+    """Tells an argument that the library refuses from a failure within."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return pathlib.Path(__file__).parent in pathlib.Path(last.filename).parents
+
+
+def run(arguments=None):
     """Runs a command; prints its figures as one line of JSON."""
     args = parser().parse_args(arguments)
     names = ["images", "data", "test_data", "student", "targets"]

@@ -11,6 +11,7 @@ from tf_deepinversion import load_pretrained
 from tf_deepinversion.datasets import load_test_images
 from tf_deepinversion.networks.remembered_input import RememberedInput
 from tf_deepinversion.networks.remembered_input import contradict
+from tf_deepinversion.networks.remembered_input import feedings
 from tf_deepinversion.networks.remembered_input import natural_noise
 from tf_deepinversion.networks.remembered_input import remembered_input
 
@@ -136,6 +137,27 @@ def test_wrong_preprocessing_is_warned_of(pixel_range):
         found = check_preprocessing(teacher, wrong)
     assert found.contradicts and found.probabilities is None
     assert not check_preprocessing(teacher).contradicts
+
+
+@pytest.mark.parametrize(
+    ("remembered", "expected"),
+    [
+        ((71.6, 91.5), ["72, 92, (0, 255)"]),
+        ((0.4, 0.25), ["102, 64, (0, 1)", "178, 32, (-1, 1)"]),
+        ((-0.2, 0.5), ["102, 64, (-1, 1)"]),
+        ((0.1, 1.1), ['mean, std, "normalized"']),
+        ((900, 400), []),
+    ],
+)
+def test_what_a_network_remembers_suggests_its_preprocessing(
+    remembered, expected
+):
+    assert feedings(RememberedInput(*remembered)) == expected
+
+
+def test_an_unknown_network_says_what_it_remembers():
+    with pytest.raises(ValueError, match=r"whose first .* as from about Prep"):
+        check_preprocessing(trained(0.45, 0.2))
 
 
 def test_one_image_tells_the_convention():

@@ -519,6 +519,12 @@ def test_what_a_function_makes_of_zero_is_not_dropped(function):
     np.testing.assert_allclose(shrink(model)(images), expected, atol=1e-6)
 
 
+def test_a_trial_of_a_function_warns_of_nothing(recwarn):
+    """Keras warns of a softmax of one number, which no user asked for."""
+    ChannelGraph(chain(conv(4, activation=shared_out), *pooled_head()))
+    assert not recwarn.list
+
+
 def test_a_model_that_is_called_twice_is_given_the_same_channels():
     plain = keras.Sequential([keras.Input((8, 8, 5)), layers.ELU()])
     inputs = keras.Input((8, 8, 2))

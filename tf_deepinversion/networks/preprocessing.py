@@ -16,6 +16,7 @@ from tf_deepinversion.networks.known_inputs import is_fed_pixels
 from tf_deepinversion.networks.known_inputs import rescales
 from tf_deepinversion.networks.remembered_input import RememberedInput
 from tf_deepinversion.networks.remembered_input import contradict
+from tf_deepinversion.networks.remembered_input import in_words
 from tf_deepinversion.networks.remembered_input import input_of
 
 
@@ -212,12 +213,11 @@ class Preprocessing:
         if remembered is None or not contradict(told, remembered):
             return
         warnings.warn(
-            "The teacher's first BatchNormalization remembers inputs of mean "
-            f"{remembered.mean:.3g} and deviation {remembered.deviation:.3g}; "
-            f"the preprocessing feeds it a mean of {told.mean:.3g} and a "
-            f"deviation of {told.deviation:.3g}. With wrong inputs, "
-            "synthesized images show nothing: compare `pixel_range`, `mean` "
-            "and `std` with the teacher's training.",
+            f"The teacher's {in_words(remembered)}. The preprocessing feeds it "
+            f"a mean of {told.mean:.3g} and a deviation of "
+            f"{told.deviation:.3g}. With wrong inputs, synthesized images show "
+            "nothing: compare `pixel_range`, `mean` and `std` with the "
+            "teacher's training.",
             stacklevel=4,
         )
 
@@ -278,7 +278,9 @@ class Preprocessing:
                 its images have another number of channels.
         """
         if given is None:
-            given = cls._known(model)
+            given = cls.known(model)
+            if given is None:
+                raise ValueError(_unknown(model))
         elif not isinstance(given, cls):
             raise TypeError(
                 "Expected a `Preprocessing`; Preprocessing.imagenet(convention)"
@@ -294,7 +296,8 @@ class Preprocessing:
         return given
 
     @classmethod
-    def _known(cls, model) -> "Preprocessing":
+    def known(cls, model) -> "Preprocessing | None":
+        """Returns what a network's name or first layer tells, or None."""
         layer = _normalize_layer(model)
         if layer is not None:
             return cls._of_layer(model, layer)
@@ -307,14 +310,7 @@ class Preprocessing:
             # comes from a Rescaling.
             if rescales(model) == (convention == "pixels"):
                 return cls.imagenet(convention)
-        raise ValueError(
-            "The teacher's preprocessing is not known from its name, and a "
-            "wrong guess would give wrong images: pass preprocessing="
-            "Preprocessing(mean, std, pixel_range), or, for a teacher that "
-            "uses a preprocess_input of Keras, "
-            "Preprocessing.imagenet(convention). "
-            f"Received: a teacher named {name!r}"
-        )
+        return None
 
     @classmethod
     def _of_layer(cls, model, layer) -> "Preprocessing":
@@ -378,6 +374,19 @@ class Preprocessing:
             ranges[convention],
             "bgr" if convention == "caffe" else "rgb",
         )
+
+
+def _unknown(model) -> str:
+    """Says what to pass for a network that is not known."""
+    seen = isinstance(model, keras.Model) and input_of(model)
+    return (
+        "The teacher's preprocessing is not known from its name, and a wrong "
+        "guess would give wrong images: pass preprocessing=Preprocessing(mean, "
+        "std, pixel_range), as flags --mean, --std and --pixel_range, or, for "
+        "a teacher that uses a preprocess_input of Keras, Preprocessing."
+        "imagenet(convention). Received: a teacher named "
+        f"{str(getattr(model, 'name', ''))!r}"
+    ) + (f", whose {in_words(seen)}" if seen else "")
 
 
 def _normalize_layer(model):

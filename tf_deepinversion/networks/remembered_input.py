@@ -24,6 +24,8 @@ _BRIGHT = 0.5
 # Deviations further apart than this factor, or means further apart than one
 # deviation, are a contradiction: [0, 1] and [-1, 1] differ by a factor of 2.
 _FACTOR = 1.7
+# Pixels of images deviate by more gray levels.
+_LEAST_LEVELS = 15
 
 _found = weakref.WeakKeyDictionary()  # by network
 
@@ -117,6 +119,40 @@ def contradict(told, remembered) -> bool:
     gap = abs(remembered.mean - told.mean)
     widest = max(remembered.deviation, told.deviation)
     return not 1 / _FACTOR < ratio < _FACTOR or gap > widest
+
+
+def in_words(remembered) -> str:
+    """Says what inputs a network remembers, and what may have fed them."""
+    fed = " or ".join(f"Preprocessing({x})" for x in feedings(remembered))
+    return (
+        "first BatchNormalization remembers inputs of mean "
+        f"{remembered.mean:.3g} and deviation {remembered.deviation:.3g}"
+        + (f", as from about {fed}" if fed else "")
+    )
+
+
+def feedings(remembered) -> list:
+    """Finds what may have fed a network the inputs that it remembers.
+
+    Args:
+        remembered: A `RememberedInput`.
+
+    Returns:
+        A list of texts, the arguments of a `Preprocessing` each: for each
+        common `pixel_range`, the mean and deviation of the pixels, such as
+        `"102, 64, (0, 1)"`. Images cannot have each mean and deviation.
+    """
+    found = []
+    for black, white in ((0, 255), (0, 1), (-1, 1)):
+        levels = 255 / (white - black)
+        mean = (remembered.mean - black) * levels
+        std = remembered.deviation * levels
+        # The largest variance of values in [0, 255] with that mean.
+        if _LEAST_LEVELS < std <= np.sqrt(max(mean * (255 - mean), 0)):
+            found.append(f"{mean:.0f}, {std:.0f}, ({black}, {white})")
+    if not contradict(RememberedInput(0, 1), remembered):
+        found.append('mean, std, "normalized"')
+    return found
 
 
 def _may_tell(layer) -> bool:

@@ -22,7 +22,7 @@ def preprocessing_of_student(student, given, teacher) -> Preprocessing:
     if given is not None:
         return Preprocessing.of(student, given)
     try:
-        return Preprocessing.of(student)
+        return Preprocessing.known(student) or teacher
     except ValueError:
         return teacher
 
