@@ -258,7 +258,7 @@ def test_what_the_library_refuses_is_one_line_without_a_traceback(
     with pytest.raises(SystemExit, match="^tf-deepinversion: error:.*--mean"):
         command.main()
 
-    def fail(*_):
+    def fail(*_, **__):
         raise ValueError("a failure within another library")
 
     monkeypatch.setattr("sys.argv", [*flags, "--mean=100", "--std=50"])

@@ -202,7 +202,7 @@ def main():
     """Runs the command of a terminal: what flags got wrong is one line."""
     try:
         run()
-    except (TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         if not _refused_here(error):
             raise
         sys.exit(f"tf-deepinversion: error: {error}")
@@ -211,7 +211,8 @@ def main():
 def _refused_here(error) -> bool:
     """Tells an argument that the library refuses from a failure within."""
     *_, last = traceback.extract_tb(error.__traceback__)
-    return pathlib.Path(__file__).parent in pathlib.Path(last.filename).parents
+    ours = pathlib.Path(__file__).parent in pathlib.Path(last.filename).parents
+    return ours and str(last.line).startswith("raise")
 
 
 def run(arguments=None):

@@ -140,7 +140,7 @@ def feedings(remembered) -> list:
     Returns:
         A list of texts, the arguments of a `Preprocessing` each: for each
         common `pixel_range`, the mean and deviation of the pixels, such as
-        `"102, 64, (0, 1)"`. Images cannot have each mean and deviation.
+        `"102, 64, (0, 1)"`, if images can have them.
     """
     found = []
     for black, white in ((0, 255), (0, 1), (-1, 1)):
