@@ -3,6 +3,7 @@
 import configparser
 import json
 import pathlib
+import warnings
 
 import keras
 import numpy as np
@@ -265,6 +266,17 @@ def test_what_the_library_refuses_is_one_line_without_a_traceback(
     monkeypatch.setattr(keras.models, "load_model", fail)
     with pytest.raises(ValueError, match="another library"):
         command.main()
+
+
+def test_a_warning_of_several_parts_of_a_job_is_one_line(monkeypatch, capsys):
+    def warn_twice():
+        warnings.warn("Wrong inputs.", stacklevel=1)
+        warnings.warn("Wrong inputs.", stacklevel=2)
+
+    monkeypatch.setattr(command, "run", warn_twice)
+    command.main()
+    said = "tf-deepinversion: warning: Wrong inputs.\n"
+    assert capsys.readouterr().err == said
 
 
 @pytest.mark.parametrize("name", command._COMMANDS)

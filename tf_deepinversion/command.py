@@ -11,6 +11,7 @@ import json
 import pathlib
 import sys
 import traceback
+import warnings
 
 from tf_deepinversion.commands import distill
 from tf_deepinversion.commands import invert
@@ -199,13 +200,29 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main():
-    """Runs the command of a terminal: what flags got wrong is one line."""
-    try:
-        run()
-    except (OSError, TypeError, ValueError) as error:
-        if not _refused_here(error):
-            raise
-        sys.exit(f"tf-deepinversion: error: {error}")
+    """Runs the command of a terminal: errors and warnings are one line each."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_once()
+        try:
+            run()
+        except (OSError, TypeError, ValueError) as error:
+            if not _refused_here(error):
+                raise
+            sys.exit(f"tf-deepinversion: error: {error}")
+
+
+def _show_once():
+    """Makes a writer of warnings without the line of code, each text once."""
+    # A job passes one preprocessing to several parts, and each part warns.
+    # Python's own "once" is once for each module.
+    shown = set()
+
+    def show(message, *_, **__):
+        if str(message) not in shown:
+            shown.add(str(message))
+            print(f"tf-deepinversion: warning: {message}", file=sys.stderr)
+
+    return show
 
 
 def _refused_here(error) -> bool:
