@@ -271,7 +271,7 @@ def test_what_the_library_refuses_is_one_line_without_a_traceback(
 def test_a_warning_of_several_parts_of_a_job_is_one_line(monkeypatch, capsys):
     def warn_twice():
         warnings.warn("Wrong inputs.", stacklevel=1)
-        warnings.warn("Wrong inputs.", stacklevel=2)
+        warnings.warn("Wrong inputs.", stacklevel=1)  # another line
 
     monkeypatch.setattr(command, "run", warn_twice)
     command.main()
