@@ -13,7 +13,7 @@ from inversions import two_replicas
 @pytest.mark.parametrize(
     "check",
     [
-        incremental_replicas.check_abd,
+        pytest.param(incremental_replicas.check_abd, marks=pytest.mark.slow),
         pytest.param(incremental_replicas.check_tasks, marks=pytest.mark.slow),
         incremental_replicas.check_refusals,
     ],
