@@ -85,6 +85,12 @@ def test_fixed_images_come_before_the_first_batch():
     assert seen == [fixed]
 
 
+def test_the_first_images_have_a_bar_of_their_own(capsys):
+    maker = DeepInversion(tiny_teacher(), NORMALIZED, recipe="ours")
+    first_student(lambda _: tiny_teacher(), maker, RefreshPool(4, 2), 2)
+    assert capsys.readouterr().out.startswith("First images: batch 1/1 - ")
+
+
 def test_a_generator_has_not_learned_from_the_first_batch():
     maker = FastInversion(
         tiny_teacher(), NORMALIZED, recipe="distillation", seed=3

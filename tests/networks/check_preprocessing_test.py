@@ -180,5 +180,7 @@ def test_bad_input_is_refused():
         check_preprocessing(teacher, image=images[0])
     with pytest.raises(ValueError, match=r"label in \[0, 10\)"):
         check_preprocessing(teacher, image=images[0], label=10)
+    with pytest.raises(TypeError, match="load_model.*teacher='mine.keras'"):
+        check_preprocessing("mine.keras")
     with pytest.raises(TypeError, match="uint8 pixels"):
         check_preprocessing(teacher, image=images[0] / 255.0, label=0)

@@ -5,6 +5,7 @@ import numpy as np
 
 from tf_deepinversion.callbacks.refresh_pool import RefreshPool
 from tf_deepinversion.core.labels import balanced_labels
+from tf_deepinversion.core.progress import Progress
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 
 
@@ -17,7 +18,7 @@ def first_student(make, images, refresh, verbose) -> keras.Model:
         images: Existing images, or a `Synthesizer`, whose first batch the
             function gets. The synthesizer's state stays as it is.
         refresh: `RefreshPool`, or None, which sets the size of the batch.
-        verbose: See `Synthesizer.make`.
+        verbose: See `Progress`.
 
     Returns:
         A `keras.Model`.
@@ -49,7 +50,9 @@ def _first_batch(synthesizer, refresh, verbose):
     before = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
     labels = balanced_labels(synthesizer.classes, refresh.images)
     steps = refresh.first_steps or refresh.steps
-    made = synthesizer.make(labels, 0, steps, verbose=verbose)
+    progress = Progress("First images", 1, "batch", verbose)
+    made = synthesizer.make(labels, 0, steps, verbose=0)
+    progress.advance(synthesizer.logs)
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
     return made

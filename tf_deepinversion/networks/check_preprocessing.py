@@ -66,7 +66,8 @@ def check_preprocessing(
             if it recognizes the image only with another `pixel_range`.
 
     Raises:
-        TypeError: if `preprocessing` is not a `Preprocessing`.
+        TypeError: if the teacher is not a `keras.Model`, or `preprocessing` is
+            not a `Preprocessing`.
         ValueError: if image or label do not fit, or if one is given without the
             other.
 
@@ -77,6 +78,11 @@ def check_preprocessing(
         found.told, found.remembered  # both near mean 73, deviation 90
         ```
     """
+    if not isinstance(teacher, keras.Model):
+        raise TypeError(
+            "Expected a `keras.Model`: load a file by "
+            f"`keras.models.load_model`. Received: teacher={teacher!r}"
+        )
     preprocessing = Preprocessing.of(teacher, preprocessing)  # it warns
     told, remembered = preprocessing.training_input(), input_of(teacher)
     contradicts = remembered is not None and contradict(told, remembered)
