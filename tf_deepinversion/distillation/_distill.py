@@ -6,13 +6,13 @@ import time
 import typing
 
 import keras
-import numpy as np
 
 from tf_deepinversion.callbacks.fit_resumable import fit_resumable
 from tf_deepinversion.callbacks.refresh_pool import RefreshPool
 from tf_deepinversion.core import run_state
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
+from tf_deepinversion.core.kept_values import kept_values
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.distillation._distillation import Distillation
 from tf_deepinversion.distillation._rounds_for import rounds_for
@@ -285,20 +285,17 @@ def _rounds(plan, minutes, begin):
     if isinstance(plan.images, Synthesizer):
         variables += plan.images.state_variables
         refresh = (refresh or RefreshPool()).every_round(plan.images)
-    # The trial trains student, cache and generator; their values are restored.
-    before = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
     trial = plan._replace(refresh=refresh, folder=None, verbose=0)
-    rounds = rounds_for(
-        minutes,
-        lambda few, clocks: _carry_out(
-            trial._replace(rounds=few, callbacks=clocks)
-        ),
-        plan.folder and pathlib.Path(plan.folder) / "plan.json",
-        begin,
-    )
-    for variable, value in zip(variables, before, strict=True):
-        variable.assign(value)
-    return rounds
+    # The trial trains student, cache and generator.
+    with kept_values(variables):
+        return rounds_for(
+            minutes,
+            lambda few, clocks: _carry_out(
+                trial._replace(rounds=few, callbacks=clocks)
+            ),
+            plan.folder and pathlib.Path(plan.folder) / "plan.json",
+            begin,
+        )
 
 
 def _carry_out(plan) -> Distilled:

@@ -1,9 +1,9 @@
 """A student that a function makes from the first images."""
 
 import keras
-import numpy as np
 
 from tf_deepinversion.callbacks.refresh_pool import RefreshPool
+from tf_deepinversion.core.kept_values import kept_values
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.progress import Progress
 from tf_deepinversion.inversion.synthesizer import Synthesizer
@@ -46,13 +46,10 @@ def _first_batch(synthesizer, refresh, verbose):
             "the student: pass a `keras.Model`, or a synthesizer without "
             f"`student`. Received: a function, and {synthesizer!r}"
         )
-    variables = synthesizer.state_variables
-    before = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
     labels = balanced_labels(synthesizer.classes, refresh.images)
     steps = refresh.first_steps or refresh.steps
     progress = Progress("First images", 1, "batch", verbose)
-    made = synthesizer.make(labels, 0, steps, verbose=0)
+    with kept_values(synthesizer.state_variables):
+        made = synthesizer.make(labels, 0, steps, verbose=0)
     progress.advance(synthesizer.logs)
-    for variable, value in zip(variables, before, strict=True):
-        variable.assign(value)
     return made

@@ -1,0 +1,27 @@
+"""Variables that have their values again after a trial."""
+
+import contextlib
+
+import keras
+import numpy as np
+
+
+@contextlib.contextmanager
+def kept_values(variables):
+    """Gives variables, at the end of the context, their values of its start.
+
+    Args:
+        variables: Iterable of `keras.Variable`.
+
+    >>> variable = keras.Variable(1.0)
+    >>> with kept_values([variable]):
+    ...     variable.assign(2.0).numpy().item()
+    2.0
+    >>> variable.numpy().item()
+    1.0
+    """
+    variables = list(variables)
+    before = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+    yield
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
