@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from drawn_norms import drawn_norm
 
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization import LiteRT
@@ -16,11 +17,7 @@ IMAGES = RANDOM.integers(0, 256, (20, 8, 8, 1), "uint8")
 
 
 def normalized(x, name, **kwargs):
-    bn = L.BatchNormalization(name=name, **kwargs)
-    x = bn(x)
-    for variable in bn.weights:
-        variable.assign(RANDOM.uniform(0.5, 2, variable.shape))
-    return x
+    return drawn_norm(x, RANDOM, name, **kwargs)
 
 
 @pytest.fixture(scope="module")
