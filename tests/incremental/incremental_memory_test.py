@@ -1,13 +1,17 @@
 """What is replayed of classes that were learned long ago."""
 
+import keras
 import numpy as np
 import pytest
 from inversions import NORMALIZED
+from modern import modern
 from tiny import SHAPE
 from tiny import tiny_teacher
 
+import tf_deepinversion as di
 from tf_deepinversion import Pool
 from tf_deepinversion.incremental import Memory
+from tf_deepinversion.incremental import method
 from tf_deepinversion.incremental.replay_memory import balanced
 from tf_deepinversion.incremental.replay_memory import equally_many
 
@@ -152,3 +156,63 @@ def test_what_was_measured_is_what_the_newest_classes_are_made_of():
     # Measurements of one network say nothing of another.
     memory(models[0], [0, 1, 2, 3], None, 0)
     assert asked[2] == (models[0], [3])
+
+
+def tasks_of_two():
+    random = np.random.default_rng(1)
+    return [
+        (random.integers(0, 256, (12, *SHAPE), "uint8"), np.array(labels))
+        for labels in ([3, 4] * 6, [5, 6] * 6)
+    ]
+
+
+def learned_with_targets(name="replay", **kwargs):
+    """Returns what `synthesize` was asked for, of a network without BN."""
+    network, asked = modern(), []
+    given = np.random.default_rng(0).integers(0, 256, (20, *SHAPE), "uint8")
+    targets = di.FeatureTargets.measure(network, given, ["tokens"], NORMALIZED)
+
+    def synthesize(model, classes, folder, seed, targets):
+        asked.append((model, classes, targets))
+        labels = np.array(classes)
+        return Pool.of(given[: len(labels)], labels)
+
+    learned = di.learn_tasks(
+        kwargs.pop("model", network),
+        tasks_of_two(),
+        method(name),
+        synthesize=synthesize,
+        targets=targets,
+        epochs=1,
+        batch_size=12,
+        replay_batch_size=6,
+        preprocessing=NORMALIZED,
+        verbose=0,
+        **kwargs,
+    )
+    return targets, asked, learned
+
+
+def test_targets_of_later_networks_are_measured_on_their_tasks():
+    targets, (first, second), learned = learned_with_targets()
+    assert first[1:] == ([0, 1, 2], targets)
+    model, classes, later = second
+    assert classes == [3, 4] and later.images == 12
+    later.require_network(model)
+    images = tasks_of_two()[0][0]
+    before = keras.Model(model.inputs, model.get_layer("tokens").input)
+    tokens = before(NORMALIZED.normalize(images)).numpy().reshape(-1, 6)
+    (one,) = later.statistics
+    np.testing.assert_allclose(one.moving_mean, tokens.mean(0), atol=1e-6)
+    np.testing.assert_allclose(one.moving_variance, tokens.var(0), rtol=1e-5)
+    # Five classes have an image of 64 bytes; six channels, two statistics.
+    assert learned.kept_bytes == 5 * 64 + 2 * 4 * 6
+
+
+def test_targets_that_nothing_would_use_are_refused():
+    with pytest.raises(ValueError, match="of another network"):
+        learned_with_targets(model=modern(1))
+    with pytest.raises(ValueError, match="no term replays"):
+        learned_with_targets("lwf")
+    with pytest.raises(ValueError, match="`measure=False` or `targets`"):
+        learned_with_targets(measure=False)

@@ -76,6 +76,7 @@ def learn_tasks(
     *,
     synthesize=None,
     measure=True,
+    targets=None,
     gaussians=None,
     tests=None,
     epochs=20,
@@ -110,6 +111,11 @@ def learn_tasks(
         synthesize: As for `learn_task`; it gets the newest classes only.
         measure: Bool. False synthesizes with the network's own moving
             statistics, which mix new and replayed images. Defaults to True.
+        targets: `FeatureTargets` of `model`, for a network without
+            BatchNormalization; or None. `synthesize` then gets the current
+            network's targets as a fifth argument. The targets of later networks
+            are measured on the images of each task, at the end of the task.
+            Defaults to None.
         gaussians: The `ClassGaussians` of the classes of `model`, measured
             while their images were available. The result is then not the
             trained head but the head that the Gaussians of all classes give:
@@ -165,25 +171,29 @@ def learn_tasks(
         Preprocessing.of(model, preprocessing),
     )
     training.require_replay(synthesize)
-    measure = training.replays and measure and len(tasks) > 1
-    if measure:
-        check_restatable(model)  # an error now saves the first task
+    measures = training.replays and measure and len(tasks) > 1
+    # An error now saves the first task.
+    if targets is not None:
+        _check_targets(targets, model, training, measure)
+    elif measures:
+        check_restatable(model)
     parts = {
-        "run, seed, measure": [run, seed, measure],
+        "run, seed, measure": [run, seed, measures],
+        "targets": targets,
         "model": model,
         **training.settings(),
     }
     arrays = [part for pair in [*tasks, *(tests or [])] for part in pair]
     sequence = _Sequence(
         training,
-        Memory(synthesize) if training.replays else None,
+        Memory(synthesize, targets) if training.replays else None,
         tests,
         folder and pathlib.Path(folder),
         fingerprints(parts, {"tasks, tests": arrays}),
         seed,
     )
     model, rows, reports, gaussians = sequence.run_all(
-        model, tasks, gaussians, measure, callbacks, verbose
+        model, tasks, gaussians, measures, callbacks, verbose
     )
     kept = (sequence.memory, gaussians)
     return LearnedTasks.of(
@@ -215,6 +225,22 @@ def _checked(model, tasks, tests, terms, gaussians) -> tuple:
     if gaussians is not None:
         gaussians.network(model)  # refuses other classes or a head without bias
     return tasks, tests, known
+
+
+def _check_targets(targets, model, training, measure):
+    """Refuses targets of another network, or that nothing would use."""
+    targets.require_network(model)
+    if not training.replays:
+        raise ValueError(
+            "`targets` are for synthesized images, and no term replays images: "
+            "leave `targets` out, or take a method such as `methods.replay()`. "
+            f"Received: terms {[term.name for term in training.terms]}"
+        )
+    if not measure:
+        raise ValueError(
+            "A later network has targets only if they are measured: leave "
+            "`measure=False` or `targets` out. Received: both"
+        )
 
 
 class _Sequence(NamedTuple):

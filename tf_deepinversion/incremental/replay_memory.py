@@ -5,6 +5,7 @@ import numpy as np
 from tf_deepinversion.core.checks import warn_caller
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
+from tf_deepinversion.networks.feature_targets import FeatureTargets
 from tf_deepinversion.networks.replace_statistics import restated
 
 
@@ -138,7 +139,11 @@ class Memory:
         synthesize: As for `learn_task`. `Memory` requests only the newest
             classes, and drops images with other labels. A class without an
             image is not replayed, with a warning, and requested again at the
-            next task.
+            next task. With `targets`, the function gets a fifth argument, the
+            `FeatureTargets` of the network that it gets.
+        targets: `FeatureTargets` of the first network, or None. `measure` then
+            measures targets of the same layers, and changes no network.
+            Defaults to None.
 
     Attributes:
         last: The `Pool` of the last call, or None.
@@ -152,8 +157,8 @@ class Memory:
         (12, 3)
     """
 
-    def __init__(self, synthesize):
-        self._synthesize = synthesize
+    def __init__(self, synthesize, targets=None):
+        self._synthesize, self._targets = synthesize, targets
         self._kept = {}  # images by class
         self._measured = None  # a network and its restated copy
         self.last = None
@@ -168,17 +173,26 @@ class Memory:
                 is known by its name.
 
         Raises:
-            ValueError: as for `restated`.
+            ValueError: as for `restated`, or as for `FeatureTargets.measure`.
         """
-        self._measured = model, restated(model, images, preprocessing)
+        if self._targets is None:
+            self._measured = model, restated(model, images, preprocessing)
+        else:
+            # The layers of the first network, at their places in this network.
+            layers = self._targets.layers_of(model)
+            self._targets = FeatureTargets.measure(
+                model, images, layers, preprocessing
+            )
 
     @property
     def kept_bytes(self) -> int:
         """Int, number of bytes of the kept images and measured statistics."""
         kept = [images.nbytes for images in self._kept.values()]
-        for layer in batch_norms(self._measured[1]) if self._measured else ():
+        measured = batch_norms(self._measured[1]) if self._measured else []
+        measured = self._targets.statistics if self._targets else measured
+        for one in measured:
             # float32, of mean and variance
-            kept.append(2 * 4 * int(np.prod(layer.moving_mean.shape)))
+            kept.append(2 * 4 * int(np.prod(one.moving_mean.shape)))
         return sum(kept)
 
     def __call__(self, model, classes, folder, seed) -> Pool:
@@ -206,9 +220,10 @@ class Memory:
         # By identity: the statistics belong to this very network.
         if self._measured is not None and self._measured[0] is model:
             model = self._measured[1]
-        made = require_pool(
-            self._synthesize(model, newest, folder, seed), len(classes)
-        )
+        asked = (model, newest, folder, seed)
+        if self._targets is not None:
+            asked = (*asked, self._targets)
+        made = require_pool(self._synthesize(*asked), len(classes))
         for label in shown(made, newest):
             self._kept[label] = made.images[made.labels == label]
         present = [label for label in classes if label in self._kept]
