@@ -34,6 +34,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app
 from absl import flags
+from glyph_networks import preprocessing_in
 from machine import machine
 
 import tf_deepinversion as di
@@ -68,7 +69,8 @@ def find_teachers() -> dict:
     found = {}
     for path in sorted(pathlib.Path(FLAGS.teachers or ".").glob("*.json")):
         if FLAGS.teachers:
-            found[path.stem] = path.with_suffix(".keras"), _feeding(path)
+            fed = preprocessing_in(json.loads(path.read_text()))
+            found[path.stem] = path.with_suffix(".keras"), fed
     for name in PRETRAINED:
         found[name] = name, None
     if FLAGS.fer:
@@ -78,11 +80,6 @@ def find_teachers() -> dict:
     if unknown:
         raise app.UsageError(f"--names: {unknown} are not in {sorted(found)}.")
     return {n: v for n, v in found.items() if n in (FLAGS.names or found)}
-
-
-def _feeding(path):
-    figures = json.loads(path.read_text())
-    return di.Preprocessing.from_config(figures["preprocessing"])
 
 
 def new_model(teacher, preprocessing, recipe):
@@ -140,13 +137,11 @@ def measure(teacher, preprocessing, recipe) -> dict:
     if recipe in LEARN_FIRST:
         model.make(labels, 0, FLAGS.first_steps)
     images, said = model.make(labels, 1, FLAGS.steps)
-    logs = model.logs
     asked = np.tile(labels, len(images) // len(labels))
-    logs.pop("loss")
     return {
         "recognized": float((said == asked).mean()),
         "last_recognized": float((said == asked)[-len(labels) :].mean()),
-        "terms": logs,
+        "terms": {name: model.logs[name] for name in start},
         "start": start,
         "images": len(images),
         "seconds": time.monotonic() - begin,

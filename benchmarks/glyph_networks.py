@@ -4,11 +4,14 @@ The networks are plain Keras, like a user's own networks, and each has its own
 preprocessing. Only `vgg` is a network of `tf_deepinversion.models`.
 """
 
+import json
+import pathlib
 import typing
 
 import keras
 from keras import layers
 
+from tf_deepinversion import Preprocessing
 from tf_deepinversion.models import VGG11BN
 
 
@@ -105,3 +108,24 @@ FAMILIES = {
     "mobilenet": Family(mobilenet, (0, 1)),
     "densenet": Family(densenet, "normalized"),
 }
+
+
+def preprocessing_in(figures) -> Preprocessing:
+    """Makes the `Preprocessing` of a teacher from the dict of its .json."""
+    return Preprocessing.from_config(figures["preprocessing"])
+
+
+def load_glyph_teacher(path) -> tuple:
+    """Loads a teacher of train_glyph_teachers.py.
+
+    Args:
+        path: Path without suffix.
+
+    Returns:
+        A triple: the `keras.Model`, its `Preprocessing`, and the dict of its
+        .json.
+    """
+    path = pathlib.Path(path)
+    figures = json.loads(path.with_suffix(".json").read_text())
+    model = keras.models.load_model(path.with_suffix(".keras"), compile=False)
+    return model, preprocessing_in(figures), figures

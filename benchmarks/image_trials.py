@@ -29,10 +29,10 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
 import numpy as np
 from absl import app
 from absl import flags
+from glyph_networks import load_glyph_teacher
 from machine import machine
 from students import make_student
 
@@ -74,14 +74,9 @@ flags.DEFINE_string("output", "output/image_trials", "Folder.")
 
 
 def load_teacher():
-    path = pathlib.Path(FLAGS.teacher + ".json")
-    if not path.exists():
-        return load_network(FLAGS.teacher), None
-    figures = json.loads(path.read_text())
-    return (
-        keras.models.load_model(path.with_suffix(".keras"), compile=False),
-        di.Preprocessing.from_config(figures["preprocessing"]),
-    )
+    if pathlib.Path(FLAGS.teacher + ".json").exists():
+        return load_glyph_teacher(FLAGS.teacher)[:2]
+    return load_network(FLAGS.teacher), None
 
 
 def held_out_images():

@@ -120,3 +120,36 @@ def test_a_row_says_what_a_recipe_makes(tmp_path):
         assert all(term["gradient"] > 0 for term in row["start"].values())
     table = (tmp_path / "rows" / "any_network.md").read_text()
     assert table.count(f"| {NAME} |") == 2
+
+
+@pytest.mark.slow
+def test_a_student_is_scored_on_the_fonts_of_no_training(folder):
+    folder, _, _ = folder
+    figures = end(
+        start(
+            "glyph_students.py",
+            f"--teacher={folder / 'teachers' / NAME}",
+            f"--sets={folder / 'sets'}",
+            "--rounds=1",
+            "--images=20",
+            "--steps=2",
+            "--student_steps=3",
+            f"--output={folder / 'students'}",
+        )
+    )
+    with np.load(folder / "sets" / "k_to_t" / "test.npz") as file:
+        pixels, labels = file["images"].astype("float32"), file["labels"]
+    accuracy, weights = {}, {}
+    for name, path in (
+        ("teacher", folder / "teachers" / f"{NAME}.keras"),
+        ("student", folder / "students" / f"{NAME}_0" / "student.keras"),
+    ):
+        network = keras.models.load_model(path, compile=False)
+        answers = network.predict(pixels, verbose=0)
+        accuracy[name] = (answers.argmax(-1) == labels).mean()
+        weights[name] = sum(x.size for x in network.get_weights())
+        assert figures[f"{name}_accuracy"] == pytest.approx(accuracy[name])
+    assert figures["weights"] == weights["student"] / weights["teacher"]
+    assert figures["points_below_teacher"] == pytest.approx(
+        100 * (accuracy["teacher"] - accuracy["student"])
+    )

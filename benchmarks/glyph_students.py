@@ -1,0 +1,96 @@
+r"""Distills a glyph teacher into a student with a quarter of its weights.
+
+    python benchmarks/glyphs.py --fonts=FOLDER --output=glyphs
+    python benchmarks/train_glyph_teachers.py --sets=glyphs --output=teachers
+    python benchmarks/glyph_students.py --teacher=teachers/pairs_resnet_swish \
+        --sets=glyphs
+
+The student is of the teacher's family, has half of its width, and starts from
+random weights. The call of `distill` is the default, for --rounds rounds. Both
+networks are scored on the test images of the set. Their fonts are in no
+training image.
+
+--output has a folder with the student. Repeating the same command resumes a
+stopped run. The last line printed is JSON.
+A tiny run: `--rounds=1 --images=20 --steps=3 --student_steps=4`.
+"""
+
+import json
+import os
+import pathlib
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+from absl import app
+from absl import flags
+from glyph_networks import FAMILIES
+from glyph_networks import load_glyph_teacher
+from machine import machine
+
+import tf_deepinversion as di
+from tf_deepinversion.metrics import recognition
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "teacher", None, "A path without suffix of train_glyph_teachers.py."
+)
+flags.DEFINE_string("sets", "output/glyphs", "Folder that glyphs.py wrote.")
+flags.DEFINE_integer("width", None, "Of the student; half the teacher's.", 1)
+flags.DEFINE_integer("rounds", 32, "See `distill`.", 1)
+flags.DEFINE_integer("images", 256, "Images in a batch, without snapshots.", 1)
+flags.DEFINE_integer("steps", None, "Steps of a batch; the recipe's.", 1)
+flags.DEFINE_integer("student_steps", 480, "In each round.", 1)
+flags.DEFINE_integer("seed", 0, "Of images and students.", 0)
+flags.DEFINE_string("dtype", "mixed_bfloat16", "Of images and students.")
+flags.DEFINE_string("output", "output/glyph_students", "Folder.")
+flags.mark_flag_as_required("teacher")
+
+
+def main(_):
+    teacher, fed, figures = load_glyph_teacher(FLAGS.teacher)
+    name = pathlib.Path(FLAGS.teacher).name
+    folder = pathlib.Path(FLAGS.output) / f"{name}_{FLAGS.seed}"
+    keras.utils.set_random_seed(FLAGS.seed)
+    student = FAMILIES[figures["family"]].build(
+        figures["classes"], FLAGS.width or figures["width"] // 2
+    )
+    begin = time.monotonic()
+    distilled = di.distill(
+        teacher,
+        student,
+        rounds=FLAGS.rounds,
+        steps_per_round=FLAGS.student_steps,
+        refresh=di.RefreshPool(FLAGS.images, FLAGS.steps),
+        preprocessing=fed,
+        dtype=FLAGS.dtype,
+        seed=FLAGS.seed,
+        folder=folder,
+    )
+    seconds = time.monotonic() - begin
+    student.save(folder / "student.keras")
+    path = pathlib.Path(FLAGS.sets) / figures["set"] / "test.npz"
+    with np.load(path) as test:
+        taught, learned = (
+            recognition.accuracy(network, test["images"], test["labels"], fed)
+            for network in (teacher, distilled.student)
+        )
+    pool = distilled.pool
+    row = {
+        "teacher": name,
+        "classes": figures["classes"],
+        "teacher_accuracy": taught,
+        "student_accuracy": learned,
+        "points_below_teacher": 100 * (taught - learned),
+        "weights": student.count_params() / teacher.count_params(),
+        "recognized": float(np.mean(pool.labels == pool.requested)),
+        "seconds": seconds,
+        "machine": machine(seed=FLAGS.seed),
+    }
+    print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    app.run(main)
