@@ -1152,13 +1152,13 @@ def test_images_are_read_one_batch_at_a_time(monkeypatch):
 
     order = []
     monkeypatch.setattr(tf, "cast", noted)
-    read = type(model)._student_logits
+    read = type(model)._read_student
 
     def logits(self, pixels, training=False):
         order.append(len(sizes))
         return read(self, pixels, training)
 
-    monkeypatch.setattr(type(model), "_student_logits", logits)
+    monkeypatch.setattr(type(model), "_read_student", logits)
     pieces = model.answers(PIXELS, 4), model.teacher_features(PIXELS, 4)
     assert order == [1, 2]  # the second is cast when the first has been read
     for a, b in zip(whole, pieces, strict=True):

@@ -156,7 +156,8 @@ def test_a_model_that_gives_logits():
     model = with_weights(body(layers.Dense(3)))
     classifier = Classifier(model)
     with classifier.open():
-        logits, records, _ = classifier.read(noise())
+        reading = classifier.read(noise())
+    logits, records = reading.logits, reading.batch_norm_calls
     expected = numpy_logits(model, noise())
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert [r.layer for r in records] == [model.layers[3]]
@@ -201,8 +202,9 @@ def test_a_mask_leaves_a_part_of_the_features(activation, last):
     assert classifier.features == 4
     mask = np.random.default_rng(2).uniform(size=(5, 4)).astype("float32")
     with classifier.open():
-        logits, records, call = classifier.read(noise())
-    masked = masked_logits(call, mask)
+        reading = classifier.read(noise())
+    logits, records = reading.logits, reading.batch_norm_calls
+    masked = masked_logits(reading.head, mask)
     expected = numpy_logits(model, noise())
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     kernel, bias = (np.float64(w) for w in head.get_weights())
@@ -250,7 +252,8 @@ def test_two_classifiers_of_one_model_may_be_open_at_once():
     with first.open():
         with second.open():
             pass
-        logits, records, _ = first.read(noise())
+        reading = first.read(noise())
+    logits, records = reading.logits, reading.batch_norm_calls
     expected = numpy_logits(model, noise())
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert len(records) == 1

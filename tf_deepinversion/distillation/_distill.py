@@ -48,6 +48,7 @@ def distill(
     fixed_images=None,
     fixed_share=0.3,
     temperature=4.0,
+    class_maps=1.0,
     transforms=None,
     steps_per_teacher_call=4,
     optimizer=None,
@@ -103,6 +104,7 @@ def distill(
         fixed_share: Float in (0, 1), share of `fixed_images` in each of the
             student's batches. Defaults to 0.3.
         temperature: Float, see `SoftenedKL`. Defaults to 4.
+        class_maps: Float, see `Distillation`. Defaults to 1.
         transforms: List of transforms of the images for both networks. Defaults
             to `augmentations()`.
         steps_per_teacher_call: Int, see `Distillation`. Defaults to 4.
@@ -184,6 +186,7 @@ def distill(
         preprocessing,
         student_preprocessing,
         temperature=temperature,
+        class_maps=class_maps,
         transforms=augmentations() if transforms is None else transforms,
         steps_per_teacher_call=steps_per_teacher_call,
         image_shape=image_shape,

@@ -7,19 +7,18 @@ from tf_deepinversion.core.checks import require_integers
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.pieces import read_by_pieces
 from tf_deepinversion.datasets.elements import pixels_and_labels
+from tf_deepinversion.distillation.answers import Answers
 from tf_deepinversion.distillation.student_model import StudentModel
 from tf_deepinversion.distillation.student_model import require_trainable
 from tf_deepinversion.distillation.teacher_cache import TeacherCache
 from tf_deepinversion.distillation.teacher_cache import require_one_replica
 from tf_deepinversion.distillation.teacher_cache import setting_of
-from tf_deepinversion.networks import compiled
 from tf_deepinversion.networks import replicas
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.student_input import check_channels
 from tf_deepinversion.networks.student_input import preprocessing_of_student
 from tf_deepinversion.networks.student_input import student_input
-from tf_deepinversion.objective.softened_kl import SoftenedKL
 from tf_deepinversion.transforms.base import apply
 from tf_deepinversion.transforms.base import draw_own
 from tf_deepinversion.transforms.base import require_transforms
@@ -27,9 +26,9 @@ from tf_deepinversion.transforms.shifts import HorizontalFlip
 from tf_deepinversion.transforms.shifts import Shift
 
 
-def _logits(classifier, preprocessing, pixels):
+def _read(classifier, preprocessing, pixels):
     with classifier.open():
-        return classifier.read(preprocessing.fed(pixels)).logits
+        return classifier.read(preprocessing.fed(pixels))
 
 
 class Distillation(StudentModel):
@@ -38,8 +37,8 @@ class Distillation(StudentModel):
     The model needs no labels. `compile`, `fit`, callbacks, and `evaluate` on
     labeled images work as usual, with uint8 pixels. Saving the model saves the
     student. Only the student is trained, and only with the divergence from the
-    teacher: regularizers of its layers and `add_loss` do not count, the
-    optimizer's `weight_decay` does.
+    teacher and the class maps: regularizers of its layers and `add_loss` do not
+    count, the optimizer's `weight_decay` does.
 
     Args:
         teacher: A `keras.Model` classifier.
@@ -51,6 +50,14 @@ class Distillation(StudentModel):
             student's own if it is known by its name, otherwise to the
             teacher's.
         temperature: Float, see `SoftenedKL`. Defaults to 4.
+        class_maps: Float, weight of the mean squared distance of both networks'
+            class maps: the outputs of the head for the features at each place
+            of the image, before their global average. The student then learns
+            which part of an image shows which class. The weight has no effect,
+            and `class_map_grid` is None, if a network does not end in a
+            `GlobalAveragePooling2D` and a `Dense` layer, if the heights and
+            widths of the features have no common divisor, or if there are more
+            than 512 classes. Defaults to 0.
         transforms: List of transforms of the images for both networks, drawn
             anew every step. Defaults to `[Shift(2), HorizontalFlip()]`.
         steps_per_teacher_call: Int, number of student steps that share one call
@@ -59,9 +66,9 @@ class Distillation(StudentModel):
             that the teacher labeled. `teacher_cache`, a `TeacherCache`, stores
             these transformed, as uint8. Values above 1 need a single device.
             Defaults to 1.
-        teacher_cache_bytes: Int, memory limit for these images and logits: one
-            byte per pixel value and four per logit. Defaults to 80 million,
-            enough for 10,240 images of 32x32x3 with 1,000 classes.
+        teacher_cache_bytes: Int, memory limit for these images and answers: one
+            byte per pixel value and four per logit and per value of a class
+            map. Defaults to 120 million, enough for 10,240 images of 32x32x3.
         image_shape: Tuple `(height, width, channels)`, required if the teacher
             does not fix it.
         student_shape: Tuple `(height, width, channels)`, required if the
@@ -95,9 +102,10 @@ class Distillation(StudentModel):
         student_preprocessing=None,
         *,
         temperature=4.0,
+        class_maps=0.0,
         transforms=None,
         steps_per_teacher_call=1,
-        teacher_cache_bytes=80_000_000,
+        teacher_cache_bytes=120_000_000,
         image_shape=None,
         student_shape=None,
         dtype=None,
@@ -128,7 +136,9 @@ class Distillation(StudentModel):
         check_channels(
             self.image_shape, self.student_shape, self.student_preprocessing
         )
-        self._kl = SoftenedKL(temperature)
+        self._answers = Answers(
+            self._teacher, self._student, temperature, class_maps
+        )
         if transforms is None:
             transforms = [Shift(2), HorizontalFlip()]
         self._transforms = require_transforms(transforms)
@@ -142,7 +152,7 @@ class Distillation(StudentModel):
         if steps_per_teacher_call > 1:
             self.teacher_cache = TeacherCache(
                 self.image_shape,
-                self.classes,
+                self._answers.width,
                 steps_per_teacher_call,
                 most_bytes=teacher_cache_bytes,
                 seed=self._seed,
@@ -168,6 +178,18 @@ class Distillation(StudentModel):
         return self._student.image_shape
 
     @property
+    def networks(self) -> list:
+        return [
+            (self.teacher, self.image_shape),
+            (self.student, self.student_shape),
+        ]
+
+    @property
+    def class_map_grid(self):
+        """Tuple (height, width) of the compared class maps, or None."""
+        return self._answers.grid
+
+    @property
     def classes(self) -> int:
         """Int, number of classes of both networks."""
         return self._teacher.classes
@@ -190,15 +212,15 @@ class Distillation(StudentModel):
             TypeError: if the pixels are not integers.
         """
         require_integers(keras.backend.standardize_dtype(pixels.dtype))
-        return self._student_logits(pixels, training)
+        return self._read_student(pixels, training).logits
 
-    def _student_logits(self, pixels, training=False):
-        """Computes the student's logits of pixels, which may be floats."""
+    def _read_student(self, pixels, training=False):
+        """Reads the student's answer to pixels, which may be floats."""
         student = self._in_training[1] if training else self._student
         pixels, shape = tf.cast(pixels, "float32"), self.student_shape
         fed = student_input(pixels, shape, self.student_preprocessing)
         with student.open():
-            return student.read(fed, training).logits
+            return student.read(fed, training)
 
     def settings(self) -> dict:
         """Returns the settings that affect the student, as a dict.
@@ -208,7 +230,8 @@ class Distillation(StudentModel):
         return {
             "image_shape": self.image_shape,
             "student_shape": self.student_shape,
-            "temperature": self._kl.temperature,
+            "temperature": self._answers.temperature,
+            "class_maps": self._answers.class_maps,
             "transforms": self._transforms,
             "steps_per_teacher_call": setting_of(self.teacher_cache),
             "preprocessing": self.preprocessing,
@@ -230,8 +253,8 @@ class Distillation(StudentModel):
         """
         return read_by_pieces(
             lambda x: (
-                _logits(self._teacher, self.preprocessing, x),
-                self._student_logits(x),
+                _read(self._teacher, self.preprocessing, x).logits,
+                self._read_student(x).logits,
             ),
             images,
             batch_size,
@@ -271,43 +294,6 @@ class Distillation(StudentModel):
         """List of the state that training changes besides the student."""
         return self.teacher_cache.variables if self.teacher_cache else []
 
-    def compile(
-        self,
-        optimizer="rmsprop",
-        loss=None,
-        loss_weights=None,
-        metrics=None,
-        weighted_metrics=None,
-        run_eagerly=False,
-        steps_per_execution=1,
-        jit_compile="auto",
-        auto_scale_loss=True,
-    ):
-        """As in Keras; the loss is always the divergence, not `loss`."""
-        super().compile(
-            optimizer,
-            loss,
-            loss_weights,
-            metrics,
-            weighted_metrics,
-            run_eagerly,
-            steps_per_execution,
-            jit_compile,
-            auto_scale_loss,
-        )
-        networks = self._teacher, self._student
-        compiled.settle(
-            self, jit_compile, [(x.model, x.image_shape) for x in networks]
-        )
-        if getattr(self.optimizer, "gradient_accumulation_steps", None):
-            raise ValueError(
-                "Each step draws its images by the optimizer's number of "
-                "updates, so with `gradient_accumulation_steps` several steps "
-                "would draw the same images: leave it out, and use a larger "
-                "batch. Received: gradient_accumulation_steps="
-                f"{self.optimizer.gradient_accumulation_steps}"
-            )
-
     def make_train_function(self, force=False):
         """As in Keras, but traces again if the student's constraints changed.
 
@@ -331,7 +317,7 @@ class Distillation(StudentModel):
         super().require_replicas()
 
     def _ask(self, images, step):
-        """Returns the transformed images and the teacher's logits of them."""
+        """Returns the transformed images and the teacher's answers to them."""
         images = tf.cast(images, "float32")
         numbers = draw_own(
             self._transforms, [self._seed, 1], step, tf.shape(images)[0]
@@ -340,7 +326,8 @@ class Distillation(StudentModel):
         if self.teacher_cache:
             # The cache stores uint8: the teacher must label what it stores.
             images = tf.round(images)
-        return images, _logits(self._in_training[0], self.preprocessing, images)
+        answer = _read(self._in_training[0], self.preprocessing, images)
+        return images, self._answers.of(answer)
 
     def train_step(self, data):
         require_trainable(self.teacher, self.student)
@@ -355,29 +342,31 @@ class Distillation(StudentModel):
         else:
             images, target = self._ask(images, step)
         with tf.GradientTape() as tape:
-            logits = self._student_logits(images, training=True)
-            loss = self._own_loss(target, logits)
+            answer = self._answers.of(self._read_student(images, training=True))
+            loss = self._own_loss(target, answer)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.student.trainable_variables
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
         replicas.add_to(self._loss, replicas.total(loss))
-        self._agree(target, logits)
+        self._agree(target, answer)
         return replicas.logs_of(self._loss, self._agreement)
 
-    def _own_loss(self, target, logits):
+    def _own_loss(self, target, answer):
         """Returns this replica's part of the mean over all replicas' images."""
-        return replicas.of_mean(self._kl(target, logits), tf.shape(logits)[0])
+        loss = self._answers.loss(target, answer)
+        return replicas.of_mean(loss, tf.shape(answer)[0])
 
     def test_step(self, data):
         images, labels = pixels_and_labels(data)
         images = tf.cast(images, "float32")
-        target = _logits(self._teacher, self.preprocessing, images)
-        logits = self._student_logits(images)
-        loss = replicas.total(self._own_loss(target, logits))
+        taught = _read(self._teacher, self.preprocessing, images)
+        target = self._answers.of(taught)
+        answer = self._answers.of(self._read_student(images))
+        loss = replicas.total(self._own_loss(target, answer))
         size = tf.cast(replicas.total(tf.shape(images)[0]), "float32")
         # Weighted by size, because the last batch may be smaller.
         replicas.add_to(self._loss, loss, size)
-        self._agree(target, logits)
+        self._agree(target, answer)
         logged = [self._loss, self._agreement]
         if labels is not None:
             if (labels.shape.rank or 1) > 1 and labels.shape[-1] != 1:
@@ -386,12 +375,14 @@ class Distillation(StudentModel):
                     "`labels.argmax(-1)` for one-hot rows. "
                     f"Received: shape={labels.shape}"
                 )
+            logits = self._answers.logits(answer)
             right = keras.metrics.sparse_categorical_accuracy(labels, logits)
             replicas.add_to(self._accuracy, replicas.whole(right))
             logged.append(self._accuracy)
         return replicas.logs_of(*logged)
 
-    def _agree(self, target, logits):
-        same = tf.argmax(target, -1) == tf.argmax(logits, -1)
+    def _agree(self, target, answer):
+        first, second = map(self._answers.logits, (target, answer))
+        same = tf.argmax(first, -1) == tf.argmax(second, -1)
         same = replicas.whole(tf.cast(same, "float32"))
         replicas.add_to(self._agreement, same)

@@ -2,6 +2,7 @@
 
 import keras
 
+from tf_deepinversion.networks import compiled
 from tf_deepinversion.networks import replicas
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
 
@@ -13,6 +14,45 @@ class StudentModel(replicas.OneBatch):
     def trained(self) -> keras.Model:
         """The network that training changes."""
         return self.student
+
+    @property
+    def networks(self) -> list:
+        """List of pairs (`keras.Model`, image shape), networks of a step."""
+        raise NotImplementedError
+
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        run_eagerly=False,
+        steps_per_execution=1,
+        jit_compile="auto",
+        auto_scale_loss=True,
+    ):
+        """As in Keras; the loss is always the model's own, not `loss`."""
+        super().compile(
+            optimizer,
+            loss,
+            loss_weights,
+            metrics,
+            weighted_metrics,
+            run_eagerly,
+            steps_per_execution,
+            jit_compile,
+            auto_scale_loss,
+        )
+        compiled.settle(self, jit_compile, self.networks)
+        if getattr(self.optimizer, "gradient_accumulation_steps", None):
+            raise ValueError(
+                "Each step draws its images by the optimizer's number of "
+                "updates, so with `gradient_accumulation_steps` several steps "
+                "would draw the same images: leave it out, and use a larger "
+                "batch. Received: gradient_accumulation_steps="
+                f"{self.optimizer.gradient_accumulation_steps}"
+            )
 
     def save(self, filepath, *args, **kwargs):
         """Saves the student as a plain model, like `student.save`.

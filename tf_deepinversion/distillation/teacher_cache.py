@@ -1,4 +1,4 @@
-"""A cache of images and the teacher's logits, which many steps reuse."""
+"""A cache of images and the teacher's answers, which many steps reuse."""
 
 import math
 
@@ -18,7 +18,7 @@ def require_one_replica(strategy, steps_per_call):
     replicas = strategy.num_replicas_in_sync
     if replicas > 1:
         raise ValueError(
-            "Several replicas cannot reuse the teacher's logits: pass "
+            "Several replicas cannot reuse the teacher's answers: pass "
             "`steps_per_teacher_call=1`. Received: "
             f"steps_per_teacher_call={steps_per_call} on {replicas} replicas"
         )
@@ -42,21 +42,21 @@ class _Rows:
 
 
 class TeacherCache:
-    """The latest images that a teacher labeled, and its logits.
+    """The latest images that a teacher labeled, and its answers.
 
     Calling the teacher is a large part of the cost of a small student's step,
-    and its logits for an image never change. Every `steps_per_call` steps a new
+    and its answer to an image never changes. Every `steps_per_call` steps a new
     batch replaces the oldest batch. Each step trains on random images of the
     cache, so that an image is used `steps_per_call` times on average.
 
     Args:
         image_shape: Tuple `(height, width, channels)`.
-        classes: Int, number of logits.
+        width: Int, number of values of an answer, see `Answers`.
         steps_per_call: Int, number of steps per call of the teacher.
         size: Int, largest number of images. With fewer images a student learns
             less: docs/results/distillation_trials.md. Defaults to 10,240.
-        most_bytes: Int, memory limit for images and logits: one byte per pixel
-            value and four per logit. Defaults to 80 million.
+        most_bytes: Int, memory limit for images and answers: one byte per pixel
+            value and four per value of an answer. Defaults to 120 million.
         seed: Int, seed of the random images. Defaults to 0.
 
     Attributes:
@@ -72,34 +72,34 @@ class TeacherCache:
     def __init__(
         self,
         image_shape,
-        classes,
+        width,
         steps_per_call,
         size=10_240,
-        most_bytes=80_000_000,
+        most_bytes=120_000_000,
         seed=0,
     ):
         require_whole(
             steps_per_call=steps_per_call, size=size, most_bytes=most_bytes
         )
         require_one_replica(tf.distribute.get_strategy(), steps_per_call)
-        size = min(size, most_bytes // (math.prod(image_shape) + 4 * classes))
+        size = min(size, most_bytes // (math.prod(image_shape) + 4 * width))
         if not size:
             raise ValueError(
-                "The cache cannot hold a single image and its logits: pass "
+                "The cache cannot hold a single image and its answer: pass "
                 "`steps_per_teacher_call=1`, or a larger "
                 f"`teacher_cache_bytes`. Received: {most_bytes} bytes, images "
-                f"{tuple(image_shape)} and {classes} classes"
+                f"{tuple(image_shape)} and answers of {width} values"
             )
         self.steps_per_call, self.size, self.seed = steps_per_call, size, seed
         images = np.zeros((size, *image_shape), "uint8")
         self._images = keras.Variable(images, trainable=False)
-        logits = np.zeros((size, classes), "float32")
-        self._logits = keras.Variable(logits, trainable=False)
+        answers = np.zeros((size, width), "float32")
+        self._answers = keras.Variable(answers, trainable=False)
         # The number of images ever written: modulo `size` it is the next row.
         self._written = keras.Variable(0, dtype="int64", trainable=False)
         self.variables = [
             _Rows(self._images, self._written),
-            _Rows(self._logits, self._written),
+            _Rows(self._answers, self._written),
             self._written,
         ]
 
@@ -109,11 +109,11 @@ class TeacherCache:
         return int(self._written.value)
 
     def rows(self, begin, end) -> dict:
-        """The images `begin` to `end - 1` of all ever written, and logits."""
+        """The images `begin` to `end - 1` of all ever written, and answers."""
         places = np.arange(begin, end) % self.size
         return {
             "images": tf.gather(self._images.value, places).numpy(),
-            "logits": tf.gather(self._logits.value, places).numpy(),
+            "answers": tf.gather(self._answers.value, places).numpy(),
         }
 
     def restore(self, rows, begin, written):
@@ -127,7 +127,7 @@ class TeacherCache:
         places = np.arange(begin, written) % self.size
         for name, variable in (
             ("images", self._images),
-            ("logits", self._logits),
+            ("answers", self._answers),
         ):
             values = np.zeros(variable.shape, variable.dtype)
             if len(places):
@@ -154,13 +154,13 @@ class TeacherCache:
 
         Args:
             ask: Function without arguments that returns a pair to add: images
-                of whole numbers in [0, 255], and their logits.
+                of whole numbers in [0, 255], and the teacher's answers.
             step: int32 tensor, number of the student's step.
             count: int32 tensor, number of images to draw.
 
         Returns:
             A pair of float32 tensors, images `(count, height, width, channels)`
-            and logits `(count, classes)`.
+            and answers `(count, width)`.
         """
         # The cache may be empty at any step: the optimizer may have made
         # steps in another run.
@@ -177,15 +177,15 @@ class TeacherCache:
         )
         return (
             tf.cast(tf.gather(self._images.value, rows), "float32"),
-            tf.gather(self._logits.value, rows),
+            tf.gather(self._answers.value, rows),
         )
 
-    def _add(self, images, logits):
+    def _add(self, images, answers):
         self.require_batch(images.shape[0])
         count = tf.shape(images, "int64")[0]
         # A ring: the newest images replace the oldest.
         rows = (self._written.value + tf.range(count)) % self.size
-        for variable, new in ((self._images, images), (self._logits, logits)):
+        for variable, new in ((self._images, images), (self._answers, answers)):
             variable.value.scatter_nd_update(
                 rows[:, tf.newaxis], tf.cast(new, variable.dtype)
             )

@@ -94,6 +94,8 @@ class Classifier:
         image_shape: Tuple `(height, width, channels)`.
         classes: Int, number of logits.
         features: Int, number of inputs of the dense head, or None.
+        places: Tuple `(height, width)` of the class maps of a `Reading`, or
+            None.
         batch_norms: List with one BatchNormalization layer per call, in the
             order of the calls.
 
@@ -136,9 +138,8 @@ class Classifier:
         if targets is not None:
             self._measured = targets.layers_of(model)
         self._softmaxes = _softmaxes(model)
-        self._dense = [
-            x for x in layers_of(model) if type(x) is keras.layers.Dense
-        ]
+        ends = keras.layers.Dense, keras.layers.GlobalAveragePooling2D
+        self._last = [x for x in layers_of(model) if type(x) in ends]
         self._any_size = False
         self._ends = self._known_ends()
         self.features = self._ends.features
@@ -202,7 +203,8 @@ class Classifier:
             probes = [noise] if unbounded else [noise, 1e3 * noise]
             found = [self.read(x) for x in probes]
         values = np.concatenate([reading.logits for reading in found])
-        self.batch_norms = found[0].batch_norms
+        self.batch_norms, maps = found[0].batch_norms, found[0].class_maps
+        self.places = None if maps is None else tuple(maps.shape[1:3])
         if (values >= 0).all() and np.allclose(values.sum(-1), 1, atol=1e-2):
             raise ValueError(
                 "The model returns probabilities, but has no softmax layer "
@@ -283,7 +285,7 @@ class Classifier:
             tap(self.model, sums),
             watch(own),
             watch(activated, "activation"),
-            watch(self._dense),
+            watch(self._last),
             watch(self._measured),
         ):
             yield self

@@ -16,6 +16,8 @@ class Ends(typing.NamedTuple):
             ends the network; or None.
         head: The `Dense` layer that outputs the logits, or None.
         features: Int, number of inputs of the head, or None.
+        pooling: The `GlobalAveragePooling2D` whose outputs are the head's
+            inputs, or None.
         unbounded: Bool, whether the logits are known to be unbounded.
         random: Bool, whether the logits depend on random numbers.
         single: Bool, whether the network has one output, the logit x of the
@@ -25,6 +27,7 @@ class Ends(typing.NamedTuple):
     softmax: object
     head: object
     features: int | None = None
+    pooling: object = None
     unbounded: bool = False
     random: bool = False
     single: bool = False
@@ -39,11 +42,14 @@ class Reading(typing.NamedTuple):
             the order of the calls.
         head: The `Call` of the `Dense` layer that outputs the logits, or None
             if another layer does.
+        pooling: The `Call` of the `GlobalAveragePooling2D` whose outputs are
+            the head's inputs, or None.
     """
 
     logits: object
     batch_norm_calls: list
     head: object
+    pooling: object = None
 
     @property
     def batch_norms(self) -> list:
@@ -56,6 +62,19 @@ class Reading(typing.NamedTuple):
         if self.head is None:
             return self.logits
         return at_least_float32(self.head.inputs)
+
+    @property
+    def class_maps(self):
+        """The head's outputs for the features at each place, before pooling.
+
+        Tensor `(batch, height, width, classes)` in float32 or float64. The mean
+        over the places is the logits, without a dropout before the head. None
+        if the head's inputs are not a global average.
+        """
+        if self.head is None or self.pooling is None:
+            return None
+        features = at_least_float32(self.pooling.inputs)
+        return _head_outputs(self.head.layer, features)
 
 
 def at_least_float32(x):
@@ -92,10 +111,17 @@ def masked_logits(head, mask):
         A tensor `(batch, classes)` in float32 or float64.
     """
     features = at_least_float32(head.inputs)
-    kernel = keras.ops.cast(head.layer.kernel, features.dtype)
-    logits = (features * keras.ops.cast(mask, features.dtype)) @ kernel
-    if head.layer.bias is not None:
-        logits = logits + keras.ops.cast(head.layer.bias, features.dtype)
+    return _head_outputs(
+        head.layer, features * keras.ops.cast(mask, features.dtype)
+    )
+
+
+def _head_outputs(dense, features):
+    """Computes the logits of features `(..., features)`, without a softmax."""
+    kernel = keras.ops.cast(dense.kernel, features.dtype)
+    logits = keras.ops.tensordot(features, kernel, 1)
+    if dense.bias is not None:
+        logits = logits + keras.ops.cast(dense.bias, features.dtype)
     return two_logits(logits)
 
 
@@ -107,7 +133,7 @@ def reading_of(result, calls, ends) -> Reading:
         calls: List of the `Call`s of the watched layers.
         ends: `Ends` of the network.
     """
-    logits, batch_norm_calls, head = result, [], None
+    logits, batch_norm_calls, head, pooling = result, [], None, None
     for call in calls:
         # A layer may be called twice: its last call is at the network's end.
         softmax = isinstance(call.layer, keras.layers.Softmax)
@@ -116,20 +142,22 @@ def reading_of(result, calls, ends) -> Reading:
                 logits = call.inputs
         elif call.layer is ends.head:
             head = call
+        elif call.layer is ends.pooling:
+            pooling = call
         elif hasattr(call.layer, "moving_mean"):
             batch_norm_calls.append(call)
     logits = two_logits(at_least_float32(logits))
-    return Reading(logits, batch_norm_calls, head)
+    return Reading(logits, batch_norm_calls, head, pooling)
 
 
 def find(result, calls) -> Ends:
-    """Finds the softmax and the `Dense` layer that end a network, if any.
+    """Finds the softmax, the head and the pooling that end a network, if any.
 
     Args:
         result: Tensor `(batch, classes)` of a graph, the network's output.
         calls: List of the `Call`s of the watched layers.
     """
-    softmax, dense, logits = None, None, result
+    softmax, dense, pooling, logits, features = None, None, None, result, None
     single = result.shape[-1] == 1
     for call in calls:
         if _may_end(call, single):
@@ -143,8 +171,12 @@ def find(result, calls) -> Ends:
             if (linear and gives(call.outputs, logits)) or (
                 call.layer is softmax
             ):
-                dense = call.layer
-    return Ends(softmax, dense, single=single)
+                dense, features = call.layer, call.inputs
+    for call in calls:
+        averages = isinstance(call.layer, keras.layers.GlobalAveragePooling2D)
+        if averages and dense and gives(call.outputs, features):
+            pooling = call.layer
+    return Ends(softmax, dense, pooling=pooling, single=single)
 
 
 def _may_end(call, single) -> bool:
