@@ -68,6 +68,7 @@ flags.DEFINE_integer("batches", 6, "Batches of images.", 1)
 flags.DEFINE_integer("images", 256, "Images in a batch, without snapshots.", 1)
 flags.DEFINE_integer("steps", 100, "Steps of a batch.", 1)
 flags.DEFINE_integer("student_steps", 1920, "Of all rounds.", 1)
+flags.DEFINE_float("class_maps", 1.0, "See `distill`; 0 for outputs only.")
 flags.DEFINE_integer("seed", 0, "Of images and students.", 0)
 flags.DEFINE_string("dtype", "mixed_bfloat16", "Of images and students.")
 flags.DEFINE_string("output", "output/image_trials", "Folder.")
@@ -128,6 +129,7 @@ def train_student(teacher, fed, pool, folder):
         pool,
         rounds=rounds,
         steps_per_round=FLAGS.student_steps // rounds,
+        class_maps=FLAGS.class_maps,
         preprocessing=fed,
         dtype=FLAGS.dtype,
         seed=FLAGS.seed,
@@ -154,16 +156,16 @@ def score(teacher, student, fed, images, labels) -> dict:
 
 def trial(teacher, fed, name, held_out) -> dict:
     output = pathlib.Path(FLAGS.output)
-    path = output / f"{name}_{FLAGS.student}.json"
+    student_name = f"{name}_{FLAGS.student}_{FLAGS.class_maps:g}"
+    path = output / f"{student_name}.json"
     if path.exists():
         return json.loads(path.read_text())
     pool, synthesis = make_pool(teacher, fed, name, output / name)
-    student, training = train_student(
-        teacher, fed, pool, output / f"{name}_{FLAGS.student}"
-    )
+    student, training = train_student(teacher, fed, pool, output / student_name)
     row = {
         "variant": name,
         "student": FLAGS.student,
+        "class_maps": FLAGS.class_maps,
         **score(teacher, student, fed, *held_out),
         "recognized": float(np.mean(pool.labels == pool.requested)),
         "synthesis_seconds": synthesis,
