@@ -69,7 +69,9 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("synthesis_recipe", None, "Images' recipe, in RECIPES.")
 flags.DEFINE_float("minutes", None, "Train this long, not for `rounds`.")
-flags.DEFINE_string("dtype", None, "mixed_bfloat16: compute in bfloat16.")
+flags.DEFINE_string(
+    "dtype", None, "mixed_bfloat16; or auto, which takes it if faster here."
+)
 flags.DEFINE_integer("seed", 0, "Random seed of images and student.")
 flags.DEFINE_string("output", None, "Folder; default: output/RECIPE_METHOD.")
 

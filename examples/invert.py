@@ -47,7 +47,9 @@ flags.DEFINE_string(
 )
 flags.DEFINE_list("steps", None, "Number of steps of each stage.")
 flags.DEFINE_integer("seed", 0, "Another seed gives other images.")
-flags.DEFINE_string("dtype", None, "mixed_bfloat16: compute in bfloat16.")
+flags.DEFINE_string(
+    "dtype", None, "mixed_bfloat16; or auto, which takes it if faster here."
+)
 flags.DEFINE_integer("micro_batch", None, "Images per gradient; all.")
 flags.DEFINE_bool("prior_alone", True, "Also invert without R_feature.")
 flags.DEFINE_string("output", None, "Folder; default: output/TEACHER.")

@@ -25,7 +25,12 @@ from tf_deepinversion.learn_command import learn
 
 _COMMON = (
     ("--seed", "N", 0, "random seed"),
-    ("--dtype", "POLICY", None, "mixed_bfloat16 halves the memory"),
+    (
+        "--dtype",
+        "POLICY",
+        None,
+        "mixed_bfloat16; auto: that, where it is faster",
+    ),
 )
 
 _KINDS = {"N": int, "SHARE": float}

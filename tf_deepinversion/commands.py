@@ -285,13 +285,14 @@ def _numbers(text):
 
 def _synthesizer(args, recipe):
     from tf_deepinversion.inversion import make_synthesizer
+    from tf_deepinversion.networks.measured_policy import chosen_policy
 
     return make_synthesizer(
         network_of(args),
         preprocessing(args),
         recipe=recipe,
         seed=args.seed,
-        dtype=args.dtype,
+        dtype=chosen_policy(args.dtype, args.output, ["state.npz"]),
         targets=targets(args),
     )
 

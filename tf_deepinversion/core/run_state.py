@@ -163,6 +163,32 @@ def fingerprints(parts, arrays=None) -> str:
     return json.dumps({n: found[n][:16] for n in sorted(found)})
 
 
+def recorded(path, part, values):
+    """Returns which of some values a part of a run on disk has, or None.
+
+    Args:
+        path: String or path of a file of `save`; or of a `.json` file that has
+            the run's identity as `run`, such as that of a pool.
+        part: String, name of the part, see `fingerprints`.
+        values: List of possible descriptions of the part.
+    """
+    path = path_of(path)
+    try:
+        if str(path).endswith(".json"):
+            header = path.read_bytes()
+        else:
+            # Reads no other array.
+            with open(path, "rb") as content, np.load(content) as file:
+                header = str(file["_header"])
+        found = json.loads(json.loads(header)["run"])[part]
+    except Exception:  # absent, or damaged: opening it to go on says how
+        return None
+    for value in values:
+        if json.loads(fingerprints({part: value}))[part] == found:
+            return value
+    return None
+
+
 def difference(run, found) -> str:
     """Names the parts in which two runs differ, for a message.
 

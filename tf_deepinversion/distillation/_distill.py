@@ -31,6 +31,7 @@ from tf_deepinversion.distillation.training_images import batches_of
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.optimizers.schedules import muon
 from tf_deepinversion.transforms.augmentations import augmentations
 
@@ -160,6 +161,9 @@ def distill(
     require_whole(steps_per_round=steps_per_round, batch_size=batch_size)
     check_validation(validation_data)
     check_callbacks(callbacks)
+    dtype = chosen_policy(
+        dtype, folder, ("state.npz", "pool/pool.json"), "distillation: dtype"
+    )
     if images is None:
         images = DeepInversion(
             teacher,

@@ -15,6 +15,7 @@ from tf_deepinversion.distillation.teacher_cache import require_one_replica
 from tf_deepinversion.distillation.teacher_cache import setting_of
 from tf_deepinversion.networks import replicas
 from tf_deepinversion.networks.classifier import Classifier
+from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.student_input import check_channels
 from tf_deepinversion.networks.student_input import preprocessing_of_student
@@ -76,7 +77,8 @@ class Distillation(StudentModel):
         dtype: A dtype policy for both networks in training. `"mixed_bfloat16"`
             takes 80% of the time on a CPU with instructions for it, and may
             take more on a CPU without. The student's variables keep their
-            dtype; `evaluate`, `answers` and calls are exact.
+            dtype; `evaluate`, `answers` and calls are exact. `"auto"` chooses
+            by a trial, see `DeepInversion`.
         seed: Int, seed of the transforms. Defaults to 0.
 
     Raises:
@@ -112,6 +114,7 @@ class Distillation(StudentModel):
         seed=0,
         **kwargs,
     ):
+        dtype = chosen_policy(dtype)
         super().__init__(**kwargs)
         self._teacher = Classifier(teacher, image_shape)
         self._student = Classifier(student, student_shape)

@@ -6,6 +6,7 @@ from tf_deepinversion.datasets.merge_batches import merge_batches
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.inversion.batch_worker import BatchWorker
 from tf_deepinversion.inversion.batches_job import job_of
+from tf_deepinversion.networks.measured_policy import chosen_policy
 
 
 def synthesize(
@@ -63,7 +64,8 @@ def synthesize(
             `"generator"`.
         image_shape: Tuple `(height, width, channels)`, required if the network
             does not fix it.
-        dtype: A dtype policy, see `DeepInversion`.
+        dtype: A dtype policy, see `DeepInversion`. With `"auto"` a folder that
+            has images keeps the policy that they were made with.
         targets: `FeatureTargets`, see `DeepInversion`.
         jpeg_quality: Int in [1, 100], to keep JPEG images in place of PNG in
             the folder, see `Pool`. Defaults to None.
@@ -88,6 +90,7 @@ def synthesize(
         ```
     """
     path = None if folder is None else path_of(folder) / "pool"
+    dtype = chosen_policy(dtype, path, ["run.json"])
     # All that may be refused is, before a folder is made.
     job = job_of(
         teacher,

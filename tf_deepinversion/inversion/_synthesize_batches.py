@@ -7,6 +7,7 @@ from tf_deepinversion.datasets.merge_batches import BatchesStatus
 from tf_deepinversion.datasets.merge_batches import status_of_batches
 from tf_deepinversion.inversion.batch_worker import BatchWorker
 from tf_deepinversion.inversion.batches_job import job_of
+from tf_deepinversion.networks.measured_policy import chosen_policy
 
 
 def synthesize_batches(
@@ -67,7 +68,7 @@ def synthesize_batches(
         preprocessing: As for `synthesize`.
         recipe: As for `synthesize`.
         image_shape: As for `synthesize`.
-        dtype: As for `synthesize`.
+        dtype: As for `synthesize`. With `"auto"` the first worker chooses.
         targets: As for `synthesize`.
         micro_batch: Int, number of images that are read at once, see
             `DeepInversion.compile`. Workers may differ. Defaults to all.
@@ -98,6 +99,7 @@ def synthesize_batches(
     require_whole(workers=workers, chain=chain)
     require_whole(0, worker=worker)
     _require_place(worker, workers)
+    dtype = chosen_policy(dtype, folder, ["run.json"])
     job = job_of(
         teacher,
         classes,

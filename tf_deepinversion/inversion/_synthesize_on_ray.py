@@ -51,7 +51,8 @@ def synthesize_on_ray(
         poll_seconds: Float, seconds between two looks at the folder. Defaults
             to 1.
         verbose: As for `synthesize`; one bar for all workers.
-        **kwargs: Further arguments of `synthesize_batches`.
+        **kwargs: Further arguments of `synthesize_batches`, but no
+            `dtype="auto"`.
 
     Returns:
         A `Pool` for reading, of all batches, see `merge_batches`.
@@ -70,6 +71,12 @@ def synthesize_on_ray(
         ```
     """
     folder = path_of(folder)
+    if kwargs.get("dtype") == "auto":
+        raise ValueError(
+            "Each worker would choose for itself, all at the same time: pass "
+            'dtype="float32" or dtype="mixed_bfloat16". '
+            "Received: dtype='auto'"
+        )
     require_whole(0, restarts=restarts)
     if workers is not None:
         require_whole(workers=workers)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_deepinversion.core import run_state
 from tf_deepinversion.core.progress import verbosity
+from tf_deepinversion.networks.measured_policy import policy_of_run
 
 
 class Epoch(typing.NamedTuple):
@@ -91,7 +92,7 @@ class InversionRun:
         self._saved = self._identity = None
         if checkpoint is not None:
             # Everything on which the images depend.
-            self._identity = run_state.fingerprint(
+            self._identity = run_state.fingerprints(
                 {
                     **model.settings(),
                     "teacher": model.teacher,
@@ -100,8 +101,9 @@ class InversionRun:
                     "batch_index": batch_index,
                     "keep": keep,
                 },
-                [labels],
+                {"labels": [labels]},
             )
+            _require_policy(checkpoint, model.networks.dtype)
             self._saved = run_state.load(checkpoint, self._identity)
 
     def begin(self):
@@ -288,3 +290,14 @@ def starting_images(source, model, batch_index) -> np.ndarray:
     ]
     drawn = model.recipe.start.draw(generators, shape, model.preprocessing)
     return np.asarray(drawn, source.images.dtype)
+
+
+def _require_policy(checkpoint, dtype):
+    """Refuses the state of the other policy that `"auto"` may choose."""
+    found = policy_of_run([checkpoint])
+    if found not in (None, dtype):
+        raise ValueError(
+            f"The checkpoint {checkpoint} is of a run in another precision: "
+            f"pass dtype={found!r} to go on, or use another file for this run. "
+            f"Received: dtype={dtype!r}"
+        )

@@ -13,6 +13,7 @@ from tf_deepinversion.distillation.recovery import Recovery
 from tf_deepinversion.distillation.recovery import recovery_optimizer
 from tf_deepinversion.distillation.recovery import state_file
 from tf_deepinversion.networks.copies import copy_of
+from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.pruning.channels.cost import COSTS
 from tf_deepinversion.pruning.channels.graph import ChannelGraph
@@ -168,7 +169,7 @@ def prune(
         temperature,
         transforms,
         Preprocessing.of(teacher, preprocessing),
-        dtype,
+        chosen_policy(dtype, folder, ("prune.npz", "recover_0.npz")),
         seed,
     )
     # Costs and channels need a fixed image size; the result is open again.

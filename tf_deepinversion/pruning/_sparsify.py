@@ -12,6 +12,7 @@ from tf_deepinversion.distillation.recovery import Recovery
 from tf_deepinversion.distillation.recovery import recovery_optimizer
 from tf_deepinversion.distillation.recovery import state_file
 from tf_deepinversion.networks.copies import copy_of
+from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.pruning.masks.magnitude import masks_of
 from tf_deepinversion.pruning.masks.magnitude import prune_low_magnitude
 from tf_deepinversion.pruning.masks.magnitude import strip_pruning
@@ -125,7 +126,7 @@ def sparsify(
         temperature,
         transforms,
         preprocessing,
-        dtype,
+        chosen_policy(dtype, folder, ["sparsify.npz"]),
         seed,
         image_shape,
     )

@@ -6,6 +6,7 @@ from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.distillation.recovery import Recovery
 from tf_deepinversion.distillation.recovery import recovery_optimizer
 from tf_deepinversion.distillation.recovery import state_file
+from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.pruning.masks.magnitude import masks_of
 
 
@@ -89,7 +90,7 @@ def recover(
         temperature,
         transforms,
         preprocessing,
-        dtype,
+        chosen_policy(dtype, folder, ["recover.npz"]),
         seed,
         image_shape,
     )
