@@ -333,7 +333,7 @@ MUTANTS = [
     ("pruning/masks/magnitude.py", "        if not made:", "        if False:", "pruning/pruning_update"),
     ("pruning/masks/update_pruning_step.py", "self.model.make_train_function(force=True)", "pass", "pruning/pruning_update"),
     ("networks/ending.py", "        elif call.layer is ends.pooling:\n            pooling = call\n", "", "distillation/answers"),
-    ("networks/ending.py", "averages and dense and gives(call.outputs, features)", "averages and dense", "distillation/answers"),
+    ("networks/ending.py", "averages and gives(call.outputs, averaged)", "averages", "distillation/answers"),
     ("distillation/answers.py", "self.class_maps * tf.reduce_mean", "tf.reduce_mean", "distillation/answers"),
     ("distillation/answers.py", "1 < math.prod(grid) <= most", "1 < math.prod(grid)", "docstrings"),
     ("distillation/answers.py", "rows, height // rows, columns, width // columns", "height // rows, rows, width // columns, columns", "distillation/answers"),

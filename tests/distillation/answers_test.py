@@ -68,6 +68,21 @@ def test_a_dropout_before_the_head_hides_no_class_map():
     np.testing.assert_allclose(reading.class_maps, maps_of(model), atol=1e-6)
 
 
+@pytest.mark.parametrize("ending", [None, "softmax"])
+def test_a_convolution_may_be_the_head(ending):
+    x = inputs = keras.Input(SHAPE)
+    x = maps = layers.Conv2D(3, 3)(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, layers.Activation(ending or "linear")(x))
+    classifier, reading = read(model)
+    expected = keras.Model(inputs, maps)(Z)
+    assert classifier.places == (6, 6) and classifier.features is None
+    np.testing.assert_allclose(reading.class_maps, expected, atol=1e-6)
+    np.testing.assert_allclose(
+        reading.logits, np.mean(expected, (1, 2)), atol=1e-6
+    )
+
+
 @pytest.mark.parametrize(
     "head",
     [

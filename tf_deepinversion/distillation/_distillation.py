@@ -56,9 +56,10 @@ class Distillation(StudentModel):
             of the image, before their global average. The student then learns
             which part of an image shows which class. The weight has no effect,
             and `class_map_grid` is None, if a network does not end in a
-            `GlobalAveragePooling2D` and a `Dense` layer, if the heights and
-            widths of the features have no common divisor, or if there are more
-            than 512 classes. Defaults to 0.
+            `GlobalAveragePooling2D` and a `Dense` layer (or in a convolution
+            and a `GlobalAveragePooling2D`), if the heights and widths of the
+            features have no common divisor, or if there are more than 512
+            classes. Defaults to 0.
         transforms: List of transforms of the images for both networks, drawn
             anew every step. Defaults to `[Shift(2), HorizontalFlip()]`.
         steps_per_teacher_call: Int, number of student steps that share one call

@@ -17,7 +17,7 @@ class Ends(typing.NamedTuple):
         head: The `Dense` layer that outputs the logits, or None.
         features: Int, number of inputs of the head, or None.
         pooling: The `GlobalAveragePooling2D` whose outputs are the head's
-            inputs, or None.
+            inputs or, without a head, the logits; or None.
         unbounded: Bool, whether the logits are known to be unbounded.
         random: Bool, whether the logits depend on random numbers.
         single: Bool, whether the network has one output, the logit x of the
@@ -43,7 +43,7 @@ class Reading(typing.NamedTuple):
         head: The `Call` of the `Dense` layer that outputs the logits, or None
             if another layer does.
         pooling: The `Call` of the `GlobalAveragePooling2D` whose outputs are
-            the head's inputs, or None.
+            the head's inputs or, without a head, the logits; or None.
     """
 
     logits: object
@@ -65,15 +65,18 @@ class Reading(typing.NamedTuple):
 
     @property
     def class_maps(self):
-        """The head's outputs for the features at each place, before pooling.
+        """The logits at each place of the image, before their global average.
 
-        Tensor `(batch, height, width, classes)` in float32 or float64. The mean
-        over the places is the logits, without a dropout before the head. None
-        if the head's inputs are not a global average.
+        Tensor `(batch, height, width, classes)` in float32 or float64: the
+        head's outputs for the features at each place. The mean over the places
+        is the logits, without a dropout before the head. None if neither the
+        head's inputs nor the logits are a global average.
         """
-        if self.head is None or self.pooling is None:
+        if self.pooling is None:
             return None
         features = at_least_float32(self.pooling.inputs)
+        if self.head is None:
+            return two_logits(features)
         return _head_outputs(self.head.layer, features)
 
 
@@ -157,12 +160,13 @@ def find(result, calls) -> Ends:
         result: Tensor `(batch, classes)` of a graph, the network's output.
         calls: List of the `Call`s of the watched layers.
     """
-    softmax, dense, pooling, logits, features = None, None, None, result, None
+    softmax, dense, pooling, logits = None, None, None, result
     single = result.shape[-1] == 1
     for call in calls:
         if _may_end(call, single):
             if gives(call.outputs, result):
                 softmax, logits = call.layer, call.inputs
+    averaged = logits
     for call in calls:
         if type(call.layer) is keras.layers.Dense and call.name == "call":
             # A `Dense` with another activation does not output logits.
@@ -171,10 +175,10 @@ def find(result, calls) -> Ends:
             if (linear and gives(call.outputs, logits)) or (
                 call.layer is softmax
             ):
-                dense, features = call.layer, call.inputs
+                dense, averaged = call.layer, call.inputs
     for call in calls:
         averages = isinstance(call.layer, keras.layers.GlobalAveragePooling2D)
-        if averages and dense and gives(call.outputs, features):
+        if averages and gives(call.outputs, averaged):
             pooling = call.layer
     return Ends(softmax, dense, pooling=pooling, single=single)
 
