@@ -40,12 +40,18 @@ import tf_deepinversion as di
 from tf_deepinversion import commands
 from tf_deepinversion import pruning
 from tf_deepinversion.datasets import load_images
+from tf_deepinversion.quantization import on_litert
 from tf_deepinversion.reports import bars
 from tf_deepinversion.reports import measure_pruned
 from tf_deepinversion.reports import page
 
 FLAGS = flags.FLAGS
 COSTS = ["flops", "parameters", "latency"]
+RUNTIMES = {
+    "tensorflow": None,
+    "litert": on_litert(),
+    "litert_int8": on_litert("int8"),
+}
 CRITERIA = ["taylor", "fisher", "bn_scale", "filter_norm", "random"]
 DATA = ["none", "noise", "synthesized", "real"]
 given.define_network()
@@ -67,9 +73,14 @@ flags.DEFINE_integer("steps", 1000, "Training steps in the last round.")
 flags.DEFINE_integer("ranking_batches", 30, "Batches for the ranking.")
 flags.DEFINE_integer("batch_size", 128, "For training and ranking.")
 flags.DEFINE_integer("multiple_of", 1, "Divisor of the widths; 8: fast.")
-flags.DEFINE_float("eta", 0.0, "Weight of the hardware-aware term.")
+flags.DEFINE_enum(
+    "selection", "ranking", ["ranking", "knapsack"], "How to choose channels."
+)
 flags.DEFINE_float("strength", 1.0, "Strength of the augmentations.")
 flags.DEFINE_integer("latency_batch", 32, "Images of a timed call.")
+flags.DEFINE_enum(
+    "runtime", "tensorflow", [*RUNTIMES], "For the table of --cost=latency."
+)
 flags.DEFINE_integer("seed", 0, "Another seed gives other images.")
 flags.DEFINE_string("output", None, "Folder; default: output/prune_DATA.")
 
@@ -121,8 +132,13 @@ def prune(teacher, fed, pool, output):
     if cost == "latency":
         path = output / "latency_table.json"
         if not path.exists():  # another measurement would change the run
-            batch = FLAGS.latency_batch
-            pruning.LatencyTable.measure(graph, batch_size=batch).save(path)
+            pruning.LatencyTable.measure(
+                graph,
+                levels=8,
+                step=FLAGS.multiple_of,
+                batch_size=FLAGS.latency_batch,
+                run=RUNTIMES[FLAGS.runtime],
+            ).save(path)
         cost = pruning.LatencyTable.load(path)
     result = di.prune(
         teacher,
@@ -135,7 +151,7 @@ def prune(teacher, fed, pool, output):
         final_steps=FLAGS.steps if recovered else 0,
         ranking_batches=FLAGS.ranking_batches,
         multiple_of=FLAGS.multiple_of,
-        eta=FLAGS.eta,
+        selection=FLAGS.selection,
         **recovery,
     )
     return result.student, pruning.channel_widths(graph, result.keep)

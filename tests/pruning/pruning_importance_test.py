@@ -244,15 +244,6 @@ def test_flops_of_a_dense_layer_on_a_map_of_features(tmp_path):
     assert count_flops(served) == flops_of_model(model) == expected
 
 
-def test_savings():
-    graph = ChannelGraph(ResNet14((8, 8, 1), 3, width=4))
-    saved = cost.savings(graph, cost.flops)
-    for channel in (0, 5, 30):
-        keep = np.ones(graph.count, bool)
-        keep[channel] = False
-        assert saved[channel] == cost.flops(graph) - cost.flops(graph, keep)
-
-
 def fake_timer(call):
     """As if a layer took as long as its output has numbers."""
     return float(call().size)
@@ -271,8 +262,6 @@ def test_a_latency_table_interpolates(tmp_path):
     table.save(tmp_path / "table.json")
     again = LatencyTable.load(tmp_path / "table.json")
     assert again(graph, keep) == table(graph, keep)
-    saved = cost.savings(graph, table, step=2)
-    assert saved[0] == pytest.approx(3 * 64)  # three layers make the stream
 
 
 def test_a_median_is_measured(monkeypatch):
@@ -316,9 +305,3 @@ def test_a_target_out_of_reach():
     scores[:4] = 1
     with pytest.raises(ValueError, match="cannot be reached.*at least 1"):
         selection.select(graph, scores, cost.flops, 0.1 * cost.flops(graph))
-
-
-def test_the_cost_is_weighed_against_the_error():
-    scores, saved = np.array([2.0, 1, 1, np.inf]), np.array([8.0, 0, 4, 4])
-    found = selection.with_cost(scores, saved, eta=1.0)
-    np.testing.assert_allclose(found, [1.5 - 2, 0.75, 0.75 - 1, np.inf])

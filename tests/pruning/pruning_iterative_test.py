@@ -203,22 +203,35 @@ def test_a_latency_table_is_a_cost():
     teacher = learned_teacher()
     graph = ChannelGraph(teacher)
     table = LatencyTable.measure(graph, timer=lambda call: float(call().size))
-    student, history, keep, costs = run(
-        teacher, cost=table, final_steps=0, eta=0.5
-    )
+    student, history, keep, costs = run(teacher, cost=table, final_steps=0)
     assert table(graph, keep) <= 0.5 * table(graph)
 
 
-def test_eta_moves_what_is_removed_to_where_it_saves():
-    teacher = ResNet14((8, 8, 1), CLASSES, width=8)
-    graph = ChannelGraph(teacher)
-    kwargs = {"rounds": 1, "final_steps": 0, "preprocessing": None}
-    kept = [
-        run(teacher, eta=eta, criterion="random", **kwargs).keep.sum()
-        for eta in (0.0, 2.0)
-    ]
-    assert kept[1] > kept[0]
-    assert graph.count > kept[1]
+def test_a_knapsack_keeps_more_importance_at_equal_cost():
+    """Of the 4 channels of the first layer and the 6 of the second."""
+    scores = [8.0, 7, 6, 5, 4, 4, 4, 4, 4, 4]
+
+    def seconds(graph, keep=None):
+        keep = np.ones(graph.count, bool) if keep is None else keep
+        # The first layer computes in blocks of 2 channels, the second in 3.
+        return 10 * np.ceil(keep[:4].sum() / 2) + 5 * np.ceil(
+            keep[4:].sum() / 3
+        )
+
+    def kept(selection):
+        keep = run(
+            learned_teacher(),
+            target=0.5,
+            cost=seconds,
+            criterion=lambda graph, batches, seed: scores,
+            selection=selection,
+            rounds=1,
+            final_steps=0,
+        ).keep
+        return keep[:4].tolist(), keep[4:].sum()
+
+    assert kept("ranking") == ([True, True, False, False], 1)
+    assert kept("knapsack") == ([True, True, False, False], 3)
 
 
 IN_PARTS = {"steps_per_round": 4, "final_steps": 4, "steps_per_epoch": 2}
@@ -278,7 +291,11 @@ def test_widths_are_multiples():
         ({"rounds": 0}, "rounds=0"),
         ({"ranking_batches": 1.5}, "ranking_batches=1.5"),
         ({"momentum": 1.0}, "momentum=1.0"),
-        ({"eta": -1}, "eta=-1"),
+        ({"selection": "best"}, "selection='best'"),
+        (
+            {"target": 0.999, "rounds": 1, "selection": "knapsack"},
+            "cannot be reached",
+        ),
         ({"steps_per_round": -2}, "steps_per_round=-2"),
         ({"final_steps": 4.0}, "final_steps=4.0"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),

@@ -66,7 +66,7 @@ def prune(
     ranking_batches=30,
     momentum=0.9,
     multiple_of=1,
-    eta=0.0,
+    selection="ranking",
     batch_size=128,
     learning_rate=0.02,
     steps_per_epoch=100,
@@ -114,8 +114,10 @@ def prune(
             Defaults to 0.9.
         multiple_of: Int. Each group of channels keeps a multiple of it; 8 suits
             most hardware. Defaults to 1.
-        eta: Float, the weight of the hardware-aware term, see `with_cost`.
-            Defaults to 0.
+        selection: `"ranking"`: the least important channels of the network go,
+            whatever they cost. `"knapsack"`: the channels stay whose sum of
+            importances is about the largest that the cost allows, for a
+            `LatencyTable` best with `multiple_of=8`. Defaults to `"ranking"`.
         batch_size: Int, see `recover`. Defaults to 128.
         learning_rate: Float, see `recover`. Defaults to 0.02.
         steps_per_epoch: Int, see `recover`. Defaults to 100.
@@ -141,6 +143,9 @@ def prune(
         TypeError: if the model is subclassed, or as for `as_stream`.
         ValueError: if an argument is out of range, or as for `shrink`.
 
+    Reference:
+        - Shen et al., Hardware-Aware Latency Pruning, arXiv:2110.10811
+
     Example:
         ```python
         pruned = di.prune(teacher, pool, target=0.5)
@@ -158,7 +163,7 @@ def prune(
         ranking_batches,
         momentum,
         multiple_of,
-        eta,
+        selection,
         learning_rate,
         seed,
     )

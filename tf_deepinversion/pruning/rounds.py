@@ -5,12 +5,13 @@ from collections.abc import Callable
 
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
-from tf_deepinversion.pruning.channels.cost import savings
 from tf_deepinversion.pruning.channels.criteria import require_criterion
 from tf_deepinversion.pruning.channels.criteria import scores_of
 from tf_deepinversion.pruning.channels.graph import ChannelGraph
+from tf_deepinversion.pruning.channels.knapsack import knapsack
 from tf_deepinversion.pruning.channels.selection import select
-from tf_deepinversion.pruning.channels.selection import with_cost
+
+SELECTIONS = {"ranking": select, "knapsack": knapsack}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Rounds:
     ranking_batches: int
     momentum: float
     multiple_of: int
-    eta: float
+    selection: str
     learning_rate: float
     seed: int
 
@@ -56,9 +57,10 @@ class Rounds:
                 "`momentum` must lie in [0, 1). "
                 f"Received: momentum={self.momentum}"
             )
-        if not self.eta >= 0:
+        if self.selection not in SELECTIONS:
             raise ValueError(
-                f"`eta` must be 0 or more. Received: eta={self.eta}"
+                f"`selection` must be one of {list(SELECTIONS)}. "
+                f"Received: selection={self.selection!r}"
             )
         require_positive(learning_rate=self.learning_rate)
 
@@ -104,18 +106,13 @@ class Rounds:
             recovery.preprocessing,
             recovery.temperature,
         )
-        # The momentum averages over rounds; the cost is added afterwards,
-        # because it changes with the network.
-        scores = smoothed = state.smoothed(found, self.momentum)
-        if self.eta:
-            saved = savings(graph, self.cost, step=self.multiple_of)
-            scores = with_cost(smoothed, saved, self.eta)
+        smoothed = state.smoothed(found, self.momentum)
         # Shares refer to the cost of the teacher, not of the network as it is
         # now.
         whole = self.cost(ChannelGraph(teacher))
         limit = whole * self.share_left(number)
-        stays = select(
-            graph, scores, self.cost, limit, multiple_of=self.multiple_of
+        stays = SELECTIONS[self.selection](
+            graph, smoothed, self.cost, limit, multiple_of=self.multiple_of
         )
         state.remove(stays, smoothed, self.cost(graph, stays) / whole)
 

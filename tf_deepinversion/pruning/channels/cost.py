@@ -6,8 +6,6 @@ all). A `LatencyTable` is such a function.
 
 import math
 
-import numpy as np
-
 from tf_deepinversion.pruning.channels import layer_rules
 
 KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
@@ -62,34 +60,6 @@ def flops(graph, keep=None) -> int:
         graph.places[layer] * math.prod(shape)
         for layer, shape in [*kernels, *whole]
     )
-
-
-def savings(graph, cost, keep=None, step=1) -> np.ndarray:
-    """Computes the cost that removing each channel saves, -I_lat.
-
-    Channels of one group save the same. The function removes `step` channels of
-    a group at once, so that a latency table in steps of 8 channels responds.
-
-    Args:
-        graph: A `ChannelGraph`.
-        cost: A function of the graph and the remaining channels.
-        keep: Bool array, the present channels; None for all.
-        step: Int, number of channels removed at once. Defaults to 1.
-
-    Returns:
-        A float array `(graph.count,)`.
-    """
-    keep = np.ones(graph.count, bool) if keep is None else keep
-    whole, saved = cost(graph, keep), np.zeros(graph.count)
-    for group in range(graph.groups.max() + 1):
-        own = np.flatnonzero((graph.groups == group) & keep)
-        gone = own[: min(step, len(own) - 1)]  # one channel must stay
-        if len(gone):
-            fewer = keep.copy()
-            fewer[gone] = False
-            each = (whole - cost(graph, fewer)) / len(gone)
-            saved[graph.groups == group] = each
-    return saved
 
 
 COSTS = {"flops": flops, "parameters": parameters}

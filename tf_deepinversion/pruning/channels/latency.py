@@ -55,12 +55,15 @@ class LatencyTable:
     """Seconds of each convolution and dense layer, by its widths.
 
     Called with a `ChannelGraph` and the remaining channels, a table returns the
-    sum over all layers: it is a `cost` of `prune`. The table interpolates
-    between measured widths, and is constant below the smallest width.
+    sum over all layers and `rest`: it is a `cost` of `prune`. The table
+    interpolates between measured widths, and is constant below the smallest
+    width.
 
     Args:
         entries: Dict from names of layers to `{"inputs": widths, "outputs":
             widths, "seconds": rows}`, with one row per input width.
+        rest: Float, seconds that do not depend on the widths; negative if the
+            layers took longer one by one. Defaults to 0.
 
     Example:
         >>> table = di.pruning.LatencyTable(
@@ -70,11 +73,22 @@ class LatencyTable:
         2.0
     """
 
-    def __init__(self, entries):
-        self.entries = entries
+    def __init__(self, entries, rest=0.0):
+        self.entries, self.rest = entries, rest
 
     @classmethod
-    def measure(cls, graph, *, levels=4, batch_size=1, repeats=20, timer=None):
+    def measure(
+        cls,
+        graph,
+        *,
+        levels=4,
+        step=1,
+        batch_size=1,
+        repeats=20,
+        timer=None,
+        run=None,
+        whole=None,
+    ):
         """Measures the layers of a model at several widths.
 
         Equal layers are measured once.
@@ -82,25 +96,41 @@ class LatencyTable:
         Args:
             graph: A `ChannelGraph`.
             levels: Int, number of widths per axis. Defaults to 4.
+            step: Int, the widths are multiples of it; 8 suits most hardware.
+                Defaults to 1.
             batch_size: Int, number of images of a batch. Defaults to 1.
             repeats: Int, number of timed calls. Defaults to 20.
             timer: Function from a function to its seconds. Defaults to
                 `measure`.
+            run: Function from a layer and the shape of its input to a function
+                without arguments that computes the layer once and waits, such
+                as `quantization.on_litert("int8")`. Defaults to TensorFlow.
+            whole: Float, measured seconds of the whole network, which the table
+                then returns for all channels: the rest does not depend on the
+                widths. Defaults to the sum over the layers.
 
         Returns:
             A `LatencyTable`.
+
+        Raises:
+            ValueError: if the size of the images is not fixed.
         """
         graph.check_size()
         timer = timer or (lambda call: measure(call, repeats, warmup=3))
-        entries, known = {}, {}
+        run, entries, known = run or on_tensorflow, {}, {}
         for layer, shape in graph.input_shapes.items():
-            inputs, outputs = _widths(graph, layer, levels)
+            inputs, outputs = _widths(graph, layer, levels, step)
             # Layers of equal config and input size take equal time.
             sort = _sort(layer, shape, inputs, outputs)
             if sort not in known:
                 known[sort] = [
                     [
-                        timer(_call(layer, (batch_size, *shape[1:-1], i), o))
+                        timer(
+                            run(
+                                _twin(layer, o),
+                                (batch_size, *shape[1:-1], i),
+                            )
+                        )
                         for o in outputs
                     ]
                     for i in inputs
@@ -110,7 +140,10 @@ class LatencyTable:
                 "outputs": outputs,
                 "seconds": known[sort],
             }
-        return cls(entries)
+        table = cls(entries)
+        if whole is not None:
+            table.rest = whole - table(graph)
+        return table
 
     def seconds(self, name, inputs, outputs) -> float:
         """Returns the seconds of a layer at a pair of widths."""
@@ -129,24 +162,24 @@ class LatencyTable:
                 width = int(graph.kept(axis.channels, keep).sum())
                 widths.setdefault(axis.layer, []).append(width)
         # The first axis of a kernel holds its inputs, the last its outputs.
-        return sum(
+        return self.rest + sum(
             self.seconds(layer.name, found[0], found[-1])
             for layer, found in widths.items()
         )
 
     def save(self, path):
         """Writes the table as JSON, atomically."""
-        content = json.dumps(self.entries).encode()
+        content = json.dumps(vars(self)).encode()
         write_atomically(path, lambda file: file.write(content))
 
     @classmethod
     def load(cls, path):
         """Reads a file written by `save`."""
         require_local(path=path)
-        return cls(json.loads(pathlib.Path(path).read_text()))
+        return cls(**json.loads(pathlib.Path(path).read_text()))
 
 
-def _widths(graph, layer, levels):
+def _widths(graph, layer, levels, step):
     """Returns the input and output widths at which to measure a layer."""
     axes = [a for a in graph.axes if a.layer is layer and a.name != "bias"]
     ends = axes[0].channels, axes[-1].channels
@@ -155,9 +188,10 @@ def _widths(graph, layer, levels):
     found = []
     for channels in ends:
         n = len(channels)
-        # Equal parts of the full width, rounded up.
+        # Equal parts of the full width, rounded up to a multiple.
         parts = range(1, levels + 1) if (channels >= 0).any() else [levels]
-        found.append(sorted({-(-n * part // levels) for part in parts}))
+        widths = {-(-n * part // (levels * step)) * step for part in parts}
+        found.append(sorted({min(n, width) for width in widths}))
     return found
 
 
@@ -172,12 +206,16 @@ def _sort(layer, shape, inputs, outputs):
     return repr((type(layer), config, shape[1:-1], inputs, outputs))
 
 
-def _call(layer, shape, width):
+def _twin(layer, width):
     makes = layer_rules.makes(layer)
-    twin = twin_of(layer, **(layer_rules.width(layer, width) if makes else {}))
-    twin.build(shape)
+    return twin_of(layer, **(layer_rules.width(layer, width) if makes else {}))
+
+
+def on_tensorflow(layer, shape):
+    """Returns a function that computes a layer once, and waits."""
+    layer.build(shape)
     images = tf.random.stateless_uniform(shape, [0, 0])
-    function = tf.function(lambda x: twin(x, training=False))
+    function = tf.function(lambda x: layer(x, training=False))
     # The conversion waits for the result: a device may still compute when the
     # call returns.
     return lambda: keras.ops.convert_to_numpy(function(images))

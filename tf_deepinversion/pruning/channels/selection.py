@@ -3,28 +3,6 @@
 import numpy as np
 
 
-def with_cost(importance, saved, eta) -> np.ndarray:
-    """Computes I = I_err + eta I_lat; I_lat is minus the saving of a channel.
-
-    Each of the two is divided by its mean, so eta has no unit.
-
-    Args:
-        importance: Float array `(channels,)`, I_err. Channels of infinite
-            importance stay.
-        saved: Float array `(channels,)`, see `cost.savings`.
-        eta: Float, 0 or more.
-
-    Reference:
-        - Yin et al., arXiv:1912.08795, section 4.4
-
-    >>> with_cost(np.array([1.0, 3.0]), np.array([2.0, 2.0]), 0.5).tolist()
-    [0.0, 1.0]
-    """
-    finite = importance[np.isfinite(importance)]
-    scale = finite.mean() if finite.size and finite.mean() > 0 else 1.0
-    return importance / scale - eta * saved / max(saved.mean(), 1e-30)
-
-
 def removed(graph, order, count, multiple_of=1) -> np.ndarray:
     """Returns the channels that stay if the first `count` of `order` go.
 
@@ -85,11 +63,7 @@ def select(graph, importance, cost, limit, *, multiple_of=1):
         return removed(graph, order, count, multiple_of)
 
     if cost(graph, left(many)) > limit:
-        raise ValueError(
-            "The target cannot be reached: each group of channels keeps at "
-            f"least {multiple_of}, which costs "
-            f"{cost(graph, left(many)):.4g}. Received: a target of {limit:.4g}"
-        )
+        raise unreachable(cost(graph, left(many)), limit, multiple_of)
     while few < many:
         middle = (few + many) // 2
         if cost(graph, left(middle)) <= limit:
@@ -97,6 +71,15 @@ def select(graph, importance, cost, limit, *, multiple_of=1):
         else:
             few = middle + 1
     return left(many)
+
+
+def unreachable(least, limit, multiple_of) -> ValueError:
+    """Returns the error for a limit below the least possible cost."""
+    return ValueError(
+        "The target cannot be reached: each group of channels keeps at least "
+        f"{multiple_of}, which costs {least:.4g}. "
+        f"Received: a target of {limit:.4g}"
+    )
 
 
 def most_important(graph, importance, share) -> np.ndarray:

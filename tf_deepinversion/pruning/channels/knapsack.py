@@ -1,0 +1,152 @@
+"""Selects how many channels of each group stay, by importance and by cost.
+
+`selection.select` removes the least important channels first, whatever they
+cost. On hardware a channel costs nothing or much: kernels compute in blocks of
+channels, and layers differ. Here a group gives up channels where little
+importance buys much of the cost.
+"""
+
+import heapq
+import typing
+
+import numpy as np
+
+from tf_deepinversion.pruning.channels.selection import unreachable
+
+
+def knapsack(graph, importance, cost, limit, *, multiple_of=1):
+    """Keeps as much importance as possible within a limit of the cost.
+
+    Each group of channels keeps its most important channels, in steps of
+    `multiple_of`. See `widths_within`.
+
+    Args:
+        graph: A `ChannelGraph`.
+        importance: Float array `(graph.count,)`. Of equally important channels
+            the earlier stays.
+        cost: Function of the graph and the remaining channels.
+        limit: Float, largest cost that may remain.
+        multiple_of: Int, 8 for most hardware.
+
+    Returns:
+        A bool array, the channels that stay.
+
+    Raises:
+        ValueError: if the limit cannot be reached.
+
+    Reference:
+        - Shen et al., Hardware-Aware Latency Pruning, arXiv:2110.10811
+    """
+    ranked = []
+    for group in range(graph.groups.max() + 1):
+        own = np.flatnonzero(graph.groups == group)
+        ranked.append(own[np.argsort(-importance[own], kind="stable")])
+
+    def kept(widths):
+        keep = np.zeros(graph.count, bool)
+        for own, width in zip(ranked, widths, strict=True):
+            keep[own[:width]] = True
+        return keep
+
+    worth = [worth_of(importance[own], multiple_of) for own in ranked]
+    widths = widths_within(worth, lambda w: cost(graph, kept(w)), limit)
+    if widths is None:
+        least = cost(graph, kept([min(each) for each in worth]))
+        raise unreachable(least, limit, multiple_of)
+    return kept(widths)
+
+
+def worth_of(importance, step) -> dict[int, float]:
+    """Sums the importance of a group by the number of channels that stay.
+
+    Args:
+        importance: Float array, from the most to the least important channel.
+            Channels of infinite importance stay.
+        step: Int. The widths are its multiples, and the whole width.
+
+    >>> worth_of(np.array([4.0, 3.0, 2.0, 1.0, 1.0]), 2)
+    {2: 7.0, 4: 10.0, 5: 11.0}
+    """
+    count, stay = len(importance), np.isinf(importance)
+    sums = np.cumsum(np.where(stay, 0.0, importance))
+    least = max(stay.sum(), min(step, count))
+    widths = [w for w in range(step, count, step) if w >= least]
+    return {width: float(sums[width - 1]) for width in [*widths, count]}
+
+
+def widths_within(worth, cost, limit):
+    """Chooses a width for each group: a knapsack with several choices a group.
+
+    A greedy choice: of all narrower widths of all groups, the one that loses
+    the least importance per cost that it saves, with the other groups as wide
+    as they are by then, until the cost is within the limit. Groups then take
+    back what still fits. If the cost is a sum over groups, the lost importance
+    exceeds the least possible by at most the last cut.
+
+    Args:
+        worth: List of dicts, for each group the importance that stays by width.
+        cost: Function of a list of widths; a narrower group never costs more.
+        limit: Float.
+
+    Returns:
+        A list of widths, or None if the limit cannot be reached.
+    """
+    widths = [max(each) for each in worth]
+    excess = cost(widths) - limit
+    # A heap of cuts, the best first. The narrower other groups become, the less
+    # a cut saves, so a cut that is out of date looks too good, never too bad.
+    cuts = [(-np.inf, group) for group in range(len(worth))]
+    while excess > 0:
+        if not cuts:
+            return None
+        _, group = heapq.heappop(cuts)
+        best = _best_cut(worth[group], group, widths, cost, limit, excess)
+        if best is None:
+            continue
+        if cuts and best.price > cuts[0][0]:
+            heapq.heappush(cuts, (best.price, group))
+            continue
+        widths[group] = best.width
+        excess = cost(widths) - limit
+        heapq.heappush(cuts, (best.price, group))
+    return _widened(worth, widths, cost, limit)
+
+
+class _Cut(typing.NamedTuple):
+    """A narrower width, and the importance lost per cost that it saves."""
+
+    price: float
+    width: int
+
+
+def _best_cut(worth, group, widths, cost, limit, excess):
+    """Returns the `_Cut` of least price of a group, or None."""
+    found, present = [], widths[group]
+    for width in worth:
+        if width < present:
+            saved = limit + excess - cost(_with(widths, group, width))
+            if saved > 0:
+                # Nothing is bought by saving more than the excess.
+                lost = worth[present] - worth[width]
+                found.append(_Cut(lost / min(saved, excess), width))
+    return min(found, default=None)
+
+
+def _widened(worth, widths, cost, limit):
+    """Gives back what fits, the largest importance first."""
+    while True:
+        wider = [
+            (each[width] - each[widths[group]], group, width)
+            for group, each in enumerate(worth)
+            for width in each
+            if width > widths[group]
+            and cost(_with(widths, group, width)) <= limit
+        ]
+        if not wider:
+            return widths
+        _, group, width = max(wider)
+        widths = _with(widths, group, width)
+
+
+def _with(widths, group, width):
+    return [*widths[:group], width, *widths[group + 1 :]]
