@@ -1,0 +1,194 @@
+r"""Prunes a network to a latency on LiteRT: a knapsack against a ranking.
+
+    python benchmarks/latency.py --pool=output/student/pool \
+        --idx_dir=/usr/share/datasets/fashion-mnist
+
+For each share of the teacher's latency (`--shares`), `knapsack` chooses the
+widths in steps of eight channels by a measured table. `ranking` removes the
+least important channels wherever they are, as pruning by FLOPs alone does,
+until the whole network is as fast as that of the knapsack. `ranking_8` rounds
+its widths to multiples of eight. The importance is the same, `fisher` of the
+teacher. The networks recover on the images of --pool.
+
+A row has the measured latency of the whole network, one image a call on one
+thread, as a share of the teacher's; the share of the teacher's importance that
+stays; and the accuracy of the file on real test images. The folder holds the
+table, the channels and the states of the recoveries: repeating the same command
+goes on with them. The last line printed is JSON.
+
+A tiny run: `--shares=0.8 --steps=2 --ranking_batches=1 --levels=2`.
+"""
+
+import json
+import os
+import pathlib
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+from absl import app
+from absl import flags
+from machine import machine
+
+import tf_deepinversion as di
+from tf_deepinversion import pruning
+from tf_deepinversion import quantization
+from tf_deepinversion.datasets.real_images import load_test_data
+from tf_deepinversion.datasets.streams import as_stream
+from tf_deepinversion.models.pretrained import load_network
+from tf_deepinversion.pruning.channels import cost
+from tf_deepinversion.pruning.channels.criteria import scores_of
+from tf_deepinversion.pruning.channels.knapsack import knapsack
+from tf_deepinversion.pruning.channels.selection import select
+from tf_deepinversion.quantization.litert import interpreter_of
+
+FLAGS = flags.FLAGS
+SELECTIONS = ["knapsack", "ranking", "ranking_8"]
+flags.DEFINE_string("teacher", "fashion_mnist_resnet20", "Or a .keras file.")
+flags.DEFINE_string("pool", None, "Folder of the images.", required=True)
+flags.DEFINE_string("idx_dir", None, "Folder of real images in idx files.")
+flags.DEFINE_string("test_data", None, "An .npz of images and labels.")
+flags.DEFINE_enum("scheme", "float32", ["float32", "int8"], "Of the files.")
+flags.DEFINE_multi_float("shares", [0.7, 0.5, 0.35], "Of the latency.")
+flags.DEFINE_list("selections", SELECTIONS, "Of those.")
+flags.DEFINE_integer("levels", 8, "Widths of an axis in the table.", 1)
+flags.DEFINE_integer("ranking_batches", 30, "Of 128 images.", 1)
+flags.DEFINE_integer("steps", 600, "Of the recovery.", 0)
+flags.DEFINE_integer("seed", 0, "Of the recovery.", 0)
+flags.DEFINE_string("output", "output/latency", "Folder.")
+
+
+def timer(call, seconds=0.1) -> float:
+    """Returns the processor's seconds of a call of one thread.
+
+    Other work on the machine hardly changes them: the tenth percentile.
+    """
+    found, end = [], time.perf_counter() + seconds
+    while len(found) < 20 or time.perf_counter() < end:
+        begin = time.thread_time()
+        call()
+        found.append(time.thread_time() - begin)
+    return float(np.percentile(found, 10))
+
+
+def file_of(network, images) -> bytes:
+    """Converts a network for one image a call."""
+    if FLAGS.scheme == "int8":
+        return quantization.quantize(network, images, verbose=0, batch_size=1)
+    return quantization.to_litert(network, batch_size=1)
+
+
+def seconds_of(network, images) -> float:
+    interpreter = interpreter_of(file_of(network, images), threads=1)
+    interpreter.allocate_tensors()
+    return timer(interpreter.invoke)
+
+
+def table_of(graph, folder):
+    path = folder / "table.json"
+    if not path.exists():
+        scheme = None if FLAGS.scheme == "float32" else FLAGS.scheme
+        pruning.LatencyTable.measure(
+            graph,
+            levels=FLAGS.levels,
+            step=8,
+            timer=timer,
+            run=quantization.on_litert(scheme),
+        ).save(path)
+    return pruning.LatencyTable.load(path)
+
+
+def as_fast(graph, scores, table, multiple_of, goal, seconds):
+    """Ranks until the whole network is as fast as `goal`, within 1 %."""
+    limit, tried = goal, []
+    for _ in range(5):
+        keep = select(graph, scores, table, limit, multiple_of=multiple_of)
+        tried.append((seconds(keep), keep))
+        limit = table(graph, keep) * goal / tried[-1][0]
+        if abs(tried[-1][0] / goal - 1) < 0.01:
+            break
+    return min(tried, key=lambda found: abs(found[0] - goal))
+
+
+def chosen(teacher, graph, scores, table, images, share) -> dict:
+    """Returns for each selection the seconds, and the channels that stay."""
+
+    def seconds(keep):
+        return seconds_of(pruning.shrink(teacher, keep), images)
+
+    limit = share * table(graph)
+    keep = knapsack(graph, scores, table, limit, multiple_of=8)
+    found = {"knapsack": (seconds(keep), keep)}
+    for name, multiple_of in (("ranking", 1), ("ranking_8", 8)):
+        if name in FLAGS.selections:
+            found[name] = as_fast(
+                graph, scores, table, multiple_of, found["knapsack"][0], seconds
+            )
+    return found
+
+
+def recovered(teacher, keep, pool, test, folder) -> dict:
+    """Trains what stays, and returns the accuracy of its file."""
+    student = pruning.shrink(teacher, keep)
+    pruning.recover(
+        teacher,
+        student,
+        pool,
+        steps=FLAGS.steps,
+        dtype="mixed_bfloat16",
+        transforms=di.augmentations(1.0),
+        folder=folder,
+        seed=FLAGS.seed,
+        verbose=0,
+    )
+    content = file_of(student, pool.images[:100])
+    return {
+        "accuracy": quantization.LiteRT(content).accuracy(*test),
+        "bytes": len(content),
+    }
+
+
+def main(_):
+    folder = pathlib.Path(FLAGS.output) / FLAGS.scheme
+    folder.mkdir(parents=True, exist_ok=True)
+    teacher = load_network(FLAGS.teacher)
+    pool, graph = di.Pool.open(FLAGS.pool), pruning.ChannelGraph(teacher)
+    test = load_test_data(
+        teacher.input_shape[1:],
+        FLAGS.test_data,
+        FLAGS.idx_dir,
+        shipped=FLAGS.teacher.startswith("fashion_mnist"),
+    )
+    fed = di.Preprocessing.of(teacher, None)
+    batches = as_stream(pool, 128, 0)(0).take(FLAGS.ranking_batches)
+    scores = scores_of(graph, "fisher", batches, 0, teacher, fed, 4.0)
+    table, rows = table_of(graph, folder), []
+    whole = seconds_of(teacher, pool.images[:100])
+    for share in FLAGS.shares:
+        path = folder / f"channels_{share}.npz"
+        if not path.exists():  # another measurement would change the run
+            images = pool.images[:100]
+            found = chosen(teacher, graph, scores, table, images, share)
+            np.savez(path, **{k: np.append(*v) for k, v in found.items()})
+        found = np.load(path)
+        for name in FLAGS.selections:
+            seconds, keep = found[name][0], found[name][1:] > 0
+            row = folder / f"{name}_{share}_{FLAGS.seed}"
+            rows.append(
+                {
+                    "selection": name,
+                    "share": share,
+                    "latency": seconds / whole,
+                    "flops": cost.flops(graph, keep) / cost.flops(graph),
+                    "importance": scores[keep].sum() / scores.sum(),
+                    "widths": np.bincount(graph.groups[keep]).tolist(),
+                    **recovered(teacher, keep, pool, test, row),
+                }
+            )
+            print(rows[-1], flush=True)
+    print(json.dumps(machine(seconds=whole, rows=rows)))
+
+
+if __name__ == "__main__":
+    app.run(main)
