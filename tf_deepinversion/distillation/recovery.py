@@ -59,6 +59,7 @@ class Recovery:
     dtype: Any
     seed: int
     image_shape: tuple | None = None
+    class_maps: float = 0.0
 
     def __post_init__(self):
         require_whole(steps_per_epoch=self.steps_per_epoch)
@@ -133,6 +134,7 @@ class Recovery:
             self.preprocessing,
             self.preprocessing,
             temperature=self.temperature,
+            class_maps=self.class_maps,
             transforms=self.transforms,
             image_shape=self.image_shape,
             student_shape=self.image_shape,

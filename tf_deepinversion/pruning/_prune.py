@@ -72,6 +72,7 @@ def prune(
     steps_per_epoch=100,
     keep_statistics=False,
     temperature=4.0,
+    class_maps=1.0,
     transforms=None,
     preprocessing=None,
     dtype=None,
@@ -123,6 +124,7 @@ def prune(
         steps_per_epoch: Int, see `recover`. Defaults to 100.
         keep_statistics: Bool, see `recover`. Defaults to False.
         temperature: Float, see `recover`. Defaults to 4.
+        class_maps: Float, see `recover`. Defaults to 1.
         transforms: List of transforms, see `recover`.
         preprocessing: The teacher's `Preprocessing`, or None if the teacher is
             known by its name.
@@ -176,6 +178,7 @@ def prune(
         Preprocessing.of(teacher, preprocessing),
         chosen_policy(dtype, folder, ("prune.npz", "recover_0.npz")),
         seed,
+        class_maps=class_maps,
     )
     # Costs and channels need a fixed image size; the result is open again.
     sized = _of_one_size(teacher, stream)

@@ -56,6 +56,7 @@ def sparsify(
     steps_per_epoch=100,
     keep_statistics=False,
     temperature=4.0,
+    class_maps=1.0,
     transforms=None,
     preprocessing=None,
     image_shape=None,
@@ -89,6 +90,7 @@ def sparsify(
         steps_per_epoch: Int, see `recover`. Defaults to 100.
         keep_statistics: Bool, see `recover`. Defaults to False.
         temperature: Float, see `recover`. Defaults to 4.
+        class_maps: Float, see `recover`. Defaults to 1.
         transforms: List of transforms, see `recover`.
         preprocessing: The teacher's `Preprocessing`, or None if the teacher is
             known by its name.
@@ -129,6 +131,7 @@ def sparsify(
         chosen_policy(dtype, folder, ["sparsify.npz"]),
         seed,
         image_shape,
+        class_maps,
     )
     pattern = block_size, block_pooling_type, sparsity_m_by_n
     student = _with_masks(teacher, schedule, policy, steps, *pattern)

@@ -22,6 +22,7 @@ def recover(
     optimizer=None,
     keep_statistics=False,
     temperature=4.0,
+    class_maps=1.0,
     transforms=None,
     preprocessing=None,
     image_shape=None,
@@ -52,6 +53,7 @@ def recover(
             inference mode, with the statistics of the teacher's data. Defaults
             to False.
         temperature: Float, temperature of the distillation. Defaults to 4.
+        class_maps: Float, see `Distillation`. Defaults to 1.
         transforms: List of transforms, see `Distillation`.
         preprocessing: The teacher's `Preprocessing`, or None if the teacher is
             known by its name.
@@ -93,6 +95,7 @@ def recover(
         chosen_policy(dtype, folder, ["recover.npz"]),
         seed,
         image_shape,
+        class_maps,
     )
     parts = {
         **vars(recovery),
