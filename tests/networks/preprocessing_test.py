@@ -11,6 +11,7 @@ from keras import layers
 from tiny import with_head
 
 from tf_deepinversion import DeepInversion
+from tf_deepinversion import check_preprocessing
 from tf_deepinversion import models
 from tf_deepinversion.networks.preprocessing import Preprocessing
 
@@ -233,6 +234,22 @@ def test_a_network_that_normalizes_pixels_and_is_fed_other_inputs_is_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Preprocessing.of(network, Preprocessing(70, 90))
+
+
+def test_each_part_of_a_job_reads_the_network_and_one_warns(recwarn):
+    network, wrong = with_first(normalize()), Preprocessing(120, 60, (-1, 1))
+    for _ in range(2):
+        Preprocessing.of(network, wrong)
+    assert len(recwarn) == 1
+    # The warning is about the line of the user, not of the library.
+    assert recwarn[0].filename == __file__
+    # Other inputs, or another network, are other news.
+    Preprocessing.of(network, Preprocessing(120, 60, (0, 1)))
+    Preprocessing.of(with_first(normalize()), wrong)
+    assert len(recwarn) == 3
+    # Whoever asks about the preprocessing is always told.
+    check_preprocessing(network, wrong)
+    assert len(recwarn) == 4
 
 
 @pytest.mark.parametrize(

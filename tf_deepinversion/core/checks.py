@@ -3,6 +3,7 @@
 import inspect
 import numbers
 import warnings
+import weakref
 
 import keras
 import numpy as np
@@ -76,6 +77,31 @@ def warn_caller(message):
     while frame.f_back and _in_package(frame):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, UserWarning, stacklevel=level)
+
+
+# The messages that users have read about an object.
+_READ = weakref.WeakKeyDictionary()
+
+
+def warn_once(owner, message):
+    """Warns like `warn_caller`, but of each object only once by one message.
+
+    Several parts of a job check the same network. Python's own "once" tells
+    the lines apart that call this function.
+
+    Args:
+        owner: An object, such as a `keras.Model`.
+        message: String.
+    """
+    read = _READ.setdefault(owner, set())
+    if message not in read:
+        read.add(message)
+        warn_caller(message)
+
+
+def warn_again(owner):
+    """Makes `warn_once` repeat what it has said of an object."""
+    _READ.pop(owner, None)
 
 
 def _in_package(frame) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import warn_again
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.remembered_input import RememberedInput
@@ -83,7 +84,8 @@ def check_preprocessing(
             "Expected a `keras.Model`: load a file by "
             f"`keras.models.load_model`. Received: teacher={teacher!r}"
         )
-    preprocessing = Preprocessing.of(teacher, preprocessing)  # it warns
+    warn_again(teacher)  # whoever asks again is told again
+    preprocessing = Preprocessing.of(teacher, preprocessing)
     told, remembered = preprocessing.training_input(), input_of(teacher)
     contradicts = remembered is not None and contradict(told, remembered)
     check = PreprocessingCheck(told, remembered, contradicts)

@@ -1,12 +1,12 @@
 """Conversions between pixels, the optimized images, and a teacher's input."""
 
 import re
-import warnings
 
 import keras
 import numpy as np
 from keras import ops
 
+from tf_deepinversion.core.checks import warn_once
 from tf_deepinversion.networks.known_inputs import APPLICATIONS
 from tf_deepinversion.networks.known_inputs import CAFFE_MEAN
 from tf_deepinversion.networks.known_inputs import IMAGENET_MEAN
@@ -212,13 +212,13 @@ class Preprocessing:
         told, remembered = self.training_input(), input_of(model)
         if remembered is None or not contradict(told, remembered):
             return
-        warnings.warn(
+        warn_once(
+            model,
             f"The teacher's {in_words(remembered)}. The preprocessing feeds it "
             f"a mean of {told.mean:.3g} and a deviation of "
             f"{told.deviation:.3g}. With wrong inputs, synthesized images show "
             "nothing: compare `pixel_range`, `mean` and `std` with the "
             "teacher's training.",
-            stacklevel=4,
         )
 
     def _warn_of_own_rescaling(self, model):
@@ -229,13 +229,13 @@ class Preprocessing:
             return
         if own is None or self.feeds_as(own):
             return
-        warnings.warn(
+        warn_once(
+            model,
             f"The first layer of {model.name!r} normalizes pixels in [0, 255] "
             "itself, so the network expects pixel_range=(0, 255). With other "
             "inputs, what it predicts means nothing. Leave its preprocessing "
             f"out. Received: pixel_range={self.pixel_range}, channel_order="
             f"{self.channel_order!r}",
-            stacklevel=4,
         )
 
     def get_config(self):
@@ -269,8 +269,9 @@ class Preprocessing:
             A `Preprocessing`.
 
         Warns:
-            UserWarning: if the network's first BatchNormalization remembers
-                other inputs than `given` provides, see `check_preprocessing`.
+            UserWarning: once for each network, if its first BatchNormalization
+                remembers other inputs than `given` provides, see
+                `check_preprocessing`.
 
         Raises:
             TypeError: if `given` is not a `Preprocessing`.
