@@ -4,24 +4,18 @@
     tf-deepinversion COMMAND --help
 
 The last line that a command prints is one line of JSON.
+
+The module lies beside the package, because importing any part of the package
+imports TensorFlow: `--help` answers at once, and TensorFlow starts silent.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 import traceback
 import warnings
-
-from tf_deepinversion.commands import distill
-from tf_deepinversion.commands import invert
-from tf_deepinversion.commands import measure
-from tf_deepinversion.commands import prune
-from tf_deepinversion.commands import quantize
-from tf_deepinversion.commands import report
-from tf_deepinversion.commands import synthesize
-from tf_deepinversion.core.files import require_local
-from tf_deepinversion.learn_command import learn
 
 _COMMON = (
     ("--seed", "N", 0, "random seed"),
@@ -42,11 +36,15 @@ _FEEDING = (
     ("--channel_order", "ORDER", "rgb", "input channels: rgb or bgr"),
 )
 
+_SIZES = (
+    ("--images_per_batch", "N", 256, "number of images in a batch"),
+    ("--steps_of_images", "N", None, "steps of a batch; default: the recipe's"),
+)
+
 _MADE = (
     ("--recipe", "NAME", "generator", "recipe of the images, in RECIPES"),
     ("--batches", "N", 10, "number of batches of images"),
-    ("--images_per_batch", "N", 256, "number of images in a batch"),
-    ("--steps_of_images", "N", None, "steps of a batch; default: the recipe's"),
+    *_SIZES,
 )
 
 _GIVEN = ("--images", "PATH", None, "pool folder or .npz; default: new images")
@@ -58,12 +56,11 @@ _TARGETS = (
     "statistics that `measure` wrote; default: BatchNormalization's",
 )
 
-# For each command: its purpose, an example, its function and its flags.
+# For each command: its purpose, an example and its flags.
 _COMMANDS = {
     "invert": (
         "show what a network remembers: pictures of each class",
         "invert fashion_mnist_resnet20 --steps=50",
-        invert,
         (
             ("--recipe", "NAME", "ours", "recipe of the images, in RECIPES"),
             ("--labels", "N,N", None, "classes of the images; default: all"),
@@ -74,13 +71,11 @@ _COMMANDS = {
     "measure": (
         "measure images, for a network without BatchNormalization",
         "measure mine.keras --images=unlabeled.npz --mean=110 --std=60",
-        measure,
         (("--images", "PATH", None, ".npz of `images`, or a pool folder"),),
     ),
     "synthesize": (
         "make a pool of images for the other commands",
         "synthesize fashion_mnist_resnet20 --batches=2",
-        synthesize,
         (
             _TARGETS,
             *_MADE,
@@ -96,7 +91,6 @@ _COMMANDS = {
     "distill": (
         "train a smaller network on synthesized images",
         "distill fashion_mnist_resnet20 --width=8 --rounds=4",
-        distill,
         (
             _GIVEN,
             _TARGETS,
@@ -105,13 +99,14 @@ _COMMANDS = {
             ("--width", "N", 8, "channels of the ResNet-20's first stage"),
             ("--rounds", "N", 32, "number of rounds of training"),
             ("--steps_per_round", "N", 480, "the student's steps in a round"),
+            ("--batches", "N", None, "batches of images; default: one a round"),
+            *_SIZES,
         ),
     ),
     "prune": (
         "remove channels of a network and train it further",
         "prune fashion_mnist_resnet20 --target=0.5 --images=output/synthesize/"
         "pool",
-        prune,
         (
             _GIVEN,
             ("--target", "SHARE", 0.5, "share of the cost to remove"),
@@ -124,7 +119,6 @@ _COMMANDS = {
     "quantize": (
         "convert a network to an int8 LiteRT model",
         "quantize fashion_mnist_resnet20 --images=output/synthesize/pool",
-        quantize,
         (
             _GIVEN,
             (
@@ -145,7 +139,6 @@ _COMMANDS = {
     "learn": (
         "teach a network new classes, without data of the old classes",
         "learn mine.keras --data=new.npz",
-        learn,
         (
             ("--data", "PATH", None, ".npz of images of the new classes"),
             ("--method", "NAME", "abd", "lwf, lwf_mc, replay, abd or analytic"),
@@ -157,7 +150,6 @@ _COMMANDS = {
         "write a page that compares a smaller network with its teacher",
         "report fashion_mnist_resnet20 --student=output/distill/network.keras "
         "--images=output/distill/pool",
-        report,
         (
             ("--student", "FILE", None, "the smaller network, a .keras file"),
             ("--images", "PATH", None, "a pool's folder or .npz to compare on"),
@@ -173,7 +165,7 @@ def parser() -> argparse.ArgumentParser:
         "tf-deepinversion", description="Data-free work on Keras classifiers."
     )
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for name, (does, example, function, flags) in _COMMANDS.items():
+    for name, (does, example, flags) in _COMMANDS.items():
         one = commands.add_parser(
             name,
             help=does,
@@ -182,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
             description=does.capitalize() + ".",
             epilog=f"Example: tf-deepinversion {example}",
         )
-        one.set_defaults(function=function)
+        one.set_defaults(command=name)
         one.add_argument(
             "network", help="a .keras or .h5 file, or a shipped name"
         )
@@ -206,6 +198,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main():
     """Runs the command of a terminal: errors and warnings are one line each."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with warnings.catch_warnings():
         warnings.showwarning = _show_once()
         try:
@@ -232,19 +225,28 @@ def _show_once():
 
 def _refused_here(error) -> bool:
     """Tells an argument that the library refuses from a failure within."""
+    import tf_deepinversion
+
     *_, last = traceback.extract_tb(error.__traceback__)
-    ours = pathlib.Path(__file__).parent in pathlib.Path(last.filename).parents
+    package = pathlib.Path(tf_deepinversion.__file__).parent
+    ours = package in pathlib.Path(last.filename).parents
     return ours and str(last.line).startswith("raise")
 
 
 def run(arguments=None):
     """Runs a command; prints its figures as one line of JSON."""
     args = parser().parse_args(arguments)
+    # Only now: `--help` and mistyped flags need no TensorFlow.
+    from tf_deepinversion import commands
+    from tf_deepinversion.core.files import require_local
+    from tf_deepinversion.learn_command import learn
+
     names = ["images", "data", "test_data", "student", "targets"]
-    if args.function is not synthesize:
+    if args.command != "synthesize":
         names.append("output")
     require_local(**{name: vars(args).get(name) for name in names})
-    figures = args.function(args)
+    job = learn if args.command == "learn" else vars(commands)[args.command]
+    figures = job(args)
     code = figures.pop("exit_code", 0)
     print(json.dumps(figures))
     if code:

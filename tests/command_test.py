@@ -3,6 +3,8 @@
 import configparser
 import json
 import pathlib
+import subprocess
+import sys
 import warnings
 
 import keras
@@ -14,8 +16,8 @@ from tiny import SHAPE
 from tiny import with_head
 
 import tf_deepinversion as di
+import tf_deepinversion_command as command
 from tf_deepinversion import Preprocessing
-from tf_deepinversion import command
 from tf_deepinversion.datasets import load_images
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.quantization import LiteRT
@@ -186,6 +188,30 @@ def test_distill_trains_a_network_of_the_library(run):
     )
 
 
+def test_distill_makes_as_many_images_as_asked_for(run, monkeypatch):
+    seen = []
+
+    def distill(*_, refresh, **__):
+        seen.append(refresh and refresh.settings())
+        raise InterruptedError
+
+    monkeypatch.setattr(di, "distill", distill)
+    np.savez("some.npz", images=np.zeros((3, *SHAPE), "uint8"), labels=[0] * 3)
+    for flags in (
+        ["--batches=3", "--images_per_batch=5"],
+        [],
+        ["--images=some.npz"],
+    ):
+        with pytest.raises(InterruptedError):
+            run("distill", "--steps_of_images=7", *flags)
+    asked = {"images": 5, "steps": 7, "first_steps": None, "when": None}
+    assert seen == [
+        {**asked, "batches": 3},
+        {**asked, "images": 256, "batches": None},
+        None,
+    ]
+
+
 def test_report_scores_a_student_beside_its_teacher(run, tmp_path):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, *SHAPE), "uint8")
@@ -289,12 +315,20 @@ def test_help_fits_one_screen_and_its_example_is_accepted(
     text = capsys.readouterr().out
     assert not end.value.code and len(text.splitlines()) <= 40
     example = command._COMMANDS[name][1]
-    parsed = command.parser().parse_args(example.split())
-    assert parsed.function is command._COMMANDS[name][2]
+    assert command.parser().parse_args(example.split()).command == name
+
+
+def test_help_needs_no_tensorflow():
+    code = (
+        "import sys, tf_deepinversion_command as command\n"
+        "try: command.run(['distill', '--help'])\n"
+        "finally: sys.exit('tensorflow' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_pip_installs_the_command():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     scripts = config["options.entry_points"]["console_scripts"]
-    assert scripts.strip() == "tf-deepinversion = tf_deepinversion.command:main"
+    assert scripts.strip() == "tf-deepinversion = tf_deepinversion_command:main"

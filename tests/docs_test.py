@@ -9,7 +9,7 @@ import types
 import pytest
 
 import tf_deepinversion
-from tf_deepinversion import command as command_line
+import tf_deepinversion_command as command_line
 
 ROOT = pathlib.Path(__file__).parent.parent
 INDEX = ROOT / "docs/index.md"

@@ -32,7 +32,6 @@ FLOORS = (
     ("__init__",),
     ("commands",),
     ("learn_command",),
-    ("command",),
 )
 
 # The only file that may name what is private of Keras or TensorFlow.

@@ -9,7 +9,7 @@ from tiny import SHAPE
 from tiny import tiny_teacher
 
 import tf_deepinversion as di
-from tf_deepinversion import command
+import tf_deepinversion_command as command
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.datasets import load_images

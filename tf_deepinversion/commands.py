@@ -113,12 +113,18 @@ def distill(args):
     # The ResNet-20 contains its own preprocessing. The student of a file, and
     # one of the teacher's channels, share the teacher's.
     own = feeding if args.student or args.share else None
+    refresh = None
+    if not args.images:
+        refresh = di.RefreshPool(
+            args.images_per_batch, args.steps_of_images, batches=args.batches
+        )
     result = di.distill(
         teacher,
         _student(args, teacher, feeding),
         args.images and _images(args.images),
         rounds=args.rounds,
         steps_per_round=args.steps_per_round,
+        refresh=refresh,
         preprocessing=feeding,
         student_preprocessing=own,
         dtype=args.dtype,
