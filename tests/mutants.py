@@ -369,7 +369,7 @@ MUTANTS = [
     ("quantization/layer_run.py", "[scheme.default[1]] * 2", "scheme.default", "quantization/layer_run"),
     ("pruning/channels/selection.py", "keep[own[max(0, len(own) - wanted) :]] = True", "keep[own[:wanted]] = True", "pruning/pruning_importance"),
     ("pruning/channels/cost.py", "return 2 * sum(", "return sum(", "pruning/pruning_importance"),
-    ("pruning/channels/traced_flops.py", "return math.prod(output) * inner", "return output[1] * inner", "pruning/pruning_importance"),
+    ("networks/forward_work.py", "return math.prod(output) * inner", "return output[1] * inner", "pruning/pruning_importance"),
     ("pruning/channels/selection.py", "np.argsort(-importance[own]", "np.argsort(importance[own]", "pruning/pruning_narrow"),
     ("pruning/channels/selection.py", "max(1, int(np.floor(share", "max(2, int(np.floor(share", "pruning/pruning_narrow"),
     ("networks/replicas.py", "begin = replica * count // replicas", "begin = -(-replica * count // replicas)", "networks/replicas"),

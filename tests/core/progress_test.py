@@ -3,11 +3,13 @@
 import io
 import re
 import sys
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+from terminals import Terminal
+from terminals import set_clock
+from terminals import shown
 
 from tf_deepinversion.callbacks.fit_resumable import fit_resumable
 from tf_deepinversion.core import progress
@@ -16,28 +18,9 @@ from tf_deepinversion.core.progress import TrainingProgress
 from tf_deepinversion.core.progress import verbosity
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    now = SimpleNamespace(seconds=100.0)
-    fake = SimpleNamespace(
-        monotonic=lambda: now.seconds, time=lambda: now.seconds
-    )
-    monkeypatch.setattr(progress, "time", fake)
-    module = sys.modules[keras.utils.Progbar.__module__]
-    monkeypatch.setattr(module, "time", fake)
-    return now
-
-
-def shown(text):
-    """What is left on a terminal: without colors, each line overwritten."""
-    text = re.sub(r"\x1b\[\d+m|\x08", "", text)
-    lines = text.removesuffix("\n").split("\n")
-    return [line.split("\r")[-1].rstrip() for line in lines]
+    return set_clock(monkeypatch, progress)
 
 
 def test_auto_is_a_bar_only_where_a_line_can_be_written_over(monkeypatch):

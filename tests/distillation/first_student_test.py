@@ -24,7 +24,7 @@ def half(images):
     )
 
 
-def run(student, folder=None, **kwargs):
+def run(student, folder=None, verbose=0, **kwargs):
     return distill(
         learned_teacher(),
         student,
@@ -35,17 +35,31 @@ def run(student, folder=None, **kwargs):
         preprocessing=NORMALIZED,
         folder=folder,
         seed=3,
-        verbose=0,
+        verbose=verbose,
         **kwargs,
     )
 
 
-def test_it_is_the_student_of_the_first_batch_and_resumes(tmp_path, recwarn):
+def counts(capsys):
+    """The beginnings of the lines that a log file would get."""
+    printed = capsys.readouterr().out.splitlines()
+    return [line.split(" - ")[0] for line in printed]
+
+
+def test_it_is_the_student_of_the_first_batch_and_resumes(
+    tmp_path, recwarn, capsys
+):
     maker = DeepInversion(
         learned_teacher(), NORMALIZED, recipe="distillation_pixels", seed=3
     )
     labels = balanced_labels(CLASSES, 6)
-    expected = run(half(maker.make(labels, 0, 2))).student
+    expected = run(half(maker.make(labels, 0, 2)), verbose=2).student
+    assert counts(capsys) == [
+        "Distillation: batch of images 1/2",
+        "Distillation: batch of images 2/2",
+        "Distillation: round 1/2",
+        "Distillation: round 2/2",
+    ]
 
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -55,7 +69,11 @@ def test_it_is_the_student_of_the_first_batch_and_resumes(tmp_path, recwarn):
     recwarn.clear()
     with pytest.raises(KeyboardInterrupt):
         run(half, tmp_path, callbacks=[Stop()])
-    found = run(half, tmp_path).student
+    found = run(half, tmp_path, verbose=2).student
+    assert counts(capsys) == [
+        "First images: batch 1/1",
+        "Distillation: round 2/2",
+    ]
     for one, other in zip(found.weights, expected.weights, strict=True):
         np.testing.assert_array_equal(one, other)
     # The student starts from its teacher's channels, and is meant to.

@@ -1,5 +1,6 @@
 """A callback that adds synthesized images while a student trains."""
 
+import contextlib
 import json
 import pathlib
 import time
@@ -12,6 +13,9 @@ from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.progress import verbosity
 from tf_deepinversion.inversion.synthesizer import require_synthesizer
+
+# The name of a batch in a `JobProgress`.
+BATCH = "batch of images"
 
 
 class RefreshPool(keras.callbacks.Callback):
@@ -89,7 +93,7 @@ class RefreshPool(keras.callbacks.Callback):
         if synthesizer is not None:
             self.bind(pool, synthesizer)
 
-    def bind(self, pool, synthesizer, next_batch=0, path=None):
+    def bind(self, pool, synthesizer, next_batch=0, path=None, job=None):
         """Sets the synthesizer and the pool, and restarts the counts.
 
         Args:
@@ -98,12 +102,15 @@ class RefreshPool(keras.callbacks.Callback):
             next_batch: Int, number of batches that exist already. Defaults
                 to 0.
             path: Path of a file that stores `synthesis`, or None.
+            job: `JobProgress` with the part `BATCH`, in place of a bar of the
+                images alone; or None.
         """
         require_local(path=path)
         require_synthesizer(synthesizer)
         self.pool, self.synthesizer = pool, synthesizer
         self.next_batch, self.seconds = next_batch, 0.0
         self._path, self._terms = path and pathlib.Path(path), {}
+        self._job = job
         if self._path and self._path.exists() and pool.batches:
             # JSON turned the numbers into strings.
             found = json.loads(self._path.read_text())
@@ -198,21 +205,45 @@ class RefreshPool(keras.callbacks.Callback):
         job = self.params["epochs"], self.synthesizer, self.pool.capacity
         wanted = self.batches_by(epoch, *job)
         if self.next_batch < wanted:
-            verbose = verbosity(self.params["verbose"])
-            if epoch and verbose == 1 and wanted == self.next_batch + 1:
-                verbose = 0  # the bar of the rounds stays open
-            self.pool.fill(
-                self.synthesizer,
-                batches=wanted,
-                images=self.images,
-                steps=self.steps,
-                first_steps=self.first_steps,
-                made=self.next_batch,
-                after_batch=self._keep,
-                verbose=verbose,
-                title=self.titles(*job)[0],
-            )
+            with self._shares_told():
+                self.pool.fill(
+                    self.synthesizer,
+                    batches=wanted,
+                    images=self.images,
+                    steps=self.steps,
+                    first_steps=self.first_steps,
+                    made=self.next_batch,
+                    after_batch=self._keep,
+                    verbose=self._verbose(epoch, wanted),
+                    title=self.titles(*job)[0],
+                )
         self.seconds += time.monotonic() - begin
+
+    def _verbose(self, epoch, wanted):
+        """Returns `verbose` of a bar of these batches alone."""
+        if self._job is not None:
+            return 0
+        verbose = verbosity(self.params["verbose"])
+        if epoch and verbose == 1 and wanted == self.next_batch + 1:
+            return 0  # the bar of the rounds stays open
+        return verbose
+
+    @contextlib.contextmanager
+    def _shares_told(self):
+        """Within the context, the job is told of each part of a batch."""
+        if self._job is None:
+            yield
+            return
+        self._job.skip(BATCH, self.next_batch)
+        before = self.synthesizer.on_share
+        self.synthesizer.on_share = self._tell
+        try:
+            yield
+        finally:
+            self.synthesizer.on_share = before
+
+    def _tell(self, share):
+        self._job.advance(BATCH, self.next_batch + share, line=False)
 
     def _complete(self):
         """Returns the number of batches in the pool whose terms are saved."""
@@ -224,7 +255,10 @@ class RefreshPool(keras.callbacks.Callback):
     def _keep(self, number):
         """Stores the terms of a batch; a repeated batch replaces its terms."""
         self.next_batch = number + 1
-        self._terms[number] = dict(self.synthesizer.logs)
+        self._terms[number] = logs = dict(self.synthesizer.logs)
+        if self._job is not None:
+            # A bar shows the student's values, which have the same names.
+            self._job.advance(BATCH, number + 1, logs, shown=False)
         if self._path:
             content = json.dumps(self._terms).encode()
             write_atomically(self._path, lambda file: file.write(content))

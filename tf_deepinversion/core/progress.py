@@ -34,6 +34,25 @@ def duration(seconds) -> str:
     return f"{minutes}:{seconds:02}" if minutes else f"{seconds}s"
 
 
+def line_of(title, count, logs, seconds) -> str:
+    """Formats a line about a job.
+
+    Args:
+        title: String, name of the job.
+        count: String, what is done.
+        logs: Dict from names to floats.
+        seconds: Float, the time left, or None. Less than ten seconds are left
+            out.
+
+    >>> line_of("Images", "batch 1/2", {"loss": 0.25}, 75)
+    'Images: batch 1/2 - loss: 0.25 - 1:15 left'
+    """
+    terms = "".join(f" - {name}: {value:.4g}" for name, value in logs.items())
+    long = seconds is not None and seconds >= 10
+    left = f" - {duration(seconds)} left" if long else ""
+    return f"{title}: {count}{terms}{left}"
+
+
 class Progress:
     """Shows how much of a job is done, as a bar or as lines.
 
@@ -74,9 +93,9 @@ class Progress:
             end = line and self._done >= self._total
             self._bar.update(self._done, list(logs.items()), finalize=end)
         elif self._verbose and line:
-            terms = "".join(f" - {n}: {v:.4g}" for n, v in logs.items())
             count = f"{self._unit} {self._done}/{self._total}"
-            print(f"{self._title}: {count}{terms}{self._left()}", flush=True)
+            line = line_of(self._title, count, logs, self._left())
+            print(line, flush=True)
 
     def pause(self):
         """Ends the line of an unfinished bar, so that others may print."""
@@ -85,8 +104,7 @@ class Progress:
 
     def _left(self):
         each = (time.monotonic() - self._begin) / self._done
-        left = each * (self._total - self._done)
-        return f" - {duration(left)} left" if left >= 10 else ""
+        return each * (self._total - self._done)
 
 
 class TrainingProgress(keras.callbacks.ProgbarLogger):

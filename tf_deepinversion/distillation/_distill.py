@@ -3,7 +3,6 @@
 import inspect
 import pathlib
 import time
-import typing
 
 import keras
 
@@ -13,7 +12,6 @@ from tf_deepinversion.core import run_state
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.kept_values import kept_values
-from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.distillation._distillation import Distillation
 from tf_deepinversion.distillation._rounds_for import rounds_for
 from tf_deepinversion.distillation.distilled import Distilled
@@ -23,14 +21,17 @@ from tf_deepinversion.distillation.fit_together import check_fixed_images
 from tf_deepinversion.distillation.fit_together import check_images
 from tf_deepinversion.distillation.fit_together import check_synthesizer
 from tf_deepinversion.distillation.fit_together import check_validation
+from tf_deepinversion.distillation.plan import Plan
+from tf_deepinversion.distillation.plan import require_shared
 from tf_deepinversion.distillation.student_check import warn_if_trained
 from tf_deepinversion.distillation.student_model import require_trainable
 from tf_deepinversion.distillation.training_images import GivenStream
 from tf_deepinversion.distillation.training_images import SynthesizedImages
 from tf_deepinversion.distillation.training_images import batches_of
+from tf_deepinversion.distillation.whole_job import RoundsProgress
+from tf_deepinversion.distillation.whole_job import whole_job
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.synthesizer import Synthesizer
-from tf_deepinversion.networks import replicas
 from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.optimizers.schedules import muon
 from tf_deepinversion.transforms.augmentations import augmentations
@@ -200,7 +201,7 @@ def distill(
     check_fixed_images(fixed_images, fixed_share, batch_size, model)
     if not is_function:  # such a student is meant to start ahead
         warn_if_trained(model)
-    plan = _Plan(
+    plan = Plan(
         model=model,
         images=images,
         rounds=rounds,
@@ -218,58 +219,8 @@ def distill(
         verbose=verbose,
         validation_data=validation_data,
     )
-    _require_shared(plan, minutes)
+    require_shared(plan, minutes)
     return _carry_out(plan._replace(rounds=_rounds(plan, minutes, begin)))
-
-
-class _Plan(typing.NamedTuple):
-    """The arguments of a call of `distill`."""
-
-    model: Distillation
-    images: object
-    rounds: int | None
-    steps_per_round: int
-    batch_size: int
-    refresh: RefreshPool | None
-    fixed_images: Pool | None
-    fixed_share: float
-    optimizer: object
-    capacity: int
-    folder: str | None
-    run: str
-    seed: int
-    callbacks: list | None
-    verbose: object
-    validation_data: object
-
-    def settings(self) -> dict:
-        """Returns the settings of the run, without the model and the images."""
-        fixed = self.fixed_images
-        return {
-            "rounds": self.rounds,
-            "steps_per_round": self.steps_per_round,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "fixed_share": self.fixed_share if fixed else None,
-            "fixed_images": fixed.identity if fixed else None,
-        }
-
-
-def _require_shared(plan, minutes):
-    """Refuses what several machines would do each in its own way."""
-    strategy = plan.model.distribute_strategy
-    if plan.folder is not None:
-        replicas.require_one_machine(
-            strategy,
-            "Each of several machines would write images and state into "
-            "`folder`: leave it out.",
-        )
-    if minutes is not None:
-        replicas.require_one_machine(
-            strategy,
-            "Each of several machines would find another number of rounds "
-            "for `minutes`: pass `rounds`.",
-        )
 
 
 def _check_length(rounds, minutes):
@@ -320,9 +271,12 @@ def _carry_out(plan) -> Distilled:
         plan.seed,
     )
 
+    job = whole_job(source, plan)
+    bars = [RoundsProgress(job)] if job else []
+
     def batches(step):
         # `fit_resumable` calls this once, with the first step that is left.
-        source.begin(step // steps)
+        source.begin(step // steps, job)
         return stream(step)
 
     try:
@@ -336,7 +290,7 @@ def _carry_out(plan) -> Distilled:
             run=identity,
             others=source.state_variables,
             ring=model.teacher_cache,
-            callbacks=[*source.callbacks, *(plan.callbacks or [])],
+            callbacks=[*bars, *source.callbacks, *(plan.callbacks or [])],
             verbose=plan.verbose,
             validation_data=plan.validation_data,
             title=source.title,

@@ -69,6 +69,20 @@ class SynthesizedImages:
             rounds - 1, self._rounds, self._synthesizer, self._capacity
         )
 
+    def work(self) -> list:
+        """Lists the work of each batch, see `Synthesizer.work`.
+
+        The list is empty if the work is unknown, or there is none.
+        """
+        refresh = self._refresh
+        first, rest = (
+            self._synthesizer.work(refresh.images, steps)
+            for steps in (refresh.first_steps or refresh.steps, refresh.steps)
+        )
+        if not first or not rest:
+            return []
+        return [first, *(self._batches_by(self._rounds) - 1) * [rest]]
+
     def settings(self) -> dict:
         """Returns the settings that affect the images, without the networks."""
         made = self._synthesizer.settings()
@@ -110,11 +124,16 @@ class SynthesizedImages:
         )
         return self.pool
 
-    def begin(self, done):
-        """Sets the number of finished rounds before the next round begins."""
+    def begin(self, done, job=None):
+        """Sets the number of finished rounds before the next round begins.
+
+        Args:
+            done: Int.
+            job: `JobProgress` that the batches are told to, or None.
+        """
         path = self._folder and self._folder / "synthesis.json"
         self._refresh.bind(
-            self.pool, self._synthesizer, self._batches_by(done), path
+            self.pool, self._synthesizer, self._batches_by(done), path, job
         )
 
     def close(self):
@@ -170,8 +189,12 @@ class GivenStream:
         """Returns the images as given."""
         return self._images
 
-    def begin(self, done):
+    def begin(self, done, job=None):
         """Does nothing, because no image is made."""
+
+    def work(self):
+        """Lists no batch, because no image is made."""
+        return []
 
     def close(self):
         """Does nothing, because the images belong to the user."""

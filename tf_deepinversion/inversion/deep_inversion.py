@@ -9,6 +9,7 @@ from tf_deepinversion.core.checks import warn_if_not_recognized
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.inversion import recipes
+from tf_deepinversion.inversion.batch_work import batch_work
 from tf_deepinversion.inversion.image_sources import Pixels
 from tf_deepinversion.inversion.images_model import ImagesModel
 from tf_deepinversion.inversion.images_model import check_callbacks
@@ -285,6 +286,9 @@ class DeepInversion(Synthesizer, ImagesModel):
         right = shown == np.resize(self.labels, len(shown))
         self._newest_terms["recognized"] = float(right.mean())
         return images, shown
+
+    def work(self, images, steps=None):
+        return batch_work(self.networks, self.recipe, images, steps)
 
     def _made(self, batch_index):
         """Returns the images that a batch adds after `fit`."""

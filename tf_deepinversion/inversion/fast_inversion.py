@@ -10,6 +10,7 @@ from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.described import architecture
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.inversion import image_sources
+from tf_deepinversion.inversion.batch_work import batch_work
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.image_sources import Generated
 from tf_deepinversion.models.generator import Generator
@@ -88,6 +89,11 @@ class FastInversion(DeepInversion):
     def state_variables(self) -> list:
         """The variables that one batch leaves to the next: the generator's."""
         return self.generator.variables
+
+    def work(self, images, steps=None):
+        return batch_work(
+            self.networks, self.recipe, images, steps, self.generator
+        )
 
     def _made(self, batch_index):
         if not self._draws:

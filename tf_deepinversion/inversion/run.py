@@ -194,6 +194,7 @@ class InversionRun:
             )
             logs = _logs(model.terms, values.numpy())
             callbacks.on_train_batch_end(end - 1, logs)
+            self._tell(number, end)
             if not finite and not model.stop_training:
                 self._raise_not_finite(epoch.first + begin + int(ran) - 1, logs)
             if model.stop_training:
@@ -204,6 +205,12 @@ class InversionRun:
             run_state.keep_averages(callbacks.callbacks, model.optimizer)
         self._save()
         return logs
+
+    def _tell(self, number, steps):
+        """Tells whoever waits for the images how much of them is done."""
+        if self._model.on_share is not None:
+            before = sum(epoch.steps for epoch in self._epochs[:number])
+            self._model.on_share((before + steps) / sum(self._counts))
 
     def _enter(self, stage):
         """Makes a stage the current stage."""

@@ -27,6 +27,8 @@ class Synthesizer:
         student_preprocessing: The student's `Preprocessing`, or None.
         student_shape: Tuple `(height, width, channels)` of the student's
             images, or None.
+        on_share: Function of a float in (0, 1], or None. `make` may call it
+            with the share of the batch's steps that are done.
 
     Example:
         >>> class Shades(di.inversion.Synthesizer):
@@ -55,6 +57,7 @@ class Synthesizer:
     student_preprocessing = None
     student_shape = None
     logs = {}
+    on_share = None
 
     def check(self, labels, steps=None):
         """Refuses arguments that `make` would refuse, before any work.
@@ -83,6 +86,18 @@ class Synthesizer:
         raise NotImplementedError(
             f"{type(self).__name__} must have `make`, see `Synthesizer.make`."
         )
+
+    def work(self, images, steps=None) -> float | None:
+        """Estimates the work of a batch, to predict times.
+
+        Args:
+            images: Int, number of labels.
+            steps: As for `make`.
+
+        Returns:
+            A float, in multiplications; None if it is unknown.
+        """
+        return None
 
     def settings(self) -> dict:
         """Returns the settings on which the images depend.

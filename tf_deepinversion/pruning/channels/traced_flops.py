@@ -1,29 +1,10 @@
 """FLOPs counted in a traced graph, also of a SavedModel."""
 
-import math
-
 import tensorflow as tf
 
 from tf_deepinversion.core.keras_internals import with_constants
-
-
-def _per_image(operation, output) -> int:
-    """Counts the multiplications of one operation for one image.
-
-    Args:
-        operation: A `tf.Operation`.
-        output: Tuple of ints, the shape of its output for one image.
-    """
-    kernel = operation.inputs[1].shape.as_list()
-    # Each output of a matrix product is a sum over the inner size.
-    if operation.type == "MatMul":
-        inner = kernel[1 if operation.get_attr("transpose_b") else 0]
-        return math.prod(output) * inner
-    # A transposed convolution applies its kernel at each position of its input.
-    if operation.type == "Conv2DBackpropInput":
-        output = operation.inputs[2].shape.as_list()
-    # A convolution applies its whole kernel at each position.
-    return math.prod(output[1:-1]) * math.prod(kernel)
+from tf_deepinversion.networks.forward_work import COUNTED
+from tf_deepinversion.networks.forward_work import multiplications
 
 
 def _shapes(function, operations) -> list[tuple[int, ...]]:
@@ -33,15 +14,6 @@ def _shapes(function, operations) -> list[tuple[int, ...]]:
     whole = function.prune(function.inputs, shapes)
     given = [tf.zeros([n or 1 for n in x.shape], x.dtype) for x in whole.inputs]
     return [tuple(shape.numpy().tolist()) for shape in whole(*given)]
-
-
-COUNTED = (
-    "Conv2D",
-    "Conv2DBackpropInput",
-    "Conv3D",
-    "DepthwiseConv2dNative",
-    "MatMul",
-)
 
 
 def count_flops(function) -> int:
@@ -69,7 +41,7 @@ def count_flops(function) -> int:
         if operation.type in COUNTED
     ]
     shapes = _shapes(frozen, operations)
-    return 2 * sum(map(_per_image, operations, shapes))
+    return 2 * sum(map(multiplications, operations, shapes))
 
 
 def flops_of_model(model) -> int:

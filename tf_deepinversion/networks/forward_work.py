@@ -1,0 +1,70 @@
+"""The work of a network's forward pass, counted in its graph."""
+
+import math
+
+import tensorflow as tf
+
+# The operations that do most of the work of a network for images.
+COUNTED = (
+    "Conv2D",
+    "Conv2DBackpropInput",
+    "Conv3D",
+    "DepthwiseConv2dNative",
+    "MatMul",
+)
+
+# Few channels make few multiplications for each output, and the time then goes
+# into reading and writing the outputs. On a CPU an output takes about the time
+# of this many multiplications.
+_PER_OUTPUT = 100
+
+
+def multiplications(operation, output) -> int:
+    """Counts the multiplications of one operation for one image.
+
+    Args:
+        operation: A `tf.Operation` of a type in `COUNTED`.
+        output: Tuple of ints, the shape of its output for one image.
+    """
+    kernel = operation.inputs[1].shape.as_list()
+    # Each output of a matrix product is a sum over the inner size.
+    if operation.type == "MatMul":
+        inner = kernel[1 if operation.get_attr("transpose_b") else 0]
+        return math.prod(output) * inner
+    # A transposed convolution applies its kernel at each position of its input.
+    if operation.type == "Conv2DBackpropInput":
+        output = operation.inputs[2].shape.as_list()
+    # A convolution applies its whole kernel at each position.
+    return math.prod(output[1:-1]) * math.prod(kernel)
+
+
+def forward_work(model, input_shape) -> float | None:
+    """Estimates the work of a forward pass for one input.
+
+    The estimate predicts times, so it also counts the outputs that are written.
+
+    Args:
+        model: A `keras.Model`.
+        input_shape: Tuple of ints, the shape of one input.
+
+    Returns:
+        A float, in multiplications; None if nothing could be counted.
+
+    Example:
+        >>> work = forward_work(teacher, (8, 8, 1))
+        >>> work  # 6 x 6 x 9 x 4 + 4 x 3, and 100 for each of 147 outputs
+        16008.0
+    """
+    call = tf.function(lambda x: model(x, training=False), autograph=False)
+    signature = tf.TensorSpec((1, *input_shape), "float32")
+    work = 0.0
+    for operation in call.get_concrete_function(
+        signature
+    ).graph.get_operations():
+        if operation.type in COUNTED:
+            output = operation.outputs[0].shape
+            if not output.is_fully_defined():
+                return None
+            work += multiplications(operation, output.as_list())
+            work += _PER_OUTPUT * output.num_elements()
+    return work or None
