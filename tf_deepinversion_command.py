@@ -198,7 +198,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main():
     """Runs the command of a terminal: errors and warnings are one line each."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # On a CPU, TensorFlow logs as an error that there is no GPU.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with warnings.catch_warnings():
         warnings.showwarning = _show_once()
         try:

@@ -21,7 +21,7 @@ from tf_deepinversion.models.generator import Generator
 from tf_deepinversion.networks.forward_work import forward_work
 
 # Of the tiny teacher, by hand: kernels times positions, and outputs.
-TINY = (9 * 4) * 64 + (36 * 6) * 16 + 6 * 3 + 100 * (4 * 64 + 6 * 16 + 3)
+TINY = (9 * 4) * 64 + (36 * 6) * 16 + 6 * 3 + 300 * (4 * 64 + 6 * 16 + 3)
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,11 @@ def test_the_work_of_a_step(maker):
 
 
 def test_the_work_of_batches(maker):
-    assert maker.work(6, 5) == 6 * 5 * 2 * TINY
+    assert maker.work(6, 5) == 6 * 5 * 3 * TINY
     # A stage at half the size, and one at the whole size.
     recipe = find("imagenet").replace(steps=50)
     coarse = DeepInversion(maker.teacher, NORMALIZED, recipe=recipe)
-    assert coarse.work(6) == 6 * 2 * TINY * (50 / 4 + 50)
+    assert coarse.work(6) == 6 * 3 * TINY * (50 / 4 + 50)
     # The images also pass through a student, and come from a generator.
     rival = DeepInversion(maker.teacher, NORMALIZED, student=tiny_teacher(1))
     assert rival.work(6, 5) == 2 * maker.work(6, 5)

@@ -5,6 +5,7 @@ import keras
 from tf_deepinversion.callbacks.refresh_pool import BATCH
 from tf_deepinversion.core.job_progress import JobProgress
 from tf_deepinversion.core.progress import verbosity
+from tf_deepinversion.networks.forward_work import PASSES
 from tf_deepinversion.networks.forward_work import forward_work
 
 ROUND = "round"
@@ -25,9 +26,7 @@ def step_work(model, batch_size) -> float | None:
     if None in (teacher, student):
         return None
     calls = 1 / getattr(model.teacher_cache, "steps_per_call", 1)
-    # The gradients of a network's inputs and of its weights each take about
-    # the work of its forward pass.
-    return batch_size * (3 * student + calls * teacher)
+    return batch_size * (PASSES * student + calls * teacher)
 
 
 def whole_job(images, plan):

@@ -14,9 +14,15 @@ COUNTED = (
 )
 
 # Few channels make few multiplications for each output, and the time then goes
-# into reading and writing the outputs. On a CPU an output takes about the time
-# of this many multiplications.
-_PER_OUTPUT = 100
+# into reading and writing the outputs. On two cores, the steps of ResNets of 8
+# and 16 channels take times in which an output counts like this many
+# multiplications.
+_PER_OUTPUT = 300
+
+# A step takes about three forward passes: the gradients of the inputs and of
+# the weights take one each. An inversion has no gradients of weights, and the
+# statistics of the layers take about as long.
+PASSES = 3
 
 
 def multiplications(operation, output) -> int:
@@ -52,8 +58,8 @@ def forward_work(model, input_shape) -> float | None:
 
     Example:
         >>> work = forward_work(teacher, (8, 8, 1))
-        >>> work  # 6 x 6 x 9 x 4 + 4 x 3, and 100 for each of 147 outputs
-        16008.0
+        >>> work  # 6 x 6 x 9 x 4 + 4 x 3, and 300 for each of 147 outputs
+        45408.0
     """
     call = tf.function(lambda x: model(x, training=False), autograph=False)
     signature = tf.TensorSpec((1, *input_shape), "float32")
