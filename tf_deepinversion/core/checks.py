@@ -107,8 +107,8 @@ def warn_again(owner):
 def _in_package(frame) -> bool:
     # Code run by `exec` may have no name.
     name = frame.f_globals.get("__name__", "")
-    packages = ("tf_deepinversion.", "keras.", "tensorflow.")
-    return f"{name}.".startswith(packages)
+    ours = "tf_deepinversion.", "tf_deepinversion_command."
+    return f"{name}.".startswith((*ours, "keras.", "tensorflow."))
 
 
 def warn_if_not_recognized(share):
