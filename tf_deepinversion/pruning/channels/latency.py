@@ -123,17 +123,10 @@ class LatencyTable:
             # Layers of equal config and input size take equal time.
             sort = _sort(layer, shape, inputs, outputs)
             if sort not in known:
+                shapes = [(batch_size, *shape[1:-1], i) for i in inputs]
                 known[sort] = [
-                    [
-                        timer(
-                            run(
-                                _twin(layer, o),
-                                (batch_size, *shape[1:-1], i),
-                            )
-                        )
-                        for o in outputs
-                    ]
-                    for i in inputs
+                    [timer(run(_twin(layer, o), each)) for o in outputs]
+                    for each in shapes
                 ]
             entries[layer.name] = {
                 "inputs": inputs,
