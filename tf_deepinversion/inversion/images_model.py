@@ -28,13 +28,6 @@ class ImagesModel(keras.Model):
         # Keras builds a model at its first call. This model is never called:
         # `fit` creates the variables.
         self.built = True
-        if self.variable_dtype not in ("float32", "float64"):
-            raise ValueError(
-                "The images are variables of float32 or float64: compute in "
-                'less by dtype="mixed_bfloat16". Received: '
-                f"{self.dtype_policy}, of dtype= or of "
-                "keras.config.set_dtype_policy"
-            )
 
     @property
     def trainable_variables(self):
