@@ -2,8 +2,10 @@
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 from pruned import chain
 from pruned import conv
 from pruned import pooled_head
@@ -96,6 +98,24 @@ def test_no_channel_goes_where_nothing_is_saved():
 
     keep = knapsack(graph, scores, seconds, 2)
     assert keep[first].all() and keep[second].sum() == 4
+
+
+def test_a_channel_of_two_layers_counts_twice():
+    inputs = keras.Input((8, 8, 2))
+    x = conv(4)(inputs)
+    x = layers.Add()([x, conv(4)(conv(4, name="inner")(x))])
+    for layer in pooled_head():
+        x = layer(x)
+    graph = ChannelGraph(keras.Model(inputs, x))
+    inner = graph.outputs[graph.model.get_layer("inner")]
+
+    def count(graph, keep=None):
+        return graph.count if keep is None else keep.sum()
+
+    scores = np.full(graph.count, 2.0)
+    scores[inner] = 3  # a channel of the stream is worth 2 + 2
+    keep = knapsack(graph, scores, count, 6)
+    assert keep[inner].sum() == 2 and keep.sum() == 6
 
 
 def test_channels_of_infinite_importance_stay():

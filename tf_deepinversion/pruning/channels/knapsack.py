@@ -11,6 +11,7 @@ import typing
 
 import numpy as np
 
+from tf_deepinversion.pruning.channels import layer_rules
 from tf_deepinversion.pruning.channels.selection import unreachable
 
 
@@ -18,7 +19,8 @@ def knapsack(graph, importance, cost, limit, *, multiple_of=1):
     """Keeps as much importance as possible within a limit of the cost.
 
     Each group of channels keeps its most important channels, in steps of
-    `multiple_of`. See `widths_within`.
+    `multiple_of`. A channel that several layers make, as those of a residual
+    stream, counts once for each: it goes from all of them. See `widths_within`.
 
     Args:
         graph: A `ChannelGraph`.
@@ -37,6 +39,7 @@ def knapsack(graph, importance, cost, limit, *, multiple_of=1):
     Reference:
         - Shen et al., Hardware-Aware Latency Pruning, arXiv:2110.10811
     """
+    importance = importance * _makers(graph)
     ranked = []
     for group in range(graph.groups.max() + 1):
         own = np.flatnonzero(graph.groups == group)
@@ -54,6 +57,15 @@ def knapsack(graph, importance, cost, limit, *, multiple_of=1):
         least = cost(graph, kept([min(each) for each in worth]))
         raise unreachable(least, limit, multiple_of)
     return kept(widths)
+
+
+def _makers(graph) -> np.ndarray:
+    """Counts the layers that make each channel: int `(graph.count,)`."""
+    makers = np.zeros(graph.count, int)
+    for layer, channels in graph.outputs.items():
+        if layer_rules.makes(layer):
+            np.add.at(makers, channels[channels >= 0], 1)
+    return makers
 
 
 def worth_of(importance, step) -> dict[int, float]:
