@@ -365,6 +365,7 @@ MUTANTS = [
     ("pruning/channels/knapsack.py", "if cuts and best.price > cuts[0][0]:", "if False:", "pruning/pruning_knapsack"),
     ("pruning/channels/knapsack.py", "return _widened(worth, widths, cost, limit)", "return widths", "pruning/pruning_knapsack"),
     ("pruning/channels/knapsack.py", "if w >= least", "", "pruning/pruning_knapsack"),
+    ("pruning/channels/knapsack.py", "importance * _makers(graph)", "importance", "pruning/pruning_knapsack"),
     ("pruning/channels/latency.py", "table.rest = whole - table(graph)", "table.rest = whole", "pruning/pruning_knapsack"),
     ("quantization/layer_run.py", "[scheme.default[1]] * 2", "scheme.default", "quantization/layer_run"),
     ("pruning/channels/selection.py", "keep[own[max(0, len(own) - wanted) :]] = True", "keep[own[:wanted]] = True", "pruning/pruning_importance"),
