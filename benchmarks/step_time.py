@@ -28,7 +28,6 @@ product, and takes 1.55 and 1.7 times the memory. Most of a step is
 convolutions, which oneDNN computes for both sides.
 """
 
-import hashlib
 import json
 import os
 import pathlib
@@ -36,156 +35,34 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 from absl import app
 from absl import flags
 from machine import machine
-from machine import peak_bytes
 from side import Side
+
+FORMS = ("contiguous", "channels_last", "compile", "compile_channels_last")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
     "torch_python", sys.executable, "A Python that can import torch."
 )
+flags.DEFINE_enum(
+    "network",
+    "resnet18",
+    ["resnet18", "resnet20"],
+    "A random ResNet-18 for 32x32x3, or the ResNet-20 that ships.",
+)
+flags.DEFINE_multi_enum("form", FORMS, FORMS, "Forms of the other side.")
 flags.DEFINE_integer("rounds", 5, "Turns of each side.")
 flags.DEFINE_integer("steps", 10, "Steps in a turn.")
 flags.DEFINE_integer("batch", 32, "Images in a batch.")
-flags.DEFINE_integer("width", 64, "Channels of the first stage.")
+flags.DEFINE_integer("width", 64, "Channels of ResNet-18's first stage.")
 flags.DEFINE_integer("threads", os.cpu_count(), "Threads of each side.")
 flags.DEFINE_integer("seed", 0, "Of the weights and the start images.")
-flags.DEFINE_enum(
-    "worker", None, ["ours", "product"], "Used by the benchmark itself."
-)
-flags.DEFINE_string("network", None, "Used by the benchmark itself.")
 
-FORMS = ("contiguous", "channels_last", "compile", "compile_channels_last")
 TERMS = ("cross_entropy", "feature_statistics", "total_variation")
 TOLERANCE = 1e-3
-MATRIX_SIZES = (1024, 2048, 4096)
-
-
-def make_teacher():
-    """A random ResNet-18 whose moving statistics are those of a batch.
-
-    The batch is coarse noise. The start images are fine noise, so their
-    statistics differ from the moving statistics.
-    """
-    import keras
-    import numpy as np
-
-    from tf_deepinversion.models import ResNet18
-
-    keras.utils.set_random_seed(FLAGS.seed)
-    random = np.random.default_rng(FLAGS.seed)
-    teacher = ResNet18(width=FLAGS.width)
-    for layer in teacher.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0
-            layer.gamma.assign(random.uniform(0.5, 1.5, layer.gamma.shape))
-            layer.beta.assign(random.normal(0, 0.1, layer.beta.shape))
-    pixels = random.uniform(0, 255, (FLAGS.batch, 8, 8, 3)).astype("float32")
-    teacher(pixels.repeat(4, axis=1).repeat(4, axis=2), training=True)
-    return teacher
-
-
-def flops_of_step(teacher):
-    """Counts the FLOPs of convolutions and the dense layer, in both directions.
-
-    Both take a multiplication and an addition for each weight and place, also
-    on the padding.
-    """
-    import keras
-
-    multiplications = 0
-    for layer in teacher.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            _, height, width, _ = layer.output.shape
-            multiplications += (
-                height * width * layer.kernel.shape.num_elements()
-            )
-        elif isinstance(layer, keras.layers.Dense):
-            multiplications += layer.kernel.shape.num_elements()
-    return 2 * 2 * multiplications * FLAGS.batch
-
-
-def answer(**figures):
-    print(json.dumps({**figures, "peak_bytes": peak_bytes()}), flush=True)
-
-
-def set_threads():
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(FLAGS.threads)
-
-
-def work_ours():
-    """Writes network and start images, then runs steps on request."""
-    import keras
-    import numpy as np
-    import tensorflow as tf
-
-    from tf_deepinversion import RECIPES
-    from tf_deepinversion import DeepInversion
-    from tf_deepinversion import balanced_labels
-
-    set_threads()
-    teacher = make_teacher()
-    labels = balanced_labels(10, FLAGS.batch)
-    recipe = RECIPES["cifar10_paper"].replace(transforms=[])
-    model = DeepInversion(teacher, recipe=recipe, seed=FLAGS.seed)
-    arrays = {weight.path: weight.numpy() for weight in teacher.weights}
-    start = keras.callbacks.LambdaCallback(
-        on_train_begin=lambda logs: arrays.update(
-            images=model.trainable_variables[0].numpy()
-        )
-    )
-    history = model.fit(labels, steps=1, verbose=0, callbacks=[start]).history
-    sha256 = hashlib.sha256(b"".join(w.tobytes() for w in arrays.values()))
-    black, white = model.preprocessing.bounds()
-    arrays["labels"] = labels.astype("int64")
-    arrays["black"] = np.broadcast_to(black, (3,)).astype("float32")
-    arrays["white"] = np.broadcast_to(white, (3,)).astype("float32")
-    np.savez(FLAGS.network, **arrays)
-    model.compile()
-    model.fit(labels, steps=FLAGS.steps, verbose=0)
-    answer(
-        terms=[history[name][-1] for name in TERMS],
-        flops=flops_of_step(teacher),
-        teacher_sha256=sha256.hexdigest(),
-        versions={"tensorflow": tf.__version__, "keras": keras.__version__},
-    )
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        model.fit(labels, steps=FLAGS.steps, verbose=0)
-        answer(seconds=time.perf_counter() - start)
-
-
-def work_product():
-    """Times products of square matrices in TensorFlow."""
-    import tensorflow as tf
-
-    set_threads()
-    product = tf.function(tf.matmul)
-    pairs = [
-        tf.random.stateless_normal((2, size, size), (FLAGS.seed, size))
-        for size in MATRIX_SIZES
-    ]
-    for a, b in pairs:
-        product(a, b)
-    answer()
-    for _ in sys.stdin:
-        rates = []
-        for a, b in pairs:
-            repeats = 3 * (MATRIX_SIZES[-1] // a.shape[0])
-            start = time.perf_counter()
-            for _ in range(repeats):
-                result = product(a, b)
-            result.numpy()
-            seconds = (time.perf_counter() - start) / repeats
-            rates.append(2 * a.shape[0] ** 3 / seconds)
-        answer(rates=rates)
 
 
 def check_torch():
@@ -210,28 +87,23 @@ def check_torch():
         )
 
 
-def own_worker(name, network):
-    return Side(
+def own_worker(name, file):
+    flags = ("network", "steps", "batch", "width", "threads", "seed")
+    command = [
+        sys.executable,
+        str(pathlib.Path(__file__).with_name("step_workers.py")),
         name,
-        [
-            sys.executable,
-            __file__,
-            f"--worker={name}",
-            f"--network={network}",
-            *(
-                f"--{flag}={FLAGS[flag].value}"
-                for flag in ("steps", "batch", "width", "threads", "seed")
-            ),
-        ],
-        FLAGS.steps,
-    )
+        str(file),
+        *(f"--{flag}={FLAGS[flag].value}" for flag in flags),
+    ]
+    return Side(name, command, FLAGS.steps)
 
 
-def torch_worker(form, weight_gradients, network):
+def torch_worker(form, weight_gradients, file):
     command = [
         FLAGS.torch_python,
         str(pathlib.Path(__file__).with_name("torch_inversion.py")),
-        str(network),
+        str(file),
         f"--form={form}",
         f"--threads={FLAGS.threads}",
         f"--seed={FLAGS.seed}",
@@ -314,11 +186,11 @@ def figures(ours, published, lean, product, loss_difference):
 def compare():
     check_torch()
     with tempfile.TemporaryDirectory() as folder:
-        network = pathlib.Path(folder) / "network.npz"
-        ours = own_worker("ours", network)
-        product = own_worker("product", network)
+        file = pathlib.Path(folder) / "network.npz"
+        ours = own_worker("ours", file)
+        product = own_worker("product", file)
         published, lean = (
-            [torch_worker(form, gradients, network) for form in FORMS]
+            [torch_worker(form, gradients, file) for form in FLAGS.form]
             for gradients in (True, False)
         )
     for side in published + lean:
@@ -344,17 +216,13 @@ def compare():
         ),
         "seed": FLAGS.seed,
         "teacher_sha256": ours.first["teacher_sha256"],
+        "network": FLAGS.network,
         "images": FLAGS.batch,
     }
 
 
 def main(_):
-    if FLAGS.worker == "ours":
-        work_ours()
-    elif FLAGS.worker == "product":
-        work_product()
-    else:
-        print(json.dumps(compare()))
+    print(json.dumps(compare()))
 
 
 if __name__ == "__main__":

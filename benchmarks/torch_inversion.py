@@ -24,7 +24,7 @@ JITTER = 2
 
 
 class Network:
-    """ResNet-18 for small images, in inference mode, and its statistics.
+    """A ResNet for small images, in inference mode, and its statistics.
 
     Args:
         arrays: Dictionary of the Keras model's weights by their paths.
@@ -48,7 +48,7 @@ class Network:
         """Returns logits and the summed distances of BatchNormalizations."""
         x, distance = self._conv_bn(x, "stem", 1)
         x = functional.relu(x, inplace=True)
-        for stage, block in itertools.product(range(4), range(2)):
+        for stage, block in itertools.product(range(4), range(3)):
             name = f"stage{stage}_block{block}"
             if f"{name}_a_conv/kernel" not in self.weights:
                 continue
