@@ -146,13 +146,15 @@ def main():
     parser.add_argument("--form", required=True)
     parser.add_argument("--weight_gradients", action="store_true")
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--clock", default="perf_counter")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    clock = getattr(time, arguments.clock)
     random = np.random.default_rng(arguments.seed)
     with np.load(arguments.network) as file:
-        arrays = dict(file)
-    step = make_step(arrays, arguments.form, arguments.weight_gradients)
+        # Nothing else holds the arrays, of which the network copies kernels.
+        step = make_step(dict(file), arguments.form, arguments.weight_gradients)
     try:
         terms = step((0, 0))
     except Exception as error:
@@ -167,11 +169,11 @@ def main():
     answer(terms=[float(term) for term in terms], version=torch.__version__)
     for line in sys.stdin:
         shifts = random.integers(-JITTER, JITTER + 1, (int(line), 2)).tolist()
-        start = time.perf_counter()
+        start = clock()
         for shift in shifts:
             terms = step(tuple(shift))
         float(sum(terms))
-        seconds = time.perf_counter() - start
+        seconds = clock() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         answer(
             seconds=seconds,
