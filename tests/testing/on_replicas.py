@@ -157,6 +157,7 @@ def check_distillation(strategy):
             learned_teacher(),
             network,
             NORMALIZED,
+            class_maps=1.0,
             transforms=[shifts.Shift(2), appearance.MixUp(0.7)],
         )
         # Not one that makes steps of what is 0 but for its rounding, as the

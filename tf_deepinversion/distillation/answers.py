@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import require_positive
@@ -50,6 +51,7 @@ class Answers:
             require_positive(class_maps=class_maps)
         self.class_maps = float(class_maps)
         self._kl = SoftenedKL(temperature)
+        self._distance = keras.losses.MeanSquaredError()
         self._classes = teacher.classes
         self.grid = None
         if class_maps and teacher.places and student.places:
@@ -79,14 +81,17 @@ class Answers:
     def loss(self, target, answers):
         """Computes the mean loss of a student's answers.
 
+        Keras divides its losses by the number of replicas, see
+        `replicas.of_mean`.
+
         Args:
             target: Tensor `(batch, width)`, the teacher's answers.
             answers: Tensor `(batch, width)`, the student's.
         """
         loss = self._kl(self.logits(target), self.logits(answers))
         if self.grid is not None:
-            gap = (target - answers)[:, self._classes :]
-            loss += self.class_maps * tf.reduce_mean(gap**2)
+            maps = target[:, self._classes :], answers[:, self._classes :]
+            loss += self.class_maps * self._distance(*maps)
         return loss
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core import run_state
+from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.progress import verbosity
 from tf_deepinversion.networks.measured_policy import policy_of_run
 
@@ -103,6 +104,7 @@ class InversionRun:
                 },
                 {"labels": [labels]},
             )
+            require_local(checkpoint=checkpoint)
             _require_policy(checkpoint, model.networks.dtype)
             self._saved = run_state.load(checkpoint, self._identity)
 
