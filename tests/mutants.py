@@ -336,7 +336,7 @@ MUTANTS = [
     ("networks/ending.py", "averages and gives(call.outputs, averaged)", "averages", "distillation/answers"),
     ("distillation/answers.py", "self.class_maps * self._distance", "self._distance", "distillation/answers"),
     ("distillation/answers.py", "self._distance(*maps)", "tf.reduce_mean((maps[0] - maps[1]) ** 2)", "networks/replicas"),
-    ("distillation/answers.py", "1 < math.prod(grid) <= most", "1 < math.prod(grid)", "docstrings"),
+    ("distillation/answers.py", "1 < math.prod(grid) <= most", "1 < math.prod(grid)", "distillation/answers"),
     ("distillation/answers.py", "rows, height // rows, columns, width // columns", "height // rows, rows, width // columns, columns", "distillation/answers"),
     ("distillation/_distillation.py", "            \"class_maps\": self._answers.class_maps,\n", "", "distillation/answers"),
     ("distillation/_distillation.py", "force or held != self._held", "force", "pruning/pruning_update"),

@@ -11,6 +11,7 @@ from tiny import with_head
 
 import tf_deepinversion as di
 from tf_deepinversion.distillation.answers import averaged
+from tf_deepinversion.distillation.answers import common_grid
 from tf_deepinversion.networks.classifier import Classifier
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, *SHAPE), "uint8")
@@ -181,3 +182,22 @@ def test_maps_are_averaged_over_neighbors():
         for j in range(2):
             part = maps[:, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
             np.testing.assert_allclose(found[:, i, j], part.mean((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "most", "grid"),
+    [
+        ((8, 8), (4, 4), 16, (4, 4)),
+        ((8, 8), (4, 4), 15, (2, 2)),
+        ((8, 8), (4, 4), 3, None),
+        ((6, 4), (6, 4), 100, (6, 4)),
+        ((6, 4), (6, 4), 23, (3, 2)),
+        ((7, 7), (8, 8), 100, None),
+        ((1, 1), (1, 1), 100, None),
+    ],
+)
+def test_the_finest_grid_that_divides_both_and_is_not_too_fine(
+    first, second, most, grid
+):
+    assert common_grid(first, second, most) == grid
+    assert common_grid(second, first, most) == grid
