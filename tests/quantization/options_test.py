@@ -219,7 +219,7 @@ def test_softplus_that_overflows_is_refused():
     chain = layers.Activation("softplus", name="soft"), layers.Flatten()
     model = keras.Sequential([keras.Input((4, 4, 1)), *chain], name="any")
     assert np.isfinite(model(RANGE.astype("float32"))).all()
-    with pytest.raises(ValueError, match="overflows in any.*soft_"):
+    with pytest.raises(ValueError, match="overflows in any.*soft[_/]"):
         quantize(model, RANGE, PIXELS)
     dark = np.minimum(RANGE, 60)
     assert LiteRT(quantize(model, dark, PIXELS))(dark).max() == pytest.approx(
