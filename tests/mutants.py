@@ -337,7 +337,7 @@ MUTANTS = [
     ("distillation/answers.py", "self.class_maps * self._distance", "self._distance", "distillation/answers"),
     ("distillation/answers.py", "self._distance(*maps)", "tf.reduce_mean((maps[0] - maps[1]) ** 2)", "networks/replicas"),
     ("distillation/answers.py", "1 < math.prod(grid) <= most", "1 < math.prod(grid)", "distillation/answers"),
-    ("distillation/answers.py", "rows, height // rows, columns, width // columns", "height // rows, rows, width // columns, columns", "distillation/answers"),
+    ("distillation/answers.py", "zip(maps.shape[1:3], grid, strict=True)", "zip(maps.shape[1:3], grid[::-1], strict=True)", "distillation/answers"),
     ("distillation/_distillation.py", "            \"class_maps\": self._answers.class_maps,\n", "", "distillation/answers"),
     ("distillation/_distillation.py", "force or held != self._held", "force", "pruning/pruning_update"),
     ("pruning/masks/update_pruning_step.py", "if self._in_last_epoch:", "if False:", "pruning/pruning_update"),

@@ -127,7 +127,5 @@ def averaged(maps, grid):
         maps: Tensor with a static height and width.
         grid: Tuple `(height, width)` that divides those of the maps.
     """
-    height, width, classes = maps.shape[1:]
-    rows, columns = grid
-    parts = -1, rows, height // rows, columns, width // columns, classes
-    return tf.reduce_mean(tf.reshape(maps, parts), (2, 4))
+    sizes = [n // part for n, part in zip(maps.shape[1:3], grid, strict=True)]
+    return keras.ops.average_pool(maps, sizes, data_format="channels_last")
