@@ -10,6 +10,8 @@ import numpy as np
 def kept_values(variables):
     """Gives variables, at the end of the context, their values of its start.
 
+    An exception ends the context, too.
+
     Args:
         variables: Iterable of `keras.Variable`.
 
@@ -22,6 +24,8 @@ def kept_values(variables):
     """
     variables = list(variables)
     before = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
-    yield
-    for variable, value in zip(variables, before, strict=True):
-        variable.assign(value)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
