@@ -46,6 +46,7 @@ from absl import app
 from absl import flags
 from incremental_images import Images
 
+import tf_deepinversion as di
 from tf_deepinversion import incremental
 from tf_deepinversion.core.run_state import fingerprint
 from tf_deepinversion.metrics import accuracy
@@ -74,7 +75,9 @@ flags.DEFINE_integer("draws", None, "Batches that the generator adds.")
 flags.DEFINE_integer("synthesis_steps", None, "Default 30; pixels: 150.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
 flags.DEFINE_float("class_weight", None, "Of the cross-entropy.")
-flags.DEFINE_bool("measure", True, "Use each task's own statistics.")
+flags.DEFINE_enum(
+    "statistics", "task", ["class", "task", "network"], "Of the images."
+)
 flags.DEFINE_float("strength", 0.5, "Strength of the augmentations.")
 flags.DEFINE_integer("filters", 25, "Random filters of the analytic head.")
 flags.DEFINE_enum(
@@ -118,14 +121,25 @@ def train_network(case, tasks, name, folder):
     ).network
 
 
+def targets_of_classes(network, images, labels):
+    """Measures the statistics of each class."""
+    measure = di.FeatureTargets.measure
+    return [measure(network, images[labels == c]) for c in np.unique(labels)]
+
+
 def learn(case, first, folder):
     """Learns all tasks after the first, by a method except joint training."""
     pairs = [weight.split("=") for weight in FLAGS.weights]
     weights = {name: float(value) for name, value in pairs}
     kind = setting("synthesis")
+    batches, targets = FLAGS.synthesis_batches, None
+    if FLAGS.statistics == "class":
+        # As many images as for all classes of a task together.
+        batches = max(1, round(batches / len(set(case.train[0][1].tolist()))))
+        targets = targets_of_classes(first, *case.train[0])
     images = Images(
         KINDS if kind == "both" else [kind],
-        FLAGS.synthesis_batches,
+        batches,
         FLAGS.synthesis_images,
         FLAGS.synthesis_steps,
         FLAGS.first_steps,
@@ -144,7 +158,8 @@ def learn(case, first, folder):
         incremental.method(setting("method"), **weights),
         tests=case.test,
         synthesize=images.make,
-        measure=FLAGS.measure,
+        measure=FLAGS.statistics != "network",
+        targets=targets,
         gaussians=gaussians,
         epochs=setting("epochs"),
         steps_per_epoch=max(FLAGS.least_steps, steps // FLAGS.batch_size),
@@ -209,7 +224,8 @@ def main(_):
     )
     base = pathlib.Path(FLAGS.output) / f"{FLAGS.case}_seed{FLAGS.seed}"
     method = setting("method")
-    folder = base / method
+    kept_apart = "" if FLAGS.statistics == "task" else f"_{FLAGS.statistics}"
+    folder = base / f"{method}{kept_apart}"
     folder.mkdir(parents=True, exist_ok=True)
     found = run(case, base, folder)
     row = found.accuracies[-1]
@@ -217,6 +233,7 @@ def main(_):
         "case": FLAGS.case,
         "method": method,
         "head": FLAGS.head,
+        "statistics": FLAGS.statistics,
         "route": "analytic" if FLAGS.route else None,
         "test_accuracy": float(np.mean(row)),
         **of_joint(case, base, row),

@@ -56,7 +56,7 @@ class Images(typing.NamedTuple):
         configs = [keras.saving.serialize_keras_object(r) for r in recipes]
         return json.dumps([list(self), configs])
 
-    def make(self, model, classes, folder, seed) -> di.Pool:
+    def make(self, model, classes, folder, seed, targets=None) -> di.Pool:
         """Makes a pool; `learn_tasks` takes this method as `synthesize`."""
         pools = [
             self._of_kind(
@@ -65,6 +65,7 @@ class Images(typing.NamedTuple):
                 classes,
                 folder and (folder / kind if len(self.kinds) > 1 else folder),
                 seed,
+                targets,
             )
             for kind in self.kinds
         ]
@@ -74,13 +75,14 @@ class Images(typing.NamedTuple):
         labels = np.concatenate([pool.labels for pool in pools])
         return di.Pool.of(images, labels, pools[0].classes)
 
-    def _of_kind(self, kind, model, classes, folder, seed):
+    def _of_kind(self, kind, model, classes, folder, seed, targets):
         drawn = kind == "generator"
         steps = self.steps or (30 if drawn else 150)
         return di.synthesize(
             make_synthesizer(
                 model,
                 recipe=self.recipe(kind),
+                targets=targets,
                 seed=seed,
                 draws=self.draws if drawn else 0,
             ),

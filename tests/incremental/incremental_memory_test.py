@@ -142,7 +142,8 @@ def test_what_was_measured_is_what_the_newest_classes_are_made_of():
     memory, models = Memory(synthesize), [tiny_teacher(), tiny_teacher()]
     memory(models[0], [0, 1], None, 0)
     images = np.random.default_rng(0).integers(0, 256, (9, *SHAPE), "uint8")
-    memory.measure(models[1], images, NORMALIZED)
+    labels = np.full(9, 2)
+    memory.measure(models[1], images, labels, NORMALIZED)
     memory(models[1], [0, 1, 2], None, 0)
     assert asked[0] == (models[0], [0, 1]) and asked[1][1] == [2]
     z = (images - NORMALIZED.mean) / NORMALIZED.std
@@ -216,3 +217,95 @@ def test_targets_that_nothing_would_use_are_refused():
         learned_with_targets("lwf")
     with pytest.raises(ValueError, match="`measure=False` or `targets`"):
         learned_with_targets(measure=False)
+
+
+def targets_of_classes(network, images, labels):
+    return [
+        di.FeatureTargets.measure(
+            network, images[labels == c], None, NORMALIZED
+        )
+        for c in np.unique(labels)
+    ]
+
+
+def learned_by_class(labels_of_task=10, **kwargs):
+    """Returns what `synthesize` was asked for, class by class."""
+    network, asked = tiny_teacher(), []
+    random = np.random.default_rng(0)
+    given = random.integers(0, 256, (30, *SHAPE), "uint8")
+    targets = targets_of_classes(network, given, np.arange(30) % 3)
+
+    def synthesize(model, classes, folder, seed, targets):
+        asked.append((model, classes, folder, seed, targets))
+        shown = np.full(2, kwargs.get("shown", classes[0]))
+        pool = Pool(2, SHAPE, 7)
+        pool.add(given[:2], shown, requested=np.repeat(classes, 2))
+        return pool
+
+    tasks = [
+        (
+            random.integers(0, 256, (2 * labels_of_task, *SHAPE), "uint8"),
+            np.repeat(labels, labels_of_task),
+        )
+        for labels in ([3, 4], [5, 6])
+    ]
+    learned = di.learn_tasks(
+        network,
+        tasks,
+        method("abd"),
+        synthesize=synthesize,
+        targets=kwargs.get("targets", targets),
+        epochs=1,
+        batch_size=12,
+        replay_batch_size=6,
+        preprocessing=NORMALIZED,
+        folder=kwargs.get("folder"),
+        verbose=0,
+    )
+    return targets, tasks, asked, learned
+
+
+def test_each_class_is_made_by_the_statistics_of_its_own_images(tmp_path):
+    targets, tasks, asked, learned = learned_by_class(folder=tmp_path)
+    assert [classes for _, classes, *_ in asked] == [[0], [1], [2], [3], [4]]
+    assert [one[4] for one in asked[:3]] == targets
+    assert asked[1][2] == tmp_path / "task_1" / "class_1"
+    assert len({one[3] for one in asked[:3]}) == 3  # seeds
+    images, labels = tasks[0]
+    for model, (label,), _, _, later in asked[3:]:
+        own = images[labels == label]
+        z = ((own - NORMALIZED.mean) / NORMALIZED.std).astype("float32")
+        convolved = model.layers[1](z).numpy()
+        first = later.statistics[0]
+        np.testing.assert_allclose(
+            first.moving_mean, convolved.mean((0, 1, 2)), rtol=1e-4, atol=1e-5
+        )
+        np.testing.assert_allclose(
+            first.moving_variance, convolved.var((0, 1, 2)), rtol=1e-4
+        )
+    channels = sum(len(one.moving_mean) for one in targets[0].statistics)
+    pixels = int(np.prod(SHAPE))
+    # Two images of each of five classes, and the statistics of two classes.
+    assert learned.kept_bytes == 10 * pixels + 2 * 2 * 4 * channels
+
+
+def test_a_class_that_was_not_recognized_is_not_requested_from_others():
+    """Its statistics are of the network that it was synthesized from."""
+    with pytest.warns(UserWarning, match=r"classes \[1, 2\].*not replayed"):
+        *_, asked, _ = learned_by_class(shown=0)
+    assert [one[1] for one in asked[3:]] == [[3], [4]]
+
+
+def test_targets_of_classes_that_do_not_fit_are_refused():
+    network = tiny_teacher()
+    images = np.random.default_rng(0).integers(0, 256, (30, *SHAPE), "uint8")
+    targets = targets_of_classes(network, images, np.arange(30) % 3)
+    with pytest.raises(ValueError, match="Received: 2 targets and 3 classes"):
+        learned_by_class(targets=targets[:2])
+    with pytest.raises(TypeError, match="list of them.*Received: <class 'dict"):
+        learned_by_class(targets=dict(enumerate(targets)))
+    with pytest.raises(ValueError, match="at least 10.*9 images of class 3"):
+        learned_by_class(labels_of_task=9)
+    other = targets_of_classes(tiny_teacher(seed=1), images, np.arange(30) % 3)
+    with pytest.raises(ValueError, match="of another network"):
+        learned_by_class(targets=[*targets[:2], other[2]])

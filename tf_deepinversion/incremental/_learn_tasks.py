@@ -21,6 +21,7 @@ from tf_deepinversion.incremental.methods import require_teaching
 from tf_deepinversion.incremental.replay_memory import Memory
 from tf_deepinversion.incremental.saved_task import load_task
 from tf_deepinversion.incremental.saved_task import save_task
+from tf_deepinversion.incremental.task_statistics import check_targets
 from tf_deepinversion.incremental.task_training import TaskTraining
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.networks.preprocessing import Preprocessing
@@ -114,8 +115,11 @@ def learn_tasks(
         targets: `FeatureTargets` of `model`, for a network without
             BatchNormalization; or None. `synthesize` then gets the current
             network's targets as a fifth argument. The targets of later networks
-            are measured on the images of each task, at the end of the task.
-            Defaults to None.
+            are measured on the images of each task, at the end of the task. Or
+            a list of targets, one for each class of `model`, with or without
+            BatchNormalization: each class is then synthesized on its own, by
+            the statistics of its own images, and `synthesize` gets one class at
+            a time. Defaults to None.
         gaussians: The `ClassGaussians` of the classes of `model`, measured
             while their images were available. The result is then not the
             trained head but the head that the Gaussians of all classes give:
@@ -174,7 +178,7 @@ def learn_tasks(
     measures = training.replays and measure and len(tasks) > 1
     # An error now saves the first task.
     if targets is not None:
-        _check_targets(targets, model, training, measure)
+        check_targets(targets, model, known[0], tasks, training, measure)
     elif measures:
         check_restatable(model)
     parts = {
@@ -227,22 +231,6 @@ def _checked(model, tasks, tests, terms, gaussians) -> tuple:
     return tasks, tests, known
 
 
-def _check_targets(targets, model, training, measure):
-    """Refuses targets of another network, or that nothing would use."""
-    targets.require_network(model)
-    if not training.replays:
-        raise ValueError(
-            "`targets` are for synthesized images, and no term replays images: "
-            "leave `targets` out, or take a method such as `methods.replay()`. "
-            f"Received: terms {[term.name for term in training.terms]}"
-        )
-    if not measure:
-        raise ValueError(
-            "A later network has targets only if they are measured: leave "
-            "`measure=False` or `targets` out. Received: both"
-        )
-
-
 class _Sequence(NamedTuple):
     """The settings shared by all tasks."""
 
@@ -273,7 +261,7 @@ class _Sequence(NamedTuple):
             # The statistics serve the next task, so the last task needs none.
             if measure and number < len(tasks):
                 given = self.training.preprocessing
-                self.memory.measure(model, task[0], given)
+                self.memory.measure(model, *task, given)
             row, solved = report["accuracies"], model
             if gaussians is not None:
                 gaussians = self.followed(gaussians, old, model, task)

@@ -4,9 +4,7 @@ import numpy as np
 
 from tf_deepinversion.core.checks import warn_caller
 from tf_deepinversion.datasets.pool import Pool
-from tf_deepinversion.networks.batch_norm_moments import batch_norms
-from tf_deepinversion.networks.feature_targets import FeatureTargets
-from tf_deepinversion.networks.replace_statistics import restated
+from tf_deepinversion.incremental.task_statistics import statistics_for
 
 
 def require_pool(made, classes) -> Pool:
@@ -139,10 +137,13 @@ class Memory:
         synthesize: As for `learn_task`. `Memory` requests only the newest
             classes, and drops images with other labels. A class without an
             image is not replayed, with a warning, and requested again at the
-            next task. With `targets`, the function gets a fifth argument, the
-            `FeatureTargets` of the network that it gets.
+            next task, unless each class has its own targets. With `targets`,
+            the function gets a fifth argument, the `FeatureTargets` of the
+            network that it gets.
         targets: `FeatureTargets` of the first network, or None. `measure` then
-            measures targets of the same layers, and changes no network.
+            measures targets of the same layers, and changes no network. Or a
+            list of targets, one for each class of the first network: `measure`
+            then measures each class, and each class is synthesized on its own.
             Defaults to None.
 
     Attributes:
@@ -158,39 +159,31 @@ class Memory:
     """
 
     def __init__(self, synthesize, targets=None):
-        self._synthesize, self._targets = synthesize, targets
+        self._synthesize = synthesize
+        self._statistics = statistics_for(targets)
         self._kept = {}  # images by class
-        self._measured = None  # a network and its restated copy
         self.last = None
 
-    def measure(self, model, images, preprocessing=None):
+    def measure(self, model, images, labels, preprocessing=None):
         """Measures the statistics of the images of the newest classes.
 
         Args:
             model: A `keras.Model`, the network that learned these classes.
             images: uint8 array `(n, height, width, channels)`.
+            labels: Int array `(n,)`, the classes of the images.
             preprocessing: The network's `Preprocessing`, or None if the network
                 is known by its name.
 
         Raises:
             ValueError: as for `restated`, or as for `FeatureTargets.measure`.
         """
-        if self._targets is None:
-            self._measured = model, restated(model, images, preprocessing)
-        else:
-            # The layers of the first network, at their places in this network.
-            layers = self._targets.layers_of(model)
-            self._targets = FeatureTargets.measure(
-                model, images, layers, preprocessing
-            )
+        self._statistics.measure(model, images, labels, preprocessing)
 
     @property
     def kept_bytes(self) -> int:
         """Int, number of bytes of the kept images and measured statistics."""
         kept = [images.nbytes for images in self._kept.values()]
-        measured = batch_norms(self._measured[1]) if self._measured else []
-        measured = self._targets.statistics if self._targets else measured
-        for one in measured:
+        for one in self._statistics.layers:
             # float32, of mean and variance
             kept.append(2 * 4 * int(np.prod(one.moving_mean.shape)))
         return sum(kept)
@@ -216,14 +209,19 @@ class Memory:
                 label is out of range.
         """
         # Older classes keep the images from the first network that knew them.
-        newest = [c for c in classes if c not in self._kept]
-        # By identity: the statistics belong to this very network.
-        if self._measured is not None and self._measured[0] is model:
-            model = self._measured[1]
-        asked = (model, newest, folder, seed)
-        if self._targets is not None:
-            asked = (*asked, self._targets)
-        made = require_pool(self._synthesize(*asked), len(classes))
+        newest = [
+            c
+            for c in classes
+            if c not in self._kept and self._statistics.knows(c)
+        ]
+        made = self._statistics.make(
+            self._synthesize,
+            model,
+            newest,
+            folder,
+            seed,
+            lambda made: require_pool(made, len(classes)),
+        )
         for label in shown(made, newest):
             self._kept[label] = made.images[made.labels == label]
         present = [label for label in classes if label in self._kept]
