@@ -10,6 +10,7 @@ from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import compare
 from tf_deepinversion.quantization import quantize
 from tf_deepinversion.quantization import to_litert
+from tf_deepinversion.quantization import without_names
 from tf_deepinversion.reports import ratio_bars
 
 L = keras.layers
@@ -143,3 +144,18 @@ def test_bars_are_as_long_as_the_ratios():
         assert f'width="{width}" ' in drawn
     assert ">10.0 dB<" in drawn and ">no error<" in drawn
     assert ratio_bars({}, "Error") == ""
+
+
+def test_a_file_without_names_computes_the_same_and_cannot_be_compared(model):
+    content = quantize(model, IMAGES, PIXELS, 0)
+    small = without_names(content)
+    details = LiteRT(content)._interpreter.get_tensor_details()
+    assert len(content) - len(small) >= sum(len(t["name"]) for t in details)
+    np.testing.assert_array_equal(
+        LiteRT(small)(IMAGES), LiteRT(content)(IMAGES)
+    )
+    assert LiteRT(small).ops == LiteRT(content).ops
+    with pytest.raises(ValueError, match="without layers of the network"):
+        compare(model, small, IMAGES, PIXELS)
+    with pytest.raises(ValueError):
+        without_names(b"no model at all")

@@ -6,10 +6,11 @@ lie on a grid of 15 levels loses nothing.
 
 import collections
 
-import flatbuffers
 import numpy as np
 
 from tf_deepinversion.core.keras_internals import litert_schema
+from tf_deepinversion.quantization.model_file import read_model
+from tf_deepinversion.quantization.model_file import write_model
 
 # By name of an operation: its first version with weights of int4.
 _VERSIONS = {"CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10}
@@ -30,7 +31,7 @@ def with_int4_weights(content) -> bytes:
         Bytes of a `.tflite` file.
     """
     schema = litert_schema()
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    model = read_model(content)
     codes = {
         getattr(schema.BuiltinOperator, n): v for n, v in _VERSIONS.items()
     }
@@ -59,9 +60,7 @@ def with_int4_weights(content) -> bytes:
                 steps = np.rint(steps).astype("int32")
                 _replace(graph.tensors[index], steps, model, schema, uses)
             code.version = max(code.version, codes[kind])
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return write_model(model)
 
 
 def _data(tensor, model, dtype):
