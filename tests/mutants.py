@@ -393,6 +393,7 @@ MUTANTS = [
     ("incremental/methods.py", "any(1 <= term.teaches <= new_classes for", "any(True for", "incremental/incremental_methods"),
     ("incremental/task_training.py", "        require_teaching(self.terms, new)\n", "", "incremental/incremental_tasks"),
     ("incremental/_learn_tasks.py", "require_teaching(terms, int(count))", "pass", "incremental/incremental_tasks"),
+    ("networks/replicas.py", "shape=(None, *x.shape[1:])", "shape=x.shape", "networks/replicas"),
     ("incremental/task_statistics.py", "images[labels == label]", "images", "incremental/incremental_memory"),
     ("incremental/task_statistics.py", "return label in self._targets", "return True", "incremental/incremental_memory"),
     ("incremental/task_statistics.py", "int(seeds[label] >> 1)", "seed", "incremental/incremental_memory"),

@@ -62,6 +62,21 @@ def test_alone_everything_is_as_it_is():
     assert replicas.spread([1], two_replicas()) == [1]
 
 
+def test_all_replicas_trace_a_graph_of_any_number_of_rows():
+    """Synchronized sums must be in all graphs, or in none."""
+    seen = []
+
+    def step(rows):
+        seen.append(replicas.of_any_size([rows])[0].shape.as_list())
+        return rows
+
+    found = on_replicas.run(two_replicas(), step, np.ones((4, 3)))
+    assert seen == [[None, 3], [None, 3]]
+    np.testing.assert_array_equal(found, np.ones((2, 2, 3)))
+    alone = tf.ones((2, 3))
+    assert replicas.of_any_size(alone) is alone
+
+
 def sizes_of(count, strategy):
     data = tf.data.Dataset.from_tensors((tf.zeros((count, 2)), tf.zeros(count)))
     (found,) = replicas.spread(data, strategy)

@@ -335,7 +335,7 @@ class Distillation(StudentModel):
 
     def train_step(self, data):
         require_trainable(self.teacher, self.student)
-        images, _ = pixels_and_labels(data)
+        images, _ = pixels_and_labels(replicas.of_any_size(data))
         step = tf.cast(self.optimizer.iterations, "int32")
         if self.teacher_cache:
             images, target = self.teacher_cache.batch(

@@ -182,7 +182,7 @@ class IncrementalLearner(replicas.OneBatch):
         return super().evaluate(x, y, *args, **kwargs)
 
     def train_step(self, data):
-        new, *replayed = data
+        new, *replayed = replicas.of_any_size(data)
         images, labels = self._augmented([new, *replayed])
         with tf.GradientTape() as tape:
             count = tf.shape(new[1])[0]

@@ -119,6 +119,26 @@ def whole(rows):
     return tf.ensure_shape(gathered, (None, *rows.shape[1:]))
 
 
+def of_any_size(batch):
+    """Hides the static number of rows, which replicas may differ in.
+
+    A replica that has 2 rows in all batches and another that has 1 or 2 would
+    trace different graphs. Keras's synchronized BatchNormalization then waits
+    forever, or fails, in one graph for a sum that the other does not have.
+
+    Args:
+        batch: A nested structure of tensors `(rows, ...)`.
+    """
+    if several() is None:
+        return batch
+    return tf.nest.map_structure(
+        lambda x: tf.raw_ops.PlaceholderWithDefault(
+            input=x, shape=(None, *x.shape[1:])
+        ),
+        batch,
+    )
+
+
 def own_rows(*counts):
     """Finds the positions of this replica's images in the batch of all.
 
