@@ -34,6 +34,7 @@ from machine import machine
 import tf_deepinversion as di
 from tf_deepinversion import pruning
 from tf_deepinversion import quantization
+from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.datasets.real_images import load_test_data
 from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.models.pretrained import load_network
@@ -103,7 +104,12 @@ def as_fast(graph, scores, table, multiple_of, goal, seconds):
     """Ranks until the whole network is as fast as `goal`, within 1 %."""
     limit, tried = goal, []
     for _ in range(7):
-        keep = select(graph, scores, table, limit, multiple_of=multiple_of)
+        try:
+            keep = select(graph, scores, table, limit, multiple_of=multiple_of)
+        except ValueError:  # fewer channels than the least
+            if tried:
+                break
+            raise
         tried.append((seconds(keep), table(graph, keep), keep))
         if abs(tried[-1][0] / goal - 1) < 0.01:
             break
@@ -117,21 +123,55 @@ def as_fast(graph, scores, table, multiple_of, goal, seconds):
     return took, keep
 
 
-def chosen(teacher, graph, scores, table, images, share) -> dict:
-    """Returns for each selection the seconds, and the channels that stay."""
+def chosen(teacher, graph, scores, table, images, share, path) -> dict:
+    """Returns for each selection its latency, and the channels that stay.
+
+    The file `path` keeps them: another measurement would change the run.
+    """
 
     def seconds(keep):
         return seconds_of(pruning.shrink(teacher, keep), images)
 
-    limit = share * table(graph)
-    keep = knapsack(graph, scores, table, limit, multiple_of=8)
-    found = {"knapsack": (seconds(keep), keep)}
-    for name, multiple_of in (("ranking", 1), ("ranking_8", 8)):
-        if name in FLAGS.selections:
-            found[name] = as_fast(
-                graph, scores, table, multiple_of, found["knapsack"][0], seconds
+    found = {}
+    if path.exists():
+        with np.load(path) as file:
+            found = {k: (file[k][0], file[k][1:] > 0) for k in file.files}
+    whole = seconds_of(teacher, images)
+    for name in ("knapsack", *FLAGS.selections):  # the others' goal comes first
+        if name in found:
+            continue
+        if name == "knapsack":
+            limit = share * table(graph)
+            keep = knapsack(graph, scores, table, limit, multiple_of=8)
+            took = seconds(keep)
+        else:
+            multiple_of = 8 if name == "ranking_8" else 1
+            goal = found["knapsack"][0] * whole
+            took, keep = as_fast(
+                graph, scores, table, multiple_of, goal, seconds
             )
+        found[name] = took / whole, keep
+        arrays = {k: np.append(*v) for k, v in found.items()}
+        write_atomically(
+            path, lambda file, arrays=arrays: np.savez(file, **arrays)
+        )
     return found
+
+
+def folder_of_run():
+    """Returns the folder of these settings; refuses that of others."""
+    folder = pathlib.Path(FLAGS.output) / FLAGS.scheme
+    folder.mkdir(parents=True, exist_ok=True)
+    names = "teacher", "pool", "levels", "ranking_batches"
+    settings = {name: FLAGS[name].value for name in names}
+    path = folder / "settings.json"
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise app.UsageError(
+            f"--output={FLAGS.output} holds a run with other settings: "
+            f"{path.read_text()}"
+        )
+    path.write_text(json.dumps(settings))
+    return folder
 
 
 def recovered(teacher, keep, pool, test, folder) -> dict:
@@ -156,8 +196,7 @@ def recovered(teacher, keep, pool, test, folder) -> dict:
 
 
 def main(_):
-    folder = pathlib.Path(FLAGS.output) / FLAGS.scheme
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_of_run()
     teacher = load_network(FLAGS.teacher)
     pool, graph = di.Pool.open(FLAGS.pool), pruning.ChannelGraph(teacher)
     test = load_test_data(
@@ -170,22 +209,18 @@ def main(_):
     batches = as_stream(pool, 128, 0)(0).take(FLAGS.ranking_batches)
     scores = scores_of(graph, "fisher", batches, 0, teacher, fed, 4.0)
     table, rows = table_of(graph, folder), []
-    whole = seconds_of(teacher, pool.images[:100])
+    images = pool.images[:100]
     for share in FLAGS.shares:
         path = folder / f"channels_{share}.npz"
-        if not path.exists():  # another measurement would change the run
-            images = pool.images[:100]
-            found = chosen(teacher, graph, scores, table, images, share)
-            np.savez(path, **{k: np.append(*v) for k, v in found.items()})
-        found = np.load(path)
+        found = chosen(teacher, graph, scores, table, images, share, path)
         for name in FLAGS.selections:
-            seconds, keep = found[name][0], found[name][1:] > 0
+            latency, keep = found[name]
             row = folder / f"{name}_{share}_{FLAGS.seed}"
             rows.append(
                 {
                     "selection": name,
                     "share": share,
-                    "latency": seconds / whole,
+                    "latency": float(latency),
                     "flops": cost.flops(graph, keep) / cost.flops(graph),
                     "importance": scores[keep].sum() / scores.sum(),
                     "widths": np.bincount(graph.groups[keep]).tolist(),
@@ -193,7 +228,7 @@ def main(_):
                 }
             )
             print(rows[-1], flush=True)
-    print(json.dumps(machine(seconds=whole, rows=rows)))
+    print(json.dumps(machine(rows=rows)))
 
 
 if __name__ == "__main__":

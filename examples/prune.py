@@ -130,7 +130,8 @@ def prune(teacher, fed, pool, output):
         return student, kept
     graph, cost = pruning.ChannelGraph(teacher), FLAGS.cost
     if cost == "latency":
-        path = output / "latency_table.json"
+        measured = FLAGS.runtime, FLAGS.multiple_of, FLAGS.latency_batch
+        path = output / ("_".join(["latency", *map(str, measured)]) + ".json")
         if not path.exists():  # another measurement would change the run
             pruning.LatencyTable.measure(
                 graph,

@@ -84,6 +84,23 @@ def test_a_convolution_may_be_the_head(ending):
     )
 
 
+def test_channels_that_come_first_have_no_class_maps():
+    x = inputs = keras.Input(SHAPE)
+    x = layers.Permute((3, 1, 2))(layers.Conv2D(6, 3)(x))  # 6 of 6x6
+    x = layers.GlobalAveragePooling2D(data_format="channels_first")(x)
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    classifier, reading = read(model)
+    assert reading.class_maps is None and classifier.places is None
+
+
+def test_a_head_may_compute_in_another_precision():
+    model = with_head(layers.Dense(3, dtype="float64"))
+    twin = di.Distillation(model, model, NORMALIZED, class_maps=1.0)
+    twin.compile(optimizer="sgd")
+    found = twin.evaluate(PIXELS, verbose=0, return_dict=True)
+    assert twin.class_map_grid == (6, 6) and found["loss"] == 0
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -188,10 +205,13 @@ def test_maps_are_averaged_over_neighbors():
     ("first", "second", "most", "grid"),
     [
         ((8, 8), (4, 4), 16, (4, 4)),
-        ((8, 8), (4, 4), 15, (2, 2)),
-        ((8, 8), (4, 4), 3, None),
+        ((8, 8), (4, 4), 15, (2, 4)),
+        ((8, 8), (4, 4), 7, (2, 2)),
+        ((8, 8), (4, 4), 1, None),
+        ((7, 7), (14, 7), 48, (1, 7)),
+        ((4, 1), (4, 1), 3, (2, 1)),
         ((6, 4), (6, 4), 100, (6, 4)),
-        ((6, 4), (6, 4), 23, (3, 2)),
+        ((6, 4), (6, 4), 23, (3, 4)),
         ((7, 7), (8, 8), 100, None),
         ((1, 1), (1, 1), 100, None),
     ],

@@ -1,5 +1,6 @@
 """One bar of a distillation: its work, and who tells the bar of it."""
 
+import keras
 import numpy as np
 import pytest
 from inversions import NORMALIZED
@@ -12,6 +13,7 @@ from tf_deepinversion import Distillation
 from tf_deepinversion import FastInversion
 from tf_deepinversion import Pool
 from tf_deepinversion import RefreshPool
+from tf_deepinversion.callbacks.refresh_pool import BATCH
 from tf_deepinversion.core.job_progress import JobProgress
 from tf_deepinversion.distillation.training_images import SynthesizedImages
 from tf_deepinversion.distillation.whole_job import step_work
@@ -55,6 +57,14 @@ def test_the_work_of_batches(maker):
 
 def test_a_network_whose_work_cannot_be_counted_has_none():
     assert forward_work(lambda x, training: x + 1, SHAPE) is None
+
+
+def test_a_network_may_fix_its_batch_size():
+    inputs = keras.Input(batch_shape=(8, *SHAPE))
+    x = keras.layers.Conv2D(2, 3, strides=2)(inputs)
+    flat = keras.ops.reshape(x, (8, -1))  # only for batches of 8
+    model = keras.Model(inputs, keras.layers.Dense(3)(flat))
+    assert forward_work(model, SHAPE) == 9 * 18 + 18 * 3 + 300 * (18 + 3)
 
 
 class Parts(Synthesizer):
@@ -118,6 +128,23 @@ def test_a_job_is_told_of_each_part_of_a_batch():
         (3, {"loss": 0.2}, True),
     ]
     assert made.on_share is None and isinstance(pool, Pool)
+
+
+def test_a_job_that_resumes_after_its_images_has_rounds_left_only():
+    job = JobProgress("Job", {BATCH: [6] * 3, "round": [1] * 3}, verbose=0)
+    made = Parts()
+    images = SynthesizedImages(made, RefreshPool(3, 2), 3, 50)
+    images.open(None, None, False).fill(
+        made, batches=3, images=3, steps=2, verbose=0
+    )
+    images.begin(1, job)
+    (refresh,) = images.callbacks
+    refresh.set_params({"epochs": 3, "steps": 1, "verbose": 2})
+    refresh.on_epoch_begin(1)
+    assert {unit: part.left for unit, part in job._parts.items()} == {
+        BATCH: 0,
+        "round": 3,
+    }
 
 
 def test_an_inversion_tells_of_its_steps(maker):

@@ -296,6 +296,27 @@ def test_a_class_that_was_not_recognized_is_not_requested_from_others():
     assert [one[1] for one in asked[3:]] == [[3], [4]]
 
 
+def test_pools_of_arrays_know_few_classes():
+    """`Pool.of(images, labels)` has as many classes as its largest label."""
+    network = tiny_teacher()
+    images = np.random.default_rng(0).integers(0, 256, (30, *SHAPE), "uint8")
+    targets = targets_of_classes(network, images, np.arange(30) % 3)
+    empty = Pool(1, SHAPE, 3)
+
+    def synthesize(model, classes, folder, seed, targets):
+        return Pool.of(images[:2], np.repeat(classes, 2))
+
+    pool = Memory(synthesize, targets)(network, [0, 1, 2], None, 0)
+    assert pool.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert Memory(synthesize, targets).kept_bytes > 0
+
+    def without_one(model, classes, *_):
+        return synthesize(model, classes, *_) if classes != [1] else empty
+
+    with pytest.raises(ValueError, match=r"without classes \[1\]"):
+        Memory(without_one, targets)(network, [0, 1, 2], None, 0)
+
+
 def test_targets_of_classes_that_do_not_fit_are_refused():
     network = tiny_teacher()
     images = np.random.default_rng(0).integers(0, 256, (30, *SHAPE), "uint8")

@@ -38,6 +38,20 @@ def test_a_layer_computes_on_litert(scheme):
     np.testing.assert_allclose(found, expected, atol=3 * step)
 
 
+def test_a_dynamic_layer_computes_between_floats():
+    layer = layers.Conv2D(64, 3)  # 1,728 weights
+    interpreter = on_litert("dynamic")(layer, SHAPE).__self__
+    dtypes = {t["dtype"] for t in interpreter.get_tensor_details()}
+    assert np.int8 in dtypes  # the weights
+    for details in (
+        *interpreter.get_input_details(),
+        *interpreter.get_output_details(),
+    ):
+        assert details["dtype"] == np.float32
+
+
 def test_no_such_scheme():
+    with pytest.raises(ValueError, match="measure \"int8\".*'int4'"):
+        on_litert("int4")
     with pytest.raises(ValueError, match="Received: scheme='int2'"):
         on_litert("int2")

@@ -202,6 +202,8 @@ class RefreshPool(keras.callbacks.Callback):
             # batches that an interrupted run left in the pool need not be
             # made again.
             self.next_batch = max(self.next_batch, self._complete())
+        if self._job is not None:
+            self._job.skip(BATCH, self.next_batch)
         job = self.params["epochs"], self.synthesizer, self.pool.capacity
         wanted = self.batches_by(epoch, *job)
         if self.next_batch < wanted:
@@ -234,7 +236,6 @@ class RefreshPool(keras.callbacks.Callback):
         if self._job is None:
             yield
             return
-        self._job.skip(BATCH, self.next_batch)
         before = self.synthesizer.on_share
         self.synthesizer.on_share = self._tell
         try:

@@ -271,15 +271,15 @@ def _carry_out(plan) -> Distilled:
         plan.seed,
     )
 
-    job = whole_job(source, plan)
-    bars = [RoundsProgress(job)] if job else []
-
-    def batches(step):
-        # `fit_resumable` calls this once, with the first step that is left.
-        source.begin(step // steps, job)
-        return stream(step)
-
     try:
+        job = whole_job(source, plan)
+        bars = [RoundsProgress(job)] if job else []
+
+        def batches(step):
+            # `fit_resumable` calls this once, with the first step that is left.
+            source.begin(step // steps, job)
+            return stream(step)
+
         history = fit_resumable(
             model,
             batches,

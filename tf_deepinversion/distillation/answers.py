@@ -72,6 +72,8 @@ class Answers:
             return reading.logits
         maps = averaged(reading.class_maps, self.grid)
         rows = tf.reshape(maps, (-1, self.width - self._classes))
+        # A head may compute in another precision than the features.
+        rows = tf.cast(rows, reading.logits.dtype)
         return tf.concat([reading.logits, rows], -1)
 
     def logits(self, answers):
@@ -106,18 +108,28 @@ def common_grid(first, second, most):
     Returns:
         A tuple `(height, width)`, or None if no grid has several places.
 
-    >>> common_grid((8, 8), (4, 4), 100), common_grid((8, 8), (4, 4), 9)
+    >>> common_grid((8, 8), (4, 4), 100), common_grid((8, 8), (4, 4), 7)
     ((4, 4), (2, 2))
     >>> common_grid((7, 7), (8, 8), 100) is None
     True
     """
-    height, width = map(math.gcd, first, second)
-    for part in range(1, max(height, width) + 1):
-        if height % part == width % part == 0:
-            grid = height // part, width // part
-            if 1 < math.prod(grid) <= most:
-                return grid
-    return None
+    heights, widths = map(_divisors, map(math.gcd, first, second))
+    grids = [
+        (height, width)
+        for height in heights
+        for width in widths
+        if 1 < height * width <= most
+    ]
+
+    def fineness(grid):
+        # Of two grids of as many places, the one that is nearer to a square.
+        return math.prod(grid), min(grid)
+
+    return max(grids, key=fineness, default=None)
+
+
+def _divisors(number):
+    return [x for x in range(1, number + 1) if number % x == 0]
 
 
 def averaged(maps, grid):

@@ -133,10 +133,13 @@ class TargetsOfClasses(InNetwork):
             )
             for label in classes
         ]
-        size = max(sum(map(len, pools)), 1)
-        made = Pool(size, pools[0].images.shape[1:], pools[0].classes)
+        # A pool of arrays knows no class above its largest label.
+        most = max(pool.classes for pool in pools)
+        size = max(1, sum(map(len, pools)))
+        made = Pool(size, pools[0].images.shape[1:], most)
         for pool in pools:
-            made.add(pool.images, pool.labels, requested=pool.requested)
+            if len(pool):
+                made.add(pool.images, pool.labels, requested=pool.requested)
         return made
 
 

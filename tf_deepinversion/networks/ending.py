@@ -177,7 +177,11 @@ def find(result, calls) -> Ends:
             ):
                 dense, averaged = call.layer, call.inputs
     for call in calls:
-        averages = isinstance(call.layer, keras.layers.GlobalAveragePooling2D)
+        # Class maps have their channels last.
+        averages = (
+            isinstance(call.layer, keras.layers.GlobalAveragePooling2D)
+            and call.layer.data_format == "channels_last"
+        )
         if averages and gives(call.outputs, averaged):
             pooling = call.layer
     return Ends(softmax, dense, pooling=pooling, single=single)

@@ -26,11 +26,11 @@ PASSES = 3
 
 
 def multiplications(operation, output) -> int:
-    """Counts the multiplications of one operation for one image.
+    """Counts the multiplications of one operation.
 
     Args:
         operation: A `tf.Operation` of a type in `COUNTED`.
-        output: Tuple of ints, the shape of its output for one image.
+        output: List of ints, the shape of its output.
     """
     kernel = operation.inputs[1].shape.as_list()
     # Each output of a matrix product is a sum over the inner size.
@@ -41,7 +41,7 @@ def multiplications(operation, output) -> int:
     if operation.type == "Conv2DBackpropInput":
         output = operation.inputs[2].shape.as_list()
     # A convolution applies its whole kernel at each position.
-    return math.prod(output[1:-1]) * math.prod(kernel)
+    return math.prod(output[:-1]) * math.prod(kernel)
 
 
 def forward_work(model, input_shape) -> float | None:
@@ -62,7 +62,9 @@ def forward_work(model, input_shape) -> float | None:
         45408.0
     """
     call = tf.function(lambda x: model(x, training=False), autograph=False)
-    signature = tf.TensorSpec((1, *input_shape), "float32")
+    # A network may fix its batch size.
+    count = getattr(model, "input_shape", [None])[0] or 1
+    signature = tf.TensorSpec((count, *input_shape), "float32")
     work = 0.0
     for operation in call.get_concrete_function(
         signature
@@ -73,4 +75,4 @@ def forward_work(model, input_shape) -> float | None:
                 return None
             work += multiplications(operation, output.as_list())
             work += _PER_OUTPUT * output.num_elements()
-    return work or None
+    return work / count or None

@@ -15,8 +15,8 @@ def on_litert(scheme=None, threads=1):
     """Tells a `pruning.LatencyTable` to measure layers on LiteRT.
 
     Args:
-        scheme: String, as for `quantize`, or None for float32. Defaults to
-            None.
+        scheme: String, as for `quantize`, or None for float32. LiteRT computes
+            weights of "int4" as int8, so "int4" is refused. Defaults to None.
         threads: Int, of the interpreter. Defaults to 1.
 
     Returns:
@@ -25,7 +25,7 @@ def on_litert(scheme=None, threads=1):
         `LatencyTable.measure`.
 
     Raises:
-        ValueError: if there is no such scheme.
+        ValueError: if there is no such scheme, or it is "int4".
 
     Example:
         >>> run = di.quantization.on_litert("int8")
@@ -33,6 +33,11 @@ def on_litert(scheme=None, threads=1):
         >>> compute()
     """
     chosen = scheme and check_scheme(scheme)[0]
+    if scheme == "int4":
+        raise ValueError(
+            "LiteRT unpacks weights of int4 and computes them as int8: measure "
+            "\"int8\". Received: scheme='int4'"
+        )
 
     def run(layer, shape):
         interpreter = interpreter_of(_file_of(layer, shape, chosen), threads)
@@ -52,5 +57,6 @@ def _file_of(layer, shape, scheme) -> bytes:
             # Between layers a file holds no other dtype.
             inside = [scheme.default[1]] * 2
             set_scheme(converter, scheme, inside, per_tensor_dense=False)
-            converter.representative_dataset = lambda: [[images]]
+            if scheme.in_integers:
+                converter.representative_dataset = lambda: [[images]]
         return converter.convert()
