@@ -23,7 +23,7 @@ from tf_deepinversion.pruning import mask_channels
 from tf_deepinversion.pruning import shrink
 from tf_deepinversion.pruning.channels.cost import flops
 from tf_deepinversion.pruning.channels.cost import parameters
-from tf_deepinversion.pruning.channels.graph import functional
+from tf_deepinversion.pruning.channels.functional import functional
 
 RANDOM = np.random.default_rng(0)
 

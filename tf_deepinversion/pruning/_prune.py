@@ -16,8 +16,8 @@ from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.pruning.channels.cost import COSTS
+from tf_deepinversion.pruning.channels.functional import functional
 from tf_deepinversion.pruning.channels.graph import ChannelGraph
-from tf_deepinversion.pruning.channels.graph import functional
 from tf_deepinversion.pruning.pruning_state import PruningState
 from tf_deepinversion.pruning.rounds import Rounds
 

@@ -10,7 +10,7 @@ from tf_deepinversion.networks import reader
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.objective.softened_kl import SoftenedKL
-from tf_deepinversion.pruning.channels.graph import functional
+from tf_deepinversion.pruning.channels.functional import functional
 
 
 def shorten(

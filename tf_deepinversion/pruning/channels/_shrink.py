@@ -10,8 +10,8 @@ from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.copies import twin_of
 from tf_deepinversion.pruning.channels import layer_rules
 from tf_deepinversion.pruning.channels import operators
+from tf_deepinversion.pruning.channels.functional import functional
 from tf_deepinversion.pruning.channels.graph import ChannelGraph
-from tf_deepinversion.pruning.channels.graph import functional
 
 
 def shrink(model, keep=None):

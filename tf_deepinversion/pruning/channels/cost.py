@@ -13,12 +13,10 @@ KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 def weight_shapes(graph, keep=None) -> dict:
     """Returns the shapes of all weights with channels, by (layer, name)."""
-    shapes = {}
-    for axis in graph.axes:
-        whole = list(getattr(axis.layer, axis.name).shape)
-        shape = shapes.setdefault((axis.layer, axis.name), whole)
-        if keep is not None:
-            shape[axis.axis] = int(graph.kept(axis.channels, keep).sum())
+    shapes = {key: list(shape) for key, shape in graph.shapes.items()}
+    if keep is not None:
+        for axis, width in zip(graph.axes, graph.widths(keep), strict=True):
+            shapes[axis.layer, axis.name][axis.axis] = width
     return shapes
 
 

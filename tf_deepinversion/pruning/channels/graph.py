@@ -13,18 +13,18 @@ a model, each after the nodes that it depends on.
 """
 
 import dataclasses
+import functools
 import math
 import typing
 
-import keras
 import numpy as np
 from keras import layers
 
-from tf_deepinversion.core.keras_internals import functional_of
 from tf_deepinversion.core.keras_internals import nodes_of
 from tf_deepinversion.networks.copies import is_graph
 from tf_deepinversion.pruning.channels import layer_rules
 from tf_deepinversion.pruning.channels import operators
+from tf_deepinversion.pruning.channels.functional import functional
 
 
 @dataclasses.dataclass
@@ -347,32 +347,30 @@ class ChannelGraph:
             )
         return keep
 
+    @functools.cached_property
+    def shapes(self) -> dict:
+        """Dict from (layer, name of a weight) to its shape, of `axes`."""
+        # Keras makes a shape anew at each call, which takes long.
+        weights = [(axis.layer, axis.name) for axis in self.axes]
+        return {key: tuple(getattr(*key).shape) for key in weights}
+
+    @functools.cached_property
+    def _of_axes(self):
+        """The channels of all `axes` in a row, and where each axis begins."""
+        sizes = [len(axis.channels) for axis in self.axes]
+        channels = np.concatenate([axis.channels for axis in self.axes])
+        return channels, np.cumsum([0, *sizes[:-1]])
+
+    def widths(self, keep) -> list[int]:
+        """Counts the indices that stay of each of `axes`."""
+        channels, begins = self._of_axes
+        stays = self.kept(channels, keep).astype(int)
+        return np.add.reduceat(stays, begins).tolist()
+
     @staticmethod
     def kept(channels, keep) -> np.ndarray:
         """Tells which indices of an axis stay: fixed and kept channels."""
         return np.append(keep, True)[channels]
-
-
-def functional(model):
-    """Returns the functional model of a functional or sequential model."""
-    if not isinstance(model, keras.Model) or not hasattr(model, "layers"):
-        raise TypeError(f"Expected a `keras.Model`. Received: {type(model)}")
-    if isinstance(model, keras.Sequential) and not model.built:
-        raise ValueError(
-            "Build the model first: it has no weights yet. "
-            f"Received: {model.name!r}"
-        )
-    if is_graph(model):
-        whole = functional_of(model)
-        if whole is not None:  # None for a Sequential without a graph
-            return whole
-    raise TypeError(
-        "Expected a functional or sequential model, whose graph shows the "
-        "channels. A subclassed model, or one with its own `call`, has no "
-        "graph: rebuild it with `keras.Input` and `keras.Model(inputs, "
-        "outputs)`. "
-        f"Received: {type(model)}"
-    )
 
 
 def _open_size(received):

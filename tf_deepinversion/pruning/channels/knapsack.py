@@ -6,6 +6,7 @@ channels, and layers differ. Here a group gives up channels where little
 importance buys much of the cost.
 """
 
+import bisect
 import heapq
 import typing
 
@@ -134,26 +135,59 @@ class _Cut(typing.NamedTuple):
 def _best_cut(worth, group, widths, cost, limit, excess):
     """Returns the `_Cut` of least price of a group, or None."""
     found, present = [], widths[group]
-    for width in worth:
-        if width < present:
-            saved = limit + excess - cost(_with(widths, group, width))
-            if saved > 0:
-                # Nothing is bought by saving more than the excess.
-                lost = worth[present] - worth[width]
-                found.append(_Cut(lost / min(saved, excess), width))
+    for width in tried_widths([width for width in worth if width < present]):
+        saved = limit + excess - cost(_with(widths, group, width))
+        if saved > 0:
+            # Nothing is bought by saving more than the excess.
+            lost = worth[present] - worth[width]
+            found.append(_Cut(lost / min(saved, excess), width))
+        if saved >= excess:
+            break  # narrower widths save no more, and lose more
     return min(found, default=None)
+
+
+def tried_widths(narrower):
+    """Chooses at which of a group's narrower widths to ask for the cost.
+
+    A group may have thousands of widths, and each cost of a large network takes
+    milliseconds.
+
+    Args:
+        narrower: List of ints, ascending.
+
+    Returns:
+        A list of ints, descending: the 16 widest, of the others ever fewer, and
+        the narrowest.
+
+    >>> tried_widths(list(range(1, 31)))
+    [30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 13, 11, \
+9, 7, 4, 1]
+    """
+    widest_first = narrower[::-1]
+    tried, place = [], 0
+    while place < len(widest_first):
+        tried.append(widest_first[place])
+        place += max(1, (place + 1) // 8)
+    return [*tried, *narrower[:1]] if tried[-1:] != narrower[:1] else tried
 
 
 def _widened(worth, widths, cost, limit):
     """Gives back what fits, the largest importance first."""
     while True:
-        wider = [
-            (each[width] - each[widths[group]], group, width)
-            for group, each in enumerate(worth)
-            for width in each
-            if width > widths[group]
-            and cost(_with(widths, group, width)) <= limit
-        ]
+        wider = []
+        for group, each in enumerate(worth):
+            choices = [width for width in each if width > widths[group]]
+            # The widest that fits, since a wider group never costs less.
+            fitting = bisect.bisect_right(
+                choices,
+                limit,
+                key=lambda width, group=group: cost(
+                    _with(widths, group, width)
+                ),
+            )
+            if fitting:
+                width = choices[fitting - 1]
+                wider.append((each[width] - each[widths[group]], group, width))
         if not wider:
             return widths
         _, group, width = max(wider)

@@ -150,9 +150,8 @@ class LatencyTable:
     def __call__(self, graph, keep=None) -> float:
         keep = np.ones(graph.count, bool) if keep is None else keep
         widths = {}
-        for axis in graph.axes:
+        for axis, width in zip(graph.axes, graph.widths(keep), strict=True):
             if axis.layer in graph.input_shapes and axis.name != "bias":
-                width = int(graph.kept(axis.channels, keep).sum())
                 widths.setdefault(axis.layer, []).append(width)
         # The first axis of a kernel holds its inputs, the last its outputs.
         return self.rest + sum(
