@@ -13,7 +13,9 @@ from pruned import pooled_head
 from tf_deepinversion.pruning import ChannelGraph
 from tf_deepinversion.pruning import LatencyTable
 from tf_deepinversion.pruning.channels import cost
+from tf_deepinversion.pruning.channels.knapsack import _widened
 from tf_deepinversion.pruning.channels.knapsack import knapsack
+from tf_deepinversion.pruning.channels.knapsack import tried_widths
 from tf_deepinversion.pruning.channels.knapsack import widths_within
 from tf_deepinversion.pruning.channels.knapsack import worth_of
 
@@ -64,6 +66,22 @@ def test_the_choice_is_nearly_the_best_of_all(coupled):
     # The greedy choice is the best of all in 94 % of the cases or more.
     assert np.mean(np.array(shares) > 1 - 1e-9) > 0.94
     assert np.mean(shares) > 0.999 and min(shares) > 0.95
+
+
+def test_what_fits_comes_back_at_once_not_step_by_step():
+    """Two steps of the first group are worth more than one of the second."""
+    worth = [{1: 0.0, 2: 1.0, 3: 10.0}, {1: 0.0, 2: 5.0}]
+    assert _widened(worth, [1, 1], sum, limit=4) == [3, 1]
+    assert _widened(worth, [1, 1], sum, limit=3) == [1, 2]
+
+
+def test_of_many_widths_the_nearest_are_tried_and_the_last():
+    assert tried_widths([]) == []
+    assert tried_widths([3]) == [3]
+    assert tried_widths(list(range(1, 17))) == list(range(16, 0, -1))
+    tried = tried_widths(list(range(1, 2049)))
+    assert tried[:16] == list(range(2048, 2032, -1)) and tried[-1] == 1
+    assert len(tried) < 64 and tried == sorted(set(tried), reverse=True)
 
 
 def network():
