@@ -15,6 +15,7 @@ from tf_deepinversion.quantization.calibration import counted
 from tf_deepinversion.quantization.conversion import converted
 from tf_deepinversion.quantization.int4_weights import with_int4_weights
 from tf_deepinversion.quantization.integers_alone import require_integers_alone
+from tf_deepinversion.quantization.loadable_scales import with_loadable_scales
 from tf_deepinversion.quantization.overflow import check_overflow
 from tf_deepinversion.quantization.ranged_conversion import (
     converted_with_ranges,
@@ -102,7 +103,7 @@ def quantize(
         content = converted_with_ranges(
             model, ranges, preprocessing, scheme, dtypes, batch_size
         )
-        return with_int4_weights(content) if chosen.bits == 4 else content
+        return _stored(content, chosen)
     calibration = _calibration(images, model, scheme, chosen.in_integers)
     shape = calibration[0].shape if calibration else None
     if chosen.in_integers:
@@ -130,7 +131,14 @@ def quantize(
     )
     if chosen.in_integers:
         require_integers_alone(content, model, scheme)
-    return with_int4_weights(content) if chosen.bits == 4 else content
+    return _stored(content, chosen)
+
+
+def _stored(content, scheme):
+    """Returns the converter's file with what the converter cannot write."""
+    if scheme.bits == 4:
+        content = with_int4_weights(content)
+    return with_loadable_scales(content) if scheme.in_integers else content
 
 
 def _check_ranges(images, scheme, per_tensor_dense):
