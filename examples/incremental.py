@@ -8,7 +8,8 @@ This command teaches a network five garments and then five others, by ABD:
 Cases: `fashion_plus_digits` (scikit-learn's digits, extra `digits`);
 `fashion_5_5` and `fashion_2x5`, the garments in tasks of five and of two
 classes; `cifar100_5` and `cifar100_10`, CIFAR-100 in five and ten tasks, from
-TFDS.
+TFDS; `letters_2x5` and `letters_2x13`, letters in color in tasks of two, which
+benchmarks/glyphs.py draws into the folder --sets.
 
 Methods: `abd`; `replay`, the paper's three terms; `lwf`, `lwf_mc` and
 `finetune`, which synthesize nothing; `analytic`, a head of sums on random
@@ -62,6 +63,7 @@ flags.DEFINE_enum("method", None, METHODS, "Default: the case's.")
 flags.DEFINE_list("weights", [], "Weights of terms, as balance=1,local=2.")
 flags.DEFINE_string("idx_dir", None, "Folder of Fashion-MNIST's idx files.")
 flags.DEFINE_string("tfds_dir", None, "Folder of the data sets of TFDS.")
+flags.DEFINE_string("sets", None, "Folder that benchmarks/glyphs.py wrote.")
 flags.DEFINE_integer("train_images", 30_000, "The first of each data set.")
 flags.DEFINE_integer("width", 8, "Channels of the ResNet-20's first stage.")
 flags.DEFINE_integer("epochs", None, "Epochs of each new task.")
@@ -229,6 +231,7 @@ def main(_):
         FLAGS.case,
         idx_dir=FLAGS.idx_dir,
         tfds_dir=FLAGS.tfds_dir,
+        sets=FLAGS.sets,
         train_images=FLAGS.train_images,
     )
     base = pathlib.Path(FLAGS.output) / f"{FLAGS.case}_seed{FLAGS.seed}"

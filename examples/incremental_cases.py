@@ -1,5 +1,6 @@
 """Cases for comparing methods: data sets whose classes arrive in tasks."""
 
+import pathlib
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,8 @@ SETTINGS = {
     "fashion_2x5": {**_MANY, "epochs": 6},
     "cifar100_5": _MANY,
     "cifar100_10": _MANY,
+    "letters_2x5": {**_MANY, "epochs": 6},
+    "letters_2x13": {**_MANY, "epochs": 6},
 }
 
 
@@ -56,8 +59,11 @@ SPLITS = {
     "fashion_2x5": ("fashion_mnist", 2),
     "cifar100_5": ("cifar100", 20),
     "cifar100_10": ("cifar100", 10),
+    "letters_2x5": ("k_to_t", 2),
+    "letters_2x13": ("a_to_z", 2),
 }
-
+# Letters in color, which benchmarks/glyphs.py draws.
+LETTERS = ("k_to_t", "a_to_z")
 
 CASES = ("fashion_plus_digits", *SPLITS)
 
@@ -87,13 +93,16 @@ def split_classes(images, labels, classes) -> list:
     return [(images[rows], labels[rows]) for rows in chosen]
 
 
-def load_case(name, *, idx_dir=None, tfds_dir=None, train_images=None) -> Case:
+def load_case(
+    name, *, idx_dir=None, tfds_dir=None, sets=None, train_images=None
+) -> Case:
     """Loads the data of a case.
 
     Args:
         name: String, one of `CASES`.
         idx_dir: As for `load_split`, for Fashion-MNIST.
         tfds_dir: As for `load_split`.
+        sets: Folder of the letters, which benchmarks/glyphs.py wrote.
         train_images: Int, number of training images of each data set, from the
             first on; None for all.
     """
@@ -102,9 +111,14 @@ def load_case(name, *, idx_dir=None, tfds_dir=None, train_images=None) -> Case:
             f"`name` must be one of {CASES}. Received: name={name!r}"
         )
     dataset, classes = SPLITS.get(name, ("fashion_mnist", 10))
-    source = {"idx_dir": idx_dir, "tfds_dir": tfds_dir}
+
+    def load(split):
+        if dataset in LETTERS:
+            return load_letters(sets, dataset, split)
+        return load_split(dataset, split, idx_dir=idx_dir, tfds_dir=tfds_dir)
+
     train, test = (
-        split_classes(*_first(load_split(dataset, split, **source), n), classes)
+        split_classes(*_first(load(split), n), classes)
         for split, n in (("train", train_images), ("test", None))
     )
     names = [f"task {i + 1}" for i in range(len(train))]
@@ -116,7 +130,19 @@ def load_case(name, *, idx_dir=None, tfds_dir=None, train_images=None) -> Case:
         ):
             images, labels = _first(load_digits(split), n)
             tasks.append((images, labels + 10))
-    return Case(names, train, test, name != "fashion_plus_digits")
+    mirrored = dataset not in LETTERS and name != "fashion_plus_digits"
+    return Case(names, train, test, mirrored)
+
+
+def load_letters(sets, dataset, split) -> tuple:
+    """Loads images and labels of a file `SETS/DATASET/SPLIT.npz`."""
+    if sets is None:
+        raise ValueError(
+            "Expected the folder that benchmarks/glyphs.py wrote, as --sets. "
+            f"Received: sets=None, for the letters {dataset!r}"
+        )
+    with np.load(pathlib.Path(sets) / dataset / f"{split}.npz") as file:
+        return file["images"], file["labels"].astype("int32")
 
 
 def _first(pair, n):
@@ -144,7 +170,7 @@ def augmentations_of(case, strength) -> list:
         case: A `Case`.
         strength: Float, see `augmentations`.
     """
-    # A blend has no single label. A mirrored digit is no digit.
+    # A blend has no single label. A mirrored digit or letter is none.
     left_out = di.MixUp if case.mirrored else (di.MixUp, di.HorizontalFlip)
     return [
         x for x in di.augmentations(strength) if not isinstance(x, left_out)

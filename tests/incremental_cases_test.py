@@ -59,6 +59,24 @@ def test_garments_and_then_digits(source, sklearn):
     assert len(case.test[1][0]) == 500 and not case.mirrored
 
 
+def test_letters_in_tasks(tmp_path):
+    (tmp_path / "k_to_t").mkdir()
+    letters = RANDOM.integers(0, 256, (40, 32, 32, 3), "uint8")
+    for split in ("train", "test"):
+        np.savez(
+            tmp_path / "k_to_t" / f"{split}.npz", images=letters, labels=LABELS
+        )
+    case = load_case("letters_2x5", sets=tmp_path, train_images=20)
+    assert len(case.train) == len(case.test) == 5 and not case.mirrored
+    for task, (images, labels) in enumerate(case.train):
+        rows = LABELS[:20] // 2 == task
+        np.testing.assert_array_equal(images, letters[:20][rows])
+        np.testing.assert_array_equal(labels, LABELS[:20][rows])
+    assert len(joined(case.test)[0]) == 40
+    with pytest.raises(ValueError, match="--sets. Received: sets=None"):
+        load_case("letters_2x13")
+
+
 def test_digits_keep_their_gray_levels_and_their_split(sklearn):
     images, labels = load_digits("train")
     assert images.shape == (1297, 28, 28, 1) and images.dtype == np.uint8
