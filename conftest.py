@@ -21,7 +21,6 @@ collect_ignore = ["tests/mutants.py"]
 # What the imports made stays. To search it for garbage took 8 % of a run.
 gc.collect()
 gc.freeze()
-gc.set_threshold(50_000, 20, 20)
 
 # Two devices on any machine, so that MirroredStrategy has two replicas. They
 # must be set before TensorFlow first computes.
