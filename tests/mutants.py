@@ -380,6 +380,8 @@ MUTANTS = [
     ("pruning/channels/latency.py", "table.rest = whole - table(graph)", "table.rest = whole", "pruning/pruning_knapsack"),
     ("quantization/layer_run.py", "[scheme.default[1]] * 2", "scheme.default", "quantization/layer_run"),
     ("pruning/channels/selection.py", "keep[own[max(0, len(own) - wanted) :]] = True", "keep[own[:wanted]] = True", "pruning/pruning_importance"),
+    ("pruning/channels/selection.py", "max(wanted, multiple_of, least)", "max(wanted, multiple_of)", "pruning/pruning_importance"),
+    ("pruning/pruning_state.py", "np.isinf(self.importance) | np.isinf(found)", "np.isinf(found)", "pruning/pruning_iterative"),
     ("pruning/channels/cost.py", "return 2 * sum(", "return sum(", "pruning/pruning_importance"),
     ("networks/forward_work.py", "return math.prod(output) * inner", "return output[1] * inner", "pruning/pruning_importance"),
     ("pruning/channels/selection.py", "np.argsort(-importance[own]", "np.argsort(importance[own]", "pruning/pruning_narrow"),

@@ -305,3 +305,33 @@ def test_a_target_out_of_reach():
     scores[:4] = 1
     with pytest.raises(ValueError, match="cannot be reached.*at least 1"):
         selection.select(graph, scores, cost.flops, 0.1 * cost.flops(graph))
+
+
+@pytest.mark.parametrize(
+    ("multiple_of", "left"), [(1, 11), (2, 12), (4, 12), (8, 16)]
+)
+def test_channels_of_infinite_importance_stay(multiple_of, left):
+    """11 of 16 must stay: their number is rounded up, never to fewer."""
+    graph = ChannelGraph(chain(conv(16), *pooled_head()))
+    scores = np.full(16, np.inf)
+    scores[RANDOM.permutation(16)[:5]] = 5.0, 1.0, 2.0, 3.0, 4.0
+    price = 2 * (64 * 9 * 2 + 3)  # of one channel
+    keep = selection.select(
+        graph, scores, cost.flops, left * price, multiple_of=multiple_of
+    )
+    best_first = np.argsort(-scores, kind="stable")
+    assert sorted(np.flatnonzero(keep)) == sorted(best_first[:left])
+    with pytest.raises(ValueError, match="infinite importance.*at least"):
+        selection.select(
+            graph, scores, cost.flops, left * price - 1, multiple_of=multiple_of
+        )
+
+
+@pytest.mark.parametrize(("share", "left"), [(0.5, 11), (0.75, 12)])
+def test_a_share_holds_at_least_the_channels_of_infinite_importance(
+    share, left
+):
+    graph = ChannelGraph(chain(conv(16), *pooled_head()))
+    scores = np.where(np.arange(16) < 5, np.arange(16), np.inf)
+    keep = selection.most_important(graph, scores, share)
+    assert keep.sum() == left and keep[5:].all()

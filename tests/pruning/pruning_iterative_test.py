@@ -19,6 +19,7 @@ from tf_deepinversion.pruning import prune
 from tf_deepinversion.pruning import recover
 from tf_deepinversion.pruning import shrink
 from tf_deepinversion.pruning.channels import cost
+from tf_deepinversion.pruning.pruning_state import PruningState
 
 
 def run(teacher=None, **kwargs):
@@ -68,6 +69,50 @@ def test_a_criterion_of_one_s_own_ranks():
     keep = run(teacher, criterion=smallest_first, **arguments).keep
     assert keep[:4].all() and not keep[4:].all()
     assert given == [(6, 2), (7, 2)]
+
+
+@pytest.mark.parametrize("selection", ["ranking", "knapsack"])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_channels_of_infinite_importance_stay_in_all_rounds(
+    selection, momentum
+):
+    def the_first_stay(graph, batches, seed):
+        return np.r_[np.inf, np.inf, np.arange(2.0, graph.count)]
+
+    keep = run(
+        criterion=the_first_stay,
+        momentum=momentum,
+        selection=selection,
+        rounds=3,
+        steps_per_round=0,
+        final_steps=0,
+    ).keep
+    assert keep[:2].all() and not keep.all()
+
+
+def smoothed(momentum, *rankings):
+    """As `prune`, round after round, without removing a channel."""
+    state = PruningState(learned_teacher(), 10, path=None, run="")
+    for found in rankings:
+        state.importance = state.smoothed(np.array(found), momentum)
+    return state.importance.tolist()
+
+
+def test_rankings_are_smoothed_by_hand():
+    inf = np.inf
+    first, second = [1.0, 3, inf, inf], [6.0, 2, 4, inf]
+    # Divided by their means, 2 and 4, over the finite numbers.
+    expected = [0.25 * 0.5 + 0.75 * 1.5, 0.25 * 1.5 + 0.75 * 0.5, inf, inf]
+    assert smoothed(0.25, first, second) == expected
+    assert smoothed(0.0, first, second) == [1.5, 0.5, inf, inf]
+    assert smoothed(0.0, second, first) == [0.5, 1.5, inf, inf]
+
+
+def test_rankings_without_a_positive_mean_keep_their_order():
+    inf = np.inf
+    assert smoothed(0.0, [0.0, 0.0, inf]) == [0, 0, inf]
+    assert smoothed(0.0, [-3.0, -1.0, inf]) == [-1.5, -0.5, inf]
+    assert smoothed(0.0, [-1.0, 1.0, inf]) == [-1, 1, inf]
 
 
 @pytest.mark.slow
@@ -301,6 +346,10 @@ def test_widths_are_multiples():
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
         ({"cost": "weight"}, "cost='weight'"),
         ({"criterion": lambda graph, *_: [1.0]}, "scores.*shape .1,."),
+        (
+            {"criterion": lambda graph, *_: np.full(graph.count, -np.inf)},
+            "with 10 NaN or -infinity",
+        ),
         ({"target": 0.999, "rounds": 1}, "cannot be reached"),
     ],
 )

@@ -38,8 +38,8 @@ def narrow(
             `datasets.as_stream`, which rank the channels. Their labels are not
             used.
         share: Float in (0, 1), the share of the channels that each group keeps,
-            rounded to the nearest number, at least one channel. Defaults to
-            0.5.
+            rounded to the nearest number, at least one channel, and at least
+            all channels of infinite importance. Defaults to 0.5.
         criterion: As for `prune`. Defaults to `"fisher"`.
         ranking_batches: Int, number of batches that rank the channels. Defaults
             to 30.

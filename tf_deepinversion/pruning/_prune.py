@@ -102,8 +102,8 @@ def prune(
             `"filter_norm"` or `"random"`; or a function from (a `ChannelGraph`
             of the current network, a `tf.data.Dataset` of the round's
             `ranking_batches` batches of pixels and labels, an int seed) to a
-            float array, the importance of each channel. Defaults to
-            `"taylor"`.
+            float array, the importance of each channel, infinite if it must
+            stay. Defaults to `"taylor"`.
         rounds: Int. Defaults to 5.
         steps_per_round: Int, training steps after each round but the last.
             Defaults to 100.

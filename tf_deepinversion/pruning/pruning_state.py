@@ -47,12 +47,19 @@ class PruningState:
             )
 
     def smoothed(self, found, momentum) -> np.ndarray:
-        """Computes the running mean of rankings, each divided by its mean."""
-        finite = found[np.isfinite(found)]
+        """Computes the running mean of rankings, each divided by its mean.
+
+        The mean is of absolute values: a negative divisor would turn the
+        ranking around. A channel whose importance was ever infinite stays so.
+        """
+        finite = np.abs(found[np.isfinite(found)])
         found = found / (finite.mean() if finite.any() else 1.0)
         if self.importance is None:
             return found
-        return momentum * self.importance + (1 - momentum) * found
+        # A product of 0 and infinity would be NaN.
+        either = np.isinf(self.importance) | np.isinf(found)
+        past, new = np.where(either, 0.0, [self.importance, found])
+        return np.where(either, np.inf, momentum * past + (1 - momentum) * new)
 
     def remove(self, stays, importance, cost):
         """Removes channels from the network.

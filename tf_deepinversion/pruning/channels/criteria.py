@@ -62,11 +62,12 @@ def scores_of(
 
 def _checked(scores, count):
     scores = np.asarray(scores, "float64")
-    if scores.shape != (count,) or np.isnan(scores).any():
+    wrong = int((~(scores > -np.inf)).sum())  # a NaN is no larger either
+    if scores.shape != (count,) or wrong:
         raise ValueError(
             f"A criterion must return {count} scores, one for each channel of "
             "the `ChannelGraph`: larger scores for more important channels, "
             "infinity for channels that must stay. Received: an array of "
-            f"shape {scores.shape}, with {np.isnan(scores).sum()} NaN"
+            f"shape {scores.shape}, with {wrong} NaN or -infinity"
         )
     return scores

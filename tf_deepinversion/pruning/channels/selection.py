@@ -3,17 +3,20 @@
 import numpy as np
 
 
-def removed(graph, order, count, multiple_of=1) -> np.ndarray:
+def removed(graph, order, count, must_stay, multiple_of=1) -> np.ndarray:
     """Returns the channels that stay if the first `count` of `order` go.
 
     The number of remaining channels of each group is rounded to the nearest
-    multiple, at least to one multiple. The most important channels of the group
-    stay. A group with fewer channels than the rounded number stays whole.
+    multiple, at least to one multiple, and at least to all channels that must
+    stay. The most important channels of the group stay. A group with fewer
+    channels than the rounded number stays whole.
 
     Args:
         graph: A `ChannelGraph`.
         order: Int array, the channels in order of increasing importance.
         count: Int, number of channels to remove, before rounding.
+        must_stay: Bool array `(graph.count,)`, true for some of the last
+            channels of `order`.
         multiple_of: Int, 8 for most hardware.
 
     Returns:
@@ -28,7 +31,8 @@ def removed(graph, order, count, multiple_of=1) -> np.ndarray:
             continue
         # Python's `round` rounds halves to even numbers.
         wanted = int(np.floor(left / multiple_of + 0.5)) * multiple_of
-        wanted = max(wanted, multiple_of)
+        least = int(np.ceil(must_stay[own].sum() / multiple_of)) * multiple_of
+        wanted = max(wanted, multiple_of, least)
         keep[own] = False
         keep[own[max(0, len(own) - wanted) :]] = True
     return keep
@@ -40,7 +44,7 @@ def select(graph, importance, cost, limit, *, multiple_of=1):
     Args:
         graph: A `ChannelGraph`.
         importance: Float array `(graph.count,)`. Of equally important channels
-            the later goes first.
+            the later goes first. Channels of infinite importance stay.
         cost: Function of the graph and the remaining channels.
         limit: Float, largest cost that may remain.
         multiple_of: Int, see `removed`.
@@ -53,14 +57,13 @@ def select(graph, importance, cost, limit, *, multiple_of=1):
     """
     last_first = np.argsort(importance[::-1], kind="stable")
     order = graph.count - 1 - last_first
-    order = order[: np.isfinite(importance).sum()]
-    order = np.append(order, np.flatnonzero(~np.isfinite(importance)))
+    must_stay = ~(importance < np.inf)  # NaN, too
     # Binary search for the smallest number of removed channels within the
     # limit.
-    few, many = 0, int(np.isfinite(importance).sum())
+    few, many = 0, int((~must_stay).sum())
 
     def left(count):
-        return removed(graph, order, count, multiple_of)
+        return removed(graph, order, count, must_stay, multiple_of)
 
     if cost(graph, left(many)) > limit:
         raise unreachable(cost(graph, left(many)), limit, multiple_of)
@@ -76,9 +79,9 @@ def select(graph, importance, cost, limit, *, multiple_of=1):
 def unreachable(least, limit, multiple_of) -> ValueError:
     """Returns the error for a limit below the least possible cost."""
     return ValueError(
-        "The target cannot be reached: each group of channels keeps at least "
-        f"{multiple_of}, which costs {least:.4g}. "
-        f"Received: a target of {limit:.4g}"
+        "The target cannot be reached: each group of channels keeps its "
+        f"channels of infinite importance, and at least {multiple_of}, which "
+        f"costs {least:.4g}. Received: a target of {limit:.4g}"
     )
 
 
@@ -88,12 +91,14 @@ def most_important(graph, importance, share) -> np.ndarray:
     Args:
         graph: A `ChannelGraph`.
         importance: Float array `(graph.count,)`. Of equally important channels
-            the earlier stays.
+            the earlier stays. Channels of infinite importance stay, even if
+            they are more than the share.
         share: Float in (0, 1).
     """
     keep = np.zeros(graph.count, bool)
     for group in range(graph.groups.max() + 1):
         own = np.flatnonzero(graph.groups == group)
         wanted = max(1, int(np.floor(share * len(own) + 0.5)))
+        wanted = max(wanted, int(np.isinf(importance[own]).sum()))
         keep[own[np.argsort(-importance[own], kind="stable")[:wanted]]] = True
     return keep
