@@ -141,6 +141,19 @@ def test_networks_of_all_conventions_are_fed_pixels(convention):
     assert (takes_pixels(model, p) is model) == (convention == "pixels")
 
 
+@pytest.mark.parametrize("scheme", ["int8", "int16x8"])
+@pytest.mark.parametrize("convention", ["caffe", "tf", "torch"])
+def test_int8_is_the_network_in_all_conventions(convention, scheme):
+    fed = Preprocessing.imagenet(convention)
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((8, 8, 3)), *layers()], name="any")
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), "uint8")
+    expected = model(fed.fed(images), training=False).numpy()
+    found = LiteRT(quantize(model, images, fed, 0, scheme=scheme))(images)
+    noise = np.square(found - expected).mean() / np.square(expected).mean()
+    assert -10 * np.log10(noise) > 30  # in decibels; 15 if channels differ
+
+
 def test_what_cannot_be_is_said(teacher, content):
     with pytest.raises(ValueError, match="at least one calibration"):
         quantize(teacher, pixels(0), PIXELS)

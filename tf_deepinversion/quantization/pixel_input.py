@@ -49,12 +49,16 @@ def takes_pixels(
     # float32 regardless of Keras's global dtype policy.
     x = pixels = keras.Input(shape, count, "float32", name="pixels")
     if bgr:
-        x = keras.ops.flip(x, axis=-1)
-    if not same:
+        scale, offset = scale[::-1], offset[::-1]
+    if not np.allclose(scale, 1) or not np.allclose(offset, 0):
         rescaling = keras.layers.Rescaling(
             scale.tolist(), offset.tolist(), dtype="float32"
         )
         x = rescaling(x)
+    if bgr:
+        # Last: the converter gives a flip the scale of what comes after it, and
+        # LiteRT's flip keeps the scale of its input.
+        x = keras.ops.flip(x, axis=-1)
     return keras.Model(pixels, model(x, training=False), name=model.name)
 
 
