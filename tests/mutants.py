@@ -295,6 +295,8 @@ MUTANTS = [
     ("quantization/_train_quantized.py", "    keep_zeros(layers_of(student))\n", "", "quantization/train_quantized"),
     ("quantization/_train_quantized.py", "others=[found.variable for found in simulation.ranges.values()]", "others=[]", "quantization/train_quantized"),
     ("quantization/int4_weights.py", "(low & 15) | (high << 4)", "(high & 15) | (low << 4)", "quantization/options"),
+    ("quantization/int4_weights.py", "            place = int(operation.inputs[1])\n", "            place = int(operation.inputs[1])\n            if place in packed_places:\n                continue\n", "quantization/int4_weights"),
+    ("quantization/pixel_input.py", "scale, offset = scale[::-1], offset[::-1]", "pass", "quantization/quantize"),
     ("quantization/loadable_scales.py", "multiplier < _LIMIT, 1,", "multiplier > _LIMIT, 1,", "quantization/loadable_scales"),
     ("quantization/pixel_input.py", "(fed[1] - fed[0]) / 255, fed[0]", "(fed[1] - fed[0]) / 255, fed[1]", "quantization/quantize"),
     # What is made is kept.

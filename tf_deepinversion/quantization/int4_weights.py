@@ -4,11 +4,10 @@ Kernels and activations stay as the converter made them: a kernel whose weights
 lie on a grid of 15 levels loses nothing.
 """
 
-import collections
-
 import numpy as np
 
 from tf_deepinversion.core.keras_internals import litert_schema
+from tf_deepinversion.quantization.model_file import own_input
 from tf_deepinversion.quantization.model_file import read_model
 from tf_deepinversion.quantization.model_file import write_model
 
@@ -22,7 +21,8 @@ def with_int4_weights(content) -> bytes:
 
     The converter divides the largest weight of a channel into 127 steps, and a
     weight that is a whole multiple of a seventh of it comes within one step.
-    Other kernels stay in int8.
+    Other kernels stay in int8. So do those of dense layers with one output, whose
+    weights have 4 bits nevertheless: XNNPACK does not take them packed.
 
     Args:
         content: Bytes of a `.tflite` file of int8, from the converter.
@@ -32,35 +32,39 @@ def with_int4_weights(content) -> bytes:
     """
     schema = litert_schema()
     model = read_model(content)
-    codes = {
+    versions = {
         getattr(schema.BuiltinOperator, n): v for n, v in _VERSIONS.items()
     }
-    uses = collections.Counter(
-        t.buffer for g in model.subgraphs for t in g.tensors
-    )
     for graph in model.subgraphs:
-        done = set()
+        packed_places = set()  # several calls of a layer share the weights
         for operation in graph.operators:
             code = model.operatorCodes[operation.opcodeIndex]
             kind = max(code.builtinCode, code.deprecatedBuiltinCode)
-            if kind not in codes:
+            if kind not in versions:
                 continue
-            place, *bias = [int(i) for i in operation.inputs[1:3] if i >= 0]
-            if place in done:
-                continue
+            place = int(operation.inputs[1])
             weights = graph.tensors[place]
-            levels = _levels(weights, model, schema)
-            if levels is None:
-                continue
-            done.add(place)
-            weights.type = schema.TensorType.INT4
-            _replace(weights, packed(levels), model, schema, uses)
-            for index in bias:
-                steps = _data(graph.tensors[index], model, "int32") / _STEPS
-                steps = np.rint(steps).astype("int32")
-                _replace(graph.tensors[index], steps, model, schema, uses)
-            code.version = max(code.version, codes[kind])
+            if place not in packed_places:
+                if _one_scale(weights, kind, schema):
+                    continue
+                levels = _levels(weights, model, schema)
+                if levels is None:
+                    continue
+                packed_places.add(place)
+                weights.type = schema.TensorType.INT4
+                _replace(weights, packed(levels), model, schema)
+            if len(operation.inputs) > 2 and operation.inputs[2] >= 0:
+                bias = own_input(graph, operation, 2)
+                steps = np.rint(_data(bias, model, "int32") / _STEPS)
+                _replace(bias, steps.astype("int32"), model, schema)
+            code.version = max(code.version, versions[kind])
     return write_model(model)
+
+
+def _one_scale(weights, kind, schema):
+    """Tells whether it is a dense layer with one scale for all weights."""
+    dense = kind == schema.BuiltinOperator.FULLY_CONNECTED
+    return dense and len(weights.quantization.scale) == 1
 
 
 def _data(tensor, model, dtype):
@@ -86,12 +90,13 @@ def packed(levels):
     return (low & 15) | (high << 4)
 
 
-def _replace(tensor, data, model, schema, uses):
+def _replace(tensor, data, model, schema):
     """Gives a tensor other data, whose scale is `_STEPS` times as large."""
     scale = np.asarray(tensor.quantization.scale, "float64") * _STEPS
     tensor.quantization.scale = scale.astype("float32")
-    uses[tensor.buffer] -= 1
-    if uses[tensor.buffer]:  # the converter stores equal data once
+    tensors = (t for graph in model.subgraphs for t in graph.tensors)
+    if sum(t.buffer == tensor.buffer for t in tensors) > 1:
+        # The converter stores equal data once.
         model.buffers.append(schema.BufferT())
         tensor.buffer = len(model.buffers) - 1
     model.buffers[tensor.buffer].data = np.frombuffer(data.tobytes(), "uint8")

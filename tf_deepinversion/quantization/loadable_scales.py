@@ -5,11 +5,10 @@ that died in pruning, gets the converter's smallest scale. XNNPACK then loads no
 part of the file.
 """
 
-import copy
-
 import numpy as np
 
 from tf_deepinversion.core.keras_internals import litert_schema
+from tf_deepinversion.quantization.model_file import own_input
 from tf_deepinversion.quantization.model_file import read_model
 from tf_deepinversion.quantization.model_file import write_model
 
@@ -60,14 +59,9 @@ def _scale(tensor):
 
 def _scale_inputs(operation, graph, factors):
     """Multiplies the scales of the kernel and of the bias of an operation."""
-    inputs = list(operation.inputs)
-    for place, index in enumerate(inputs[1:], start=1):
-        if index < 0:  # no bias
+    for place in range(1, len(operation.inputs)):
+        if operation.inputs[place] < 0:  # no bias
             continue
-        # Other operations may use the same tensor.
-        tensor = copy.deepcopy(graph.tensors[index])
+        tensor = own_input(graph, operation, place)
         scale = _scale(tensor) * factors
         tensor.quantization.scale = scale.astype("float32")
-        graph.tensors.append(tensor)
-        inputs[place] = len(graph.tensors) - 1
-    operation.inputs = inputs

@@ -1,5 +1,7 @@
 """Reads and writes the content of a LiteRT file as objects."""
 
+import copy
+
 import flatbuffers
 
 from tf_deepinversion.core.keras_internals import litert_schema
@@ -16,3 +18,22 @@ def write_model(model) -> bytes:
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def own_input(graph, operation, place):
+    """Returns an input of an operation as a tensor that no other one reads.
+
+    The converter stores equal constants once.
+
+    Args:
+        graph: A `SubGraphT`.
+        operation: An `OperatorT` of the graph.
+        place: Int, which of its inputs.
+    """
+    index = int(operation.inputs[place])
+    if sum(index in o.inputs for o in graph.operators) > 1:
+        graph.tensors.append(copy.deepcopy(graph.tensors[index]))
+        inputs = list(operation.inputs)
+        index = inputs[place] = len(graph.tensors) - 1
+        operation.inputs = inputs
+    return graph.tensors[index]

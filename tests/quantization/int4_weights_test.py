@@ -1,0 +1,62 @@
+"""Files with weights of 4 bits, against kernels rounded in NumPy."""
+
+import keras
+import numpy as np
+import pytest
+
+from tf_deepinversion.networks.copies import copy_of
+from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.quantization import LiteRT
+from tf_deepinversion.quantization import quantize
+
+layers = keras.layers
+PIXELS = Preprocessing(mean=127.5, std=60.0, pixel_range=(-1, 1))
+IMAGES = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3), "uint8")
+
+
+def one_output():
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, activation="relu")(x)
+    return keras.Model(
+        inputs, layers.Dense(1)(layers.GlobalAveragePooling2D()(x))
+    )
+
+
+def shared_layer():
+    x = inputs = keras.Input((8, 8, 3))
+    shared = layers.Conv2D(4, 3, padding="same", activation="relu")
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+    x = layers.GlobalAveragePooling2D()(shared(shared(x)))
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
+def equal_biases():
+    """Two layers of equal inputs, scales and biases."""
+    x = inputs = keras.Input((8, 8, 3))
+    a, b = (layers.Conv2D(4, 3, activation="relu") for _ in range(2))
+    x = layers.Concatenate()([a(x), b(x)])
+    return keras.Model(
+        inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
+    )
+
+
+@pytest.mark.parametrize("network", [one_output, shared_layer, equal_biases])
+def test_the_file_is_the_network_with_rounded_kernels(network):
+    keras.utils.set_random_seed(0)
+    model, random = network(), np.random.default_rng(1)
+    for variable in model.weights:
+        variable.assign(random.normal(size=variable.shape))
+    if network is equal_biases:
+        a, b = model.layers[1:3]
+        b.kernel.assign(-a.kernel)
+        b.bias.assign(a.bias)
+    rounded = copy_of(model)
+    for layer in rounded.layers:
+        if hasattr(layer, "kernel"):
+            kernel = layer.kernel.numpy()
+            largest = np.abs(kernel).max(tuple(range(kernel.ndim - 1)))
+            layer.kernel.assign(np.rint(kernel * 7 / largest) * largest / 7)
+    expected = rounded(PIXELS.fed(IMAGES), training=False).numpy()
+    found = LiteRT(quantize(model, IMAGES, PIXELS, 0, scheme="int4"))(IMAGES)
+    noise = np.square(found - expected).mean() / np.square(expected).mean()
+    assert -10 * np.log10(noise) > 35  # in decibels
