@@ -21,8 +21,8 @@ def with_int4_weights(content) -> bytes:
 
     The converter divides the largest weight of a channel into 127 steps, and a
     weight that is a whole multiple of a seventh of it comes within one step.
-    Other kernels stay in int8. So do those of dense layers with one output, whose
-    weights have 4 bits nevertheless: XNNPACK does not take them packed.
+    Other kernels stay in int8. So do those of dense layers with one output,
+    whose weights have 4 bits nevertheless: XNNPACK takes none packed.
 
     Args:
         content: Bytes of a `.tflite` file of int8, from the converter.
