@@ -384,6 +384,8 @@ MUTANTS = [
     ("pruning/channels/selection.py", "keep[own[max(0, len(own) - wanted) :]] = True", "keep[own[:wanted]] = True", "pruning/pruning_importance"),
     ("pruning/channels/selection.py", "max(wanted, multiple_of, least)", "max(wanted, multiple_of)", "pruning/pruning_importance"),
     ("pruning/pruning_state.py", "np.isinf(self.importance) | np.isinf(found)", "np.isinf(found)", "pruning/pruning_iterative"),
+    ("pruning/channels/latency.py", "rows(layer, s, *ends) for s in shapes]", "rows(layer, s, *ends) for s in shapes[:1]]", "pruning/pruning_latency"),
+    ("pruning/channels/layer_names.py", "if counts[layer.name] == 1 else paths[layer]", "", "pruning/pruning_latency"),
     ("pruning/channels/cost.py", "return 2 * sum(", "return sum(", "pruning/pruning_importance"),
     ("networks/forward_work.py", "return math.prod(output) * inner", "return output[1] * inner", "pruning/pruning_importance"),
     ("pruning/channels/selection.py", "np.argsort(-importance[own]", "np.argsort(importance[own]", "pruning/pruning_narrow"),

@@ -71,7 +71,8 @@ def channel_widths(graph, keep) -> dict[str, tuple[int, int]]:
         keep: Bool array, the channels that stay.
 
     Returns:
-        A dict from names of layers to pairs (before, after).
+        A dict from names of layers, see `layer_names`, to pairs (before,
+        after).
 
     Example:
         >>> graph = di.pruning.ChannelGraph(teacher)
@@ -80,7 +81,10 @@ def channel_widths(graph, keep) -> dict[str, tuple[int, int]]:
         [(4, 3)]
     """
     return {
-        layer.name: (len(channels), int(graph.kept(channels, keep).sum()))
+        graph.names[layer]: (
+            len(channels),
+            int(graph.kept(channels, keep).sum()),
+        )
         for layer, channels in graph.outputs.items()
         if layer_rules.makes(layer) and (channels >= 0).any()
     }

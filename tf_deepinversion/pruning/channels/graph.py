@@ -25,6 +25,7 @@ from tf_deepinversion.networks.copies import is_graph
 from tf_deepinversion.pruning.channels import layer_rules
 from tf_deepinversion.pruning.channels import operators
 from tf_deepinversion.pruning.channels.functional import functional
+from tf_deepinversion.pruning.channels.layer_names import layer_names
 
 
 @dataclasses.dataclass
@@ -79,8 +80,8 @@ class ChannelGraph:
         outputs: Dict from layers to the channels that they make; -1 is fixed.
         places: Dict from layers with kernels to the number of positions of an
             image at which all their calls together apply the kernel.
-        input_shapes: Dict from the same layers to the shape `(batch, ...,
-            channels)` of their first input.
+        input_shapes: Dict from the same layers to the list of shapes `(batch,
+            ..., channels)` of the inputs of all their calls.
         calls: List of `Call`, each after the calls it depends on.
         inputs: Dict from ids of the inputs of the model, and of nested models,
             to their channels.
@@ -147,6 +148,7 @@ class ChannelGraph:
         if not isinstance(layer, layers.Layer):
             kind = operators.kind_of(node)
         layer_rules.check(layer, kind, len(inputs[0].shape))
+        self._count_places(node)
         if kind == "whole":
             self._keep_all(node, units)
             return
@@ -169,14 +171,18 @@ class ChannelGraph:
         for tensor in node.outputs:
             fixed = np.full(tensor.shape[-1], self._fixed)
             self._called(node, "whole", tensor, fixed)
-        self._count_places(node)
 
     def _count_places(self, node):
-        """Records where a layer multiplies that none of its channels leaves."""
+        """Records where a layer multiplies."""
         layer = node.operation
         if isinstance(layer, layer_rules.MULTIPLYING):
-            places = _places(node.outputs[0])
+            given = node.arguments.keras_tensors[0]
+            # A transposed convolution applies its kernel at each input
+            # position.
+            transposed = layer_rules.is_transposed(layer)
+            places = _places(given if transposed else node.outputs[0])
             self.places[layer] = self.places.get(layer, 0) + places
+            self.input_shapes.setdefault(layer, []).append(given.shape)
 
     def _called(self, node, kind, output, units, inputs=None):
         self._of_tensor[id(output)] = units
@@ -206,14 +212,7 @@ class ChannelGraph:
 
     def _apply(self, layer, kind, units, inputs, output):
         """Returns the units of a layer's output."""
-        makes = kind in ("kernel", "separable")
-        if makes or kind == "depthwise":
-            # A transposed convolution applies its kernel at each input
-            # position.
-            at = inputs[0] if layer_rules.is_transposed(layer) else output
-            places = _places(at)
-            self.input_shapes.setdefault(layer, inputs[0].shape)
-            self.places[layer] = self.places.get(layer, 0) + places
+        if kind in ("kernel", "separable", "depthwise"):
             return self._made_by(layer, kind, units[0])
         if kind in ("merge", "mixing"):
             return self._merged(layer, units)
@@ -346,6 +345,11 @@ class ChannelGraph:
                 f"Received: none of {', '.join(names)}"
             )
         return keep
+
+    @functools.cached_property
+    def names(self) -> dict:
+        """Dict from layers with kernels to unique names, see `layer_names`."""
+        return layer_names(self.model, self.places)
 
     @functools.cached_property
     def shapes(self) -> dict:

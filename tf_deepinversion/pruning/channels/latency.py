@@ -54,6 +54,9 @@ def compare(functions, turns=7, repeats=10) -> list[float]:
 class LatencyTable:
     """Seconds of each convolution and dense layer, by its widths.
 
+    The seconds are those of all calls of a layer. A layer whose channels all
+    stay, such as a grouped convolution, has a single width.
+
     Called with a `ChannelGraph` and the remaining channels, a table returns the
     sum over all layers and `rest`: it is a `cost` of `prune`. The table
     interpolates between measured widths, and is constant below the smallest
@@ -61,7 +64,9 @@ class LatencyTable:
 
     Args:
         entries: Dict from names of layers to `{"inputs": widths, "outputs":
-            widths, "seconds": rows}`, with one row per input width.
+            widths, "seconds": rows}`, with one row per input width. Of layers
+            with the same name, in models inside the model, the names are paths:
+            `"block/conv"`.
         rest: Float, seconds that do not depend on the widths; negative if the
             layers took longer one by one. Defaults to 0.
 
@@ -91,7 +96,7 @@ class LatencyTable:
     ):
         """Measures the layers of a model at several widths.
 
-        Equal layers are measured once.
+        Equal layers, and equal calls of a layer, are measured once.
 
         Args:
             graph: A `ChannelGraph`.
@@ -118,8 +123,8 @@ class LatencyTable:
         graph.check_size()
         timer = timer or (lambda call: measure(call, repeats, warmup=3))
         run, entries, known = run or on_tensorflow, {}, {}
-        for layer, shape in graph.input_shapes.items():
-            inputs, outputs = _widths(graph, layer, levels, step)
+
+        def rows(layer, shape, inputs, outputs):
             # Layers of equal config and input size take equal time.
             sort = _sort(layer, shape, inputs, outputs)
             if sort not in known:
@@ -128,10 +133,15 @@ class LatencyTable:
                     [timer(run(_twin(layer, o), each)) for o in outputs]
                     for each in shapes
                 ]
-            entries[layer.name] = {
-                "inputs": inputs,
-                "outputs": outputs,
-                "seconds": known[sort],
+            return known[sort]
+
+        for layer, shapes in _measured(graph).items():
+            ends = _widths(graph, layer, levels, step)
+            seconds = np.sum([rows(layer, s, *ends) for s in shapes], axis=0)
+            entries[graph.names[layer]] = {
+                "inputs": ends[0],
+                "outputs": ends[1],
+                "seconds": seconds.tolist(),
             }
         table = cls(entries)
         if whole is not None:
@@ -151,13 +161,28 @@ class LatencyTable:
         keep = np.ones(graph.count, bool) if keep is None else keep
         widths = {}
         for axis, width in zip(graph.axes, graph.widths(keep), strict=True):
-            if axis.layer in graph.input_shapes and axis.name != "bias":
+            if axis.layer in graph.names and axis.name != "bias":
                 widths.setdefault(axis.layer, []).append(width)
-        # The first axis of a kernel holds its inputs, the last its outputs.
-        return self.rest + sum(
-            self.seconds(layer.name, found[0], found[-1])
-            for layer, found in widths.items()
-        )
+        total = self.rest
+        for layer in self._known(graph):
+            # The first axis of a kernel holds its inputs, the last its outputs.
+            # A layer without axes has a single width.
+            found = widths.get(layer, [0])
+            total += self.seconds(graph.names[layer], found[0], found[-1])
+        return total
+
+    def _known(self, graph):
+        """Lists the measured layers of a graph, all of which have entries."""
+        layers = _measured(graph)
+        names = [graph.names[layer] for layer in layers]
+        absent = [name for name in names if name not in self.entries]
+        if absent:
+            raise ValueError(
+                "This table is of another network: measure one by "
+                "`LatencyTable.measure(graph)`. "
+                f"Received: a table with no entry for {absent}"
+            )
+        return layers
 
     def save(self, path):
         """Writes the table as JSON, atomically."""
@@ -171,9 +196,20 @@ class LatencyTable:
         return cls(**json.loads(pathlib.Path(path).read_text()))
 
 
+def _measured(graph) -> dict:
+    """Returns the input shapes of all convolutions and dense layers."""
+    return {
+        layer: shapes
+        for layer, shapes in graph.input_shapes.items()
+        if isinstance(layer, layer_rules.MEASURED)
+    }
+
+
 def _widths(graph, layer, levels, step):
     """Returns the input and output widths at which to measure a layer."""
     axes = [a for a in graph.axes if a.layer is layer and a.name != "bias"]
+    if not axes:  # all its channels stay
+        return [graph.input_shapes[layer][0][-1]], [1]
     ends = axes[0].channels, axes[-1].channels
     if layer_rules.kind_of(layer) == "depthwise":
         ends = axes[0].channels, np.full(1, -1)  # the inputs fix the outputs

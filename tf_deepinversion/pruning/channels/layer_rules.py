@@ -89,8 +89,12 @@ PROJECTIONS = (
 PRIVATE = {"LayerScale": "whole", "StochasticDepth": "elementwise"}
 
 
+# Layers whose latency a table holds.
+MEASURED = (*KERNELS, *SEPARABLE, *DEPTHWISE)
+
+
 # Layers whose FLOPs count.
-MULTIPLYING = (*PROJECTIONS, *KERNELS, *SEPARABLE, *DEPTHWISE)
+MULTIPLYING = (*PROJECTIONS, *MEASURED)
 
 
 KINDS = {
