@@ -106,6 +106,24 @@ def test_what_scales_do_not_pass_is_left_alone(model):
         equalize(L.Dense(2))
 
 
+def test_a_nested_model_of_two_calls_reads_both():
+    """As a head that detectors share between the levels of a pyramid."""
+    inner = keras.Input((None, None, 4))
+    z = L.Conv2D(4, 3, padding="same", activation="relu")(inner)
+    head = keras.Model(inner, L.GlobalAveragePooling2D()(z))
+    inputs = keras.Input((8, 8, 1))
+    x = L.Conv2D(4, 3, padding="same", activation="relu")(inputs)
+    y = L.Conv2D(4, 3, 2, padding="same", activation="relu")(x)
+    joined = L.Concatenate()([head(x), head(y)])
+    joined = L.Dense(8, activation="relu")(joined)
+    model = keras.Model(inputs, L.Dense(3)(joined), name="any")
+    for layer in (model.layers[1], model.layers[2]):
+        layer.kernel.assign(layer.kernel * np.geomspace(0.01, 10, 4))
+    np.testing.assert_allclose(
+        outputs(equalize(model)), outputs(model), rtol=1e-4, atol=1e-4
+    )
+
+
 def test_relu6_lets_scales_through_as_relu():
     def chain(top):
         keras.utils.set_random_seed(0)

@@ -44,14 +44,19 @@ class LayerGraph:
     def __init__(self, model):
         require_graph(model)
         self.nodes, self._stands_for = [], {}
+        self._nested = collections.defaultdict(list)
         self._add(functional_of(model))
         self._calls = collections.Counter(id(n.operation) for n in self.nodes)
         self._readers = collections.defaultdict(list)
         for node in self.nodes:
             for tensor in node.input_tensors:
                 self._readers[self.key(tensor)].append(node)
-        for tensor in functional_of(model).outputs:
-            self._readers[self.key(tensor)].append(None)  # seen from outside
+        others = list(functional_of(model).outputs)  # seen from outside
+        for inputs in self._nested.values():
+            # A nested model of several calls shows its readers to the last.
+            others += sum(inputs, []) if len(inputs) > 1 else []
+        for tensor in others:
+            self._readers[self.key(tensor)].append(None)
 
     def _add(self, model):
         for node in nodes_of(model):
@@ -59,6 +64,7 @@ class LayerGraph:
                 self.nodes.append(node)
                 continue
             inner = functional_of(node.operation)
+            self._nested[id(inner)].append(list(node.input_tensors))
             self._equate(inner.inputs, node.input_tensors)
             self._add(inner)
             self._equate(node.outputs, inner.outputs)
