@@ -60,3 +60,21 @@ def test_the_file_is_the_network_with_rounded_kernels(network):
     found = LiteRT(quantize(model, IMAGES, PIXELS, 0, scheme="int4"))(IMAGES)
     noise = np.square(found - expected).mean() / np.square(expected).mean()
     assert -10 * np.log10(noise) > 35  # in decibels
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_variables_of_any_precision_are_read_in_float32(dtype):
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(dtype)
+        narrow = one_output()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    plain = one_output()
+    for mine, given in zip(plain.weights, narrow.weights, strict=True):
+        mine.assign(np.asarray(given).astype("float32"))
+    found, expected = (
+        LiteRT(quantize(m, IMAGES, PIXELS, 0, scheme="int4"))(IMAGES)
+        for m in (narrow, plain)
+    )
+    np.testing.assert_array_equal(found, expected)

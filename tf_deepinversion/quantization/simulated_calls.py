@@ -86,8 +86,12 @@ def folded_output_of(layer, norm, bits, read=None):
         read: The `Range` of the inputs, or None to leave the bias as it is.
     """
     depthwise = is_depthwise(layer)
-    kernel = np.asarray(on_grid(layer.kernel, bits, depthwise))
-    bias = None if layer.bias is None else np.asarray(layer.bias)
+    # A file has no other floats, whatever the precision of the network.
+    kernel = np.asarray(layer.kernel).astype("float32")
+    kernel = np.asarray(on_grid(kernel, bits, depthwise))
+    bias = (
+        None if layer.bias is None else np.asarray(layer.bias).astype("float32")
+    )
     if norm is not None:
         kernel, bias = _folded(kernel, bias, norm, depthwise)
     if bias is not None and read is not None:

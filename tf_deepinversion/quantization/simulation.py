@@ -6,6 +6,7 @@ saved network has no wrapper.
 
 import contextlib
 
+import keras
 import numpy as np
 from keras import layers
 
@@ -49,7 +50,14 @@ _SAME = (
     layers.ZeroPadding2D,
     layers.Cropping2D,
 )
-_SAME_OPERATIONS = {"Reshape", "Transpose", "Squeeze", "ExpandDims", "Flip"}
+_SAME_OPERATIONS = {
+    "Reshape",
+    "Transpose",
+    "Squeeze",
+    "ExpandDims",
+    "Flip",
+    "Split",
+}
 
 
 class Simulation:
@@ -241,7 +249,9 @@ class Simulation:
         call = self._model.call
 
         def root(inputs, *args, training=None, **kwargs):
-            inputs = self._inputs(inputs, self._phase)
+            inputs = keras.tree.map_structure(
+                lambda x: self._inputs(x, self._phase), inputs
+            )
             self._training = bool(training)
             try:
                 return call(inputs, *args, training=training, **kwargs)
@@ -251,10 +261,12 @@ class Simulation:
         return root
 
     def _call_of(self, operation, read, inner, out):
-        def seen(measured, x):
+        def seen(measured, found):
             if measured is None:
-                return x
-            return measured(x, self._phase, self._training)
+                return found
+            return keras.tree.map_structure(
+                lambda x: measured(x, self._phase, self._training), found
+            )
 
         if has_kernel(operation):
             call = self._kernel_call(operation, read, lambda x: seen(inner, x))
