@@ -28,6 +28,7 @@ LONG = {
     "pruning.md",
     "quantization.md",
     "strategies.md",
+    "teachers.md",
 }
 
 

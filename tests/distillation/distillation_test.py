@@ -750,6 +750,15 @@ def test_what_has_the_same_shapes_or_config_is_not_the_same_run(
         start(tmp_path, **{name: make(values[1])})
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A folder of a run that has begun and gone on."""
+    folder = tmp_path_factory.mktemp("begun")
+    for _ in range(2):
+        start(folder)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
@@ -772,11 +781,9 @@ def test_what_has_the_same_shapes_or_config_is_not_the_same_run(
         ("capacity", {"capacity": 700}),
     ],
 )
-def test_a_changed_setting_is_refused_by_name(tmp_path, name, changed):
-    start(tmp_path)
-    start(tmp_path)
+def test_a_changed_setting_is_refused_by_name(begun, name, changed):
     with pytest.raises(ValueError, match=f"differs in: {name},"):
-        start(tmp_path, **changed)
+        start(begun, **changed)
 
 
 @pytest.mark.slow

@@ -109,6 +109,7 @@ def test_the_first_images_have_a_bar_of_their_own(capsys):
     assert capsys.readouterr().out.startswith("First images: batch 1/1 - ")
 
 
+@pytest.mark.slow
 def test_a_generator_has_not_learned_from_the_first_batch():
     maker = FastInversion(
         tiny_teacher(), NORMALIZED, recipe="distillation", seed=3

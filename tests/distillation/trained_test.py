@@ -91,7 +91,9 @@ def pair(teacher, student):
     return Distillation(teacher, student, Preprocessing.of(teacher))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))]
+)
 def test_what_was_trained_apart_agrees_and_a_new_head_does_not(seed):
     teacher = load_pretrained("fashion_mnist_resnet20")
     other = load_pretrained("fashion_mnist_vgg11")

@@ -569,7 +569,12 @@ def right_in(count):
     ],
 )
 @pytest.mark.parametrize(
-    "kwargs", [{}, {"micro_batch": 2}, {"jit_compile": True}]
+    "kwargs",
+    [
+        {"micro_batch": 2},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
+    ],
 )
 def test_recognized_is_the_share_that_the_teacher_takes_for_its_label(
     count, kwargs
@@ -608,6 +613,7 @@ def test_what_is_recognized_is_no_part_of_the_loss():
     assert best == pytest.approx(length / 4, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_recognized_is_that_of_all_replicas():
     labels = right_in(3)
     with two_replicas().scope():

@@ -78,6 +78,7 @@ def test_a_run_of_other_targets_is_another(tmp_path):
             model.fit(LABELS, 2, verbose=0, checkpoint=tmp_path / "state.npz")
 
 
+@pytest.mark.slow
 def test_pools_and_students_are_made_by_targets():
     teacher, student = modern(), tiny_teacher()
     targets = di.FeatureTargets.measure(teacher, IMAGES, None, NORMALIZED)

@@ -103,9 +103,13 @@ KINDS = {
 @pytest.mark.parametrize(
     ("kind", "jit"),
     [
-        *((kind, False) for kind in KINDS),
+        ("nested", False),
         ("model", True),
-        pytest.param("distillation", True, marks=pytest.mark.slow),
+        pytest.param("model", False, marks=pytest.mark.slow),
+        *(
+            pytest.param("distillation", jit, marks=pytest.mark.slow)
+            for jit in (False, True)
+        ),
     ],
 )
 def test_masks_of_a_training_that_went_before(kind, jit):

@@ -178,7 +178,14 @@ def test_what_cannot_be_is_said(teacher, content):
         LiteRT(b"another file, of more than a few bytes")
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "mixed_float16",
+        pytest.param("bfloat16", marks=pytest.mark.slow),
+        "float64",
+    ],
+)
 def test_networks_of_any_precision_are_converted(policy):
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
