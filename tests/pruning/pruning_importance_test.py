@@ -235,6 +235,34 @@ def test_flops_of_a_reloaded_saved_model(tmp_path):
     assert count_flops(served) == flops_of_model(model)
 
 
+def test_flops_of_grouped_convolutions(tmp_path):
+    """Keras computes them in functions, of which each call counts."""
+    shared = conv(4, groups=2)
+    stack = shared, shared, layers.Conv2D(6, 3, groups=2), *pooled_head()
+    model = chain(*stack, shape=(8, 8, 4))
+    each = 9 * 4 // 2  # multiplications of a channel at a place
+    expected = 2 * (2 * 64 * each * 4 + 36 * each * 6 + 6 * 3)
+    assert flops_of_model(model) == expected
+    assert cost.flops(ChannelGraph(model)) == expected
+    model.export(tmp_path, verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path))
+    assert count_flops(loaded.signatures["serving_default"]) == expected
+
+
+def test_flops_in_functions_within_functions():
+    @tf.function(jit_compile=True)
+    def inner(x):
+        return tf.matmul(x, tf.ones((4, 4)))
+
+    @tf.function(experimental_attributes={"_noinline": True})
+    def outer(x):
+        return inner(inner(x)) + inner(x)
+
+    call = tf.function(lambda x: outer(outer(x)))
+    traced = call.get_concrete_function(tf.TensorSpec((None, 4)))
+    assert count_flops(traced) == 2 * 6 * 4 * 4
+
+
 def test_flops_of_a_dense_layer_on_a_map_of_features(tmp_path):
     model = chain(conv(4), layers.Dense(6), *pooled_head())
     model.export(tmp_path, verbose=False)
