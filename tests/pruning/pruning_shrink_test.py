@@ -13,6 +13,7 @@ from pruned import random_keep
 from pruned import randomized
 from tiny import adapted_teacher
 
+from tf_deepinversion import Preprocessing
 from tf_deepinversion.models import VGG11BN
 from tf_deepinversion.models import ResNet14
 from tf_deepinversion.models import load_pretrained
@@ -20,6 +21,8 @@ from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.pruning import ChannelGraph
 from tf_deepinversion.pruning import LatencyTable
 from tf_deepinversion.pruning import mask_channels
+from tf_deepinversion.pruning import narrow
+from tf_deepinversion.pruning import prune
 from tf_deepinversion.pruning import shrink
 from tf_deepinversion.pruning.channels.cost import flops
 from tf_deepinversion.pruning.channels.cost import parameters
@@ -571,6 +574,45 @@ def test_networks_of_open_size_shrink_and_their_cost_is_refused():
         LatencyTable.measure(graph)
     fixed = copy_of(model, input_shape=lambda x: (None, 8, 8, 2))
     assert flops(ChannelGraph(fixed)) == 2 * (64 * 18 * 6 + 6 * 3)
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        (layers.Flatten(), layers.Dense(3)),
+        (conv(4), layers.LayerNormalization(), *pooled_head()),
+    ],
+)
+def test_a_network_whose_channels_all_stay_is_refused(stack):
+    model = chain(*stack)
+    none = np.ones(0, bool)
+    pool = np.zeros((4, 8, 8, 2), "uint8"), np.zeros(4, int)
+    fed = Preprocessing(127.5, 64.0, "normalized")
+    ranked = []
+
+    def criterion(graph, batches, seed):
+        ranked.append(seed)
+        return np.ones(0)
+
+    kwargs = {"preprocessing": fed, "criterion": criterion}
+    for call in (
+        lambda: shrink(model, none),
+        lambda: mask_channels(model, none),
+        lambda: narrow(model, pool, 0.5, **kwargs),
+        lambda: prune(model, pool, target=0.5, **kwargs),
+    ):
+        with pytest.raises(
+            ValueError, match="No channel.*`sparsify`.*Received: .*functional"
+        ):
+            call()
+    assert not ranked
+    assert shrink(model).count_params() == model.count_params()
+    assert parameters(ChannelGraph(model), none) == model.count_params()
+
+
+def test_parameters_of_a_network_without_kernels():
+    model = chain(layers.Normalization(mean=1.0, variance=1.0))
+    assert parameters(ChannelGraph(model), np.ones(0, bool)) == 0
 
 
 def test_keep_must_fit():

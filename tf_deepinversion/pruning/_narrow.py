@@ -73,6 +73,7 @@ def narrow(
     require_whole(ranking_batches=ranking_batches, batch_size=batch_size)
     graph = ChannelGraph(model)
     graph.check_size()
+    graph.check_channels()
     importance = scores_of(
         graph,
         criterion,

@@ -205,6 +205,7 @@ def _cost_function(cost):
 def _start(teacher, path, run) -> PruningState:
     graph = ChannelGraph(teacher)
     graph.check_size()
+    graph.check_channels()
     return PruningState(teacher, graph.count, path, run)
 
 

@@ -28,8 +28,9 @@ def shrink(model, keep=None):
 
     Raises:
         TypeError: if the model is subclassed.
-        ValueError: if pruning does not know how a layer mixes channels, or a
-            group of channels would vanish.
+        ValueError: if pruning does not know how a layer mixes channels, a group
+            of channels would vanish, or `keep` is given and all channels of the
+            model must stay.
 
     Example:
         >>> graph = di.pruning.ChannelGraph(teacher)

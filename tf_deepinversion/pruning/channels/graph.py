@@ -26,6 +26,8 @@ from tf_deepinversion.pruning.channels import layer_rules
 from tf_deepinversion.pruning.channels import operators
 from tf_deepinversion.pruning.channels.functional import functional
 from tf_deepinversion.pruning.channels.layer_names import layer_names
+from tf_deepinversion.pruning.channels.refusals import no_channels
+from tf_deepinversion.pruning.channels.refusals import open_size
 
 
 @dataclasses.dataclass
@@ -245,7 +247,7 @@ class ChannelGraph:
         if None in before or None in output.shape[1:]:
             if output.shape[-1] == len(units) != 1:
                 return units
-            raise _open_size(f"{layer.name!r}, which is given {before}")
+            raise open_size(f"{layer.name!r}, which is given {before}")
         everywhere = np.broadcast_to(units, before)
         rows = everywhere.reshape(-1, output.shape[-1])
         if not (rows == rows[0]).all():
@@ -313,7 +315,12 @@ class ChannelGraph:
         """Raises a ValueError if the image size is not fixed."""
         for layer, places in self.places.items():
             if places == np.inf:
-                raise _open_size(f"{self.model.name!r}, with {layer.name!r}")
+                raise open_size(f"{self.model.name!r}, with {layer.name!r}")
+
+    def check_channels(self):
+        """Raises a ValueError if the network has no channels to remove."""
+        if not self.count:
+            raise no_channels(self.model)
 
     def makers(self, group) -> list:
         """Lists the layers whose kernels make the channels of a group."""
@@ -328,8 +335,10 @@ class ChannelGraph:
         """Returns `keep` as a bool array that leaves a channel of each group.
 
         Raises:
-            ValueError: if the shape does not fit, or a group would be empty.
+            ValueError: if there are no channels to remove, the shape does not
+                fit, or a group would be empty.
         """
+        self.check_channels()
         keep = np.asarray(keep, bool)
         if keep.shape != (self.count,):
             raise ValueError(
@@ -367,6 +376,8 @@ class ChannelGraph:
 
     def widths(self, keep) -> list[int]:
         """Counts the indices that stay of each of `axes`."""
+        if not self.axes:
+            return []
         channels, begins = self._of_axes
         stays = self.kept(channels, keep).astype(int)
         return np.add.reduceat(stays, begins).tolist()
@@ -375,15 +386,6 @@ class ChannelGraph:
     def kept(channels, keep) -> np.ndarray:
         """Tells which indices of an axis stay: fixed and kept channels."""
         return np.append(keep, True)[channels]
-
-
-def _open_size(received):
-    return ValueError(
-        "Channels and cost need a fixed image size: copy the model by "
-        "`tf_deepinversion.networks.copy_of(model, input_shape=lambda x: "
-        "(None, height, width, 3))`. "
-        f"Received: {received}"
-    )
 
 
 def _places(tensor):
