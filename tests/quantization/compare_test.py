@@ -135,6 +135,22 @@ def test_what_the_names_get_wrong_is_left_out():
         compare(other, content, np.zeros((2, 9, 9, 1), "uint8"), PIXELS)
 
 
+def test_equal_names_in_nested_models_are_told_apart():
+    def block(channels, name):
+        inputs = keras.Input((8, 8, channels))
+        x = L.Conv2D(4, 3, padding="same", name="conv")(inputs)
+        x = L.Activation("relu", name="act")(x)
+        return keras.Model(inputs, x, name=name)
+
+    nested = [block(1, "a"), block(4, "b")]
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), *nested, L.Flatten(), L.Dense(3)], name="any"
+    )
+    found = compare(model, to_litert(model, PIXELS), IMAGES[:2], PIXELS)
+    assert {"act", "act 2"} <= set(found) and None not in found
+    assert all(ratio > 80 for ratio in found.values())
+
+
 def test_bars_are_as_long_as_the_ratios():
     drawn = ratio_bars(
         {"a<b": 10.0, "c": 40.0, "d": float("inf"), "e": -3.0}, "Error"

@@ -137,6 +137,28 @@ def test_images_keep_the_means_of_other_layers(model):
     assert np.abs(head - model.get_layer("logits").bias.numpy()).max() > 1e-4
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_networks_of_mixed_precision_are_read_in_float32(policy):
+    def network(dtype):
+        return keras.Sequential(
+            [
+                keras.Input((8, 8, 1)),
+                L.Conv2D(4, 3, activation="relu", dtype=dtype),
+                L.Flatten(dtype=dtype),
+                L.Dense(3, dtype=dtype),
+            ]
+        )
+
+    mixed, plain = network(policy), network("float32")
+    plain.set_weights(mixed.get_weights())
+    found, expected = (
+        correct_bias(x, IMAGES, PIXELS, scheme="int4") for x in (mixed, plain)
+    )
+    for mine, other in zip(found.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert found.layers[0].dtype_policy.name == policy
+
+
 def test_what_rounds_nothing_is_refused(model):
     with pytest.raises(ValueError, match="rounds weights.*'float16'"):
         correct_bias(model, scheme="float16")

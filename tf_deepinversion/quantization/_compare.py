@@ -112,7 +112,9 @@ def _names(calls):
     names, seen = [], collections.Counter()
     for call in calls:
         layer = call.layer
-        name = layer.path if repeated[layer.name] > 1 else layer.name
+        # Some of Keras's layers have no path.
+        path = layer.path or layer.name
+        name = path if repeated[layer.name] > 1 else layer.name
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name} {seen[name]}")
     return names

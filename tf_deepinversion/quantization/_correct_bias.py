@@ -7,6 +7,7 @@ from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.networks.call_hooks import Call
 from tf_deepinversion.networks.call_hooks import collect
 from tf_deepinversion.networks.call_hooks import watch
+from tf_deepinversion.networks.compute_policy import reading
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization.calibration import checked_images
@@ -84,8 +85,9 @@ def correct_bias(
 
 
 def _error(layer, bits):
-    """Returns what rounding adds to a kernel."""
-    return on_grid(layer.kernel, bits, is_depthwise(layer)) - layer.kernel
+    """Returns what rounding adds to a kernel, in float32."""
+    kernel = np.asarray(layer.kernel).astype("float32")
+    return on_grid(kernel, bits, is_depthwise(layer)) - kernel
 
 
 def _shift(layer, mean, bits) -> np.ndarray:
@@ -112,7 +114,8 @@ def _measured(model, images, preprocessing, layers, bits) -> dict:
 
     sums, count = {id(layer): 0.0 for layer in layers}, 0
     pixels = np.stack(list(checked_images(images, model)))
-    with watch(layers, read=read):
+    float32 = keras.DTypePolicy("float32")
+    with reading(model, float32), watch(layers, read=read):
         for batch in pieces_of(pixels, 100):
             with collect() as calls:
                 model(preprocessing.fed(batch), training=False)

@@ -73,7 +73,7 @@ def _input_shape(model, given):
     if not fits or None in shape:
         raise ValueError(
             "LiteRT needs a fixed image size, (height, width, channels): pass "
-            "`image_shape` if the network does not fix the size. "
+            "images or `image_shape` if the network does not fix the size. "
             f"Received: input_shape={found}, image_shape={given}"
         )
     return found[0], *shape
