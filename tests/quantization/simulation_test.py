@@ -32,7 +32,33 @@ def split():
     return ended(inputs, a + b)
 
 
-NETWORKS = [listed, split]
+def augmented():
+    """As Keras's tutorial of transfer learning writes it."""
+    x = inputs = keras.Input((8, 8, 3))
+    x = L.RandomRotation(0.1)(L.RandomFlip("horizontal")(x))
+    return ended(inputs, L.Rescaling(1 / 127.5, offset=-1)(x))
+
+
+def resized():
+    x = inputs = keras.Input((8, 8, 3))
+    x = L.Resizing(12, 12)(x)
+    x = L.Rescaling(2.0, [-1.0, 0.0, 1.0])(L.Rescaling(1 / 255, -0.5)(x))
+    return ended(inputs, x)
+
+
+def normalized():
+    x = inputs = keras.Input((8, 8, 3))
+    given = {"mean": [100.0, 120.0, 90.0], "variance": [900.0, 2500.0, 1600.0]}
+    return ended(inputs, L.Normalization(**given)(x))
+
+
+def back():
+    x = inputs = keras.Input((8, 8, 3))
+    x = L.Normalization(mean=1.0, variance=4.0, invert=True)(x)
+    return ended(inputs, x)
+
+
+NETWORKS = [listed, split, augmented, resized, normalized, back]
 
 
 @pytest.mark.parametrize("network", NETWORKS)

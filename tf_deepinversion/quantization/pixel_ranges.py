@@ -1,4 +1,4 @@
-"""Ranges that black and white pixels determine, without any image."""
+"""Layers that rescale, and ranges that black and white pixels determine."""
 
 import keras
 import numpy as np
@@ -51,6 +51,32 @@ def rescaled(layer, inner):
     def call(inputs):
         x = keras.ops.cast(inputs, "float32") * scale
         return inner(x) + offset if offset.any() else x
+
+    return call
+
+
+def normalizes(layer) -> bool:
+    """Tells whether a layer is a `Normalization`."""
+    return isinstance(layer, layers.Normalization)
+
+
+def normalized(layer, inner):
+    """Returns a Normalization's call with a rounding between its two steps.
+
+    Args:
+        layer: A `Normalization`.
+        inner: Function that rounds the difference from the mean; the product,
+            if the layer inverts.
+    """
+    mean = np.asarray(layer.mean).astype("float32")
+    std = np.sqrt(np.asarray(layer.variance).astype("float32"))
+    std = np.maximum(std, keras.config.epsilon())
+
+    def call(inputs):
+        x = keras.ops.cast(inputs, "float32")
+        if layer.invert:
+            return inner(x * std) + mean
+        return inner(x - mean) * (1 / std)
 
     return call
 

@@ -18,6 +18,8 @@ from tf_deepinversion.quantization.kernels import on_grid
 from tf_deepinversion.quantization.layer_graph import LayerGraph
 from tf_deepinversion.quantization.layer_graph import is_linear
 from tf_deepinversion.quantization.pixel_ranges import PIXELS
+from tf_deepinversion.quantization.pixel_ranges import normalized
+from tf_deepinversion.quantization.pixel_ranges import normalizes
 from tf_deepinversion.quantization.pixel_ranges import range_of_inputs
 from tf_deepinversion.quantization.pixel_ranges import ranges_of_rescaled
 from tf_deepinversion.quantization.pixel_ranges import rescaled
@@ -35,12 +37,22 @@ from tf_deepinversion.quantization.simulated_calls import output_of
 
 # What averages neighbors: LiteRT wants one range for inputs and outputs.
 _MIXING = (layers.AveragePooling2D, layers.UpSampling2D)
-# What moves or selects values of its input: the range stays.
+# What moves or selects values of its input, or leaves the input as it is after
+# training: the range stays.
 _SAME = (
     layers.InputLayer,
     layers.Dropout,
     layers.SpatialDropout2D,
+    layers.AlphaDropout,
+    layers.GaussianDropout,
     layers.GaussianNoise,
+    layers.ActivityRegularization,
+    layers.RandomBrightness,
+    layers.RandomContrast,
+    layers.RandomFlip,
+    layers.RandomRotation,
+    layers.RandomTranslation,
+    layers.RandomZoom,
     layers.Identity,
     layers.Flatten,
     layers.Reshape,
@@ -124,6 +136,9 @@ class Simulation:
             out = read[0]
         elif rescales(operation) and read[0] is self._inputs:
             inner, out = ranges_of_rescaled(operation, self._inputs)
+        elif rescales(operation) or normalizes(operation):
+            inner = self._range(f"{operation.name}/inner")
+            out = self._range(operation.name)
         elif not self._is_joined(node) and function not in FIXED:
             out = self._range(operation.name)
         made = FixedRange(*FIXED[function]) if function in FIXED else out
@@ -272,6 +287,8 @@ class Simulation:
             call = self._kernel_call(operation, read, lambda x: seen(inner, x))
         elif rescales(operation):
             call = rescaled(operation, lambda x: seen(inner, x))
+        elif normalizes(operation):
+            call = normalized(operation, lambda x: seen(inner, x))
         elif id(operation) in self._joined and self._phase is Phase.FIXED:
             call = _unchanged
         elif id(operation) in self._joined and self._keep_statistics:
