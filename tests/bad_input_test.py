@@ -141,7 +141,7 @@ def test_a_student_that_would_not_learn_or_would_change_its_teacher():
     cases = [(teacher, "change its teacher"), (shared, "change its teacher")]
     frozen = with_head(keras.layers.Dense(CLASSES))
     frozen.trainable = False
-    for student, message in [*cases, (frozen, "no trainable variables")]:
+    for student, message in [*cases, (frozen, "no trainable.* a copy of")]:
         model = di.Distillation(teacher, student, FED)
         model.compile(optimizer="sgd")
         with pytest.raises(ValueError, match=message):

@@ -195,6 +195,34 @@ def test_networks_of_open_size_and_with_a_base_within_are_pruned():
     assert student(POOL.images[:2, :6].astype("float32")).shape == (2, CLASSES)
 
 
+def not_ranked(graph, batches, seed):
+    raise AssertionError("Ranked before the network was refused.")
+
+
+def test_a_frozen_teacher_is_refused_at_once():
+    teacher = learned_teacher()
+    teacher.trainable = False
+    kwargs = {"rounds": 1, "criterion": not_ranked}
+    with pytest.raises(ValueError, match="`model.trainable = True`.*Received"):
+        run(teacher, **kwargs)
+    kwargs["criterion"] = "filter_norm"
+    assert run(teacher, final_steps=0, **kwargs).costs[0] <= 0.5
+
+
+def test_frozen_weights_that_lose_channels_are_warned_of():
+    teacher = learned_teacher()
+    teacher.get_layer("bn0").trainable = False
+    teacher.layers[1].trainable = False
+    kwargs = {"rounds": 2, "steps_per_round": 1, "final_steps": 1}
+    kwargs |= {"criterion": "filter_norm"}
+    with pytest.warns(UserWarning) as warned:
+        run(teacher, **kwargs)
+    (found,) = [x for x in warned if "that pruning changes" in str(x.message)]
+    # Of each convolution the kernel, bias, gamma and beta; the head's kernel.
+    assert "4 of the 9 weights" in str(found.message)
+    assert "bn0/gamma" in str(found.message) and found.filename == __file__
+
+
 def test_without_recovery_it_is_the_shrunken_teacher():
     teacher = learned_teacher()
     student, history, keep, costs = run(teacher, rounds=1, final_steps=0)

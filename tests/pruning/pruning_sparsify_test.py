@@ -87,3 +87,20 @@ def test_bad_target():
         run(target=1.0)
     with pytest.raises(ValueError, match="`steps` must be.*2 or more.*steps=1"):
         run(steps=1)
+
+
+def test_a_frozen_teacher_is_refused_at_once():
+    teacher = learned_teacher()
+    teacher.trainable = False
+    with pytest.raises(ValueError, match="`model.trainable = True`.*Received"):
+        run(teacher)
+    assert len(run(teacher, steps=0).kept) == 3
+
+
+def test_frozen_weights_that_lose_entries_are_warned_of():
+    teacher = learned_teacher()
+    teacher.layers[1].trainable = False
+    with pytest.warns(UserWarning) as warned:
+        run(teacher, steps=2)
+    (found,) = [x for x in warned if "1 of the 3 weights" in str(x.message)]
+    assert found.filename == __file__

@@ -108,8 +108,9 @@ def require_trainable(teacher, student):
     """
     if not student.trainable_variables:
         raise ValueError(
-            "The student has no trainable variables: set "
-            f"`student.trainable = True`. Received: {student.name!r}"
+            "The student has no trainable variables: set `trainable = True` of "
+            "the student, or of the model that you passed if the student is a "
+            f"copy of that model. Received: {student.name!r}"
         )
     norms = batch_norms(student)
     # Training also changes the moving statistics of layers that are not frozen.

@@ -18,6 +18,7 @@ from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.pruning.channels.cost import COSTS
 from tf_deepinversion.pruning.channels.functional import functional
 from tf_deepinversion.pruning.channels.graph import ChannelGraph
+from tf_deepinversion.pruning.frozen_weights import check_frozen
 from tf_deepinversion.pruning.pruning_state import PruningState
 from tf_deepinversion.pruning.rounds import Rounds
 
@@ -90,7 +91,9 @@ def prune(
 
     Args:
         teacher: A functional or sequential `keras.Model` classifier. A teacher
-            without a fixed image size is pruned at the size of `images`.
+            without a fixed image size is pruned at the size of `images`. Its
+            frozen layers lose channels too, and do not recover: `prune` warns
+            of them.
         images: Synthesized, real or noise images of any kind, see
             `datasets.as_stream`. Their labels are not used.
         target: Float in (0, 1), the share of the cost to remove.
@@ -143,7 +146,8 @@ def prune(
     Raises:
         FloatingPointError: if a value of the network is no longer finite.
         TypeError: if the model is subclassed, or as for `as_stream`.
-        ValueError: if an argument is out of range, or as for `shrink`.
+        ValueError: if an argument is out of range, if the teacher is frozen, or
+            as for `shrink`.
 
     Reference:
         - Shen et al., Hardware-Aware Latency Pruning, arXiv:2110.10811
@@ -184,7 +188,8 @@ def prune(
     sized = _of_one_size(teacher, stream)
     parts = {**vars(plan), **vars(recovery), "batch_size": batch_size}
     parts["teacher"] = sized
-    state = _start(sized, *state_file(folder, "prune.npz", run, stream, parts))
+    file = state_file(folder, "prune.npz", run, stream, parts)
+    state = _start(sized, plan, *file)
     _run_rounds(plan, state, recovery, sized, stream, callbacks, verbose)
     student = _of_size_of(teacher, sized, state.student)
     return Pruned(student, state.history, state.keep, state.costs)
@@ -202,11 +207,23 @@ def _cost_function(cost):
     return found
 
 
-def _start(teacher, path, run) -> PruningState:
+def _start(teacher, plan, path, run) -> PruningState:
     graph = ChannelGraph(teacher)
     graph.check_size()
     graph.check_channels()
+    if any(map(plan.steps, range(plan.rounds))):
+        check_frozen(teacher, _cut_weights(graph))
     return PruningState(teacher, graph.count, path, run)
+
+
+def _cut_weights(graph) -> list:
+    """Lists the weights that training changes and that may lose channels."""
+    weights = [
+        getattr(axis.layer, axis.name)
+        for axis in graph.axes
+        if (axis.channels >= 0).any() and not axis.name.startswith("moving_")
+    ]
+    return list({id(weight): weight for weight in weights}.values())
 
 
 def _run_rounds(plan, state, recovery, teacher, stream, callbacks, verbose):

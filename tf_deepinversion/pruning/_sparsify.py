@@ -13,6 +13,7 @@ from tf_deepinversion.distillation.recovery import recovery_optimizer
 from tf_deepinversion.distillation.recovery import state_file
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.measured_policy import chosen_policy
+from tf_deepinversion.pruning.frozen_weights import check_frozen
 from tf_deepinversion.pruning.masks.magnitude import masks_of
 from tf_deepinversion.pruning.masks.magnitude import prune_low_magnitude
 from tf_deepinversion.pruning.masks.magnitude import strip_pruning
@@ -75,6 +76,8 @@ def sparsify(
 
     Args:
         teacher: A functional or sequential `keras.Model`. It stays unchanged.
+            Its frozen layers get zeros too, and do not recover: `sparsify`
+            warns of them.
         images: Images of any kind, see `datasets.as_stream`. Their labels are
             not used.
         target: Float in (0, 1), the share of weights that become zero.
@@ -111,7 +114,7 @@ def sparsify(
     Raises:
         FloatingPointError: if a value of the network is no longer finite.
         TypeError: as for `as_stream`.
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is out of range, or the teacher is frozen.
 
     Example:
         ```python
@@ -184,7 +187,11 @@ def _with_masks(teacher, schedule, policy, steps, block_size, pooling, m_by_n):
         block_pooling_type=pooling,
         sparsity_m_by_n=m_by_n,
     )
-    for mask in () if steps else masks_of(student):
+    masks = masks_of(student)
+    if steps:
+        check_frozen(student, [mask.variable for mask in masks])
+        return student
+    for mask in masks:
         mask.update(schedule.final_sparsity)
     return student
 
