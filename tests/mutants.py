@@ -387,6 +387,7 @@ MUTANTS = [
     ("pruning/channels/latency.py", "rows(layer, s, *ends) for s in shapes]", "rows(layer, s, *ends) for s in shapes[:1]]", "pruning/pruning_latency"),
     ("pruning/channels/layer_names.py", "if counts[layer.name] == 1 else paths[layer]", "", "pruning/pruning_latency"),
     ("pruning/channels/traced_flops.py", "part.attr.pop(name, None)", "pass", "pruning/pruning_importance"),
+    ("pruning/channels/graph.py", "self._sizes.enter(tensor, own)", "pass", "pruning/pruning_open_base"),
     ("pruning/channels/cost.py", "return 2 * sum(", "return sum(", "pruning/pruning_importance"),
     ("networks/forward_work.py", "return math.prod(output) * inner", "return output[1] * inner", "pruning/pruning_importance"),
     ("pruning/channels/selection.py", "np.argsort(-importance[own]", "np.argsort(importance[own]", "pruning/pruning_narrow"),

@@ -28,6 +28,7 @@ from tf_deepinversion.pruning.channels.functional import functional
 from tf_deepinversion.pruning.channels.layer_names import layer_names
 from tf_deepinversion.pruning.channels.refusals import no_channels
 from tf_deepinversion.pruning.channels.refusals import open_size
+from tf_deepinversion.pruning.channels.sizes import Sizes
 
 
 @dataclasses.dataclass
@@ -104,7 +105,7 @@ class ChannelGraph:
         # Tensors are told by their ids. The model keeps its tensors alive, so
         # no two of them share an id.
         self._of_tensor, self._made = {}, {}
-        self._pending, self._calls = [], []
+        self._pending, self._calls, self._sizes = [], [], Sizes()
         self.places, self.input_shapes, self.inputs = {}, {}, {}
         self._fixed = self._new(1)[0]
         for node in nodes_of(functional(model)):
@@ -136,6 +137,7 @@ class ChannelGraph:
         if is_graph(layer):
             self._visit_within(node)
             return
+        self._sizes.follow(node)
         kind = layer_rules.kind_of(layer)
         units = [self._of_tensor[id(x)] for x in inputs]
         if kind not in ("kernel", "separable") and all(
@@ -143,7 +145,8 @@ class ChannelGraph:
         ):
             # The image, before any layer makes channels.
             for tensor in node.outputs:
-                fixed = np.full(tensor.shape[-1] or 1, self._fixed)
+                width = self._sizes.of(tensor)[-1] or 1
+                fixed = np.full(width, self._fixed)
                 self._called(node, None, tensor, fixed)
             self._count_places(node)
             return
@@ -155,11 +158,12 @@ class ChannelGraph:
             self._keep_all(node, units)
             return
         (output,) = node.outputs
-        made = self._apply(layer, kind, units, inputs, output)
-        if len(made) != output.shape[-1]:
+        shape = self._sizes.of(output)
+        made = self._apply(layer, kind, units, self._sizes.of(inputs[0]), shape)
+        if len(made) != shape[-1]:
             raise ValueError(
                 f"Channels cannot be followed through {layer.name!r}: it "
-                f"turns {len(made)} channels into {output.shape[-1]}."
+                f"turns {len(made)} channels into {shape[-1]}."
             )
         if kind == "mixing" or layer_rules.mixes(layer, len(made)):
             self._unite(made, self._fixed)
@@ -178,13 +182,13 @@ class ChannelGraph:
         """Records where a layer multiplies."""
         layer = node.operation
         if isinstance(layer, layer_rules.MULTIPLYING):
-            given = node.arguments.keras_tensors[0]
+            given = self._sizes.of(node.arguments.keras_tensors[0])
             # A transposed convolution applies its kernel at each input
             # position.
             transposed = layer_rules.is_transposed(layer)
-            places = _places(given if transposed else node.outputs[0])
-            self.places[layer] = self.places.get(layer, 0) + places
-            self.input_shapes.setdefault(layer, []).append(given.shape)
+            at = given if transposed else self._sizes.of(node.outputs[0])
+            self.places[layer] = self.places.get(layer, 0) + _places(at)
+            self.input_shapes.setdefault(layer, []).append(given)
 
     def _called(self, node, kind, output, units, inputs=None):
         self._of_tensor[id(output)] = units
@@ -204,26 +208,28 @@ class ChannelGraph:
             if id(own) in self.inputs:  # the nested model is called twice
                 self._unite(units, self.inputs[id(own)])
             self.inputs[id(own)] = units
+            self._sizes.enter(own, tensor)
             self._called(node, "same", own, units, [tensor])
         for each in nodes_of(functional(inner)):
             if not isinstance(each.operation, layers.InputLayer):
                 self._visit(each)
         for tensor, own in zip(node.outputs, inner.outputs, strict=True):
             units = self._of_tensor[id(own)]
+            self._sizes.enter(tensor, own)
             self._called(node, "same", tensor, units, [own])
 
-    def _apply(self, layer, kind, units, inputs, output):
-        """Returns the units of a layer's output."""
+    def _apply(self, layer, kind, units, before, after):
+        """Returns the units of a layer's output, from the shapes around it."""
         if kind in ("kernel", "separable", "depthwise"):
             return self._made_by(layer, kind, units[0])
         if kind in ("merge", "mixing"):
             return self._merged(layer, units)
         if kind == "concatenate":
-            if layer.axis in (-1, len(output.shape) - 1):
+            if layer.axis in (-1, len(after) - 1):
                 return np.concatenate(units)
             return self._merged(layer, units)
         if kind == "reshape":
-            return self._reshaped(layer, units[0], inputs[0], output)
+            return self._reshaped(layer, units[0], before[1:], after[1:])
         self._record(layer, units[0])
         return units[0]
 
@@ -241,20 +247,19 @@ class ChannelGraph:
                 )
         return widest
 
-    def _reshaped(self, layer, units, inputs, output):
+    def _reshaped(self, layer, units, before, after):
         """Returns the last axis's units, if they are equal at all positions."""
-        before = inputs.shape[1:]
-        if None in before or None in output.shape[1:]:
-            if output.shape[-1] == len(units) != 1:
+        if None in before or None in after:
+            if after[-1] == len(units) != 1:
                 return units
             raise open_size(f"{layer.name!r}, which is given {before}")
         everywhere = np.broadcast_to(units, before)
-        rows = everywhere.reshape(-1, output.shape[-1])
+        rows = everywhere.reshape(-1, after[-1])
         if not (rows == rows[0]).all():
             raise ValueError(
                 "This layer mixes channels and positions in a way that pruning "
                 f"does not know. Received: {layer.name!r}, from {before} to "
-                f"{tuple(output.shape[1:])}"
+                f"{tuple(after)}"
             )
         return rows[0]
 
@@ -388,6 +393,6 @@ class ChannelGraph:
         return np.append(keep, True)[channels]
 
 
-def _places(tensor):
+def _places(shape):
     """Counts the positions of a tensor, infinitely many if its size is open."""
-    return math.prod(np.inf if n is None else n for n in tensor.shape[1:-1])
+    return math.prod(np.inf if n is None else n for n in shape[1:-1])
