@@ -109,6 +109,7 @@ MUTANTS = [
     ("networks/replace_statistics.py", "beta + slope * (mean - m)", "beta + slope * (m - mean)", "networks/restatement"),
     ("networks/replace_statistics.py", "slope * np.sqrt(variance + layer.epsilon)", "slope * np.sqrt(variance)", "networks/restatement"),
     ("networks/replace_statistics.py", "calls = [sums for of, sums in seen if of is layer]", "calls = [sums for of, sums in seen if of is layer][:1]", "networks/restatement"),
+    ("incremental/analytic_head.py", "(left + ridge) / left**2", "left / left**2", "incremental/incremental_analytic"),
     ("incremental/learner.py", "return self.network.save(filepath", "return super().save(filepath", "incremental/incremental_learner"),
     ("incremental/task_statistics.py", "if self._measured is not None and self._measured[0] is model:", "if self._measured is not None:", "incremental/incremental_memory"),
     ("networks/batch_norm_moments.py", "- ops.square(mean_gap)", "", "networks/feature_statistics"),

@@ -11,6 +11,7 @@ from tiny import tiny_teacher
 from tf_deepinversion.incremental import AnalyticHead
 from tf_deepinversion.incremental import pooled_features
 from tf_deepinversion.incremental import random_features
+from tf_deepinversion.incremental.analytic_head import RIDGES
 from tf_deepinversion.networks.reader import penultimate_features
 
 RANDOM = np.random.default_rng(0)
@@ -86,6 +87,34 @@ def test_sums_give_the_regression_on_all_images(ridge):
     np.testing.assert_allclose(model(IMAGES), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("noise", [0, 100])
+def test_the_best_ridge_is_that_of_cross_validation(noise):
+    """Of the hat matrix of all images, which the head does not have."""
+    labels = np.arange(80) % 4
+    images = RANDOM.normal(50 * labels[:, None], 30 + noise, (80, 64))
+    images = images.clip(0, 255).reshape(80, *SHAPE).astype("uint8")
+    head = AnalyticHead(tiny_features(filters=4))
+    head.update(images, labels)
+    z = head.features(images).numpy().astype("float64")
+    z = (z - z.mean(0)) / z.std(0)
+    y, n = np.eye(4)[labels], len(z)
+    scores, left_out = [], []
+    for ridge in RIDGES:
+        hat = z @ np.linalg.solve(z.T @ z / n + ridge * np.eye(z.shape[1]), z.T)
+        hat = (hat + 1) / n
+        wrong = y - hat @ y
+        scores.append(np.mean(wrong**2) / (1 - np.trace(hat) / n) ** 2)
+        left_out.append(np.mean((wrong.T / (1 - np.diag(hat))) ** 2))
+    best = int(np.argmin(scores))
+    assert head.best_ridge() == RIDGES[best]
+    # Each image left out in turn has nearly the least error.
+    assert left_out[best] < 1.02 * min(left_out)
+    plain = AnalyticHead(tiny_features(filters=4), ridge=RIDGES[best])
+    plain.update(images, labels)
+    for a, b in zip(head.solve(), plain.solve(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_the_order_of_tasks_cannot_matter():
     one, *others = [
         learned(order).classifier()(IMAGES).numpy()
@@ -115,7 +144,8 @@ def test_a_saved_head_goes_on_and_holds_no_image(tmp_path):
     assert arrays.pop("_header").dtype.kind == "U"
     assert arrays["second"].shape == (size * (size + 1) // 2,)
     assert arrays["means"].shape == (2, size)
-    assert set(arrays) == {"second", "means", "classes", "features"}
+    names = {"second", "means", "classes", "counts", "features"}
+    assert set(arrays) == names
     kept = sum(array.nbytes for array in arrays.values())
     assert abs(head.kept_bytes - kept) < 100  # a date within `features`
     assert loaded.ridge == 0.01

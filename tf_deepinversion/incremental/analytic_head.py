@@ -15,7 +15,8 @@ from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.incremental.check_tasks import as_task
 from tf_deepinversion.networks.copies import copy_of
 
-FORMAT = "tf_deepinversion analytic head 1"
+FORMAT = "tf_deepinversion analytic head 2"
+RIDGES = np.logspace(-5, 1, 25)  # among which cross-validation chooses
 SMALLEST = 1e-4  # error of the regression, where it fits exactly
 
 
@@ -42,11 +43,12 @@ class AnalyticHead:
         features: A `keras.Model` from pixels in [0, 255] to features `(batch,
             features)`, such as `random_features` or `pooled_features`. The head
             keeps a copy.
-        ridge: Float, positive, added to the diagonal of R. Defaults to 1e-4.
+        ridge: Float, positive, added to the diagonal of R, or None for
+            `best_ridge`. Defaults to None.
 
     Attributes:
         features: The copy.
-        ridge: Float. It may change at any time.
+        ridge: Float or None. It may change at any time.
 
     Raises:
         ValueError: if `features` has another output, or `ridge` is out of
@@ -61,10 +63,13 @@ class AnalyticHead:
 
     Reference:
         - Zhuang et al., ACIL, arXiv:2205.14922
+        - Golub, Heath and Wahba, Generalized cross-validation as a method for
+          choosing a good ridge parameter, Technometrics 21 (1979)
     """
 
-    def __init__(self, features, *, ridge=1e-4):
-        require_positive(ridge=ridge)
+    def __init__(self, features, *, ridge=None):
+        if ridge is not None:
+            require_positive(ridge=ridge)
         shape = getattr(features, "output_shape", None)
         if not (isinstance(shape, tuple) and len(shape) == 2 and shape[1]):
             raise ValueError(
@@ -76,7 +81,7 @@ class AnalyticHead:
         self.features.trainable = False
         self.ridge = ridge
         self._second = np.zeros((shape[1], shape[1]), "float32")
-        self._means = {}  # by class
+        self._means, self._counts = {}, {}  # by class
 
     @property
     def classes(self) -> list:
@@ -117,6 +122,7 @@ class AnalyticHead:
         for label in new:
             mean, moment = self._moments(images[labels == label])
             self._means[label] = mean.astype("float32")
+            self._counts[label] = int(np.sum(labels == label))
             second += moment
         self._second = (self._second + second).astype("float32")
 
@@ -140,6 +146,20 @@ class AnalyticHead:
         Raises:
             ValueError: if the classes are fewer than 2 or leave gaps.
         """
+        correlation, targets, scale, center = self._equations()
+        count, ridge = len(self._means), self.ridge
+        if ridge is None:
+            ridge = self._best_ridge(correlation, targets)
+        eye = np.eye(len(scale))
+        kernel = np.linalg.solve(correlation + ridge * eye, targets)
+        # The mean of (y - W^T z)^2, multiplied out.
+        fitted = 2 * targets - correlation @ kernel
+        error = (1 - 1 / count - np.sum(kernel * fitted)) / count
+        kernel *= scale[:, None] / max(error, SMALLEST)
+        return kernel.astype("float32"), (-center @ kernel).astype("float32")
+
+    def _equations(self) -> tuple:
+        """Returns R, B, 1 / s and m."""
         count = len(self._means)
         if count < 2 or self.classes != list(range(count)):
             raise ValueError(
@@ -151,13 +171,38 @@ class AnalyticHead:
         center = means.mean(0)
         correlation, scale = _correlation(self._second / count, center)
         targets = (means - center).T * scale[:, None] / count
-        eye = np.eye(len(scale))
-        kernel = np.linalg.solve(correlation + self.ridge * eye, targets)
-        # The mean of (y - W^T z)^2, multiplied out.
-        fitted = 2 * targets - correlation @ kernel
-        error = (1 - 1 / count - np.sum(kernel * fitted)) / count
-        kernel *= scale[:, None] / max(error, SMALLEST)
-        return kernel.astype("float32"), (-center @ kernel).astype("float32")
+        return correlation, targets, scale, center
+
+    def best_ridge(self) -> float:
+        """Chooses the ridge by generalized cross-validation, from the sums.
+
+        Let e be the mean squared error of the regression on n images, and d the
+        trace of R (R + ridge I)^-1. The ridge minimizes e / (1 - (d + 1) / n)^2
+        among 25 values from 1e-5 to 10. It approximates the ridge with the
+        least error on images that are left out. No image is read again.
+
+        Returns:
+            A float.
+
+        Raises:
+            ValueError: as for `solve`.
+        """
+        return self._best_ridge(*self._equations()[:2])
+
+    def _best_ridge(self, correlation, targets):
+        count = len(self._means)
+        # As many images as weigh the same, if classes differ in size.
+        images = count**2 / sum(1 / n for n in self._counts.values())
+        values, vectors = np.linalg.eigh(correlation)
+        values = np.maximum(values, 0)
+        power = np.sum((vectors.T @ targets) ** 2, 1)
+        scores = []
+        for ridge in RIDGES:
+            left = values + ridge
+            error = 1 - 1 / count - np.sum(power * (left + ridge) / left**2)
+            free = 1 - (np.sum(values / left) + 1) / images
+            scores.append(error / free**2 if free > 0 else np.inf)
+        return float(RIDGES[np.argmin(scores)])
 
     def classifier(self) -> keras.Model:
         """Builds a network of the features and the solved head.
@@ -192,6 +237,7 @@ class AnalyticHead:
             "second": upper_of(self._second),
             "means": np.array(means, "float32").reshape(-1, size),
             "classes": np.array(self.classes, "int32"),
+            "counts": np.array([self._counts[c] for c in self.classes]),
             "features": _bytes_of(self.features),
         }
 
@@ -219,6 +265,8 @@ class AnalyticHead:
         head._second = symmetric_of(arrays["second"])
         labels = arrays["classes"].tolist()
         head._means = dict(zip(labels, arrays["means"], strict=True))
+        counts = arrays["counts"].tolist()
+        head._counts = dict(zip(labels, counts, strict=True))
         return head
 
 
