@@ -386,7 +386,7 @@ MUTANTS = [
     ("pruning/channels/selection.py", "max(wanted, multiple_of, least)", "max(wanted, multiple_of)", "pruning/pruning_importance"),
     ("pruning/pruning_state.py", "np.isinf(self.importance) | np.isinf(found)", "np.isinf(found)", "pruning/pruning_iterative"),
     ("pruning/channels/latency.py", "rows(layer, s, *ends) for s in shapes]", "rows(layer, s, *ends) for s in shapes[:1]]", "pruning/pruning_latency"),
-    ("pruning/channels/layer_names.py", "if counts[layer.name] == 1 else paths[layer]", "", "pruning/pruning_latency"),
+    ("pruning/layer_names.py", "paths.get(layer, layer.name)", "layer.name", "pruning/pruning_latency"),
     ("pruning/channels/traced_flops.py", "part.attr.pop(name, None)", "pass", "pruning/pruning_importance"),
     ("pruning/channels/graph.py", "self._sizes.enter(tensor, own)", "pass", "pruning/pruning_open_base"),
     ("pruning/channels/cost.py", "return 2 * sum(", "return sum(", "pruning/pruning_importance"),

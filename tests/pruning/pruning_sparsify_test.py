@@ -6,6 +6,8 @@ import pytest
 from pruned import NORMALIZED
 from pruned import POOL
 from pruned import Killed
+from pruned import chain
+from pruned import conv
 from pruned import images
 from tiny import learned_teacher
 
@@ -87,6 +89,26 @@ def test_bad_target():
         run(target=1.0)
     with pytest.raises(ValueError, match="`steps` must be.*2 or more.*steps=1"):
         run(steps=1)
+
+
+def test_layers_of_equal_name_are_counted_apart():
+    blocks = [
+        keras.Sequential(
+            [keras.Input((8, 8, i)), conv(o, name="conv")], name=name
+        )
+        for i, o, name in [(1, 4, "first"), (4, 2, "second")]
+    ]
+    head = keras.layers.Dense(3, name="head")
+    flat = keras.layers.GlobalAveragePooling2D()
+    teacher = chain(*blocks, flat, head, shape=(8, 8, 1))
+    student, history, left = run(teacher, target=0.5)
+    assert left == {
+        "first/conv": (36, 18),
+        "second/conv": (72, 36),
+        "head": (6, 3),
+    }
+    logged = {f"sparsity/{name}" for name in left}
+    assert logged == {x for x in history if x.startswith("sparsity/")}
 
 
 def test_a_frozen_teacher_is_refused_at_once():

@@ -14,6 +14,7 @@ from tf_deepinversion.distillation.recovery import state_file
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.pruning.frozen_weights import check_frozen
+from tf_deepinversion.pruning.layer_names import layer_names
 from tf_deepinversion.pruning.masks.magnitude import masks_of
 from tf_deepinversion.pruning.masks.magnitude import prune_low_magnitude
 from tf_deepinversion.pruning.masks.magnitude import strip_pruning
@@ -28,7 +29,8 @@ class Sparsified(NamedTuple):
         student: The `keras.Model`, without masks but with zeros as weights.
         history: Dict of lists, the logs of all epochs.
         kept: Dict from names of layers to pairs of ints: number of weights, and
-            number of weights that are not zero.
+            number of weights that are not zero. Of layers with the same name,
+            in models inside the model, the names are paths: `"block/conv"`.
 
     Example:
         >>> sparse = di.sparsify(teacher, (images, labels), target=0.5, steps=0)
@@ -210,10 +212,11 @@ def _places_of_masks(student) -> list:
 
 def _stripped(student) -> dict:
     """Removes the masks; counts weights and nonzero weights by layer."""
-    found = {}
-    for mask in masks_of(student):
+    found, masks = {}, masks_of(student)
+    names = layer_names(student, [mask.layer for mask in masks])
+    for mask in masks:
         stays = keras.ops.convert_to_numpy(mask.mask)
-        size, left = found.get(mask.layer.name, (0, 0))
-        found[mask.layer.name] = size + stays.size, left + int(stays.sum())
+        size, left = found.get(names[mask.layer], (0, 0))
+        found[names[mask.layer]] = size + stays.size, left + int(stays.sum())
     strip_pruning(student)
     return found

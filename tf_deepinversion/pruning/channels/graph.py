@@ -25,10 +25,10 @@ from tf_deepinversion.networks.copies import is_graph
 from tf_deepinversion.pruning.channels import layer_rules
 from tf_deepinversion.pruning.channels import operators
 from tf_deepinversion.pruning.channels.functional import functional
-from tf_deepinversion.pruning.channels.layer_names import layer_names
 from tf_deepinversion.pruning.channels.refusals import no_channels
 from tf_deepinversion.pruning.channels.refusals import open_size
 from tf_deepinversion.pruning.channels.sizes import Sizes
+from tf_deepinversion.pruning.layer_names import layer_names
 
 
 @dataclasses.dataclass

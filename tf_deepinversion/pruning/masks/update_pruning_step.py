@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.keras_internals import averages_of
+from tf_deepinversion.pruning.layer_names import layer_names
 from tf_deepinversion.pruning.masks.magnitude import required_masks
 from tf_deepinversion.pruning.masks.schedule import end_of
 from tf_deepinversion.pruning.masks.schedule import trained_and_last
@@ -235,9 +236,11 @@ class UpdatePruningStep(keras.callbacks.Callback):
     def sparsities(self) -> dict[str, float]:
         """Returns the share of zeros by layer and over all masked weights."""
         zeros, sizes = {}, {}
+        masked = [mask.layer for mask in self._masks]
+        names = layer_names(self._pruned or self.model, masked)
         for mask in self._masks:
             weights = keras.ops.convert_to_numpy(mask.variable)
-            name = mask.layer.name
+            name = names[mask.layer]
             zeros[name] = zeros.get(name, 0) + int((weights == 0).sum())
             sizes[name] = sizes.get(name, 0) + weights.size
         figures = {f"sparsity/{n}": zeros[n] / sizes[n] for n in zeros}

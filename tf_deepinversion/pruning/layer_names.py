@@ -2,8 +2,7 @@
 
 import collections
 
-from tf_deepinversion.networks.copies import is_graph
-from tf_deepinversion.pruning.channels.functional import functional
+import keras
 
 
 def layer_names(model, layers) -> dict:
@@ -12,24 +11,26 @@ def layer_names(model, layers) -> dict:
     Keras keeps names unique within a model, but not in the models inside it.
 
     Args:
-        model: A functional or sequential `keras.Model`.
+        model: A `keras.Model`.
         layers: Iterable of layers of the model, or of models inside it.
 
     Returns:
         A dict from the layers to strings: the name of a layer, or
-        `"block/name"` for one of several layers of that name.
+        `"block/name"` for one of several layers of that name. Layers inside
+        layers of one's own keep their names.
     """
-    paths, layers = dict(_paths(model)), list(layers)
+    paths, layers = dict(_paths(model)), list(dict.fromkeys(layers))
     counts = collections.Counter(layer.name for layer in layers)
     return {
-        layer: layer.name if counts[layer.name] == 1 else paths[layer]
+        layer: paths.get(layer, layer.name)
+        if counts[layer.name] > 1
+        else layer.name
         for layer in layers
     }
 
 
 def _paths(model, prefix=""):
-    for layer in functional(model).layers:
-        if is_graph(layer):
+    for layer in model.layers:
+        yield layer, prefix + layer.name
+        if isinstance(layer, keras.Model):
             yield from _paths(layer, f"{prefix}{layer.name}/")
-        else:
-            yield layer, prefix + layer.name
