@@ -58,7 +58,30 @@ def back():
     return ended(inputs, x)
 
 
-NETWORKS = [listed, split, augmented, resized, normalized, back]
+def open_base():
+    """A base for images of any size, behind images twice as large."""
+    x = inputs = keras.Input((None, None, 3))
+    x = L.Conv2D(4, 3, strides=2, padding="same", activation="relu")(x)
+    base = keras.Model(inputs, x, name="base")
+    given = keras.Input((8, 8, 3))
+    return ended(given, base(L.UpSampling2D(2)(given)))
+
+
+def all_open():
+    inputs = keras.Input((None, None, 3))
+    return ended(inputs, inputs)
+
+
+NETWORKS = [
+    open_base,
+    all_open,
+    listed,
+    split,
+    augmented,
+    resized,
+    normalized,
+    back,
+]
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
+from tf_deepinversion.core.keras_internals import functional_of
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.distillation.recovery import Recovery
@@ -243,10 +244,12 @@ def _check_teacher(teacher, scheme):
 
 def _of_size(teacher, shape):
     """Copies a network; an open image size becomes the images'."""
+    own = functional_of(teacher).inputs
 
     def sized(tensor):
-        whole = None not in tensor.shape[1:]
-        return tensor.shape if whole else (tensor.shape[0], *shape)
+        # Nested models may stay open: what feeds them fixes their size.
+        taken = any(tensor is x for x in own) and None in tensor.shape[1:]
+        return (tensor.shape[0], *shape) if taken else tensor.shape
 
     student = copy_of(teacher, input_shape=sized)
     if tuple(student.input_shape[1:]) != shape:
