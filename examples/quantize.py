@@ -43,6 +43,7 @@ from tf_deepinversion.datasets.real_images import load_test_images
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import to_litert
+from tf_deepinversion.quantization.scheme import TRAINED
 from tf_deepinversion.reports import report_quantized
 
 FLAGS = flags.FLAGS
@@ -161,6 +162,12 @@ def compare(teacher, fed, test, made, first):
 
 
 def main(_):
+    trains = FLAGS.scheme in TRAINED and not FLAGS.per_tensor_dense
+    if FLAGS.training_steps and not trains:
+        raise app.UsageError(
+            f"--training_steps is for --scheme among {', '.join(TRAINED)}, "
+            "without --per_tensor_dense"
+        )
     teacher, fed, test, _ = given.load()
     if not FLAGS.baselines:
         FLAGS.sets = 1  # only the first set is used
