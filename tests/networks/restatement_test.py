@@ -62,6 +62,38 @@ def test_a_layer_that_is_called_twice_has_the_statistics_of_both():
     np.testing.assert_allclose(twin.moving_variance, [both.var()], rtol=1e-4)
 
 
+@keras.saving.register_keras_serializable("restatement_test")
+class Frozen(layers.Layer):
+    """As other libraries have it: neither `axis` nor `epsilon`."""
+
+    def build(self, shape):
+        for name, first in (
+            ("gamma", "ones"),
+            ("beta", "zeros"),
+            ("moving_mean", "zeros"),
+            ("moving_variance", "ones"),
+        ):
+            weight = self.add_weight(
+                shape=shape[-1:], initializer=first, trainable=False, name=name
+            )
+            setattr(self, name, weight)
+
+    def call(self, x):
+        x = (x - self.moving_mean) / (self.moving_variance + 1e-3) ** 0.5
+        return self.gamma * x + self.beta
+
+
+def test_a_layer_of_another_library_needs_no_epsilon():
+    inputs = keras.Input(SHAPE)
+    x = layers.GlobalAveragePooling2D()(Frozen()(inputs))
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    copy = restated(model, IMAGES, NORMALIZED)
+    expected, found = model(fed(OTHERS)), copy(fed(OTHERS))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    mean = copy.layers[1].moving_mean
+    np.testing.assert_allclose(mean, [fed(IMAGES).mean()], rtol=1e-4)
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="at least one image"):
         restated(tiny_teacher(), IMAGES[:0], NORMALIZED)

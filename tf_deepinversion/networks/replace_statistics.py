@@ -5,6 +5,7 @@ import numpy as np
 
 from tf_deepinversion.networks.batch_norm_moments import Moments
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
+from tf_deepinversion.networks.batch_norm_moments import epsilon_of
 from tf_deepinversion.networks.batch_norm_moments import mean_and_variance_gaps
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.reader import read
@@ -102,10 +103,11 @@ def _restate(layer, mean_gap, variance_gap):
     )
     mean, variance = m + _array(mean_gap), v + _array(variance_gap)
     # The slope of y as a function of x stays the same.
-    slope = gamma / np.sqrt(v + layer.epsilon)
+    epsilon = epsilon_of(layer)
+    slope = gamma / np.sqrt(v + epsilon)
     layer.moving_mean.assign(mean)
     layer.moving_variance.assign(variance)
-    layer.gamma.assign(slope * np.sqrt(variance + layer.epsilon))
+    layer.gamma.assign(slope * np.sqrt(variance + epsilon))
     layer.beta.assign(beta + slope * (mean - m))
 
 
