@@ -184,3 +184,40 @@ def test_bad_input_is_refused():
         check_preprocessing("mine.keras")
     with pytest.raises(TypeError, match="uint8 pixels"):
         check_preprocessing(teacher, image=images[0] / 255.0, label=0)
+
+
+def test_a_known_name_is_compared_with_what_the_network_remembers():
+    """As of an application that its user trained on other inputs."""
+    inside = trained(0.45, 0.2)
+    inputs = keras.Input((*SHAPE[:2], 3))
+    x = layers.Conv2D(1, 1, use_bias=False)(inputs)
+    model = keras.Model(inputs, inside(x), name="mobilenetv2_0.35_32")
+    model.layers[1].kernel.assign(np.full((1, 1, 3, 1), 1 / 3))
+    with pytest.warns(UserWarning, match="remembers inputs of mean 0.4"):
+        fed = Preprocessing.of(model)
+    assert fed.pixel_range == (-1, 1)
+
+
+def test_a_network_that_has_trained_since_is_traced_again():
+    model = trained(0.45, 0.2)
+    norm = model.layers[1]
+    values = [variable.numpy() for variable in norm.weights]
+    norm.moving_mean.assign(np.zeros(16))
+    norm.moving_variance.assign(np.ones(16))
+    fed = Preprocessing(115, 51, (0, 1))
+    assert check_preprocessing(model, fed).remembered is None
+    for variable, value in zip(norm.weights, values, strict=True):
+        variable.assign(value)
+    remembered = check_preprocessing(model, fed).remembered
+    assert remembered == remembered_input(model)
+    assert remembered.mean == pytest.approx(0.45, abs=0.02)
+
+
+def test_an_input_of_whole_numbers_remembers_as_one_of_floats():
+    plain = trained(0.45, 0.2)
+
+    def fed(dtype):
+        inputs = keras.Input(SHAPE, dtype=dtype)
+        return keras.Model(inputs, plain(layers.Rescaling(1 / 255)(inputs)))
+
+    assert remembered_input(fed("uint8")) == remembered_input(fed("float32"))

@@ -160,3 +160,57 @@ def test_distill_and_its_synthesizer_must_feed_alike():
         start(unit, student_preprocessing=PIXELS)
     with pytest.raises(TypeError, match="Expected a `Preprocessing`"):
         start(student_preprocessing=1)
+
+
+def applied(name, classes=3, size=8):
+    inputs = keras.Input((size, size, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(inputs))
+    return keras.Model(inputs, layers.Dense(classes)(x), name=name)
+
+
+def test_a_copy_of_an_application_is_fed_as_its_teacher():
+    """What the user says of the teacher goes before what a name tells."""
+    fed = Preprocessing(120, 64, (0, 1))
+    teacher, copy = (applied("mobilenetv2_0.35_32") for _ in range(2))
+    assert Distillation(teacher, copy, fed).student_preprocessing == fed
+    # Another application is what its name says.
+    other = Distillation(teacher, applied("resnet50"), fed)
+    caffe = Preprocessing.imagenet("caffe")
+    assert other.student_preprocessing.feeds_as(caffe)
+    # A layer within the student is decisive.
+    own = layers.Rescaling(1 / 64, -120 / 64, name="normalize")
+    inputs = keras.Input((8, 8, 3))
+    named = keras.Model(inputs, copy(own(inputs)), name=teacher.name)
+    found = Distillation(teacher, named, fed).student_preprocessing
+    assert found.pixel_range == (0, 255)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.inside = applied("inside")
+
+    def call(self, x):
+        return self.inside(x)
+
+
+@pytest.mark.parametrize("kind", ["open", "subclassed"])
+def test_students_of_no_fixed_size_take_the_teacher_s(kind):
+    student = applied("student", size=None)
+    if kind == "subclassed":
+        student = Subclassed()
+        student(np.zeros((1, 8, 8, 3)))
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), "uint8")
+    before = student.get_weights()[0].copy()
+    distill(
+        applied("teacher"),
+        student,
+        (images, np.arange(12) % 3),
+        rounds=1,
+        steps_per_round=3,
+        batch_size=4,
+        preprocessing=PIXELS,
+        student_preprocessing=PIXELS,
+        verbose=0,
+    )
+    assert np.abs(student.get_weights()[0] - before).max() > 0

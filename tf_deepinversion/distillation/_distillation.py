@@ -19,6 +19,7 @@ from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.student_input import check_channels
 from tf_deepinversion.networks.student_input import preprocessing_of_student
+from tf_deepinversion.networks.student_input import shape_of_student
 from tf_deepinversion.networks.student_input import student_input
 from tf_deepinversion.transforms.base import apply
 from tf_deepinversion.transforms.base import draw_own
@@ -73,8 +74,8 @@ class Distillation(StudentModel):
             map. Defaults to 120 million, enough for 10,240 images of 32x32x3.
         image_shape: Tuple `(height, width, channels)`, required if the teacher
             does not fix it.
-        student_shape: Tuple `(height, width, channels)`, required if the
-            student does not fix it.
+        student_shape: Tuple `(height, width, channels)`. Defaults to the
+            student's own; open sizes are the teacher's.
         dtype: A dtype policy for both networks in training. `"mixed_bfloat16"`
             takes 80% of the time on a CPU with instructions for it, and may
             take more on a CPU without. The student's variables keep their
@@ -118,7 +119,8 @@ class Distillation(StudentModel):
         dtype = chosen_policy(dtype)
         super().__init__(**kwargs)
         self._teacher = Classifier(teacher, image_shape)
-        self._student = Classifier(student, student_shape)
+        shape = shape_of_student(student, self._teacher.image_shape)
+        self._student = Classifier(student, student_shape or shape)
         # Only training computes in another precision.
         self._in_training = self._teacher, self._student
         if dtype is not None:
@@ -135,7 +137,7 @@ class Distillation(StudentModel):
         self.student = student
         self.preprocessing = Preprocessing.of(teacher, preprocessing)
         self.student_preprocessing = preprocessing_of_student(
-            student, student_preprocessing, self.preprocessing
+            student, student_preprocessing, self.preprocessing, teacher
         )
         check_channels(
             self.image_shape, self.student_shape, self.student_preprocessing

@@ -75,7 +75,7 @@ class Networks:
         self.preprocessing.require_channels(self.teacher.image_shape[-1])
         if student is not None:
             self.student_preprocessing = preprocessing_of_student(
-                student, student_preprocessing, self.preprocessing
+                student, student_preprocessing, self.preprocessing, teacher
             )
             check_channels(
                 self.teacher.image_shape,

@@ -222,7 +222,7 @@ class Preprocessing:
         )
 
     def _warn_of_own_rescaling(self, model):
-        layer = _normalize_layer(model)
+        layer = normalize_layer(model)
         try:
             own = layer and Preprocessing._of_layer(model, layer)
         except ValueError:
@@ -289,8 +289,8 @@ class Preprocessing:
                 f"Received: preprocessing={given!r}"
             )
         else:
-            given._warn_of_contradiction(model)
             given._warn_of_own_rescaling(model)
+        given._warn_of_contradiction(model)
         channels = channels_of(model)
         if channels is not None:
             given.require_channels(channels)
@@ -299,7 +299,7 @@ class Preprocessing:
     @classmethod
     def known(cls, model) -> "Preprocessing | None":
         """Returns what a network's name or first layer tells, or None."""
-        layer = _normalize_layer(model)
+        layer = normalize_layer(model)
         if layer is not None:
             return cls._of_layer(model, layer)
         name = str(getattr(model, "name", ""))
@@ -390,7 +390,7 @@ def _unknown(model) -> str:
     ) + (f", whose {in_words(seen)}" if seen else "")
 
 
-def _normalize_layer(model):
+def normalize_layer(model):
     """Returns a model's `Rescaling` named `normalize`, or None."""
     try:
         layer = model.get_layer("normalize")

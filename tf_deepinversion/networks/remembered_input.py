@@ -9,6 +9,7 @@ received.
 import typing
 import weakref
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -16,6 +17,7 @@ from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.batch_norm_moments import channels_axis
 from tf_deepinversion.networks.batch_norm_moments import tap
 from tf_deepinversion.networks.call_hooks import collect
+from tf_deepinversion.networks.compute_policy import reading
 
 # Fewer channels could agree by chance.
 _LEAST_CHANNELS = 8
@@ -100,17 +102,25 @@ def remembered_input(model, image_shape=None):
 
 
 def input_of(model) -> RememberedInput | None:
-    """Returns the `remembered_input` of a network, traced once.
+    """Returns the `remembered_input` of a network, traced once per training.
 
     A network without a fixed size gets images of 64x64. A network that was
     never called, or that has several inputs, gives None.
     """
-    if model not in _found:
+    statistics = _statistics(model)
+    if model not in _found or _found[model][0] != statistics:
         shape = getattr(model, "input_shape", None)
         image = isinstance(shape, tuple) and len(shape) == 4 and shape[-1]
         size = image and (shape[1] or 64, shape[2] or 64, shape[3])
-        _found[model] = remembered_input(model, size) if size else None
-    return _found[model]
+        found = remembered_input(model, size) if size else None
+        _found[model] = statistics, found
+    return _found[model][1]
+
+
+def _statistics(model) -> int:
+    """Returns a hash of all moving means: training changes it."""
+    means = (np.asarray(layer.moving_mean) for layer in batch_norms(model))
+    return hash(tuple(mean.tobytes() for mean in means))
 
 
 def contradict(told, remembered) -> bool:
@@ -168,7 +178,8 @@ def _size(values):
 
 def _first_inputs(model, images):
     """Returns the BatchNormalization called first and its inputs, or None."""
-    with tap(model, sums=False), collect() as calls:
+    float32 = keras.DTypePolicy("float32")  # an input of uint8 wraps around
+    with reading(model, float32), tap(model, sums=False), collect() as calls:
         model(tf.constant(images), training=False)
     calls = [call for call in calls if call.inputs is not None]
     if not calls or len(calls[0].inputs.shape) != 4:

@@ -3,24 +3,32 @@
 from keras import ops
 
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.networks.preprocessing import normalize_layer
 
 
-def preprocessing_of_student(student, given, teacher) -> Preprocessing:
+def preprocessing_of_student(
+    student, given, teacher, network=None
+) -> Preprocessing:
     """Chooses a student's preprocessing.
 
-    The order is: `given`, the student's own if its name is known, the
-    teacher's.
+    The order is: `given`; what the student's own first layer tells; the
+    teacher's, if the student has the teacher's name, as a copy has; what the
+    student's name tells; the teacher's.
 
     Args:
         student: A `keras.Model`.
         given: A `Preprocessing` or None.
         teacher: The teacher's `Preprocessing`.
+        network: The teacher, a `keras.Model`, or None.
 
     Raises:
         TypeError: if `given` is not a `Preprocessing`.
     """
     if given is not None:
         return Preprocessing.of(student, given)
+    alike = network is not None and student.name == network.name
+    if alike and normalize_layer(student) is None:
+        return teacher
     try:
         return Preprocessing.known(student) or teacher
     except ValueError:
