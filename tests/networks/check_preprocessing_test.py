@@ -87,16 +87,45 @@ def never_trained():
     return model
 
 
+def behind_relu(scale, bias):
+    """ReLU is linear for gray images of 0, 1 and 2."""
+    first = layers.Conv2D(16, 3, activation="relu", use_bias=bias)
+    norm = layers.BatchNormalization()
+    before = [layers.Rescaling(scale)] if scale else []
+    model = keras.Sequential(
+        [keras.Input(SHAPE), *before, first, norm, layers.Flatten()]
+        + [layers.Dense(3)]
+    )
+    first.kernel.assign(np.abs(first.kernel))
+    if bias:
+        first.bias.assign(np.full(16, 0.1))
+    fed = images_fed(0.45, 0.25)
+    seen = np.asarray(first(fed), "float64")
+    norm.moving_mean.assign(seen.mean((0, 1, 2)))
+    norm.moving_variance.assign(seen.var((0, 1, 2)))
+    return model
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        lambda: behind_relu(None, False),
+        lambda: behind_relu(1 / 255, True),
         without_batch_normalization,
         of_random_statistics,
         never_trained,
         lambda: trained(0, 1, channels=4),
         lambda: trained(0, 1, before=[layers.Activation("softplus")]),
     ],
-    ids=["no layer", "random", "never trained", "few channels", "activation"],
+    ids=[
+        "relu",
+        "relu far away",
+        "no layer",
+        "random",
+        "never trained",
+        "few channels",
+        "activation",
+    ],
 )
 def test_a_layer_that_cannot_tell_says_nothing(make):
     assert remembered_input(make()) is None

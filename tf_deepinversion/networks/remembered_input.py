@@ -71,7 +71,9 @@ def remembered_input(model, image_shape=None):
         return None
     # Gray images of the values 0, 1 and 2 show whether the response is linear.
     levels = np.ones((3, *shape), "float32") * [[[[0]]], [[[1]]], [[[2]]]]
-    images = np.concatenate([levels, natural_noise(4, shape)])
+    noise = natural_noise(4, shape)
+    # And noise of both signs, as large as pixels.
+    images = np.concatenate([levels, noise, 255 * noise, -255 * noise])
     found = _first_inputs(model, images.astype("float32"))
     if found is None:
         return None
@@ -87,7 +89,10 @@ def remembered_input(model, image_shape=None):
     slope = one - zero
     if not np.allclose(two - one, slope, rtol=1e-2, atol=1e-4 * _size(one)):
         return None
-    unit = (seen[3:] - seen[0]).var((0, 1, 2))
+    above, below = seen[7:11] - seen[0], seen[0] - seen[11:]
+    if not np.allclose(above, below, rtol=1e-2, atol=1e-2 * _size(above)):
+        return None
+    unit = (seen[3:7] - seen[0]).var((0, 1, 2))
     bright = slope**2 > _BRIGHT * unit
     if bright.sum() < 2:
         return None
