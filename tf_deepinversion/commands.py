@@ -108,11 +108,11 @@ def _synthesize_batches(args):
 
 def distill(args):
     import tf_deepinversion as di
+    from tf_deepinversion.networks.student_input import preprocessing_of_student
 
     teacher, feeding = network_of(args), preprocessing(args)
-    # The ResNet-20 contains its own preprocessing. The student of a file, and
-    # one of the teacher's channels, share the teacher's.
-    own = feeding if args.student or args.share else None
+    # Other students may contain a preprocessing of their own.
+    own = feeding if args.share else None
     refresh = None
     if not args.images:
         refresh = di.RefreshPool(
@@ -131,6 +131,9 @@ def distill(args):
         targets=targets(args),
         folder=args.output,
         seed=args.seed,
+    )
+    own = preprocessing_of_student(
+        result.student, own, di.Preprocessing.of(teacher, feeding)
     )
     return _saved(teacher, result.student, args, result.history, own)
 
@@ -232,7 +235,7 @@ def report(args):
             )
     teacher, pool = network_of(args), _images(args.images)
     if not isinstance(pool, di.Pool):
-        pool = di.Pool.of(*pool, teacher.output_shape[-1])
+        pool = di.Pool.of(*pool, _classes_of(teacher))
     page = args.output / "report.html"
     figures = report_student(
         page,
@@ -372,8 +375,12 @@ def _student(args, teacher, feeding):
     if args.student:
         return load_network(args.student)
     return models.ResNet20(
-        teacher.input_shape[1:], teacher.output_shape[-1], width=args.width
+        teacher.input_shape[1:], _classes_of(teacher), width=args.width
     )
+
+
+def _classes_of(network) -> int:
+    return max(2, network.output_shape[-1])  # one output tells two classes
 
 
 def _saved(teacher, network, args, history, preprocessing):
