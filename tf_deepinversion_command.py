@@ -59,11 +59,16 @@ _TARGETS = (
 # For each command: its purpose, an example and its flags.
 _COMMANDS = {
     "invert": (
-        "show what a network remembers: pictures of each class",
+        "show what a network remembers: pictures of its classes",
         "invert fashion_mnist_resnet20 --steps=50",
         (
             ("--recipe", "NAME", "ours", "recipe of the images, in RECIPES"),
-            ("--labels", "N,N", None, "classes of the images; default: all"),
+            (
+                "--labels",
+                "N,N",
+                None,
+                "classes; default: in turn, as many as the recipe's images",
+            ),
             ("--steps", "N", None, "number of steps; default: the recipe's"),
             _TARGETS,
         ),

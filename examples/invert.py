@@ -36,7 +36,9 @@ given.define_network(
     text="A .keras file, a shipped network or a class in keras.applications."
 )
 given.define_targets()
-flags.DEFINE_list("labels", None, "Classes of the images; default: all.")
+flags.DEFINE_list(
+    "labels", None, "Classes; default: in turn, as many as --images."
+)
 flags.DEFINE_integer("images", None, "Number of images; the recipe's.")
 flags.DEFINE_list("image_size", None, "Height and width, if not fixed.")
 flags.DEFINE_string(

@@ -13,7 +13,7 @@ def invert(args):
     from tf_deepinversion.core.pictures import save_folders
 
     synthesizer = _synthesizer(args, args.recipe)
-    labels = args.labels and [int(label) for label in args.labels.split(",")]
+    labels = args.labels and _numbers("labels", args.labels, int)
     begin = time.monotonic()
     synthesizer.fit(labels, args.steps, checkpoint=args.output / "state.npz")
     images, labels = synthesizer.images, synthesizer.labels
@@ -37,7 +37,7 @@ def measure(args):
         )
     measured = di.FeatureTargets.measure(
         network_of(args),
-        _pixels(args.images),
+        _first(_images(args.images, labeled=False)),
         preprocessing=preprocessing(args),
     )
     path = args.output / "targets.npz"
@@ -121,7 +121,7 @@ def distill(args):
     result = di.distill(
         teacher,
         _student(args, teacher, feeding),
-        args.images and _images(args.images),
+        args.images and _images(args.images, labeled=False),
         rounds=args.rounds,
         steps_per_round=args.steps_per_round,
         refresh=refresh,
@@ -144,7 +144,7 @@ def prune(args):
     teacher, feeding = network_of(args), preprocessing(args)
     result = di.prune(
         teacher,
-        _images(args.images)
+        _images(args.images, labeled=False)
         if args.images
         else pool_of(args, teacher, args.output),
         target=args.target,
@@ -208,13 +208,13 @@ def quantize(args):
 
 def _calibration_images(args, network):
     if args.images:
-        return _images(args.images)
+        return _images(args.images, labeled=False)
     if args.scheme in ("dynamic", "float16"):
         return None  # these calibrate nothing
     return pool_of(args, network, args.output)
 
 
-def _first(images, count):
+def _first(images, count=None):
     if images is None:
         return None
     pixels = images[0] if isinstance(images, tuple) else images.images
@@ -282,14 +282,20 @@ def preprocessing(flags):
         )
     pair = flags.pixel_range
     if pair != "normalized":
-        pair = _numbers(pair)
-    return di.Preprocessing(
-        _numbers(flags.mean), _numbers(flags.std), pair, flags.channel_order
-    )
+        pair = _numbers("pixel_range", pair)
+    mean, std = _numbers("mean", flags.mean), _numbers("std", flags.std)
+    return di.Preprocessing(mean, std, pair, flags.channel_order)
 
 
-def _numbers(text):
-    return [float(part) for part in text.split(",")]
+def _numbers(flag, text, kind=float):
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        kinds = "whole numbers" if kind is int else "numbers"
+        raise ValueError(
+            f"Expected {kinds} with commas between them, such as --{flag}=1,2. "
+            f"Received: --{flag}={text}"
+        ) from None
 
 
 def _synthesizer(args, recipe):
@@ -339,23 +345,19 @@ def targets(args):
     return path and di.FeatureTargets.load(path)
 
 
-def _pixels(path):
-    """Loads images without their labels, which an .npz need not have."""
+def _images(path, labeled=True):
+    """Opens a pool, or loads the arrays of an .npz or of PNG folders.
+
+    An .npz that need not be `labeled` may lack labels, which are then 0.
+    """
     import tf_deepinversion as di
-
-    if str(path).endswith(".npz"):
-        with np.load(path) as data:
-            return data["images"]
-    found = _images(path)
-    return found.images if isinstance(found, di.Pool) else found[0]
-
-
-def _images(path):
-    """Opens a pool, or loads the arrays of an .npz or of PNG folders."""
-    import tf_deepinversion as di
+    from tf_deepinversion.datasets.image_files import arrays_of
 
     if (pathlib.Path(path) / "pool.json").exists():
         return di.Pool.open(path)
+    if not labeled and str(path).endswith(".npz"):
+        (images,) = arrays_of(path, "images")
+        return images, np.zeros(len(images), "int32")
     return di.datasets.load_images(path)
 
 

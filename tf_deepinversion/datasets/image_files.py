@@ -31,7 +31,7 @@ def load_images(path, channels=None) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         FileNotFoundError: if `path` is none of these.
-        ValueError: if the images differ in size.
+        ValueError: if the images differ in size, or an array is missing.
 
     Example:
         >>> import tempfile
@@ -44,8 +44,7 @@ def load_images(path, channels=None) -> tuple[np.ndarray, np.ndarray]:
     require_local(path=path)
     path = pathlib.Path(path)
     if path.suffix == ".npz" and path.is_file():
-        with np.load(path) as data:
-            images, labels = data["images"], data["labels"]
+        images, labels = arrays_of(path, "images", "labels")
     elif (path / "dataset_info.json").exists():
         import tensorflow_datasets as tfds
 
@@ -56,6 +55,23 @@ def load_images(path, channels=None) -> tuple[np.ndarray, np.ndarray]:
     else:
         images, labels = _of_folders(path, channels)
     return check_pixels(images), np.asarray(labels, "int32")
+
+
+def arrays_of(path, *names) -> list:
+    """Reads arrays of an .npz file.
+
+    Raises:
+        ValueError: if the file lacks one; the error names it.
+    """
+    with np.load(path) as data:
+        for name in names:
+            if name not in data:
+                raise ValueError(
+                    f"Expected an .npz file with an array `{name}`, as "
+                    f"np.savez(path, {name}={name}, ...) writes it. "
+                    f"Received: {path}, with the arrays {data.files}"
+                )
+        return [data[name] for name in names]
 
 
 def _of_folders(path, channels):

@@ -1,0 +1,96 @@
+"""What the command `tf-deepinversion` says of flags and files it refuses."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from tiny import CLASSES
+from tiny import SHAPE
+from tiny import with_head
+
+import tf_deepinversion as di
+import tf_deepinversion_command as command
+from tf_deepinversion.datasets import load_images
+from tf_deepinversion.quantization import LiteRT
+
+FEEDING = ("--mean=127.5", "--std=50", "--pixel_range=normalized")
+IMAGES = np.random.default_rng(0).integers(0, 256, (12, *SHAPE), "uint8")
+
+
+@pytest.fixture
+def network(tmp_path, monkeypatch):
+    """A tiny network, also in mine.keras of the working folder."""
+    monkeypatch.chdir(tmp_path)
+    network = with_head(keras.layers.Dense(CLASSES))
+    network.save("mine.keras")
+    return network
+
+
+def said(monkeypatch, *flags) -> str:
+    """Runs a command that fails; returns the one line that it prints."""
+    line = ["tf-deepinversion", flags[0], "mine.keras", *flags[1:]]
+    monkeypatch.setattr("sys.argv", line)
+    with pytest.raises(SystemExit) as end:
+        command.main()
+    return str(end.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected", "received"),
+    [
+        (("--labels=a", *FEEDING), "whole numbers", "--labels=a"),
+        (("--labels=1,,2", *FEEDING), "whole numbers", "--labels=1,,2"),
+        (("--mean=a", "--std=50"), "numbers", "--mean=a"),
+        (("--mean=1", "--std=1;2"), "numbers", "--std=1;2"),
+        (
+            ("--mean=1", "--std=9", "--pixel_range=b"),
+            "numbers",
+            "--pixel_range=b",
+        ),
+    ],
+)
+def test_numbers_are_asked_for_in_one_line(
+    network, monkeypatch, flags, expected, received
+):
+    line = said(monkeypatch, "invert", *flags)
+    assert line.startswith("tf-deepinversion: error: Expected")
+    assert expected in line and f"Received: {received}" in line
+
+
+def test_quantize_needs_no_labels(network, capsys):
+    np.savez("unlabeled.npz", images=IMAGES)
+    images = "--images=unlabeled.npz"
+    command.run(["quantize", "mine.keras", *FEEDING, images])
+    figures = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    with open(figures["model"], "rb") as file:
+        found = LiteRT(file.read())(IMAGES)
+    exact = network((IMAGES / 255.0 - 0.5) * 5.1)  # (pixel - 127.5) / 50
+    assert np.corrcoef(found.ravel(), np.ravel(exact))[0, 1] > 0.95
+
+
+def test_invert_shows_the_classes_in_turn_as_its_help_says(
+    network, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        command.run(["invert", "--help"])
+    words = "default: in turn, as many as the recipe's images"
+    assert words in capsys.readouterr().out
+    command.run(["invert", "mine.keras", *FEEDING, "--steps=1"])
+    _, labels = load_images("output/invert/images")
+    count = di.RECIPES["ours"].batch_size
+    expected = np.bincount(np.arange(count) % CLASSES)
+    assert np.bincount(labels).tolist() == expected.tolist()
+
+
+def test_a_missing_array_is_named(network, monkeypatch):
+    np.savez("labels.npz", labels=np.zeros(12, int))
+    line = said(monkeypatch, "measure", *FEEDING, "--images=labels.npz")
+    assert "an array `images`" in line and "['labels']" in line
+    np.savez("unlabeled.npz", images=IMAGES)
+    with pytest.raises(ValueError, match="`labels`.*unlabeled.*'images'"):
+        load_images("unlabeled.npz")
+    np.savez("named.npz", x_train=IMAGES, labels=np.zeros(12, int))
+    with pytest.raises(ValueError, match="`images`.*'x_train', 'labels'"):
+        load_images("named.npz")
