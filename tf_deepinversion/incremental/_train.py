@@ -43,7 +43,8 @@ def train(
     """Trains a network from pixels to logits; saves network and state.
 
     Args:
-        model: A `keras.Model` from pixels in [0, 255] to logits.
+        model: A `keras.Model` from pixels in [0, 255] to logits. A single
+            output is the logit of the second of two classes.
         images: uint8 array `(n, height, width, channels)`.
         labels: Int array `(n,)`.
         epochs: Int.
@@ -129,7 +130,7 @@ def train(
 
 def _checked(model, images, labels, batch_size) -> tuple:
     images = check_pixels(images)
-    labels = check_labels(labels, model.output_shape[-1])
+    labels = check_labels(labels, max(2, model.output_shape[-1]))
     if len(labels) != len(images):
         raise ValueError(
             "Expected one label per image. Received: "
@@ -151,7 +152,17 @@ def _checked(model, images, labels, batch_size) -> tuple:
     return images, labels
 
 
+def accuracy(labels, logits):
+    """Keras's own takes a single output for a probability."""
+    return keras.metrics.binary_accuracy(labels, logits, threshold=0.0)
+
+
 def _compile(model, steps, learning_rate):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    measure = "accuracy"
+    if model.output_shape[-1] == 1:
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        measure = accuracy
     model.compile(
         sgd(
             steps,
@@ -159,6 +170,6 @@ def _compile(model, steps, learning_rate):
             weight_decay=5e-3,
             warmup=max(1, steps // 20),
         ),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
+        loss,
+        metrics=[measure],
     )

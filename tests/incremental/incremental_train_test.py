@@ -1,0 +1,38 @@
+"""Ordinary training of a first network."""
+
+import keras
+import numpy as np
+import pytest
+from tiny import SHAPE
+from tiny import with_head
+
+from tf_deepinversion.incremental import train
+
+LABELS = np.arange(16) % 2
+# The second class is bright.
+IMAGES = np.full((16, *SHAPE), 30, "uint8")
+IMAGES[LABELS == 1] = 220
+
+
+def test_one_output_learns_the_logit_of_the_second_of_two_classes():
+    network = with_head(keras.layers.Dense(1))
+    learned = train(
+        network,
+        IMAGES,
+        LABELS,
+        epochs=20,
+        batch_size=16,
+        transforms=[],
+        verbose=0,
+    )
+    fed = IMAGES.astype("float32")
+    logits = np.ravel(learned.network(fed, training=True))
+    assert ((logits > 0) == LABELS).all()
+    # The mean of log(1 + exp(-x)) for the second class, log(1 + exp(x)) for
+    # the first.
+    signs = np.where(LABELS == 1, -1, 1)
+    loss = np.log1p(np.exp(signs * logits)).mean()
+    assert learned.history["loss"][-1] == pytest.approx(loss, rel=0.2)
+    assert learned.history["accuracy"][-1] == 1
+    with pytest.raises(ValueError, match=r"in \[0, 2\)"):
+        train(network, IMAGES, LABELS + 1, epochs=1)
