@@ -24,6 +24,7 @@ def blocks(page, language):
 LONG = {
     "distillation.md",
     "incremental.md",
+    "index.md",
     "inversion.md",
     "pruning.md",
     "quantization.md",

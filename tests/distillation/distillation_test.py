@@ -358,6 +358,7 @@ def test_minutes_give_the_student_of_as_many_rounds(tmp_path, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_the_least_of_minutes_is_a_round(tmp_path):
     options = {"refresh": RefreshPool(6, 1), "minutes": 1e-9}
     _, history, _, _ = run_by_pixels(folder=tmp_path, **options)

@@ -95,6 +95,7 @@ def chained(folder, **kwargs):
     )
 
 
+@pytest.mark.slow
 def test_chains_go_on_from_batch_to_batch_and_are_independent(
     tmp_path, monkeypatch
 ):

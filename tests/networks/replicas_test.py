@@ -29,7 +29,14 @@ from tf_deepinversion.transforms import base
 
 
 @pytest.mark.parametrize(
-    "check", [*on_replicas.CHECKS, on_replicas.check_distill]
+    "check",
+    [
+        # Distillation on replicas is within `distill` on replicas.
+        pytest.param(check, marks=pytest.mark.slow)
+        if check is on_replicas.check_distillation
+        else check
+        for check in (*on_replicas.CHECKS, on_replicas.check_distill)
+    ],
 )
 def test_two_replicas_do_what_one_device_does(check):
     check(two_replicas())
