@@ -133,7 +133,7 @@ def distill(args):
         seed=args.seed,
     )
     own = preprocessing_of_student(
-        result.student, own, di.Preprocessing.of(teacher, feeding)
+        result.student, own, di.Preprocessing.of(teacher, feeding), teacher
     )
     return _saved(teacher, result.student, args, result.history, own)
 

@@ -42,7 +42,8 @@ def augmented():
 def resized():
     x = inputs = keras.Input((8, 8, 3))
     x = L.Resizing(12, 12)(x)
-    x = L.Rescaling(2.0, [-1.0, 0.0, 1.0])(L.Rescaling(1 / 255, -0.5)(x))
+    x = L.Rescaling(1 / 255, -0.5)(L.Rescaling(0.5)(x))  # one has no offset
+    x = L.Rescaling(2.0, [-1.0, 0.0, 1.0])(x)
     return ended(inputs, x)
 
 

@@ -136,7 +136,9 @@ class Simulation:
             out = read[0]
         elif rescales(operation) and read[0] is self._inputs:
             inner, out = ranges_of_rescaled(operation, self._inputs)
-        elif rescales(operation) or normalizes(operation):
+        elif normalizes(operation) or (
+            rescales(operation) and np.any(operation.offset)
+        ):
             inner = self._range(f"{operation.name}/inner")
             out = self._range(operation.name)
         elif not self._is_joined(node) and function not in FIXED:
