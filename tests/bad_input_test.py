@@ -368,9 +368,9 @@ def pool(tmp_path):
     ("other", "name"),
     [
         ({"preprocessing": OTHERWISE}, "preprocessing"),
-        ({"classes": 2}, "classes"),
         ({"steps": 2}, "steps"),
-        ({"seed": 1}, "seed"),
+        pytest.param({"classes": 2}, "classes", marks=pytest.mark.slow),
+        pytest.param({"seed": 1}, "seed", marks=pytest.mark.slow),
     ],
 )
 def test_another_synthesis_is_refused_by_what_differs(pool, other, name):

@@ -65,7 +65,9 @@ def learned(network):
     )[0]
 
 
-@pytest.mark.parametrize("run", [distilled, pruned, learned])
+@pytest.mark.parametrize(
+    "run", [distilled, pytest.param(pruned, marks=pytest.mark.slow), learned]
+)
 def test_float64_throughout(run):
     keras.config.set_floatx("float64")
     # Which decides alone once a policy was set, as other tests may have done.

@@ -171,6 +171,7 @@ def test_no_class_maps_where_they_say_nothing():
         di.Distillation(teacher, tiny_teacher(1), NORMALIZED, class_maps=-1)
 
 
+@pytest.mark.slow
 def test_another_weight_is_another_run(tmp_path):
     def run(**kwargs):
         return di.distill(

@@ -452,6 +452,7 @@ def test_no_more_images_are_made_than_the_pool_holds():
     assert len(pool) == 36 and pool.batches == 2  # with two snapshots each
 
 
+@pytest.mark.slow
 def test_training_that_a_callback_has_ended_stays_ended(tmp_path):
     """With the weights that the callback has put back."""
 
@@ -588,6 +589,7 @@ def test_what_is_saved_of_a_student_that_diverged_is_finite(tmp_path):
     assert variables and all(np.isfinite(v).all() for v in variables)
 
 
+@pytest.mark.slow
 def test_a_pool_in_use_leaves_the_student_as_it_was(tmp_path):
     run(tmp_path, rounds=1)
     identity = json.loads((tmp_path / "pool" / "pool.json").read_text())["run"]
@@ -600,6 +602,7 @@ def test_a_pool_in_use_leaves_the_student_as_it_was(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_the_folder_of_another_run_is_refused(tmp_path):
     run(tmp_path, rounds=1)
     with pytest.raises(ValueError, match="another run"):
@@ -673,6 +676,7 @@ def test_images_that_are_there_need_no_synthesizer(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_a_state_whose_images_are_gone_is_told_in_words(tmp_path):
     run(tmp_path, rounds=1)
     shutil.rmtree(tmp_path / "pool")
@@ -763,7 +767,11 @@ def begun(tmp_path_factory):
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
-        ("synthesizer: recipe", {"synthesis": {name: value}})
+        pytest.param(
+            "synthesizer: recipe",
+            {"synthesis": {name: value}},
+            marks=pytest.mark.slow if name != "latent_rate" else (),
+        )
         for name, value in {
             "latent_rate": 0.7,
             "latent_scale": 0.7,

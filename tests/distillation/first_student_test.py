@@ -46,6 +46,7 @@ def counts(capsys):
     return [line.split(" - ")[0] for line in printed]
 
 
+@pytest.mark.slow
 def test_it_is_the_student_of_the_first_batch_and_resumes(
     tmp_path, recwarn, capsys
 ):

@@ -108,7 +108,9 @@ def test_what_was_trained_apart_agrees_and_a_new_head_does_not(seed):
     assert not agrees_already(pair(teacher, other))
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize(
+    "batch_norm", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 def test_a_new_student_is_untouched_until_a_step(batch_norm):
     student = small(batch_norm, 0)
     assert is_untouched(student)
@@ -120,8 +122,17 @@ def test_a_new_student_is_untouched_until_a_step(batch_norm):
     assert not is_untouched(student)
 
 
-@pytest.mark.parametrize("batch_norm", [True, False])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("seed", "batch_norm"),
+    [
+        (0, False),
+        (2, True),
+        pytest.param(0, True, marks=pytest.mark.slow),
+        pytest.param(1, False, marks=pytest.mark.slow),
+        pytest.param(1, True, marks=pytest.mark.slow),
+        pytest.param(2, False, marks=pytest.mark.slow),
+    ],
+)
 def test_by_its_answers_alone_a_new_student_is_at_chance(batch_norm, seed):
     """As one with initial biases of its own would be seen."""
     model = pair(
@@ -189,6 +200,7 @@ def test_distill_warns_of_no_new_student_and_of_no_resumed_run(tmp_path):
     assert not distil(teacher, new_student(), tmp_path)
 
 
+@pytest.mark.slow
 def test_distill_looks_before_it_loads_a_state(monkeypatch, tmp_path):
     """Also where all students are asked, and the state is the teacher's."""
     module = "tf_deepinversion.distillation.student_check.is_untouched"

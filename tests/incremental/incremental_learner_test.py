@@ -244,6 +244,7 @@ def test_images_that_are_no_pixels_are_refused_everywhere(kind):
         model.fit(right, verbose=0)
 
 
+@pytest.mark.slow
 def test_whole_numbers_of_any_kind_are_pixels_if_they_lie_in_range():
     moved = []
     for kind in ("uint8", "int64"):

@@ -194,6 +194,7 @@ def learned_with_targets(name="replay", **kwargs):
     return targets, asked, learned
 
 
+@pytest.mark.slow
 def test_targets_of_later_networks_are_measured_on_their_tasks():
     targets, (first, second), learned = learned_with_targets()
     assert first[1:] == ([0, 1, 2], targets)
@@ -289,6 +290,7 @@ def test_each_class_is_made_by_the_statistics_of_its_own_images(tmp_path):
     assert learned.kept_bytes == 10 * pixels + 2 * 2 * 4 * channels
 
 
+@pytest.mark.slow
 def test_a_class_that_was_not_recognized_is_not_requested_from_others():
     """Its statistics are of the network that it was synthesized from."""
     with pytest.warns(UserWarning, match=r"classes \[1, 2\].*not replayed"):

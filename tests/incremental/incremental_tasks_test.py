@@ -298,7 +298,9 @@ def test_one_new_class_that_nothing_would_teach_is_refused_before_work(learn):
     assert not asked
 
 
-@pytest.mark.parametrize("name", ["lwf_mc", "finetune"])
+@pytest.mark.parametrize(
+    "name", ["lwf_mc", pytest.param("finetune", marks=pytest.mark.slow)]
+)
 def test_a_new_class_that_stays_behind_old_ones_is_not_passed_over(name):
     """The old network sees its class 0 in all images, by a logit of 12.
 

@@ -78,7 +78,9 @@ def test_loss_and_gradient_equal_a_plain_reading(jit, with_student):
     )
 
 
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    "jit", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_feature_dropout_scales_what_feeds_the_head(jit):
     teacher = tiny_teacher()
     model = inversion(teacher, transforms=[])
@@ -279,14 +281,8 @@ def test_fit_under_two_replicas_gives_the_images_of_one_device():
     np.testing.assert_allclose(loss, loss2, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        pytest.param("adamw", marks=pytest.mark.slow),
-        pytest.param("nadam", marks=pytest.mark.slow),
-        "ours",
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "nadam", "ours"])
 def test_optimizers_with_a_state_move_every_replica_s_own_images(optimizer):
     """In float64: the first steps of Adam are signs of the gradient."""
     with in_float64():
@@ -477,7 +473,12 @@ def test_a_coarse_start_is_interpolated_and_has_variance_1():
 
 
 @pytest.mark.parametrize(
-    "recipe", ["ours", "imagenet_multiresolution", "distillation_pixels"]
+    "recipe",
+    [
+        "imagenet_multiresolution",
+        pytest.param("ours", marks=pytest.mark.slow),
+        pytest.param("distillation_pixels", marks=pytest.mark.slow),
+    ],
 )
 def test_images_of_one_pixel_s_width_are_made_by_every_recipe(recipe):
     keras.utils.set_random_seed(0)

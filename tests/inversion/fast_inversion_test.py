@@ -60,8 +60,15 @@ def noise(batch=0, seed=0):
     )
 
 
-@pytest.mark.parametrize("micro_batch", [None, 2])
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    ("jit", "micro_batch"),
+    [
+        (False, None),
+        (True, 2),
+        pytest.param(False, 2, marks=pytest.mark.slow),
+        pytest.param(True, None, marks=pytest.mark.slow),
+    ],
+)
 def test_one_step_moves_weights_and_latents_by_their_gradients(
     jit, micro_batch
 ):

@@ -235,13 +235,13 @@ def test_a_run_that_ends_early_ends_with_its_averages(tmp_path, restored):
     "change",
     [
         "teacher",
-        "architecture",
-        "labels",
-        "steps",
         "seed",
-        "batch",
         "keep",
         "loss",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("architecture", "labels", "steps", "batch")
+        ),
     ],
 )
 def test_the_state_of_another_run_is_refused(tmp_path, change):

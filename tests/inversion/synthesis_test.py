@@ -257,10 +257,8 @@ def test_some_of_the_classes_alone(tmp_path):
         )
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [pytest.param("generator", marks=pytest.mark.slow), "replay_pixels"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["generator", "replay_pixels"])
 def test_fewer_images_than_classes_go_on_with_the_next(tmp_path, recipe):
     def of(folder, batches):
         return synthesize(

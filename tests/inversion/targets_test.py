@@ -30,6 +30,7 @@ def made(teacher, targets, micro_batch=None, strategy=None, **kwargs):
     return model.images.astype(int), history
 
 
+@pytest.mark.slow
 def test_replicas_and_micro_batches_do_what_one_device_does():
     teacher = modern()
     targets = di.FeatureTargets.measure(teacher, IMAGES, None, NORMALIZED)

@@ -37,7 +37,7 @@ def images_of(scale, recipe):
     return model.images.astype(int)
 
 
-FAST = "ours", "generator", "distillation_pixels"
+FAST = "generator", "distillation_pixels"
 FROM_PAPERS = [
     "cifar10_paper",
     "imagenet_multiresolution",

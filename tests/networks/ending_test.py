@@ -124,9 +124,16 @@ def test_outputs_beyond_one_are_taken_for_logits():
 
 
 @pytest.mark.parametrize(
-    "dtype", ["float32", "mixed_float16", "mixed_bfloat16"]
+    ("dtype", "last"),
+    [
+        ("float32", "linear"),
+        ("mixed_float16", "softmax"),
+        ("mixed_bfloat16", "softmax"),
+        pytest.param("float32", "softmax", marks=pytest.mark.slow),
+        pytest.param("mixed_float16", "linear", marks=pytest.mark.slow),
+        pytest.param("mixed_bfloat16", "linear", marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("last", ["softmax", "linear"])
 def test_a_dense_head_is_found_behind_a_cast(dtype, last):
     keras.config.set_dtype_policy(dtype)
     try:

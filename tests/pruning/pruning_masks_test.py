@@ -160,7 +160,15 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize(
     ("optimizer", "jit"),
-    [*((name, False) for name in OPTIMIZERS), ("adamw", True), ("ema", True)],
+    [
+        ("sgd", False),
+        ("clipnorm", False),
+        ("ema_overwrites", False),
+        ("ema", True),
+        pytest.param("adamw", False, marks=pytest.mark.slow),
+        pytest.param("ema", False, marks=pytest.mark.slow),
+        pytest.param("adamw", True, marks=pytest.mark.slow),
+    ],
 )
 def test_training_keeps_exactly_k(optimizer, jit):
     model = small_model()

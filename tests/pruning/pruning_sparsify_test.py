@@ -41,7 +41,13 @@ def test_each_layer_keeps_a_quarter(steps):
 
 
 @pytest.mark.parametrize(
-    ("steps", "frequency"), [(2, None), (8, 3), (8, 6), (8, 100)]
+    ("steps", "frequency"),
+    [
+        (2, None),
+        (8, 3),
+        pytest.param(8, 6, marks=pytest.mark.slow),
+        pytest.param(8, 100, marks=pytest.mark.slow),
+    ],
 )
 def test_the_target_is_reached_in_any_number_of_steps(steps, frequency):
     left = run(steps=steps, frequency=frequency).kept
@@ -66,9 +72,8 @@ def test_blocks_of_chosen_layers():
     assert (pairs[:, 0] == pairs[:, 1]).all()
 
 
-@pytest.mark.parametrize(
-    "kill_at", [2, pytest.param(3, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_at", [2, 3])
 def test_killed_and_resumed_it_ends_the_same(tmp_path, kill_at):
     whole = run(folder=tmp_path / "whole").student
 

@@ -92,6 +92,7 @@ def test_the_float_file_has_every_layer_s_numbers(model):
     assert min(found.values()) > 100
 
 
+@pytest.mark.slow
 def test_the_ratio_is_that_of_the_file_s_numbers(model):
     content = quantize(model, IMAGES, PIXELS, batch_size=4)
     found = compare(model, content, IMAGES, PIXELS)

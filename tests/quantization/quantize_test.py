@@ -183,7 +183,7 @@ def test_what_cannot_be_is_said(teacher, content):
     [
         "mixed_float16",
         pytest.param("bfloat16", marks=pytest.mark.slow),
-        "float64",
+        pytest.param("float64", marks=pytest.mark.slow),
     ],
 )
 def test_networks_of_any_precision_are_converted(policy):
