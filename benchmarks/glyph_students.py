@@ -5,10 +5,10 @@ r"""Distills a glyph teacher into a student with a quarter of its weights.
     python benchmarks/glyph_students.py --teacher=teachers/pairs_resnet_swish \
         --sets=glyphs
 
-The student is of the teacher's family, has half of its width, and starts from
-random weights. The call of `distill` is the default, for --rounds rounds. Both
-networks are scored on the test images of the set. Their fonts are in no
-training image.
+The student is of the teacher's family and has half of its width. It starts from
+random weights, or with --start=narrow from half of the teacher's channels. The
+call of `distill` is the default, for --rounds rounds. Both networks are scored
+on the test images of the set. Their fonts are in no training image.
 
 --output has a folder with the student. Repeating the same command resumes a
 stopped run. The last line printed is JSON.
@@ -38,7 +38,9 @@ flags.DEFINE_string(
     "teacher", None, "A path without suffix of train_glyph_teachers.py."
 )
 flags.DEFINE_string("sets", "output/glyphs", "Folder that glyphs.py wrote.")
-flags.DEFINE_integer("width", None, "Of the student; half the teacher's.", 1)
+flags.DEFINE_enum(
+    "start", "random", ["random", "narrow"], "Weights of the student."
+)
 flags.DEFINE_integer("rounds", 32, "See `distill`.", 1)
 flags.DEFINE_integer("images", 256, "Images in a batch, without snapshots.", 1)
 flags.DEFINE_integer("steps", None, "Steps of a batch; the recipe's.", 1)
@@ -49,18 +51,25 @@ flags.DEFINE_string("output", "output/glyph_students", "Folder.")
 flags.mark_flag_as_required("teacher")
 
 
+def make_student(teacher, fed, figures):
+    if FLAGS.start == "narrow":
+        return lambda images: di.pruning.narrow(
+            teacher, images, preprocessing=fed, seed=FLAGS.seed
+        )
+    keras.utils.set_random_seed(FLAGS.seed)
+    return FAMILIES[figures["family"]].build(
+        figures["classes"], figures["width"] // 2
+    )
+
+
 def main(_):
     teacher, fed, figures = load_glyph_teacher(FLAGS.teacher)
     name = pathlib.Path(FLAGS.teacher).name
-    folder = pathlib.Path(FLAGS.output) / f"{name}_{FLAGS.seed}"
-    keras.utils.set_random_seed(FLAGS.seed)
-    student = FAMILIES[figures["family"]].build(
-        figures["classes"], FLAGS.width or figures["width"] // 2
-    )
+    folder = pathlib.Path(FLAGS.output) / f"{name}_{FLAGS.start}_{FLAGS.seed}"
     begin = time.monotonic()
     distilled = di.distill(
         teacher,
-        student,
+        make_student(teacher, fed, figures),
         rounds=FLAGS.rounds,
         steps_per_round=FLAGS.student_steps,
         refresh=di.RefreshPool(FLAGS.images, FLAGS.steps),
@@ -69,17 +78,18 @@ def main(_):
         seed=FLAGS.seed,
         folder=folder,
     )
-    seconds = time.monotonic() - begin
+    seconds, student = time.monotonic() - begin, distilled.student
     student.save(folder / "student.keras")
     path = pathlib.Path(FLAGS.sets) / figures["set"] / "test.npz"
     with np.load(path) as test:
         taught, learned = (
             recognition.accuracy(network, test["images"], test["labels"], fed)
-            for network in (teacher, distilled.student)
+            for network in (teacher, student)
         )
     pool = distilled.pool
     row = {
         "teacher": name,
+        "start": FLAGS.start,
         "classes": figures["classes"],
         "teacher_accuracy": taught,
         "student_accuracy": learned,

@@ -123,13 +123,15 @@ def test_a_row_says_what_a_recipe_makes(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_student_is_scored_on_the_fonts_of_no_training(folder):
+@pytest.mark.parametrize("begun", ["random", "narrow"])
+def test_a_student_is_scored_on_the_fonts_of_no_training(folder, begun):
     folder, _, _ = folder
     figures = end(
         start(
             "glyph_students.py",
             f"--teacher={folder / 'teachers' / NAME}",
             f"--sets={folder / 'sets'}",
+            f"--start={begun}",
             "--rounds=1",
             "--images=20",
             "--steps=2",
@@ -140,9 +142,10 @@ def test_a_student_is_scored_on_the_fonts_of_no_training(folder):
     with np.load(folder / "sets" / "k_to_t" / "test.npz") as file:
         pixels, labels = file["images"].astype("float32"), file["labels"]
     accuracy, weights = {}, {}
+    student = folder / "students" / f"{NAME}_{begun}_0" / "student.keras"
     for name, path in (
         ("teacher", folder / "teachers" / f"{NAME}.keras"),
-        ("student", folder / "students" / f"{NAME}_0" / "student.keras"),
+        ("student", student),
     ):
         network = keras.models.load_model(path, compile=False)
         answers = network.predict(pixels, verbose=0)
