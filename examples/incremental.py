@@ -82,7 +82,7 @@ flags.DEFINE_enum(
     "statistics", "task", ["class", "task", "network"], "Of the images."
 )
 flags.DEFINE_float("strength", 0.5, "Strength of the augmentations.")
-flags.DEFINE_integer("filters", 25, "Random filters of the analytic head.")
+flags.DEFINE_integer("filters", 50, "Random filters of the analytic head.")
 flags.DEFINE_enum(
     "head", "trained", ["trained", "gaussians"], "Head after each task."
 )

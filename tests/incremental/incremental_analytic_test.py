@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from inversions import NORMALIZED
 from keras import layers
 from tiny import SHAPE
@@ -48,30 +49,53 @@ def expected_logits(z, labels, ridge):
     return fitted / np.mean(weight @ (fitted - y) ** 2)
 
 
-def test_features_are_pooled_responses_of_both_signs():
-    model = tiny_features(threshold=0.3, mean=100, std=50, places=2)
-    kernel = model.get_layer("filters").kernel.numpy()
-    np.testing.assert_allclose(kernel[..., 2:], -kernel[..., :2])
-    np.testing.assert_allclose(kernel.sum((0, 1, 2)), 0, atol=1e-6)
-    np.testing.assert_allclose((kernel**2).sum((0, 1, 2)), 1, atol=1e-6)
-    z = (IMAGES[:3].astype(float) - 100) / 50
-    responses = np.zeros((3, 6, 6, 4))
+def test_features_are_pooled_lengths_of_responses_and_mean_colors():
+    model = random_features(
+        (8, 8, 2), filters=3, size=3, threshold=0.3, mean=100, std=50, places=2
+    )
+    kernel = model.get_layer("filters").kernel.numpy()[:, :, 0]
+    np.testing.assert_allclose(kernel.sum((0, 1)), 0, atol=1e-6)
+    np.testing.assert_allclose((kernel**2).sum((0, 1)), 1, atol=1e-6)
+    pixels = RANDOM.integers(0, 256, (5, 8, 8, 2))
+    z, length = (pixels - 100) / 50, np.zeros((5, 6, 6, 3))
     for i in range(6):
         for j in range(6):
             patch = z[:, i : i + 3, j : j + 3]
-            responses[:, i, j] = np.tensordot(patch, kernel, 3)
-    cells = np.maximum(responses - 0.3, 0).reshape(3, 2, 3, 2, 3, 4)
+            responses = np.einsum("nijc,ijf->ncf", patch, kernel)
+            length[:, i, j] = np.sqrt((responses**2).sum(1))
+    cells = np.maximum(length - 0.3, 0).reshape(5, 2, 3, 2, 3, 3)
+    colors = z.reshape(5, 2, 4, 2, 4, 2)
+    expected = [x.mean((2, 4)).reshape(5, -1) for x in (cells, colors)]
     np.testing.assert_allclose(
-        model(IMAGES[:3]), cells.mean((2, 4)).reshape(3, -1), atol=1e-5
+        model(pixels), np.concatenate(expected, -1), atol=1e-5
     )
+
+
+def test_edges_are_the_same_in_other_colors():
+    """Which are the old ones turned in the space of colors."""
+    model = random_features((12, 12, 3), filters=4, mean=0, std=1)
+    turn, _ = np.linalg.qr(RANDOM.normal(size=(3, 3)))
+    colors = RANDOM.normal(size=(5, 12, 12, 3)).astype("float32")
+    turned = colors @ turn.astype("float32") + 7
+    one, other = (model(x).numpy() for x in (turned, colors))
+    edges = one.shape[1] - 4 * 4 * 3
+    np.testing.assert_allclose(one[:, :edges], other[:, :edges], rtol=1e-4)
+
+
+def test_a_gradient_is_finite_where_nothing_responds():
+    plain = tf.zeros((1, *SHAPE))
+    with tf.GradientTape() as tape:
+        tape.watch(plain)
+        total = tf.reduce_sum(tiny_features(threshold=0)(plain))
+    assert np.isfinite(tape.gradient(total, plain)).all()
 
 
 def test_other_seeds_and_sizes_give_other_features():
     one, other = (tiny_features(seed=s)(IMAGES[:2]).numpy() for s in (0, 1))
     assert np.abs(one - other).max() > 0.01
     colored = random_features((9, 17, 3), filters=1, mean=[1, 2, 3])
-    # 4 and 12 responses along the axes, by 4 cells.
-    assert colored.output_shape == (None, 2 * 4 * 4)
+    # Along the axes 2 and 10 responses, by 2 and 4 cells, and 9 and 17 pixels.
+    assert colored.output_shape == (None, 2 * 4 + 3 * 3 * 4)
     for wrong in ({"size": 9}, {"filters": 0}, {"threshold": -1}, {"std": 0}):
         with pytest.raises(ValueError, match=f"Received: {next(iter(wrong))}="):
             tiny_features(**wrong)

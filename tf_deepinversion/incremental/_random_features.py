@@ -1,4 +1,4 @@
-"""Features that no training changes: responses of random filters."""
+"""Features that no training changes: responses to random filters."""
 
 import keras
 import numpy as np
@@ -7,12 +7,14 @@ from keras import layers
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
 
+SMALLEST = 1e-6  # squared response of any patch
+
 
 def random_features(
     image_shape,
     *,
-    filters=25,
-    size=6,
+    filters=50,
+    size=8,
     places=4,
     threshold=0.1,
     mean=127.5,
@@ -21,17 +23,19 @@ def random_features(
 ) -> keras.Model:
     """Builds a model from pixels to fixed random features.
 
-    Let w be a random filter of mean 0 and length 1, and x a patch of the
-    normalized image. The features are the means of relu(w x - t) and
-    relu(-w x - t) over each cell of a grid, where t is the threshold. Nothing
-    is trained, so the features suit all classes alike, also classes that come
-    later.
+    Let w be a random filter of mean 0 and length 1, and r_c its response w x_c
+    to channel c of a patch x of the normalized image. The features are the
+    means of relu(|r| - t) over each cell of a grid, where t is the threshold
+    and |r| the length of the vector of all channels' responses, and the mean
+    color of each cell. So an edge is the same edge in every pair of colors.
+    Nothing is trained: the features suit all classes alike, also classes that
+    come later.
 
     Args:
         image_shape: Tuple `(height, width, channels)`.
-        filters: Int, number of filters; each serves with both signs. Defaults
-            to 25, which gives 800 features in a grid of 4x4.
-        size: Int, height and width of a filter. Defaults to 6.
+        filters: Int, number of filters. Defaults to 50, which gives 800
+            features in a grid of 4x4, beside 16 means of each channel.
+        size: Int, height and width of a filter. Defaults to 8.
         places: Int, cells of the grid along each axis, fewer for images too
             small. Defaults to 4.
         threshold: Float, at least 0, in standard deviations of pixels. Defaults
@@ -53,7 +57,7 @@ def random_features(
     Example:
         >>> features = di.incremental.random_features((28, 28, 1))
         >>> features.output_shape
-        (None, 800)
+        (None, 816)
 
     Reference:
         - McDonnell et al., RanPAC, arXiv:2307.02251, for random features under
@@ -62,41 +66,38 @@ def random_features(
     require_whole(filters=filters, size=size, places=places)
     _check(image_shape, size, threshold)
     require_positive(std=np.min(std))
-    height, width, channels = image_shape
-    kernel = np.random.default_rng(seed).normal(
-        size=(size, size, channels, filters)
-    )
-    kernel -= kernel.mean((0, 1, 2))
-    kernel /= np.sqrt((kernel**2).sum((0, 1, 2)))
+    channels = image_shape[-1]
+    kernel = np.random.default_rng(seed).normal(size=(size, size, 1, filters))
+    kernel -= kernel.mean((0, 1))
+    kernel /= np.sqrt((kernel**2).sum((0, 1)))
     mean, std = (
         np.broadcast_to(np.asarray(v, "float64"), (channels,))
         for v in (mean, std)
     )
     convolution = layers.Conv2D(
-        2 * filters, size, activation="relu", name="filters", trainable=False
+        filters, size, use_bias=False, name="filters", trainable=False
     )
-    cells = [-(-(side - size + 1) // places) for side in (height, width)]
-    model = keras.Sequential(
-        [
-            keras.Input(image_shape, name="pixels"),
-            # `Preprocessing.of` recognizes this layer by its name.
-            layers.Rescaling(
-                (1 / std).tolist(), (-mean / std).tolist(), name="normalize"
-            ),
-            convolution,
-            # Cells at the edge are means of fewer responses.
-            layers.AveragePooling2D(cells, padding="same", name="grid"),
-            layers.Flatten(name="features"),
-        ],
-        name="random_features",
-    )
-    convolution.set_weights(
-        [
-            np.concatenate([kernel, -kernel], -1),
-            np.full(2 * filters, -float(threshold)),
-        ]
-    )
-    return model
+    # `Preprocessing.of` recognizes the second layer by its name.
+    pixels = keras.Input(image_shape, name="pixels")
+    x = layers.Rescaling(
+        (1 / std).tolist(), (-mean / std).tolist(), name="normalize"
+    )(pixels)
+    responses = [convolution(x[..., c : c + 1]) for c in range(channels)]
+    squares = sum(keras.ops.square(r) for r in responses)
+    # The smallest number keeps the gradient finite where nothing responds.
+    length = keras.ops.sqrt(squares + SMALLEST)
+    above = keras.ops.relu(length - float(threshold))
+    found = [_cells(above, places, "grid"), _cells(x, places, "colors")]
+    outputs = layers.Concatenate(name="features")(found)
+    convolution.set_weights([kernel])
+    return keras.Model(pixels, outputs, name="random_features")
+
+
+def _cells(x, places, name):
+    """Returns means over cells; those at the edge are of fewer places."""
+    cells = [-(-side // places) for side in x.shape[1:3]]
+    x = layers.AveragePooling2D(cells, padding="same", name=name)(x)
+    return layers.Flatten()(x)
 
 
 def _check(image_shape, size, threshold):
@@ -105,7 +106,7 @@ def _check(image_shape, size, threshold):
             "`image_shape` must be (height, width, channels) without open "
             f"sizes. Received: image_shape={image_shape}"
         )
-    if min(image_shape[:2]) < size or (size == 1 and image_shape[2] == 1):
+    if size == 1 or min(image_shape[:2]) < size:
         raise ValueError(
             "A filter must have more than one weight and fit into the images: "
             f"pass another `size`. Received: size={size} for images "
