@@ -9,6 +9,7 @@ from keras import layers
 from tiny import SHAPE
 from tiny import tiny_teacher
 
+import tf_deepinversion as di
 from tf_deepinversion.incremental import AnalyticHead
 from tf_deepinversion.incremental import pooled_features
 from tf_deepinversion.incremental import random_features
@@ -185,6 +186,14 @@ def test_the_classifier_is_a_plain_network(tmp_path):
     loaded = keras.models.load_model(tmp_path / "analytic.keras")
     np.testing.assert_array_equal(model(IMAGES), loaded(IMAGES))
     assert not model.trainable_weights
+
+
+def test_the_classifier_becomes_a_file_of_integers():
+    """Every operation has a form in 8 bits, or `quantize` refuses it."""
+    model = learned(((0, 1, 2, 3),)).classifier()
+    content = di.quantization.quantize(model, IMAGES)
+    found = di.quantization.LiteRT(content)(IMAGES).argmax(1)
+    assert np.mean(found == model(IMAGES).numpy().argmax(1)) > 0.9
 
 
 def test_features_may_be_those_of_a_network():

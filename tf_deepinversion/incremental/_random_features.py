@@ -83,7 +83,7 @@ def random_features(
         (1 / std).tolist(), (-mean / std).tolist(), name="normalize"
     )(pixels)
     responses = [convolution(x[..., c : c + 1]) for c in range(channels)]
-    squares = sum(keras.ops.square(r) for r in responses)
+    squares = sum(r * r for r in responses)
     # The smallest number keeps the gradient finite where nothing responds.
     length = keras.ops.sqrt(squares + SMALLEST)
     above = keras.ops.relu(length - float(threshold))
