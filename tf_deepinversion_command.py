@@ -30,6 +30,7 @@ _COMMON = (
 _KINDS = {"N": int, "SHARE": float}
 
 _FEEDING = (
+    ("--image_size", "H,W", None, "if NETWORK leaves its image size open"),
     ("--mean", "N,N,N", None, "mean of the training pixels, in gray levels"),
     ("--std", "N,N,N", None, "standard deviation of these pixels"),
     ("--pixel_range", "B,W", "0,255", 'inputs for black, white; "normalized"'),

@@ -45,7 +45,7 @@ from absl import flags
 from distillation_recipes import DISTILLATIONS
 
 import tf_deepinversion as di
-from tf_deepinversion import commands
+from tf_deepinversion import flag_values
 from tf_deepinversion.callbacks import Stopwatch
 from tf_deepinversion.inversion import GivenImages
 from tf_deepinversion.inversion import make_synthesizer
@@ -108,7 +108,7 @@ def make_images(plan, method, teacher, student, fed, real):
         seed=FLAGS.seed,
         dtype=FLAGS.dtype,
         draws=plan.draws,
-        targets=commands.targets(FLAGS),
+        targets=flag_values.targets(FLAGS),
     )
     count = plan.images_per_round
     if method == made:
@@ -175,7 +175,7 @@ def main(_):
             preprocessing=fed,
             recipe="replay_pixels",
             dtype=FLAGS.dtype,
-            targets=commands.targets(FLAGS),
+            targets=flag_values.targets(FLAGS),
         )
     watch = Stopwatch(output / "seconds.json", begin)
     found = distill(

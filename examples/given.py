@@ -10,7 +10,7 @@ from absl import flags
 from absl import logging
 
 from tf_deepinversion import Preprocessing
-from tf_deepinversion import commands
+from tf_deepinversion import flag_values
 from tf_deepinversion.core.run_state import fingerprint
 from tf_deepinversion.datasets import load_split
 from tf_deepinversion.datasets import load_test_data
@@ -50,6 +50,9 @@ def define_network(
     """Defines the flags of a network and of its preprocessing."""
     flags.DEFINE_string("teacher", default, text)
     flags.DEFINE_string(
+        "image_size", None, "Height,width, if the network leaves them open."
+    )
+    flags.DEFINE_string(
         "mean", None, "Mean of the training pixels, gray levels."
     )
     flags.DEFINE_string("std", None, "Standard deviation of these pixels.")
@@ -85,7 +88,8 @@ def load(teacher=None, dataset="fashion_mnist") -> Given:
         dataset: String, name of the real images in TFDS.
     """
     name = FLAGS.teacher or teacher
-    network, shipped = load_network(name), name in PRETRAINED
+    size = FLAGS.image_size and flag_values.image_size(FLAGS.image_size)
+    network, shipped = load_network(name, size), name in PRETRAINED
     test = load_test_data(
         network.input_shape[1:],
         FLAGS.test_data,
@@ -95,7 +99,7 @@ def load(teacher=None, dataset="fashion_mnist") -> Given:
         shipped=shipped,
     )
     names = FASHION_MNIST_CLASSES if shipped else None
-    return Given(network, commands.preprocessing(FLAGS), test, names)
+    return Given(network, flag_values.preprocessing(FLAGS), test, names)
 
 
 def training_images(dataset="fashion_mnist"):

@@ -40,7 +40,6 @@ flags.DEFINE_list(
     "labels", None, "Classes; default: in turn, as many as --images."
 )
 flags.DEFINE_integer("images", None, "Number of images; the recipe's.")
-flags.DEFINE_list("image_size", None, "Height and width, if not fixed.")
 flags.DEFINE_string(
     "recipe",
     "generator",
@@ -80,7 +79,7 @@ def main(_):
     import keras
 
     from tf_deepinversion import balanced_labels
-    from tf_deepinversion import commands
+    from tf_deepinversion import flag_values
     from tf_deepinversion.core.files import sha256_of_file
     from tf_deepinversion.core.run_state import fingerprint
     from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
@@ -91,19 +90,19 @@ def main(_):
     from tf_deepinversion.models import load_pretrained
 
     teacher = load_teacher(FLAGS.teacher)
-    size = FLAGS.image_size
+    size = FLAGS.image_size and flag_values.image_size(FLAGS.image_size)
     if FLAGS.teacher in vars(keras.applications) and (
         size is None and None in teacher.input_shape[1:]
     ):
         size = (224, 224)  # ImageNet's size, for a network of any size
     model = make_synthesizer(
         teacher,
-        commands.preprocessing(FLAGS),
+        flag_values.preprocessing(FLAGS),
         recipe=FLAGS.recipe,
-        image_shape=size and (*map(int, size), teacher.input_shape[-1]),
+        image_shape=size and (*size, teacher.input_shape[-1]),
         seed=FLAGS.seed,
         dtype=FLAGS.dtype,
-        targets=commands.targets(FLAGS),
+        targets=flag_values.targets(FLAGS),
     )
     model.compile(micro_batch=FLAGS.micro_batch)
     labels = FLAGS.labels and [int(v) for v in FLAGS.labels]

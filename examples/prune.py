@@ -37,7 +37,7 @@ from absl import app
 from absl import flags
 
 import tf_deepinversion as di
-from tf_deepinversion import commands
+from tf_deepinversion import flag_values
 from tf_deepinversion import pruning
 from tf_deepinversion.datasets import load_images
 from tf_deepinversion.quantization import on_litert
@@ -107,7 +107,7 @@ def make_images(teacher, fed, output):
             steps=FLAGS.synthesis_steps,
             first_steps=FLAGS.first_steps,
             preprocessing=fed,
-            targets=commands.targets(FLAGS),
+            targets=flag_values.targets(FLAGS),
         )
     return di.Pool.of(images, labels, classes)
 

@@ -1,6 +1,7 @@
 """What the command `tf-deepinversion` says of flags and files it refuses."""
 
 import json
+import pathlib
 
 import keras
 import numpy as np
@@ -12,6 +13,8 @@ from tiny import with_head
 import tf_deepinversion as di
 import tf_deepinversion_command as command
 from tf_deepinversion.datasets import load_images
+from tf_deepinversion.models.pretrained import load_network
+from tf_deepinversion.networks import copy_of
 from tf_deepinversion.quantization import LiteRT
 
 FEEDING = ("--mean=127.5", "--std=50", "--pixel_range=normalized")
@@ -94,3 +97,36 @@ def test_a_missing_array_is_named(network, monkeypatch):
     np.savez("named.npz", x_train=IMAGES, labels=np.zeros(12, int))
     with pytest.raises(ValueError, match="`images`.*'x_train', 'labels'"):
         load_images("named.npz")
+
+
+def test_a_flag_fixes_an_open_image_size(network, monkeypatch):
+    open_sized = copy_of(network, None, lambda x: (None, None, None, 1))
+    open_sized.save("open.keras")
+    flags = (*FEEDING, "--labels=0,1,2", "--steps=2", "--seed=3")
+    command.run(["invert", "mine.keras", *flags, "--output=fixed"])
+    size = "--image_size=8,8"
+    command.run(["invert", "open.keras", *flags, size, "--output=open"])
+    (one, _), (other, _) = (
+        load_images(f"{folder}/images") for folder in ("fixed", "open")
+    )
+    np.testing.assert_array_equal(one, other)
+    for wrong in ("8", "8,8,1", "0,8", "a,8"):
+        line = said(monkeypatch, "invert", f"--image_size={wrong}")
+        assert f"Received: --image_size={wrong}" in line
+    line = said(monkeypatch, "invert", "--image_size=9,8", *flags)
+    assert "takes images of shape (8, 8, 1)" in line and "(9, 8, 1)" in line
+    pathlib.Path("open.keras").rename("mine.keras")
+    assert "--image_size=H,W" in said(monkeypatch, "invert", *flags)
+
+
+def test_an_inner_network_of_open_size_stays_open(tmp_path):
+    """Its images are features, whose size is another."""
+    shape = (None, None, 1)
+    body = keras.Sequential([keras.Input(shape), keras.layers.Conv2D(2, 3)])
+    pixels = keras.Input(shape)
+    x = body(keras.layers.MaxPooling2D(2)(pixels))
+    keras.Model(pixels, x).save(tmp_path / "nested.keras")
+    nested = load_network(tmp_path / "nested.keras", (12, 8))
+    assert nested.input_shape == (None, 12, 8, 1)
+    assert nested.output_shape == (None, 4, 2, 2)
+    assert nested.layers[-1].input_shape == (None, None, None, 1)

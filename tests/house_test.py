@@ -30,6 +30,7 @@ FLOORS = (
     ("reports",),
     ("demo",),
     ("__init__",),
+    ("flag_values",),
     ("commands",),
     ("learn_command",),
 )

@@ -1,11 +1,14 @@
 """The jobs of the command `tf-deepinversion`, each a function of flags."""
 
-import pathlib
 import time
 
-import numpy as np
-
 from tf_deepinversion.core.files import path_of
+from tf_deepinversion.flag_values import first_images
+from tf_deepinversion.flag_values import images_of
+from tf_deepinversion.flag_values import network_of
+from tf_deepinversion.flag_values import numbers
+from tf_deepinversion.flag_values import preprocessing
+from tf_deepinversion.flag_values import targets
 
 
 def invert(args):
@@ -13,7 +16,7 @@ def invert(args):
     from tf_deepinversion.core.pictures import save_folders
 
     synthesizer = _synthesizer(args, args.recipe)
-    labels = args.labels and _numbers("labels", args.labels, int)
+    labels = args.labels and numbers("labels", args.labels, int)
     begin = time.monotonic()
     synthesizer.fit(labels, args.steps, checkpoint=args.output / "state.npz")
     images, labels = synthesizer.images, synthesizer.labels
@@ -37,7 +40,7 @@ def measure(args):
         )
     measured = di.FeatureTargets.measure(
         network_of(args),
-        _first(_images(args.images, labeled=False)),
+        first_images(images_of(args.images, labeled=False)),
         preprocessing=preprocessing(args),
     )
     path = args.output / "targets.npz"
@@ -121,7 +124,7 @@ def distill(args):
     result = di.distill(
         teacher,
         _student(args, teacher, feeding),
-        args.images and _images(args.images, labeled=False),
+        args.images and images_of(args.images, labeled=False),
         rounds=args.rounds,
         steps_per_round=args.steps_per_round,
         refresh=refresh,
@@ -144,7 +147,7 @@ def prune(args):
     teacher, feeding = network_of(args), preprocessing(args)
     result = di.prune(
         teacher,
-        _images(args.images, labeled=False)
+        images_of(args.images, labeled=False)
         if args.images
         else pool_of(args, teacher, args.output),
         target=args.target,
@@ -191,7 +194,7 @@ def quantize(args):
         network.save(args.output / "network.keras")
     content = di.quantize(
         network,
-        None if args.training_steps else _first(images, 200),
+        None if args.training_steps else first_images(images, 200),
         preprocessing(args),
         ranges=ranges,
         batch_size=args.batch_size,
@@ -208,17 +211,10 @@ def quantize(args):
 
 def _calibration_images(args, network):
     if args.images:
-        return _images(args.images, labeled=False)
+        return images_of(args.images, labeled=False)
     if args.scheme in ("dynamic", "float16"):
         return None  # these calibrate nothing
     return pool_of(args, network, args.output)
-
-
-def _first(images, count=None):
-    if images is None:
-        return None
-    pixels = images[0] if isinstance(images, tuple) else images.images
-    return pixels[:count]
 
 
 def report(args):
@@ -233,7 +229,7 @@ def report(args):
                 "images: pass --student=FILE and --images=PATH. Received: no "
                 f"--{flag}"
             )
-    teacher, pool = network_of(args), _images(args.images)
+    teacher, pool = network_of(args), images_of(args.images)
     if not isinstance(pool, di.Pool):
         pool = di.Pool.of(*pool, _classes_of(teacher))
     page = args.output / "report.html"
@@ -250,52 +246,6 @@ def report(args):
         real=args.test_data and di.datasets.load_images(args.test_data),
     )
     return {**figures, "page": str(page)}
-
-
-def network_of(args):
-    from tf_deepinversion.models.pretrained import load_network
-
-    return load_network(args.network)
-
-
-def preprocessing(flags):
-    """Builds a `Preprocessing` from flags.
-
-    Args:
-        flags: An object with the texts `mean`, `std`, `pixel_range` and
-            `channel_order`, as argparse and absl return them.
-
-    Returns:
-        A `Preprocessing`, or None without `mean` and `std`.
-
-    Raises:
-        ValueError: if only one of `mean` and `std` is given.
-    """
-    import tf_deepinversion as di
-
-    if flags.mean is None and flags.std is None:
-        return None
-    if flags.mean is None or flags.std is None:
-        raise ValueError(
-            "--mean and --std belong together: pass both or none. "
-            f"Received: --mean={flags.mean}, --std={flags.std}"
-        )
-    pair = flags.pixel_range
-    if pair != "normalized":
-        pair = _numbers("pixel_range", pair)
-    mean, std = _numbers("mean", flags.mean), _numbers("std", flags.std)
-    return di.Preprocessing(mean, std, pair, flags.channel_order)
-
-
-def _numbers(flag, text, kind=float):
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        kinds = "whole numbers" if kind is int else "numbers"
-        raise ValueError(
-            f"Expected {kinds} with commas between them, such as --{flag}=1,2. "
-            f"Received: --{flag}={text}"
-        ) from None
 
 
 def _synthesizer(args, recipe):
@@ -335,30 +285,6 @@ def _synthesis(args) -> dict:
         "targets": targets(args),
         "jpeg_quality": getattr(args, "jpeg_quality", None),
     }
-
-
-def targets(args):
-    """Loads the targets of --targets; None without that flag."""
-    import tf_deepinversion as di
-
-    path = getattr(args, "targets", None)
-    return path and di.FeatureTargets.load(path)
-
-
-def _images(path, labeled=True):
-    """Opens a pool, or loads the arrays of an .npz or of PNG folders.
-
-    An .npz that need not be `labeled` may lack labels, which are then 0.
-    """
-    import tf_deepinversion as di
-    from tf_deepinversion.datasets.image_files import arrays_of
-
-    if (pathlib.Path(path) / "pool.json").exists():
-        return di.Pool.open(path)
-    if not labeled and str(path).endswith(".npz"):
-        (images,) = arrays_of(path, "images")
-        return images, np.zeros(len(images), "int32")
-    return di.datasets.load_images(path)
 
 
 def _student(args, teacher, feeding):

@@ -1,8 +1,8 @@
 """The job `learn` of the command `tf-deepinversion`: new classes."""
 
-from tf_deepinversion.commands import network_of
 from tf_deepinversion.commands import pool_of
-from tf_deepinversion.commands import preprocessing
+from tf_deepinversion.flag_values import network_of
+from tf_deepinversion.flag_values import preprocessing
 
 
 def learn(args):

@@ -25,6 +25,7 @@ from tf_deepinversion.incremental.check_tasks import as_tasks
 from tf_deepinversion.incremental.check_tasks import check_tasks
 from tf_deepinversion.metrics.recognition import accuracy
 from tf_deepinversion.metrics.recognition import feature_distance
+from tf_deepinversion.networks.copies import copy_of
 
 # The second task has one class, which abd learns by its head alone.
 pytestmark = pytest.mark.filterwarnings("ignore:With 1 new class")
@@ -37,6 +38,11 @@ def images(n):
 
 FIRST = images(6), np.array([0, 1, 2] * 2)
 TASKS = [(images(8), np.array([3, 4] * 4)), (images(5), np.array([5] * 5))]
+
+
+def opened():
+    """The tiny teacher with open image size."""
+    return copy_of(tiny_teacher(), None, lambda x: (None, None, None, 1))
 
 
 class Kill(keras.callbacks.Callback):
@@ -63,7 +69,7 @@ def remembered(model, classes, folder, seed):
 
 def run(folder=None, kill=None, name="abd", **kwargs):
     return learn_tasks(
-        tiny_teacher(),
+        kwargs.pop("model", None) or tiny_teacher(),
         kwargs.pop("tasks", TASKS),
         method(name),
         **{
@@ -452,3 +458,18 @@ def test_training_from_scratch_is_kept(tmp_path, monkeypatch):
     for weights in (trained(tmp_path), trained(tmp_path)):
         for a, b in zip(expected, weights, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_a_network_of_open_image_size_learns_as_one_of_a_fixed_size():
+    tasks = TASKS[:1]
+    fixed, found = (
+        run(model=model, tasks=tasks, tests=[FIRST, *tasks])
+        for model in (tiny_teacher(), opened())
+    )
+    assert found.network.input_shape == (None, None, None, 1)
+    for a, b in zip(fixed.network.weights, found.network.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert found.accuracies == fixed.accuracies
+    other = np.zeros((4, 6, 6, 1), "uint8"), np.array([5] * 4)
+    with pytest.raises(ValueError, match=r"shape \(8, 8, 1\).*in task 2"):
+        run(model=opened(), tasks=[TASKS[0], other], tests=None)

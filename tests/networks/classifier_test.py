@@ -391,7 +391,7 @@ def nan_weights():
     return model
 
 
-SIZE = r"pass image_shape=\(height, width, channels\)\. Received: "
+SIZE = r"image_shape=\(.*\), or --image_size=H,W to the command. Received: "
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import keras
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.incremental.check_tasks import as_task
 from tf_deepinversion.incremental.check_tasks import check_tasks
+from tf_deepinversion.incremental.check_tasks import image_shape_of
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.replay_memory import balanced
 from tf_deepinversion.incremental.replay_memory import require_pool
@@ -104,7 +105,7 @@ def learn_task(
     require_local(folder=folder)
     known = Head(model).classes
     images, labels = as_task(images, labels)
-    check_tasks([(images, labels)], known, model.input_shape[1:])
+    check_tasks([(images, labels)], known, image_shape_of(model, images))
     training = TaskTraining(
         terms,
         epochs,

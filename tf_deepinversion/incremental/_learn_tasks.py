@@ -15,6 +15,7 @@ from tf_deepinversion.incremental._learn_task import replayed
 from tf_deepinversion.incremental.check_tasks import as_tasks
 from tf_deepinversion.incremental.check_tasks import check_tasks
 from tf_deepinversion.incremental.check_tasks import check_tests
+from tf_deepinversion.incremental.check_tasks import image_shape_of
 from tf_deepinversion.incremental.class_gaussians import ClassGaussians
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.methods import require_teaching
@@ -219,7 +220,8 @@ def _checked(model, tasks, tests, terms, gaussians) -> tuple:
             "`tasks` must contain at least one task. Received: tasks=[]"
         )
     tests = tests if tests is None else as_tasks(tests, "test set")
-    shape, first = tuple(model.input_shape[1:]), Head(model).classes
+    first = Head(model).classes
+    shape = image_shape_of(model, tasks[0][0])
     # Impossible tasks are refused before the first task is learned.
     known = [first, *check_tasks(tasks, first, shape)]
     for count in np.diff(known):

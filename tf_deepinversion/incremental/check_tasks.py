@@ -74,6 +74,21 @@ def as_tasks(tasks, kind="task") -> list:
     ]
 
 
+def image_shape_of(model, images) -> tuple:
+    """Returns the shape of a network's images.
+
+    Args:
+        model: A `keras.Model`.
+        images: Array `(n, height, width, channels)`, which tells the sizes that
+            the network leaves open.
+
+    Returns:
+        Tuple `(height, width, channels)`.
+    """
+    pairs = zip(model.input_shape[1:], images.shape[1:], strict=False)
+    return tuple(given if fixed is None else fixed for fixed, given in pairs)
+
+
 def check_tasks(tasks, classes, image_shape) -> list:
     """Checks that each task has new classes that continue the known ones.
 

@@ -16,6 +16,7 @@ from tf_deepinversion.incremental.methods import Step
 from tf_deepinversion.incremental.methods import View
 from tf_deepinversion.networks import compiled
 from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks.image_shape import takes
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.transforms.base import apply
 from tf_deepinversion.transforms.base import draw_own
@@ -264,9 +265,8 @@ class IncrementalLearner(replicas.OneBatch):
         """Checks that batches have the right shape and integer labels."""
         dataset = of_pixels(dataset)
         images, labels = dataset.element_spec[:2]
-        shape = tuple(self.network.input_shape[1:])
         if (
-            tuple(images.shape[1:]) != shape
+            not takes(self.network.input_shape[1:], images.shape[1:])
             or labels.shape.rank != 1
             or not labels.dtype.is_integer
         ):

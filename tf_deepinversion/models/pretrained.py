@@ -8,6 +8,7 @@ import keras
 
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import sha256_of_file
+from tf_deepinversion.networks.copies import of_size
 
 FOLDER = pathlib.Path(__file__).parent / "pretrained"
 
@@ -69,20 +70,27 @@ def load_pretrained(name) -> keras.Model:
     return keras.models.load_model(path, compile=False)
 
 
-def load_network(name) -> keras.Model:
+def load_network(name, image_size=None) -> keras.Model:
     """Loads a network that ships by its name, or a user's network by its file.
 
     Args:
         name: As for `load_pretrained`, or the path of a `.keras` file or of an
             `.h5` (`.hdf5`) file of a whole model, in any case of letters.
+        image_size: Pair of ints, height and width of the images of a network
+            that leaves them open, or None.
 
     Returns:
         A `keras.Model`.
 
     Raises:
-        ValueError: as `load_pretrained`, if the file is missing, or if it does
-            not hold a whole model.
+        ValueError: as `load_pretrained`, if the file is missing, if it does not
+            hold a whole model, or if the network takes images of another size.
     """
+    network = _loaded(name)
+    return of_size(network, image_size) if image_size else network
+
+
+def _loaded(name):
     require_local(name=name)
     path = pathlib.Path(name)
     kind = path.suffix.lower()

@@ -15,6 +15,7 @@ from keras import layers
 
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.core.keras_internals import output_shape_of
+from tf_deepinversion.networks.image_shape import find_image_shape
 
 
 def copy_of(model, changed=None, input_shape=None) -> keras.Model:
@@ -91,6 +92,31 @@ def is_graph(model) -> bool:
         if kind is keras.Sequential or kind.__name__ == "Functional"
     ]
     return bool(kinds) and type(model).call is kinds[0].call
+
+
+def of_size(model, size) -> keras.Model:
+    """Copies a network of open image size as one of a fixed size.
+
+    Args:
+        model: A built `keras.Model` whose input is an image.
+        size: Pair of ints, height and width.
+
+    Returns:
+        The copy, or the model itself if its size is the one asked for.
+
+    Raises:
+        ValueError: as for `find_image_shape` and `copy_of`.
+    """
+    shape = find_image_shape(model, (*size, model.input_shape[-1]))
+    if tuple(model.input_shape[1:]) == shape:
+        return model
+    own = {id(tensor) for tensor in model.inputs}
+
+    def input_shape(tensor):  # nested models see features of other sizes
+        batch, *inner = tensor.shape
+        return (batch, *(shape if id(tensor) in own else inner))
+
+    return copy_of(model, input_shape=input_shape)
 
 
 def twin_of(layer, **config):

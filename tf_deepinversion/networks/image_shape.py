@@ -27,6 +27,18 @@ def _is_channels_first(layer):
     return axis == 1 or layout == "channels_first"
 
 
+def takes(fixed, shape) -> bool:
+    """Tells whether images of a shape fit the shape of a model's input.
+
+    Args:
+        fixed: Tuple, the shape of the input; None where a size is open.
+        shape: Tuple, the shape of the images.
+    """
+    return len(fixed) == len(shape) and all(
+        size in (None, given) for size, given in zip(fixed, shape, strict=True)
+    )
+
+
 def find_image_shape(model, given=None) -> tuple:
     """Returns the shape of a model's images, `(height, width, channels)`.
 
@@ -57,10 +69,11 @@ def find_image_shape(model, given=None) -> tuple:
     if len(found) != 3 or None in found:
         raise ValueError(
             "The model does not fix the size of its images: pass "
-            "image_shape=(height, width, channels). "
+            "image_shape=(height, width, channels), or --image_size=H,W to "
+            "the command. "
             f"Received: input_shape={shape}, image_shape={given}"
         )
-    if any(f not in (None, g) for f, g in zip(fixed, found, strict=True)):
+    if not takes(fixed, found):
         raise ValueError(
             f"The model takes images of shape {tuple(fixed)}. "
             f"Received: image_shape={given}"

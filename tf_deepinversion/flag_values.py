@@ -1,0 +1,105 @@
+"""What flags of the command and of the examples stand for."""
+
+import pathlib
+
+import numpy as np
+
+
+def network_of(flags):
+    """Loads the network of a command, with the flag `image_size`."""
+    from tf_deepinversion.models.pretrained import load_network
+
+    size = getattr(flags, "image_size", None)
+    return load_network(flags.network, size and image_size(size))
+
+
+def image_size(text) -> tuple:
+    """Returns height and width of a flag such as `"32,32"`.
+
+    Raises:
+        ValueError: if these are not two positive whole numbers.
+    """
+    size = tuple(numbers("image_size", text, int))
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(
+            "Expected height and width in pixels, such as --image_size=32,32. "
+            f"Received: --image_size={text}"
+        )
+    return size
+
+
+def preprocessing(flags):
+    """Builds a `Preprocessing` from flags.
+
+    Args:
+        flags: An object with the texts `mean`, `std`, `pixel_range` and
+            `channel_order`, as argparse and absl return them.
+
+    Returns:
+        A `Preprocessing`, or None without `mean` and `std`.
+
+    Raises:
+        ValueError: if only one of `mean` and `std` is given.
+    """
+    import tf_deepinversion as di
+
+    if flags.mean is None and flags.std is None:
+        return None
+    if flags.mean is None or flags.std is None:
+        raise ValueError(
+            "--mean and --std belong together: pass both or none. "
+            f"Received: --mean={flags.mean}, --std={flags.std}"
+        )
+    pair = flags.pixel_range
+    if pair != "normalized":
+        pair = numbers("pixel_range", pair)
+    mean, std = numbers("mean", flags.mean), numbers("std", flags.std)
+    return di.Preprocessing(mean, std, pair, flags.channel_order)
+
+
+def numbers(flag, text, kind=float) -> list:
+    """Reads numbers with commas between them.
+
+    Raises:
+        ValueError: if the text has anything else, with the name of the flag.
+    """
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        kinds = "whole numbers" if kind is int else "numbers"
+        raise ValueError(
+            f"Expected {kinds} with commas between them, such as --{flag}=1,2. "
+            f"Received: --{flag}={text}"
+        ) from None
+
+
+def targets(flags):
+    """Loads the targets of --targets; None without that flag."""
+    import tf_deepinversion as di
+
+    path = getattr(flags, "targets", None)
+    return path and di.FeatureTargets.load(path)
+
+
+def images_of(path, labeled=True):
+    """Opens a pool, or loads the arrays of an .npz or of PNG folders.
+
+    An .npz that need not be `labeled` may lack labels, which are then 0.
+    """
+    import tf_deepinversion as di
+    from tf_deepinversion.datasets.image_files import arrays_of
+
+    if (pathlib.Path(path) / "pool.json").exists():
+        return di.Pool.open(path)
+    if not labeled and str(path).endswith(".npz"):
+        (images,) = arrays_of(path, "images")
+        return images, np.zeros(len(images), "int32")
+    return di.datasets.load_images(path)
+
+
+def first_images(images, count=None):
+    """Returns the first images of a pool, of a pair, or None of None."""
+    if images is None:
+        return None
+    pixels = images[0] if isinstance(images, tuple) else images.images
+    return pixels[:count]
