@@ -36,3 +36,26 @@ def test_one_output_learns_the_logit_of_the_second_of_two_classes():
     assert learned.history["accuracy"][-1] == 1
     with pytest.raises(ValueError, match=r"in \[0, 2\)"):
         train(network, IMAGES, LABELS + 1, epochs=1)
+
+
+@pytest.mark.parametrize("last", ["sigmoid", "softmax", "Softmax"])
+def test_probabilities_learn_as_their_logits_do(last):
+    """The same steps from the same weights."""
+    width = 1 if last == "sigmoid" else 2
+
+    def trained(activation, *ends):
+        keras.utils.set_random_seed(3)
+        network = with_head(keras.layers.Dense(width, activation), *ends)
+        settings = {"epochs": 4, "batch_size": 16, "transforms": []}
+        return train(network, IMAGES, LABELS, verbose=0, **settings)
+
+    if last == "Softmax":
+        found = trained(None, keras.layers.Softmax())
+    else:
+        found = trained(last)
+    expected = trained(None)
+    pairs = zip(found.network.weights, expected.network.weights, strict=True)
+    for one, other in pairs:
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    for name, values in expected.history.items():
+        np.testing.assert_allclose(found.history[name], values, rtol=1e-4)

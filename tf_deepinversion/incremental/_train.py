@@ -40,11 +40,12 @@ def train(
     callbacks=None,
     verbose="auto",
 ) -> Learned:
-    """Trains a network from pixels to logits; saves network and state.
+    """Trains a network on pixels; saves network and state.
 
     Args:
-        model: A `keras.Model` from pixels in [0, 255] to logits. A single
-            output is the logit of the second of two classes.
+        model: A `keras.Model` from pixels in [0, 255] to logits, or to
+            probabilities if its last layer is a softmax or a sigmoid. A single
+            output is that of the second of two classes.
         images: uint8 array `(n, height, width, channels)`.
         labels: Int array `(n,)`.
         epochs: Int.
@@ -152,17 +153,25 @@ def _checked(model, images, labels, batch_size) -> tuple:
     return images, labels
 
 
+def _gives_probabilities(model) -> bool:
+    last = model.layers[-1]
+    return isinstance(last, keras.layers.Softmax) or getattr(
+        last, "activation", None
+    ) in (keras.activations.softmax, keras.activations.sigmoid)
+
+
 def accuracy(labels, logits):
     """Keras's own takes a single output for a probability."""
     return keras.metrics.binary_accuracy(labels, logits, threshold=0.0)
 
 
 def _compile(model, steps, learning_rate):
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    logits = not _gives_probabilities(model)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
     measure = "accuracy"
     if model.output_shape[-1] == 1:
-        loss = keras.losses.BinaryCrossentropy(from_logits=True)
-        measure = accuracy
+        loss = keras.losses.BinaryCrossentropy(from_logits=logits)
+        measure = accuracy if logits else "accuracy"
     model.compile(
         sgd(
             steps,

@@ -7,6 +7,7 @@ lie on a grid of 15 levels loses nothing.
 import numpy as np
 
 from tf_deepinversion.core.keras_internals import litert_schema
+from tf_deepinversion.quantization.model_file import kind_of
 from tf_deepinversion.quantization.model_file import own_input
 from tf_deepinversion.quantization.model_file import read_model
 from tf_deepinversion.quantization.model_file import write_model
@@ -39,7 +40,7 @@ def with_int4_weights(content) -> bytes:
         packed_places = set()  # several calls of a layer share the weights
         for operation in graph.operators:
             code = model.operatorCodes[operation.opcodeIndex]
-            kind = max(code.builtinCode, code.deprecatedBuiltinCode)
+            kind = kind_of(code)
             if kind not in versions:
                 continue
             place = int(operation.inputs[1])

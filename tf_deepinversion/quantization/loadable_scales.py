@@ -8,6 +8,7 @@ part of the file.
 import numpy as np
 
 from tf_deepinversion.core.keras_internals import litert_schema
+from tf_deepinversion.quantization.model_file import kind_of
 from tf_deepinversion.quantization.model_file import own_input
 from tf_deepinversion.quantization.model_file import read_model
 from tf_deepinversion.quantization.model_file import write_model
@@ -36,7 +37,7 @@ def with_loadable_scales(content) -> bytes:
     for graph in model.subgraphs:
         for operation in graph.operators:
             code = model.operatorCodes[operation.opcodeIndex]
-            if max(code.builtinCode, code.deprecatedBuiltinCode) not in kinds:
+            if kind_of(code) not in kinds:
                 continue
             *factors, product = (
                 _scale(graph.tensors[i])

@@ -20,6 +20,17 @@ def write_model(model) -> bytes:
     return bytes(builder.Output())
 
 
+def kind_of(code) -> int:
+    """Returns the kind of operations in `BuiltinOperator`.
+
+    Kinds of up to 126 may stand in a field of their own.
+
+    Args:
+        code: An `OperatorCodeT`.
+    """
+    return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+
 def own_input(graph, operation, place):
     """Returns an input of an operation as a tensor that no other one reads.
 
