@@ -6,9 +6,10 @@ r"""Distills a glyph teacher into a student with a quarter of its weights.
         --sets=glyphs
 
 The student is of the teacher's family and has half of its width. It starts from
-random weights, or with --start=narrow from half of the teacher's channels. The
-call of `distill` is the default, for --rounds rounds. Both networks are scored
-on the test images of the set. Their fonts are in no training image.
+random weights, or with --start=narrow from half of the teacher's channels. With
+--resnet20=4 it is a ResNet-20 of width 4 in place of that. The call of
+`distill` is the default, for --rounds rounds. Both networks are scored on the
+test images of the set. Their fonts are in no training image.
 
 --output has a folder with the student. Repeating the same command resumes a
 stopped run. The last line printed is JSON.
@@ -24,6 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+import students
 from absl import app
 from absl import flags
 from glyph_networks import FAMILIES
@@ -32,6 +34,7 @@ from machine import machine
 
 import tf_deepinversion as di
 from tf_deepinversion.metrics import recognition
+from tf_deepinversion.networks.student_input import preprocessing_of_student
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -41,6 +44,7 @@ flags.DEFINE_string("sets", "output/glyphs", "Folder that glyphs.py wrote.")
 flags.DEFINE_enum(
     "start", "random", ["random", "narrow"], "Weights of the student."
 )
+flags.DEFINE_integer("resnet20", None, "Width of a ResNet-20.", 1)
 flags.DEFINE_integer("rounds", 32, "See `distill`.", 1)
 flags.DEFINE_integer("images", 256, "Images in a batch, without snapshots.", 1)
 flags.DEFINE_integer("steps", None, "Steps of a batch; the recipe's.", 1)
@@ -52,6 +56,10 @@ flags.mark_flag_as_required("teacher")
 
 
 def make_student(teacher, fed, figures):
+    if FLAGS.resnet20:
+        return students.make_student(
+            "ResNet20", FLAGS.resnet20, teacher, fed, FLAGS.seed
+        )
     if FLAGS.start == "narrow":
         return lambda images: di.pruning.narrow(
             teacher, images, preprocessing=fed, seed=FLAGS.seed
@@ -65,7 +73,8 @@ def make_student(teacher, fed, figures):
 def main(_):
     teacher, fed, figures = load_glyph_teacher(FLAGS.teacher)
     name = pathlib.Path(FLAGS.teacher).name
-    folder = pathlib.Path(FLAGS.output) / f"{name}_{FLAGS.start}_{FLAGS.seed}"
+    kind = f"resnet20_{FLAGS.resnet20}" if FLAGS.resnet20 else FLAGS.start
+    folder = pathlib.Path(FLAGS.output) / f"{name}_{kind}_{FLAGS.seed}"
     begin = time.monotonic()
     distilled = di.distill(
         teacher,
@@ -82,14 +91,18 @@ def main(_):
     student.save(folder / "student.keras")
     path = pathlib.Path(FLAGS.sets) / figures["set"] / "test.npz"
     with np.load(path) as test:
+        # A ResNet-20 contains its preprocessing.
         taught, learned = (
-            recognition.accuracy(network, test["images"], test["labels"], fed)
-            for network in (teacher, student)
+            recognition.accuracy(network, test["images"], test["labels"], own)
+            for network, own in (
+                (teacher, fed),
+                (student, preprocessing_of_student(student, None, fed)),
+            )
         )
     pool = distilled.pool
     row = {
         "teacher": name,
-        "start": FLAGS.start,
+        "student": kind,
         "classes": figures["classes"],
         "teacher_accuracy": taught,
         "student_accuracy": learned,

@@ -88,8 +88,8 @@ def load(teacher=None, dataset="fashion_mnist") -> Given:
         dataset: String, name of the real images in TFDS.
     """
     name = FLAGS.teacher or teacher
-    size = FLAGS.image_size and flag_values.image_size(FLAGS.image_size)
-    network, shipped = load_network(name, size), name in PRETRAINED
+    network = load_network(name, flag_values.image_size(FLAGS))
+    shipped = name in PRETRAINED
     test = load_test_data(
         network.input_shape[1:],
         FLAGS.test_data,

@@ -90,7 +90,7 @@ def main(_):
     from tf_deepinversion.models import load_pretrained
 
     teacher = load_teacher(FLAGS.teacher)
-    size = FLAGS.image_size and flag_values.image_size(FLAGS.image_size)
+    size = flag_values.image_size(FLAGS)
     if FLAGS.teacher in vars(keras.applications) and (
         size is None and None in teacher.input_shape[1:]
     ):

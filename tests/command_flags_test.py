@@ -15,6 +15,7 @@ import tf_deepinversion_command as command
 from tf_deepinversion.datasets import load_images
 from tf_deepinversion.models.pretrained import load_network
 from tf_deepinversion.networks import copy_of
+from tf_deepinversion.networks.copies import of_size
 from tf_deepinversion.quantization import LiteRT
 
 FEEDING = ("--mean=127.5", "--std=50", "--pixel_range=normalized")
@@ -110,7 +111,7 @@ def test_a_flag_fixes_an_open_image_size(network, monkeypatch):
         load_images(f"{folder}/images") for folder in ("fixed", "open")
     )
     np.testing.assert_array_equal(one, other)
-    for wrong in ("8", "8,8,1", "0,8", "a,8"):
+    for wrong in ("", "8", "8,8,1", "0,8", "a,8"):
         line = said(monkeypatch, "invert", f"--image_size={wrong}")
         assert f"Received: --image_size={wrong}" in line
     line = said(monkeypatch, "invert", "--image_size=9,8", *flags)
@@ -130,3 +131,47 @@ def test_an_inner_network_of_open_size_stays_open(tmp_path):
     assert nested.input_shape == (None, 12, 8, 1)
     assert nested.output_shape == (None, 4, 2, 2)
     assert nested.layers[-1].input_shape == (None, None, None, 1)
+
+
+class Doubled(keras.Model):
+    """A graph of layers that its own `call` changes."""
+
+    def call(self, *args, **kwargs):
+        return 2 * super().call(*args, **kwargs)
+
+
+def test_a_network_that_is_no_graph_of_layers_gets_a_size():
+    pixels = keras.Input((None, None, 1))
+    network = Doubled(pixels, keras.layers.Conv2D(2, 3)(pixels))
+    found = of_size(network, (8, 6))
+    assert found.input_shape == (None, 8, 6, 1)
+    images = IMAGES[:2, :, :6].astype("float32")
+    np.testing.assert_array_equal(found(images), network(images))
+
+
+def test_a_network_without_fixed_channels_or_too_deep_gets_no_size():
+    x = keras.Input((3, None, None))
+    first = keras.Model(x, keras.layers.Permute((2, 3, 1))(x))
+    with pytest.raises(ValueError, match=r"Permute.*\(None, 3, None, None\)"):
+        of_size(first, (8, 8))
+    y = keras.Input((None, None, 1))
+    deep = keras.layers.Conv2D(1, 5)(keras.layers.MaxPooling2D(4)(y))
+    with pytest.raises(ValueError, match=r"images of shape \(8, 8, 1\)"):
+        of_size(keras.Model(y, deep), (8, 8))
+
+
+def test_a_head_of_sums_takes_images_of_its_size(network, monkeypatch):
+    for name, size in (("one", 8), ("two", 12)):
+        images = np.zeros((8, size, size, 1), "uint8")
+        np.savez(f"{name}.npz", images=images, labels=np.arange(8) % 2)
+    flags = ("--method=analytic", *FEEDING)
+    line = said(monkeypatch, "learn", *flags, "--data=two.npz")
+    assert "(8, 8, 1)" in line and "Received: (12, 12, 1)" in line
+    command.run(["learn", "mine.keras", *flags, "--data=one.npz"])
+    pathlib.Path("output/learn/head.npz").rename("head.npz")
+    monkeypatch.setattr(
+        "sys.argv",
+        ["tf-deepinversion", "learn", "head.npz", *flags, "--image_size=8,8"],
+    )
+    with pytest.raises(SystemExit, match="leave the flag out"):
+        command.main()

@@ -9,16 +9,18 @@ def network_of(flags):
     """Loads the network of a command, with the flag `image_size`."""
     from tf_deepinversion.models.pretrained import load_network
 
-    size = getattr(flags, "image_size", None)
-    return load_network(flags.network, size and image_size(size))
+    return load_network(flags.network, image_size(flags))
 
 
-def image_size(text) -> tuple:
-    """Returns height and width of a flag such as `"32,32"`.
+def image_size(flags) -> tuple | None:
+    """Returns height and width of the flag `image_size`, such as `"32,32"`.
 
     Raises:
         ValueError: if these are not two positive whole numbers.
     """
+    text = flags.image_size
+    if text is None:
+        return None
     size = tuple(numbers("image_size", text, int))
     if len(size) != 2 or min(size) < 1:
         raise ValueError(

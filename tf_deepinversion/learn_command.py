@@ -38,6 +38,12 @@ def _learn_by_sums(args):
     import tf_deepinversion as di
 
     if args.network.endswith(".npz"):
+        if args.image_size is not None:
+            raise ValueError(
+                "--image_size is for a network, and the features of a head of "
+                "sums have their own size: leave the flag out. "
+                f"Received: --image_size={args.image_size}"
+            )
         head = di.incremental.AnalyticHead.load(args.network)
     else:
         features = di.incremental.pooled_features(

@@ -123,15 +123,22 @@ def test_a_row_says_what_a_recipe_makes(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("begun", ["random", "narrow"])
-def test_a_student_is_scored_on_the_fonts_of_no_training(folder, begun):
+@pytest.mark.parametrize(
+    ("kind", "flag"),
+    [
+        ("random", "--start=random"),
+        ("narrow", "--start=narrow"),
+        ("resnet20_1", "--resnet20=1"),
+    ],
+)
+def test_a_student_is_scored_on_the_fonts_of_no_training(folder, kind, flag):
     folder, _, _ = folder
     figures = end(
         start(
             "glyph_students.py",
             f"--teacher={folder / 'teachers' / NAME}",
             f"--sets={folder / 'sets'}",
-            f"--start={begun}",
+            flag,
             "--rounds=1",
             "--images=20",
             "--steps=2",
@@ -142,7 +149,7 @@ def test_a_student_is_scored_on_the_fonts_of_no_training(folder, begun):
     with np.load(folder / "sets" / "k_to_t" / "test.npz") as file:
         pixels, labels = file["images"].astype("float32"), file["labels"]
     accuracy, weights = {}, {}
-    student = folder / "students" / f"{NAME}_{begun}_0" / "student.keras"
+    student = folder / "students" / f"{NAME}_{kind}_0" / "student.keras"
     for name, path in (
         ("teacher", folder / "teachers" / f"{NAME}.keras"),
         ("student", student),

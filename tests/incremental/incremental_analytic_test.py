@@ -97,7 +97,14 @@ def test_other_seeds_and_sizes_give_other_features():
     colored = random_features((9, 17, 3), filters=1, mean=[1, 2, 3])
     # Along the axes 2 and 10 responses, by 2 and 4 cells, and 9 and 17 pixels.
     assert colored.output_shape == (None, 2 * 4 + 3 * 3 * 4)
-    for wrong in ({"size": 9}, {"filters": 0}, {"threshold": -1}, {"std": 0}):
+    for wrong in (
+        {"size": 9},
+        {"filters": 0},
+        {"threshold": -1},
+        {"std": 0},
+        {"mean": float("nan")},
+        {"mean": [1, 2]},
+    ):
         with pytest.raises(ValueError, match=f"Received: {next(iter(wrong))}="):
             tiny_features(**wrong)
     with pytest.raises(ValueError, match="without open sizes"):
@@ -189,7 +196,7 @@ def test_the_classifier_is_a_plain_network(tmp_path):
 
 
 def test_the_classifier_becomes_a_file_of_integers():
-    """Every operation has a form in 8 bits, or `quantize` refuses it."""
+    """`quantize` refuses operations that have no form in 8 bits."""
     model = learned(((0, 1, 2, 3),)).classifier()
     content = di.quantization.quantize(model, IMAGES)
     found = di.quantization.LiteRT(content)(IMAGES).argmax(1)

@@ -473,3 +473,11 @@ def test_a_network_of_open_image_size_learns_as_one_of_a_fixed_size():
     other = np.zeros((4, 6, 6, 1), "uint8"), np.array([5] * 4)
     with pytest.raises(ValueError, match=r"shape \(8, 8, 1\).*in task 2"):
         run(model=opened(), tasks=[TASKS[0], other], tests=None)
+    larger = Pool.of(np.zeros((6, 10, 10, 1), "uint8"), np.arange(6) % 3)
+    with pytest.raises(ValueError, match=r"new \(8, 8, 1\), old \(10, 10, 1\)"):
+        run(
+            model=opened(),
+            tasks=tasks,
+            tests=None,
+            synthesize=lambda *_: larger,
+        )

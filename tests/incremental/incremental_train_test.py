@@ -38,7 +38,7 @@ def test_one_output_learns_the_logit_of_the_second_of_two_classes():
         train(network, IMAGES, LABELS + 1, epochs=1)
 
 
-@pytest.mark.parametrize("last", ["sigmoid", "softmax", "Softmax"])
+@pytest.mark.parametrize("last", ["sigmoid", "softmax", "Softmax", "nested"])
 def test_probabilities_learn_as_their_logits_do(last):
     """The same steps from the same weights."""
     width = 1 if last == "sigmoid" else 2
@@ -51,6 +51,8 @@ def test_probabilities_learn_as_their_logits_do(last):
 
     if last == "Softmax":
         found = trained(None, keras.layers.Softmax())
+    elif last == "nested":
+        found = trained(None, keras.Sequential([keras.layers.Softmax()]))
     else:
         found = trained(last)
     expected = trained(None)
@@ -59,3 +61,29 @@ def test_probabilities_learn_as_their_logits_do(last):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
     for name, values in expected.history.items():
         np.testing.assert_allclose(found.history[name], values, rtol=1e-4)
+
+
+@pytest.mark.parametrize("end", ["gated", "logarithms"])
+def test_what_follows_a_sigmoid_or_a_softmax_gives_logits(end):
+    x = keras.Input(SHAPE)
+    z = keras.layers.Flatten()(keras.layers.Rescaling(1 / 64, -2)(x))
+    if end == "gated":
+        gate = keras.layers.Dense(1, activation="sigmoid")
+        y = keras.layers.Dense(2)(z) * gate(z)
+    else:
+        y = keras.layers.Dense(2, activation="softmax")(z)
+        y = keras.ops.log(y + 1e-7)
+    learned = train(
+        keras.Model(x, y),
+        IMAGES,
+        LABELS,
+        epochs=12,
+        batch_size=16,
+        learning_rate=0.01,
+        transforms=[],
+        verbose=0,
+    )
+    logits = learned.network(IMAGES.astype("float32")).numpy()
+    assert (logits.argmax(-1) == LABELS).all()
+    # Of logits taken for probabilities it stays log 2 or more.
+    assert learned.history["loss"][-1] < 0.5

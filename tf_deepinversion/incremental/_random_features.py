@@ -65,15 +65,13 @@ def random_features(
     """
     require_whole(filters=filters, size=size, places=places)
     _check(image_shape, size, threshold)
-    require_positive(std=np.min(std))
     channels = image_shape[-1]
+    mean = _per_channel("mean", mean, channels)
+    std = _per_channel("std", std, channels)
+    require_positive(std=std.min())
     kernel = np.random.default_rng(seed).normal(size=(size, size, 1, filters))
     kernel -= kernel.mean((0, 1))
     kernel /= np.sqrt((kernel**2).sum((0, 1)))
-    mean, std = (
-        np.broadcast_to(np.asarray(v, "float64"), (channels,))
-        for v in (mean, std)
-    )
     convolution = layers.Conv2D(
         filters, size, use_bias=False, name="filters", trainable=False
     )
@@ -91,6 +89,16 @@ def random_features(
     outputs = layers.Concatenate(name="features")(found)
     convolution.set_weights([kernel])
     return keras.Model(pixels, outputs, name="random_features")
+
+
+def _per_channel(name, values, channels):
+    found, shapes = np.asarray(values, "float64"), ((), (1,), (channels,))
+    if found.shape not in shapes or not np.isfinite(found).all():
+        raise ValueError(
+            f"`{name}` must be a finite number, or one for each of {channels} "
+            f"channels. Received: {name}={values}"
+        )
+    return np.broadcast_to(found, (channels,))
 
 
 def _cells(x, places, name):

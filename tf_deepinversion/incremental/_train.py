@@ -16,6 +16,7 @@ from tf_deepinversion.datasets.streams import augmented
 from tf_deepinversion.datasets.streams import epochs_of
 from tf_deepinversion.datasets.streams import steps_of_epoch
 from tf_deepinversion.incremental._learn_task import Learned
+from tf_deepinversion.incremental.find_head import find_head
 from tf_deepinversion.incremental.saved_task import load_task
 from tf_deepinversion.incremental.saved_task import save_task
 from tf_deepinversion.networks import replicas
@@ -44,8 +45,8 @@ def train(
 
     Args:
         model: A `keras.Model` from pixels in [0, 255] to logits, or to
-            probabilities if its last layer is a softmax or a sigmoid. A single
-            output is that of the second of two classes.
+            probabilities if a softmax or a sigmoid ends its graph of layers. A
+            single output is that of the second of two classes.
         images: uint8 array `(n, height, width, channels)`.
         labels: Int array `(n,)`.
         epochs: Int.
@@ -154,10 +155,16 @@ def _checked(model, images, labels, batch_size) -> tuple:
 
 
 def _gives_probabilities(model) -> bool:
-    last = model.layers[-1]
-    return isinstance(last, keras.layers.Softmax) or getattr(
-        last, "activation", None
-    ) in (keras.activations.softmax, keras.activations.sigmoid)
+    try:
+        found = find_head(model)
+    except (TypeError, ValueError):  # nothing is known of its end
+        return False
+    functions = keras.activations.softmax, keras.activations.sigmoid
+    return any(
+        isinstance(layer, keras.layers.Softmax)
+        or getattr(layer, "activation", None) in functions
+        for layer in [found.layer, *found.tail]
+    )
 
 
 def accuracy(labels, logits):

@@ -14,6 +14,7 @@ from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.incremental.check_tasks import as_task
 from tf_deepinversion.networks.copies import copy_of
+from tf_deepinversion.networks.image_shape import takes
 
 FORMAT = "tf_deepinversion analytic head 2"
 RIDGES = np.logspace(-5, 1, 25)  # among which cross-validation chooses
@@ -110,6 +111,12 @@ class AnalyticHead:
                 class was added before.
         """
         images, labels = as_task(images, labels)
+        if not takes(self.features.input_shape[1:], images.shape[1:]):
+            raise ValueError(
+                "Expected images of the shape that the features take, "
+                f"{self.features.input_shape[1:]}. "
+                f"Received: {images.shape[1:]}"
+            )
         new = np.unique(labels).tolist()
         again = sorted(set(new) & set(self._means))
         if again or new[0] < 0:

@@ -89,6 +89,24 @@ def image_shape_of(model, images) -> tuple:
     return tuple(given if fixed is None else fixed for fixed, given in pairs)
 
 
+def require_one_size(new, *old):
+    """Checks that batches of new and of old classes have images of one size.
+
+    Args:
+        new: Tensor `(batch, height, width, channels)`.
+        *old: More such tensors.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    for batch in old:
+        if not batch.shape[1:].is_compatible_with(new.shape[1:]):
+            raise ValueError(
+                "The images of old classes must have the size of the new "
+                f"images. Received: new {new.shape[1:]}, old {batch.shape[1:]}"
+            )
+
+
 def check_tasks(tasks, classes, image_shape) -> list:
     """Checks that each task has new classes that continue the known ones.
 

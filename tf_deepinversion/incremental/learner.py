@@ -11,6 +11,7 @@ from tf_deepinversion.datasets.elements import of_pixels
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.streams import Stream
 from tf_deepinversion.datasets.streams import as_stream
+from tf_deepinversion.incremental.check_tasks import require_one_size
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.methods import Step
 from tf_deepinversion.incremental.methods import View
@@ -307,6 +308,7 @@ class IncrementalLearner(replicas.OneBatch):
 
     def _augmented(self, streams):
         """Returns all images, each transformed, and all labels."""
+        require_one_size(*(images for images, _ in streams))
         images = tf.concat([tf.cast(x, "float32") for x, _ in streams], 0)
         labels = tf.concat([tf.cast(y, "int32") for _, y in streams], 0)
         step = tf.cast(self.optimizer.iterations, "int32")

@@ -102,14 +102,37 @@ def of_size(model, size) -> keras.Model:
         size: Pair of ints, height and width.
 
     Returns:
-        The copy, or the model itself if its size is the one asked for.
+        The copy, or the model itself if its size is the one asked for. A model
+        that is not a graph of layers is called within a model of that size.
 
     Raises:
-        ValueError: as for `find_image_shape` and `copy_of`.
+        ValueError: as for `find_image_shape`, or if the model leaves its
+            channels open, or cannot take images of that size.
     """
-    shape = find_image_shape(model, (*size, model.input_shape[-1]))
-    if tuple(model.input_shape[1:]) == shape:
+    found = getattr(model, "input_shape", None)
+    if not isinstance(found, tuple) or found[-1] is None:
+        raise ValueError(
+            "Expected a network of one image whose channels come last and are "
+            "fixed. For another, build `x = keras.Input((height, width, "
+            "channels))` and save `keras.Model(x, network(x))`; channels first "
+            "need a `keras.layers.Permute((3, 1, 2))` before the network. "
+            f"Received: input_shape={found}"
+        )
+    shape = find_image_shape(model, (*size, found[-1]))
+    if tuple(found[1:]) == shape:
         return model
+    try:
+        return _of_shape(model, shape)
+    except ValueError as error:
+        raise ValueError(
+            f"The network cannot take images of shape {shape}: {error}"
+        ) from error
+
+
+def _of_shape(model, shape):
+    if not is_graph(model):
+        pixels = keras.Input(shape)
+        return keras.Model(pixels, model(pixels), name=model.name)
     own = {id(tensor) for tensor in model.inputs}
 
     def input_shape(tensor):  # nested models see features of other sizes

@@ -73,7 +73,8 @@ def _input_shape(model, given):
     if not fits or None in shape:
         raise ValueError(
             "LiteRT needs a fixed image size, (height, width, channels): pass "
-            "images or `image_shape` if the network does not fix the size. "
+            "images, `image_shape` or --image_size=H,W if the network does not "
+            "fix the size. "
             f"Received: input_shape={found}, image_shape={given}"
         )
     return found[0], *shape
