@@ -18,9 +18,13 @@ from tf_deepinversion.incremental._train import train
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.metrics.verification import verification_table
 from tf_deepinversion.networks import reader
+from tf_deepinversion.pruning import narrow
 from tf_deepinversion.pruning import prune
 from tf_deepinversion.pruning import recover
+from tf_deepinversion.pruning import shorten
 from tf_deepinversion.pruning import sparsify
+from tf_deepinversion.quantization import train_quantized
+from tf_deepinversion.reports import report_student
 
 FED = di.Preprocessing(127.5, 50, "normalized")
 OTHERWISE = di.Preprocessing(127.5, 64, (0, 1))
@@ -400,6 +404,49 @@ def test_pruning_reads_a_function_from_a_step(function):
     steps = {"steps": 2} if function is sparsify else {}
     with pytest.raises(TypeError, match="function from a step.*ndarray"):
         function(tiny_teacher(), IMAGES, target=0.5, **steps)
+
+
+def larger_images(kind):
+    """Images of 9x9 pixels, which no network here takes."""
+    images = np.zeros((6, 9, 9, 1), "uint8"), np.arange(6) % CLASSES
+    pool = di.Pool.of(*images, CLASSES)
+    return {
+        "arrays": images,
+        "pool": pool,
+        "function": lambda step: pool.dataset(2, first_step=step),
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["arrays", "pool", "function"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: prune(tiny_teacher(), x, target=0.5, preprocessing=FED),
+        lambda x: narrow(tiny_teacher(), x, preprocessing=FED),
+        lambda x: sparsify(tiny_teacher(), x, target=0.5, steps=2),
+        lambda x: recover(tiny_teacher(), tiny_teacher(1), x, steps=1),
+        lambda x: train_quantized(
+            tiny_teacher(), x, steps=1, preprocessing=FED
+        ),
+        lambda x: shorten(di.models.ResNet14(SHAPE, CLASSES, width=2), x),
+    ],
+    ids=["prune", "narrow", "sparsify", "recover", "quantize", "shorten"],
+)
+def test_images_of_another_shape_are_refused(call, kind):
+    with pytest.raises(ValueError, match=r"\(8, 8, 1\).*\(9, 9, 1\)"):
+        call(larger_images(kind))
+
+
+def test_a_report_on_images_of_another_shape_is_refused(tmp_path):
+    pair = di.Distillation(tiny_teacher(), tiny_teacher(1), FED)
+    pool = di.Pool.of(IMAGES, LABELS, CLASSES)
+    for given in (
+        {"pool": larger_images("pool")},
+        {"pool": pool, "real": larger_images("arrays")},
+    ):
+        with pytest.raises(ValueError, match=r"\(8, 8, 1\).*\(9, 9, 1\)"):
+            report_student(tmp_path / "report.html", pair, {}, **given)
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_pruning_is_refused(tmp_path):

@@ -259,7 +259,7 @@ def test_what_cannot_be_trained_is_refused_before_any_step(teacher, result):
     refused(teacher, "among int8, int4.*'int16x8'", scheme="int16x8")
     refused(
         teacher,
-        "images \\(8, 8, 1\\).*\\(4, 4, 1\\)",
+        r"images of shape \(8, 8, 1\).*\(4, 4, 1\)",
         (IMAGES[:, :4, :4], GIVEN[1]),
     )
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():

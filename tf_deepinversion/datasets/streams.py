@@ -155,6 +155,31 @@ def _stream_of_arrays(images, labels, batch_size, seed):
     )
 
 
+def stream_for(model, images, batch_size=128, seed=0) -> Stream:
+    """Makes a stream of images for a network, see `as_stream`.
+
+    Args:
+        model: A `keras.Model`.
+        images: As for `as_stream`.
+        batch_size: As for `as_stream`.
+        seed: As for `as_stream`.
+
+    Raises:
+        TypeError: as for `as_stream`.
+        ValueError: as for `as_stream`, or if the images have another shape than
+            the network's.
+    """
+    stream = as_stream(images, batch_size, seed)
+    fixed = getattr(model, "input_shape", None)
+    found = stream(0).element_spec[0].shape[1:]
+    if isinstance(fixed, tuple) and not found.is_compatible_with(fixed[1:]):
+        raise ValueError(
+            f"The network {model.name!r} takes images of shape {fixed[1:]}. "
+            f"Received: images of shape {found}"
+        )
+    return stream
+
+
 def _stream_of_dataset(dataset, batch_size):
     single = of_pixels(dataset)
     spec = single.element_spec

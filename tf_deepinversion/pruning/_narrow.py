@@ -3,7 +3,7 @@
 import keras
 
 from tf_deepinversion.core.checks import require_whole
-from tf_deepinversion.datasets.streams import as_stream
+from tf_deepinversion.datasets.streams import stream_for
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.pruning.channels._shrink import shrink
 from tf_deepinversion.pruning.channels.criteria import require_criterion
@@ -77,7 +77,7 @@ def narrow(
     importance = scores_of(
         graph,
         criterion,
-        as_stream(images, batch_size, seed)(0).take(ranking_batches),
+        stream_for(model, images, batch_size, seed)(0).take(ranking_batches),
         seed,
         model,
         Preprocessing.of(model, preprocessing),

@@ -8,7 +8,7 @@ import numpy as np
 
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.progress import TrainingProgress
-from tf_deepinversion.datasets.streams import as_stream
+from tf_deepinversion.datasets.streams import stream_for
 from tf_deepinversion.distillation.recovery import Recovery
 from tf_deepinversion.distillation.recovery import recovery_optimizer
 from tf_deepinversion.distillation.recovery import state_file
@@ -173,7 +173,7 @@ def prune(
         learning_rate,
         seed,
     )
-    stream = as_stream(images, batch_size, seed)
+    stream = stream_for(teacher, images, batch_size, seed)
     recovery = Recovery(
         steps_per_epoch,
         keep_statistics,

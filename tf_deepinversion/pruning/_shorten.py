@@ -5,7 +5,7 @@ import numpy as np
 
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.keras_internals import nodes_of
-from tf_deepinversion.datasets.streams import as_stream
+from tf_deepinversion.datasets.streams import stream_for
 from tf_deepinversion.networks import reader
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
@@ -75,7 +75,8 @@ def shorten(
             f"keep the shape of x. Received: blocks={blocks}"
         )
     preprocessing = Preprocessing.of(model, preprocessing)
-    batches = as_stream(images, batch_size, seed)(0).take(ranking_batches)
+    stream = stream_for(model, images, batch_size, seed)
+    batches = stream(0).take(ranking_batches)
     pixels = np.concatenate([batch[0].numpy() for batch in batches])
     wanted, _ = reader.read(model, pixels, preprocessing)
     left, shorter = {}, None

@@ -2,7 +2,7 @@
 
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
-from tf_deepinversion.datasets.streams import as_stream
+from tf_deepinversion.datasets.streams import stream_for
 from tf_deepinversion.distillation.recovery import Recovery
 from tf_deepinversion.distillation.recovery import recovery_optimizer
 from tf_deepinversion.distillation.recovery import state_file
@@ -85,7 +85,7 @@ def recover(
     """
     require_local(folder=folder)
     require_whole(0, steps=steps)
-    stream = as_stream(images, batch_size, seed)
+    stream = stream_for(teacher, images, batch_size, seed)
     recovery = Recovery(
         steps_per_epoch,
         keep_statistics,

@@ -8,12 +8,12 @@ import tensorflow as tf
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
-from tf_deepinversion.core.keras_internals import functional_of
 from tf_deepinversion.core.keras_internals import layers_of
-from tf_deepinversion.datasets.streams import as_stream
+from tf_deepinversion.datasets.streams import stream_for
 from tf_deepinversion.distillation.recovery import Recovery
 from tf_deepinversion.distillation.recovery import state_file
 from tf_deepinversion.networks.copies import copy_of
+from tf_deepinversion.networks.copies import of_size
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.optimizers.schedules import warmed_cosine
 from tf_deepinversion.quantization.kept_zeros import keep_zeros
@@ -155,7 +155,7 @@ def train_quantized(
     require_whole(calibration_batches=calibration_batches)
     _check_teacher(teacher, scheme)
     preprocessing = Preprocessing.of(teacher, preprocessing)
-    stream = as_stream(images, batch_size, seed)
+    stream = stream_for(teacher, images, batch_size, seed)
     shape = tuple(stream(0).element_spec[0].shape[1:])
     recovery = Recovery(
         steps_per_epoch,
@@ -179,7 +179,7 @@ def train_quantized(
         "teacher": teacher,
     }
     path, run = state_file(folder, "train_quantized.npz", run, stream, parts)
-    student = _of_size(teacher, shape)
+    student = copy_of(of_size(teacher, shape[:2]))
     bits = weight_bits(scheme)
     simulation = Simulation(student, bits, preprocessing, keep_statistics)
     simulation.measure(stream, calibration_batches)
@@ -240,21 +240,3 @@ def _check_teacher(teacher, scheme):
             f"{', '.join(sorted(others))}"
         )
     require_made_masks(teacher)
-
-
-def _of_size(teacher, shape):
-    """Copies a network; an open image size becomes the images'."""
-    own = functional_of(teacher).inputs
-
-    def sized(tensor):
-        # Nested models may stay open: what feeds them fixes their size.
-        taken = any(tensor is x for x in own) and None in tensor.shape[1:]
-        return (tensor.shape[0], *shape) if taken else tensor.shape
-
-    student = copy_of(teacher, input_shape=sized)
-    if tuple(student.input_shape[1:]) != shape:
-        raise ValueError(
-            f"Expected images {tuple(student.input_shape[1:])}, like the "
-            f"network's. Received: images {shape}"
-        )
-    return student

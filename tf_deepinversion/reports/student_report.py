@@ -5,6 +5,7 @@ import numpy as np
 from tf_deepinversion.core.checks import share_right
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.pictures import grid
+from tf_deepinversion.distillation.fit_together import check_images
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.reports import charts
@@ -134,6 +135,9 @@ def report_student(
         with real images, `agreement`, `divergence`, the accuracies and the
         number of images.
 
+    Raises:
+        ValueError: if images have another shape than the teacher's.
+
     Example:
         ```python
         model = di.Distillation(teacher, result.student)
@@ -143,6 +147,9 @@ def report_student(
         ```
     """
     require_local(path=path)
+    check_images("pool", pool, distillation)
+    if real is not None:
+        check_images("real", real, distillation)
     classes = pool.classes
     names = names or [f"class {c}" for c in range(classes)]
     newest = pool.images[-1000:]
