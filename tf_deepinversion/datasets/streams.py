@@ -45,6 +45,11 @@ class Stream:
         return of_pixels(dataset)
 
     @property
+    def image_shape(self) -> tf.TensorShape:
+        """The shape of an image, which may be unknown in part."""
+        return self(0).element_spec[0].shape[1:]
+
+    @property
     def identity(self) -> str | None:
         """String, a hash of the current images and labels, or None.
 
@@ -171,7 +176,7 @@ def stream_for(model, images, batch_size=128, seed=0) -> Stream:
     """
     stream = as_stream(images, batch_size, seed)
     fixed = getattr(model, "input_shape", None)
-    found = stream(0).element_spec[0].shape[1:]
+    found = stream.image_shape
     if isinstance(fixed, tuple) and not found.is_compatible_with(fixed[1:]):
         raise ValueError(
             f"The network {model.name!r} takes images of shape {fixed[1:]}. "

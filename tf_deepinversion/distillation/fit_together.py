@@ -73,7 +73,7 @@ def _same_weights(a, b):
 
 def check_images(name, images, model):
     """Checks that given images have the teacher's shape."""
-    found = as_stream(images, 1)(0).element_spec[0].shape[1:]
+    found = as_stream(images, 1).image_shape
     if not found.is_compatible_with(model.image_shape):
         raise ValueError(
             f"`{name}` must be images {model.image_shape}, like the teacher's. "

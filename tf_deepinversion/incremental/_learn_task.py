@@ -8,12 +8,12 @@ import keras
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.incremental.check_tasks import as_task
 from tf_deepinversion.incremental.check_tasks import check_tasks
-from tf_deepinversion.incremental.check_tasks import image_shape_of
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.replay_memory import balanced
 from tf_deepinversion.incremental.replay_memory import require_pool
 from tf_deepinversion.incremental.replay_memory import shown
 from tf_deepinversion.incremental.task_training import TaskTraining
+from tf_deepinversion.networks.image_shape import filled
 from tf_deepinversion.networks.preprocessing import Preprocessing
 
 
@@ -105,7 +105,11 @@ def learn_task(
     require_local(folder=folder)
     known = Head(model).classes
     images, labels = as_task(images, labels)
-    check_tasks([(images, labels)], known, image_shape_of(model, images))
+    check_tasks(
+        [(images, labels)],
+        known,
+        filled(model.input_shape[1:], images.shape[1:]),
+    )
     training = TaskTraining(
         terms,
         epochs,

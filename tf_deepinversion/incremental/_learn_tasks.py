@@ -15,7 +15,6 @@ from tf_deepinversion.incremental._learn_task import replayed
 from tf_deepinversion.incremental.check_tasks import as_tasks
 from tf_deepinversion.incremental.check_tasks import check_tasks
 from tf_deepinversion.incremental.check_tasks import check_tests
-from tf_deepinversion.incremental.check_tasks import image_shape_of
 from tf_deepinversion.incremental.class_gaussians import ClassGaussians
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.methods import require_teaching
@@ -25,6 +24,7 @@ from tf_deepinversion.incremental.saved_task import save_task
 from tf_deepinversion.incremental.task_statistics import check_targets
 from tf_deepinversion.incremental.task_training import TaskTraining
 from tf_deepinversion.metrics import recognition
+from tf_deepinversion.networks.image_shape import filled
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.replace_statistics import check_restatable
 
@@ -221,7 +221,7 @@ def _checked(model, tasks, tests, terms, gaussians) -> tuple:
         )
     tests = tests if tests is None else as_tasks(tests, "test set")
     first = Head(model).classes
-    shape = image_shape_of(model, tasks[0][0])
+    shape = filled(model.input_shape[1:], tasks[0][0].shape[1:])
     # Impossible tasks are refused before the first task is learned.
     known = [first, *check_tasks(tasks, first, shape)]
     for count in np.diff(known):

@@ -74,21 +74,6 @@ def as_tasks(tasks, kind="task") -> list:
     ]
 
 
-def image_shape_of(model, images) -> tuple:
-    """Returns the shape of a network's images.
-
-    Args:
-        model: A `keras.Model`.
-        images: Array `(n, height, width, channels)`, which tells the sizes that
-            the network leaves open.
-
-    Returns:
-        Tuple `(height, width, channels)`.
-    """
-    pairs = zip(model.input_shape[1:], images.shape[1:], strict=False)
-    return tuple(given if fixed is None else fixed for fixed, given in pairs)
-
-
 def require_one_size(new, *old):
     """Checks that batches of new and of old classes have images of one size.
 

@@ -40,6 +40,16 @@ class FoundHead(typing.NamedTuple):
     around: list
     fed: list
 
+    @property
+    def probabilities(self) -> bool:
+        """Bool, whether the model ends in a softmax or a sigmoid."""
+        functions = keras.activations.softmax, keras.activations.sigmoid
+        return any(
+            isinstance(layer, layers.Softmax)
+            or getattr(layer, "activation", None) in functions
+            for layer in [self.layer, *self.tail]
+        )
+
 
 def find_head(model) -> FoundHead:
     """Finds the last layer that none of `TAIL` is.

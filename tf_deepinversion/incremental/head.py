@@ -67,12 +67,7 @@ class Head:
     @property
     def probabilities(self) -> bool:
         """Bool, whether the model ends in a softmax or a sigmoid."""
-        return any(
-            isinstance(layer, layers.Softmax)
-            or getattr(layer, "activation", None)
-            not in (None, keras.activations.linear)
-            for layer in [self.layer, *self._tail]
-        )
+        return self._found.probabilities
 
     def features_model(self) -> keras.Model:
         """Returns a model from the classifier's input to the head's input."""

@@ -39,6 +39,17 @@ def takes(fixed, shape) -> bool:
     )
 
 
+def filled(fixed, shape) -> tuple:
+    """Returns the shape of a model's input, its open sizes taken from `shape`.
+
+    Args:
+        fixed: Tuple, the shape of the input; None where a size is open.
+        shape: Tuple, the shape of images.
+    """
+    pairs = zip(fixed, shape, strict=False)
+    return tuple(given if size is None else size for size, given in pairs)
+
+
 def find_image_shape(model, given=None) -> tuple:
     """Returns the shape of a model's images, `(height, width, channels)`.
 

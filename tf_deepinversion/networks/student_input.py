@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from tf_deepinversion.networks.image_shape import filled
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.preprocessing import normalize_layer
 
@@ -58,7 +59,7 @@ def shape_of_student(student, image_shape) -> tuple:
     own = getattr(student, "input_shape", None)
     if not isinstance(own, tuple) or len(own) != 4:
         return tuple(image_shape)
-    return tuple(o or t for o, t in zip(own[1:], image_shape, strict=True))
+    return filled(own[1:], image_shape)
 
 
 def student_input(pixels, student_shape, preprocessing):

@@ -156,7 +156,7 @@ def train_quantized(
     _check_teacher(teacher, scheme)
     preprocessing = Preprocessing.of(teacher, preprocessing)
     stream = stream_for(teacher, images, batch_size, seed)
-    shape = tuple(stream(0).element_spec[0].shape[1:])
+    shape = tuple(stream.image_shape)
     recovery = Recovery(
         steps_per_epoch,
         False,  # the simulation keeps the statistics, and gamma and beta train

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.networks.image_shape import takes
 from tf_deepinversion.networks.preprocessing import Preprocessing
 
 
@@ -66,11 +67,7 @@ def _input_shape(model, given):
     """Returns (batch, height, width, channels); the batch may be None."""
     found = getattr(model, "input_shape", None) or (None,) * 4
     shape = tuple(given or found[1:])
-    fits = len(found) == len(shape) + 1 == 4 and all(
-        own in (None, wanted)
-        for own, wanted in zip(found[1:], shape, strict=True)
-    )
-    if not fits or None in shape:
+    if len(shape) != 3 or None in shape or not takes(found[1:], shape):
         raise ValueError(
             "LiteRT needs a fixed image size, (height, width, channels): pass "
             "images, `image_shape` or --image_size=H,W if the network does not "
