@@ -13,10 +13,11 @@ benchmarks/glyphs.py draws into the folder --sets.
 
 Methods: `abd`; `replay`, the paper's three terms; `lwf`, `lwf_mc` and
 `finetune`, which synthesize nothing; `analytic`, a head of sums on random
-features, where no network learns; `joint`, training on all data at once, the
-upper bound. `--route` lets the head of `analytic` choose the task, and the
-network of the method the class within the task. `--head=gaussians` solves the
-head from Gaussians of the classes' features; both reuse a finished run.
+features, or with `--features=network` on the maps of the first network, which
+stays as it is; `joint`, training on all data at once, the upper bound.
+`--route` lets the head of `analytic` choose the task, and the network of the
+method the class within the task. `--head=gaussians` solves the head from
+Gaussians of the classes' features; both reuse a finished run.
 
 `incremental_cases.py` holds the default method and the default settings of each
 case.
@@ -82,6 +83,9 @@ flags.DEFINE_enum(
     "statistics", "task", ["class", "task", "network"], "Of the images."
 )
 flags.DEFINE_float("strength", 0.5, "Strength of the augmentations.")
+flags.DEFINE_enum(
+    "features", "random", ["network", "random"], "Of the analytic head."
+)
 flags.DEFINE_integer("filters", 50, "Random filters of the analytic head.")
 flags.DEFINE_enum(
     "head", "trained", ["trained", "gaussians"], "Head after each task."
@@ -191,7 +195,13 @@ def run(case, base, folder):
         found = learn(case, train_network(case, 1, "first", base), folder)
         if not FLAGS.route:
             return found
-    head, routers = analytic.learn(case, FLAGS.filters, FLAGS.seed)
+    if FLAGS.features == "network":
+        features = incremental.pooled_features(
+            train_network(case, 1, "first", base), places=4
+        )
+    else:
+        features = analytic.random_features(case, FLAGS.filters, FLAGS.seed)
+    head, routers = analytic.learn(case, features)
     head.network.save(folder / "analytic.keras")
     if method == "analytic":
         return head
@@ -215,6 +225,13 @@ def of_joint(case, base, row) -> dict:
     }
 
 
+def kept_apart(method) -> list:
+    """Returns what the name of the method's folder adds to its name."""
+    if method == "analytic":
+        return ["network"] if FLAGS.features == "network" else []
+    return [] if FLAGS.statistics == "task" else [FLAGS.statistics]
+
+
 def main(_):
     if FLAGS.route and FLAGS.head == "gaussians":
         raise app.UsageError(
@@ -236,17 +253,18 @@ def main(_):
     )
     base = pathlib.Path(FLAGS.output) / f"{FLAGS.case}_seed{FLAGS.seed}"
     method = setting("method")
-    kept_apart = "" if FLAGS.statistics == "task" else f"_{FLAGS.statistics}"
-    folder = base / f"{method}{kept_apart}"
+    folder = base / "_".join([method, *kept_apart(method)])
     folder.mkdir(parents=True, exist_ok=True)
     found = run(case, base, folder)
     row = found.accuracies[-1]
+    sums = FLAGS.route or method == "analytic"
     figures = {
         "case": FLAGS.case,
         "method": method,
         "head": FLAGS.head,
         "statistics": FLAGS.statistics,
         "route": "analytic" if FLAGS.route else None,
+        "features": FLAGS.features if sums else None,
         "test_accuracy": float(np.mean(row)),
         **of_joint(case, base, row),
         "accuracy_by_task": dict(zip(case.names, row, strict=True)),

@@ -23,25 +23,28 @@ def fed_pixels(case) -> di.Preprocessing:
     return di.Preprocessing(*statistics(case))
 
 
-def learn(case, filters, seed) -> tuple:
-    """Learns all tasks by an `AnalyticHead` on random features.
-
-    Args:
-        case: A `Case`.
-        filters: Int, number of random filters.
-        seed: Int, seed of the filters.
-
-    Returns:
-        A pair: a `LearnedTasks`, and a list of the networks after each task.
-    """
+def random_features(case, filters, seed) -> keras.Model:
+    """Returns the features of random filters, for the pixels of a case."""
     mean, std = statistics(case)
-    features = incremental.random_features(
+    return incremental.random_features(
         case.train[0][0].shape[1:],
         filters=filters,
         mean=mean,
         std=std,
         seed=seed,
     )
+
+
+def learn(case, features) -> tuple:
+    """Learns all tasks by an `AnalyticHead`.
+
+    Args:
+        case: A `Case`.
+        features: A `keras.Model` from pixels to features.
+
+    Returns:
+        A pair: a `LearnedTasks`, and a list of the networks after each task.
+    """
     head = incremental.AnalyticHead(features)
     networks, rows, seconds = [], [], []
     for task in case.train:

@@ -442,6 +442,15 @@ def test_incremental_routes_by_a_head_of_sums(tmp_path, garments):
     alone = example("incremental.py", *arguments, "--method=analytic")
     pair = example("incremental.py", *arguments, "--method=lwf", "--route")
     assert (alone["route"], pair["route"]) == (None, "analytic")
+    own = example(
+        "incremental.py",
+        *arguments,
+        "--method=analytic",
+        "--features=network",
+    )
+    assert (alone["features"], own["features"]) == ("random", "network")
+    # Two, four and eight channels in 4x4 cells, and the sums of 14 * 16.
+    assert own["kept_bytes"] > 224 * 225 / 2 * 4
     assert alone["kept_bytes"] == pair["kept_bytes"] > 64 * 65 / 2 * 4
     folder = tmp_path / "fashion_5_5_seed0"
     head, network = (

@@ -237,6 +237,39 @@ def test_maps_before_the_pooling_become_their_means():
     )
 
 
+def test_features_may_be_the_last_maps_of_each_size():
+    """For classes that the network has never seen."""
+    inputs = keras.Input((8, 8, 2))
+    x = layers.Rescaling(1 / 255)(inputs)  # no maps of its own
+    x = first = layers.Conv2D(3, 3, padding="same", activation="relu")(x)
+    x = layers.ZeroPadding2D(1)(x)  # 10x10, maps of no new size
+    x = second = layers.Conv2D(4, 3, strides=2)(x)  # 4x4
+    x = layers.GlobalAveragePooling2D()(second)
+    network = keras.Model(inputs, layers.Dense(2)(x))
+    images = RANDOM.integers(0, 256, (5, 8, 8, 2)).astype("uint8")
+    fed = di.Preprocessing(127, 64)
+    found = pooled_features(network, fed, places=2)(images).numpy()
+    maps = keras.Model(inputs, [first, second])(images.astype("float32"))
+    expected = [
+        x.numpy()
+        .reshape(5, 2, x.shape[1] // 2, 2, x.shape[1] // 2, -1)
+        .mean((2, 4))
+        .reshape(5, -1)
+        for x in maps
+    ]
+    np.testing.assert_allclose(found, np.concatenate(expected, 1), rtol=1e-5)
+
+
+def test_a_network_without_maps_has_no_places():
+    vectors = keras.Sequential(
+        [keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(2)]
+    )
+    with pytest.raises(ValueError, match="features of shape \\(None, 16\\)"):
+        pooled_features(vectors, di.Preprocessing(127, 64), places=2)
+    with pytest.raises(ValueError, match="Received: places=0"):
+        pooled_features(tiny_teacher(), NORMALIZED, places=0)
+
+
 def test_refusals(tmp_path):
     head = learned([(0, 1)])
     with pytest.raises(ValueError, match="Received: labels \\[1\\]"):

@@ -6,6 +6,7 @@ from keras import layers
 
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.incremental.cell_means import cell_means
 
 SMALLEST = 1e-6  # squared response of any patch
 
@@ -85,7 +86,10 @@ def random_features(
     # The smallest number keeps the gradient finite where nothing responds.
     length = keras.ops.sqrt(squares + SMALLEST)
     above = keras.ops.relu(length - float(threshold))
-    found = [_cells(above, places, "grid"), _cells(x, places, "colors")]
+    found = [
+        cell_means(above, places, "grid"),
+        cell_means(x, places, "colors"),
+    ]
     outputs = layers.Concatenate(name="features")(found)
     convolution.set_weights([kernel])
     return keras.Model(pixels, outputs, name="random_features")
@@ -99,13 +103,6 @@ def _per_channel(name, values, channels):
             f"channels. Received: {name}={values}"
         )
     return np.broadcast_to(found, (channels,))
-
-
-def _cells(x, places, name):
-    """Returns means over cells; those at the edge are of fewer places."""
-    cells = [-(-side // places) for side in x.shape[1:3]]
-    x = layers.AveragePooling2D(cells, padding="same", name=name)(x)
-    return layers.Flatten()(x)
 
 
 def _check(image_shape, size, threshold):
