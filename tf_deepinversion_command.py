@@ -149,6 +149,7 @@ _COMMANDS = {
             ("--data", "PATH", None, ".npz of images of the new classes"),
             ("--method", "NAME", "abd", "lwf, lwf_mc, replay, abd or analytic"),
             ("--epochs", "N", 20, "number of epochs over the new images"),
+            ("--places", "N", None, "analytic: maps in NxN cells, as features"),
             *_MADE,
         ),
     ),

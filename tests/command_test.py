@@ -262,12 +262,20 @@ def test_learn_adds_classes_to_a_head_of_sums(run, tmp_path):
             images=random.integers(0, 256, (8, *SHAPE), "uint8"),
             labels=np.arange(8) % 2 + first,
         )
-    figures, output, _ = run("learn", "--method=analytic", "--data=one.npz")
+    flags = ("--method=analytic", "--places=2")
+    figures, output, _ = run("learn", *flags, "--data=one.npz")
     assert figures["classes"] == 2
     head = str(output / "head.npz")
     command.run(["learn", head, "--method=analytic", "--data=two.npz"])
     network = keras.models.load_model(output / "network.keras")
     assert network.output_shape == (None, 4)
+    # The 4 channels of the 6x6 maps, in 2x2 cells.
+    features = di.incremental.AnalyticHead.load(head).features
+    assert features.output_shape == (None, 16)
+    with pytest.raises(ValueError, match="leave the flag out.*--places=2"):
+        command.run(["learn", head, *flags, "--data=two.npz"])
+    with pytest.raises(ValueError, match="--places=2 and --method=abd"):
+        command.run(["learn", "mine.keras", "--places=2", "--data=two.npz"])
 
 
 def test_flags_that_belong_together_are_asked_for(run):

@@ -10,6 +10,12 @@ def learn(args):
 
     if args.method == "analytic":
         return _learn_by_sums(args)
+    if args.places is not None:
+        raise ValueError(
+            "--places is for a head of sums: pass --method=analytic, or leave "
+            f"the flag out. Received: --places={args.places} and "
+            f"--method={args.method}"
+        )
 
     def replayed(model, classes, folder, seed):
         return pool_of(args, model, folder, classes=classes, seed=seed)
@@ -38,16 +44,17 @@ def _learn_by_sums(args):
     import tf_deepinversion as di
 
     if args.network.endswith(".npz"):
-        if args.image_size is not None:
-            raise ValueError(
-                "--image_size is for a network, and the features of a head of "
-                "sums have their own size: leave the flag out. "
-                f"Received: --image_size={args.image_size}"
-            )
+        for flag in ("image_size", "places"):
+            if vars(args)[flag] is not None:
+                raise ValueError(
+                    f"--{flag} is for a network, and a head of sums has its "
+                    "own features: leave the flag out. "
+                    f"Received: --{flag}={vars(args)[flag]}"
+                )
         head = di.incremental.AnalyticHead.load(args.network)
     else:
         features = di.incremental.pooled_features(
-            network_of(args), preprocessing(args)
+            network_of(args), preprocessing(args), places=args.places
         )
         head = di.incremental.AnalyticHead(features)
     head.update(*di.datasets.load_images(args.data))
