@@ -8,8 +8,9 @@ r"""Distills a glyph teacher into a student with a quarter of its weights.
 The student is of the teacher's family and has half of its width. It starts from
 random weights, or with --start=narrow from half of the teacher's channels. With
 --resnet20=4 it is a ResNet-20 of width 4 in place of that. The call of
-`distill` is the default, for --rounds rounds. Both networks are scored on the
-test images of the set. Their fonts are in no training image.
+`distill` is the default, for --rounds rounds. With --real it trains on the
+training images of the set, the ceiling. Both networks are scored on the test
+images of the set. Their fonts are in no training image.
 
 --output has a folder with the student. Repeating the same command resumes a
 stopped run. The last line printed is JSON.
@@ -45,6 +46,7 @@ flags.DEFINE_enum(
     "start", "random", ["random", "narrow"], "Weights of the student."
 )
 flags.DEFINE_integer("resnet20", None, "Width of a ResNet-20.", 1)
+flags.DEFINE_bool("real", False, "Real images in place of synthesized ones.")
 flags.DEFINE_integer("rounds", 32, "See `distill`.", 1)
 flags.DEFINE_integer("images", 256, "Images in a batch, without snapshots.", 1)
 flags.DEFINE_integer("steps", None, "Steps of a batch; the recipe's.", 1)
@@ -70,18 +72,29 @@ def make_student(teacher, fed, figures):
     )
 
 
+def load_images(set_name, split) -> tuple:
+    with np.load(pathlib.Path(FLAGS.sets) / set_name / f"{split}.npz") as file:
+        return file["images"], file["labels"]
+
+
 def main(_):
     teacher, fed, figures = load_glyph_teacher(FLAGS.teacher)
     name = pathlib.Path(FLAGS.teacher).name
     kind = f"resnet20_{FLAGS.resnet20}" if FLAGS.resnet20 else FLAGS.start
+    images = None
+    if FLAGS.real:
+        kind, images = f"{kind}_real", load_images(figures["set"], "train")
     folder = pathlib.Path(FLAGS.output) / f"{name}_{kind}_{FLAGS.seed}"
     begin = time.monotonic()
     distilled = di.distill(
         teacher,
         make_student(teacher, fed, figures),
+        images,
         rounds=FLAGS.rounds,
         steps_per_round=FLAGS.student_steps,
-        refresh=di.RefreshPool(FLAGS.images, FLAGS.steps),
+        refresh=None
+        if FLAGS.real
+        else di.RefreshPool(FLAGS.images, FLAGS.steps),
         preprocessing=fed,
         dtype=FLAGS.dtype,
         seed=FLAGS.seed,
@@ -89,17 +102,13 @@ def main(_):
     )
     seconds, student = time.monotonic() - begin, distilled.student
     student.save(folder / "student.keras")
-    path = pathlib.Path(FLAGS.sets) / figures["set"] / "test.npz"
-    with np.load(path) as test:
-        # A ResNet-20 contains its preprocessing.
-        taught, learned = (
-            recognition.accuracy(network, test["images"], test["labels"], own)
-            for network, own in (
-                (teacher, fed),
-                (student, preprocessing_of_student(student, None, fed)),
-            )
-        )
+    test = load_images(figures["set"], "test")
+    # A ResNet-20 contains its preprocessing.
+    own = preprocessing_of_student(student, None, fed)
+    taught = recognition.accuracy(teacher, *test, fed)
+    learned = recognition.accuracy(student, *test, own)
     pool = distilled.pool
+    met = None if FLAGS.real else np.mean(pool.labels == pool.requested)
     row = {
         "teacher": name,
         "student": kind,
@@ -108,7 +117,7 @@ def main(_):
         "student_accuracy": learned,
         "points_below_teacher": 100 * (taught - learned),
         "weights": student.count_params() / teacher.count_params(),
-        "recognized": float(np.mean(pool.labels == pool.requested)),
+        "recognized": met and float(met),
         "seconds": seconds,
         "machine": machine(seed=FLAGS.seed),
     }

@@ -129,6 +129,7 @@ def test_a_row_says_what_a_recipe_makes(tmp_path):
         ("random", "--start=random"),
         ("narrow", "--start=narrow"),
         ("resnet20_1", "--resnet20=1"),
+        ("random_real", "--real"),
     ],
 )
 def test_a_student_is_scored_on_the_fonts_of_no_training(folder, kind, flag):
