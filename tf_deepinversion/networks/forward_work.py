@@ -1,6 +1,7 @@
 """The work of a network's forward pass, counted in its graph."""
 
 import math
+import weakref
 
 import tensorflow as tf
 
@@ -18,6 +19,9 @@ COUNTED = (
 # and 16 channels take times in which an output counts like this many
 # multiplications.
 _PER_OUTPUT = 300
+
+# Tracing a network takes seconds, and the parts of a job ask for the same work.
+_KNOWN = weakref.WeakKeyDictionary()
 
 # A step takes about three forward passes: the gradients of the inputs and of
 # the weights take one each. An inversion has no gradients of weights, and the
@@ -61,6 +65,13 @@ def forward_work(model, input_shape) -> float | None:
         >>> work  # 6 x 6 x 9 x 4 + 4 x 3, and 300 for each of 147 outputs
         45408.0
     """
+    known = _KNOWN.setdefault(model, {})
+    if tuple(input_shape) not in known:
+        known[tuple(input_shape)] = _traced_work(model, input_shape)
+    return known[tuple(input_shape)]
+
+
+def _traced_work(model, input_shape):
     call = tf.function(lambda x: model(x, training=False), autograph=False)
     # A network may fix its batch size.
     count = getattr(model, "input_shape", [None])[0] or 1
