@@ -150,6 +150,7 @@ _COMMANDS = {
             ("--method", "NAME", "abd", "lwf, lwf_mc, replay, abd or analytic"),
             ("--epochs", "N", 20, "number of epochs over the new images"),
             ("--places", "N", None, "analytic: maps in NxN cells, as features"),
+            _TARGETS,
             *_MADE,
         ),
     ),

@@ -39,15 +39,17 @@ from students import make_student
 import tf_deepinversion as di
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.inversion import DeadLeaves
+from tf_deepinversion.inversion import Noise
 from tf_deepinversion.models.pretrained import load_network
 from tf_deepinversion.networks import reader
 from tf_deepinversion.networks.student_input import preprocessing_of_student
 
 BASE = di.RECIPES["distillation_pixels"]
+COARSE = Noise(coarseness=4)
 VARIANTS = {
-    "noise": {},
+    "noise": {"start": COARSE},
     "leaves": {"start": DeadLeaves()},
-    "means": {"loss": [*BASE.loss, di.ClassMeans(4.5)]},
+    "means": {"start": COARSE, "loss": [*BASE.loss, di.ClassMeans(4.5)]},
     "leaves_means": {
         "start": DeadLeaves(),
         "loss": [*BASE.loss, di.ClassMeans(4.5)],

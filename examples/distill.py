@@ -137,6 +137,7 @@ def distill(plan, teacher, student, images, refresh, fed, folder, **options):
         refresh=refresh,
         fixed_share=plan.fixed_share,
         temperature=plan.temperature,
+        class_maps=plan.class_maps,
         transforms=plan.transforms,
         steps_per_teacher_call=plan.steps_per_teacher_call,
         optimizer=lambda steps: OPTIMIZERS[plan.optimizer](

@@ -29,6 +29,7 @@ class Plan:
             `optimizers.schedules.OPTIMIZERS`.
         learning_rate: Largest learning rate of the student; 0.1 suits sgd.
         temperature: Temperature of the distillation.
+        class_maps: See `distill`; 0 for outputs only.
         strength: Strength of `augmentations`; 0 for CIFAR's crops and flips.
         steps_per_teacher_call: See `Distillation`.
         images_per_round: Images that a round adds, see `RefreshPool`.
@@ -54,6 +55,7 @@ class Plan:
     optimizer: str = "sgd"
     learning_rate: float = 0.1
     temperature: float = 4.0
+    class_maps: float = 1.0
     strength: float = 0.0
     steps_per_teacher_call: int = 1
     images_per_round: int = 256

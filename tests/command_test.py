@@ -70,6 +70,10 @@ def test_what_measure_writes_serves_a_network_without_batch_norm(run, tmp_path):
     assert figures["images"] == 2
     figures, output, _ = run("synthesize", *FEW, targets)
     assert figures["images"] == 12
+    labels = np.arange(12) % 2 + CLASSES
+    np.savez("new.npz", images=images, labels=labels)
+    learn = ("learn", "--data=new.npz", "--method=replay", "--epochs=1", *FEW)
+    assert run(*learn, targets)[0]["classes"] == CLASSES + 2
 
 
 def test_a_pool_serves_prune_and_quantize(run):

@@ -262,12 +262,10 @@ def _synthesizer(args, recipe):
     )
 
 
-def pool_of(args, teacher, folder, classes=None, seed=None):
+def pool_of(args, teacher, folder, classes=None, **changed):
     import tf_deepinversion as di
 
-    given = _synthesis(args)
-    if seed is not None:
-        given["seed"] = seed
+    given = {**_synthesis(args), **changed}
     return di.synthesize(teacher, classes, folder=folder, **given)
 
 

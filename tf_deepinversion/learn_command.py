@@ -3,6 +3,7 @@
 from tf_deepinversion.commands import pool_of
 from tf_deepinversion.flag_values import network_of
 from tf_deepinversion.flag_values import preprocessing
+from tf_deepinversion.flag_values import targets
 
 
 def learn(args):
@@ -17,14 +18,16 @@ def learn(args):
             f"--method={args.method}"
         )
 
-    def replayed(model, classes, folder, seed):
-        return pool_of(args, model, folder, classes=classes, seed=seed)
+    def replayed(model, classes, folder, seed, targets=None):
+        given = {"classes": classes, "seed": seed, "targets": targets}
+        return pool_of(args, model, folder, **given)
 
     result = di.learn_tasks(
         network_of(args),
         [di.datasets.load_images(args.data)],
         di.incremental.method(args.method),
         synthesize=replayed,
+        targets=targets(args),
         epochs=args.epochs,
         preprocessing=preprocessing(args),
         folder=args.output,

@@ -58,9 +58,9 @@ class Distillation(StudentModel):
             which part of an image shows which class. The weight has no effect,
             and `class_map_grid` is None, if a network does not end in a
             `GlobalAveragePooling2D` and a `Dense` layer (or in a convolution
-            and a `GlobalAveragePooling2D`), if the heights and widths of the
-            features have no common divisor, or if there are more than 512
-            classes. Defaults to 0.
+            and a `GlobalAveragePooling2D`), or if no grid of several places
+            that divides both networks' features has at most 2,048 values: with
+            features of 7x7 places, 292 classes are the most. Defaults to 0.
         transforms: List of transforms of the images for both networks, drawn
             anew every step. Defaults to `[Shift(2), HorizontalFlip()]`.
         steps_per_teacher_call: Int, number of student steps that share one call
