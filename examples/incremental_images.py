@@ -4,7 +4,6 @@ import json
 import typing
 
 import keras
-import numpy as np
 
 import tf_deepinversion as di
 from tf_deepinversion.inversion import make_synthesizer
@@ -71,9 +70,7 @@ class Images(typing.NamedTuple):
         ]
         if len(pools) == 1:
             return pools[0]
-        images = np.concatenate([pool.images for pool in pools])
-        labels = np.concatenate([pool.labels for pool in pools])
-        return di.Pool.of(images, labels, pools[0].classes)
+        return di.datasets.join_pools(pools)
 
     def _of_kind(self, kind, model, classes, folder, seed, targets):
         drawn = kind == "generator"

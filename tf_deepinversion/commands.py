@@ -3,6 +3,7 @@
 import time
 
 from tf_deepinversion.core.files import path_of
+from tf_deepinversion.core.files import save_network
 from tf_deepinversion.flag_values import first_images
 from tf_deepinversion.flag_values import images_of
 from tf_deepinversion.flag_values import network_of
@@ -191,7 +192,7 @@ def quantize(args):
             folder=args.output / "trained",
             seed=args.seed,
         )
-        network.save(args.output / "network.keras")
+        save_network(args.output / "network.keras", network)
     content = di.quantize(
         network,
         None if args.training_steps else first_images(images, 200),
@@ -314,7 +315,7 @@ def _saved(teacher, network, args, history, preprocessing):
     import tf_deepinversion as di
 
     path = args.output / "network.keras"
-    network.save(path)
+    save_network(path, network)
     di.export(network, args.output / "saved_model", preprocessing)
     return {
         "parameters_ratio": network.count_params() / teacher.count_params(),

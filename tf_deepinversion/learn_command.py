@@ -1,6 +1,7 @@
 """The job `learn` of the command `tf-deepinversion`: new classes."""
 
 from tf_deepinversion.commands import pool_of
+from tf_deepinversion.core.files import save_network
 from tf_deepinversion.flag_values import network_of
 from tf_deepinversion.flag_values import preprocessing
 from tf_deepinversion.flag_values import targets
@@ -35,7 +36,7 @@ def learn(args):
         seed=args.seed,
     )
     path = args.output / "network.keras"
-    result.network.save(path)
+    save_network(path, result.network)
     return {
         "classes": result.classes[-1],
         "network": str(path),
@@ -47,7 +48,7 @@ def _learn_by_sums(args):
     import tf_deepinversion as di
 
     if args.network.endswith(".npz"):
-        for flag in ("image_size", "places"):
+        for flag in ("image_size", "places", "mean", "std"):
             if vars(args)[flag] is not None:
                 raise ValueError(
                     f"--{flag} is for a network, and a head of sums has its "
@@ -62,8 +63,7 @@ def _learn_by_sums(args):
         head = di.incremental.AnalyticHead(features)
     head.update(*di.datasets.load_images(args.data))
     path = args.output / "network.keras"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    head.classifier().save(path)
+    save_network(path, head.classifier())
     head.save(path.with_name("head.npz"))
     return {
         "classes": len(head.classes),

@@ -19,6 +19,7 @@ import tensorflow_datasets as tfds
 from tf_deepinversion.datasets import image_bytes
 from tf_deepinversion.datasets import png
 from tf_deepinversion.datasets import stored
+from tf_deepinversion.datasets.join_pools import join_pools
 from tf_deepinversion.datasets.joined import Joined
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.shard_index import index_name
@@ -800,3 +801,15 @@ def test_what_does_not_fit_a_pool_is_not_filled_into_it():
     made.images_per_label = 3
     with pytest.raises(ValueError, match="Expected 18 images of 6 labels"):
         Pool(99, (2, 2, 1), 10).fill(made, batches=1, images=6)
+
+
+def test_joined_pools_keep_what_each_image_was_requested_for():
+    pools = [Pool(2, (2, 2, 1), classes) for classes in (3, 5, 4)]
+    for number, pool in enumerate(pools[:2]):
+        images = np.full((2, 2, 2, 1), number, "uint8")
+        pool.add(images, [1, 2], requested=[0, 2])
+    whole = join_pools(pools)
+    assert whole.classes == 5
+    np.testing.assert_array_equal(whole.images[:, 0, 0, 0], [0, 0, 1, 1])
+    assert whole.labels.tolist() == [1, 2, 1, 2]
+    assert whole.requested.tolist() == [0, 2, 0, 2]

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from tf_deepinversion.distillation._rounds_for import rounds_for
@@ -25,6 +26,9 @@ def test_as_many_rounds_as_fit_into_the_minutes(tmp_path, monkeypatch):
     # What was decided stays, however late it is when the run goes on.
     now[0] = 1e6
     assert rounds_for(10, None, path, begin=90.0) == 17
+    now[0] = 100.0
+    path.unlink()
+    assert rounds_for(np.int64(10), trial, path, begin=90.0) == 17
     with pytest.raises(ValueError, match="planned for minutes=10.*minutes=45"):
         rounds_for(45, None, path, begin=90.0)
     with pytest.raises(ValueError, match="`minutes` must be.*minutes=0"):

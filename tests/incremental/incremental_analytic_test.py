@@ -260,6 +260,78 @@ def test_features_may_be_the_last_maps_of_each_size():
     np.testing.assert_allclose(found, np.concatenate(expected, 1), rtol=1e-5)
 
 
+def test_gates_and_normalized_pixels_are_no_maps():
+    """As in EfficientNet: squeeze, excite, and scale all places alike."""
+    inputs = keras.Input((8, 8, 2))
+    normalization = layers.Normalization()
+    normalization.adapt(RANDOM.normal(size=(4, 8, 8, 2)))
+    x = first = layers.Conv2D(3, 3, strides=2)(normalization(inputs))  # 3x3
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    x = x * layers.Conv2D(3, 1, activation="sigmoid")(gate)
+    second = layers.Conv2D(4, 2)(x)  # 2x2
+    x = layers.GlobalAveragePooling2D()(second)
+    network = keras.Model(inputs, layers.Dense(2)(x))
+    found = pooled_features(network, di.Preprocessing(127, 64), places=1)
+    images = RANDOM.integers(0, 256, (5, 8, 8, 2)).astype("float32")
+    scaled, last = keras.Model(inputs, [first, second])(images)
+    scaled *= network.layers[4](tf.reduce_mean(scaled, (1, 2), keepdims=True))
+    expected = [x.numpy().mean((1, 2)) for x in (scaled, last)]
+    np.testing.assert_allclose(
+        found(images), np.concatenate(expected, 1), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_maps_with_channels_first_have_no_places():
+    inputs = keras.Input((8, 8, 2))
+    x = layers.Permute((3, 1, 2))(inputs)
+    x = layers.Conv2D(3, 3, data_format="channels_first")(x)
+    x = layers.GlobalAveragePooling2D(data_format="channels_first")(x)
+    network = keras.Model(inputs, layers.Dense(2)(x))
+    with pytest.raises(ValueError, match="channels first in 'conv2d"):
+        pooled_features(network, di.Preprocessing(127, 64), places=2)
+
+
+def test_an_interrupted_update_changes_nothing(monkeypatch):
+    head, rest = learned([(0, 1)]), np.isin(LABELS, (2, 3))
+    moments = AnalyticHead._moments
+
+    def interrupted(self, images):
+        if len(images) == (LABELS == 3).sum():
+            raise KeyboardInterrupt
+        return moments(self, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AnalyticHead, "_moments", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            head.update(IMAGES[rest], LABELS[rest])
+    head.update(IMAGES[rest], LABELS[rest])
+    for part, whole in zip(head.solve(), learned().solve(), strict=True):
+        np.testing.assert_array_equal(part, whole)
+
+
+def test_where_no_error_can_be_estimated_the_ridge_is_the_largest():
+    """One image of a class: as many images as weigh the same are four."""
+    head = AnalyticHead(tiny_features())
+    head.update(IMAGES[[0, *range(7, 47)]], np.repeat([0, 1], [1, 40]))
+    assert head.best_ridge() == RIDGES[-1]
+
+
+def test_a_network_s_logits_may_be_features(tmp_path):
+    network = keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Flatten(),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+    head = AnalyticHead(network, ridge=np.float32(0.5))
+    head.update(IMAGES, LABELS)
+    expected = expected_logits(network(IMAGES).numpy(), LABELS, 0.5)
+    head.save(tmp_path / "head.npz")
+    loaded = AnalyticHead.load(tmp_path / "head.npz").classifier()
+    np.testing.assert_allclose(loaded(IMAGES), expected, rtol=1e-3, atol=1e-3)
+
+
 def test_a_network_without_maps_has_no_places():
     vectors = keras.Sequential(
         [keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(2)]

@@ -256,3 +256,25 @@ def test_a_single_output_is_the_logit_of_two_classes(name):
     if name != "logit":
         logits = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     np.testing.assert_allclose(grown, logits, atol=1e-5)
+
+
+def test_a_head_in_float32_after_bfloat16_computes_in_float32():
+    policy = "mixed_bfloat16"
+    x = inputs = keras.Input(SHAPE)
+    x = layers.Conv2D(4, 3, dtype=policy)(x)
+    x = layers.GlobalAveragePooling2D(dtype=policy)(x)
+    network = keras.Model(inputs, layers.Dense(3, dtype="float32")(x))
+    head = Head(network)
+    np.testing.assert_array_equal(
+        head(head.features_model()(IMAGES)), network(IMAGES)
+    )
+
+
+def test_a_mean_of_probabilities_is_no_head():
+    pool = layers.GlobalAveragePooling2D()
+    for ending in (
+        [layers.Conv2D(5, 1, activation="softmax"), pool],
+        [layers.Conv2D(5, 1), layers.Softmax(), pool],
+    ):
+        with pytest.raises(ValueError, match="pooling follows its probab"):
+            Head(chain(*ending))

@@ -322,7 +322,21 @@ def test_bad_arguments():
     )
     with pytest.raises(ValueError, match="same images"):
         learner("finetune", other)
+    frozen = grow_head(tiny_teacher(0), 5)
+    frozen.trainable = False
+    with pytest.raises(ValueError, match="no trainable variables"):
+        learner("finetune", frozen)
+    old = tiny_teacher(0)
+    body = old.layers[-1].input
+    grown = keras.Model(old.inputs, keras.layers.Dense(5)(body))
+    with pytest.raises(ValueError, match="would change.*Received: shared"):
+        IncrementalLearner(
+            old, grown, method("finetune"), preprocessing=NORMALIZED
+        )
     model = compiled("finetune")
+    slow = keras.optimizers.SGD(gradient_accumulation_steps=2)
+    with pytest.raises(ValueError, match="gradient_accumulation_steps=2"):
+        model.compile(slow)
     with pytest.raises(TypeError, match="tf.data.Dataset"):
         model.fit(NEW, LABELS)
     with pytest.raises(ValueError, match="batches of .image, label"):

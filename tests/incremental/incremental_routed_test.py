@@ -36,6 +36,16 @@ def expected_classes(logits, scores, tasks):
     return np.array(found)
 
 
+def test_networks_of_one_name_are_routed():
+    own, router = network(5, 1), network(5, 2)
+    own.name = router.name = "classifier"
+    outputs = routed(own, router, [3, 2])(IMAGES).numpy()
+    expected = expected_classes(own(IMAGES).numpy(), router(IMAGES), [3, 2])
+    np.testing.assert_array_equal(outputs.argmax(-1), expected)
+    with pytest.raises(ValueError, match=r"network alone.*tasks=\[5\]"):
+        routed(own, router, [5])
+
+
 @pytest.mark.parametrize("activation", [None, "softmax"])
 def test_the_router_chooses_the_task_and_the_network_the_class(
     activation, tmp_path

@@ -85,6 +85,24 @@ def write_atomically(path, write):
         os.replace(part, path)
 
 
+def save_network(path, network):
+    """Saves a network as a `.keras` file, whole or not at all.
+
+    Args:
+        path: String or path that ends in `.keras`. Its folder is made.
+        network: A `keras.Model`.
+    """
+    require_local(path=path)
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.stem}.part.keras")
+    network.save(part)
+    # The content must be on the disk before the file has its name.
+    with open(part, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
 def write_first(path, content) -> bool:
     """Writes a file atomically, unless another process has been faster.
 

@@ -1,6 +1,7 @@
 """Real images, pools of synthesized images, and streams of batches."""
 
 from tf_deepinversion.datasets.image_files import load_images
+from tf_deepinversion.datasets.join_pools import join_pools
 from tf_deepinversion.datasets.joined import Joined
 from tf_deepinversion.datasets.merge_batches import BatchesStatus
 from tf_deepinversion.datasets.merge_batches import merge_batches

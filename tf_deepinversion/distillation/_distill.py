@@ -24,7 +24,6 @@ from tf_deepinversion.distillation.fit_together import check_validation
 from tf_deepinversion.distillation.plan import Plan
 from tf_deepinversion.distillation.plan import require_shared
 from tf_deepinversion.distillation.student_check import warn_if_trained
-from tf_deepinversion.distillation.student_model import require_trainable
 from tf_deepinversion.distillation.training_images import GivenStream
 from tf_deepinversion.distillation.training_images import SynthesizedImages
 from tf_deepinversion.distillation.training_images import batches_of
@@ -33,6 +32,7 @@ from tf_deepinversion.distillation.whole_job import whole_job
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.networks.measured_policy import chosen_policy
+from tf_deepinversion.networks.require_trainable import require_trainable
 from tf_deepinversion.optimizers.schedules import muon
 from tf_deepinversion.transforms.augmentations import augmentations
 
@@ -317,7 +317,7 @@ def _source_of(plan):
 
 def _make_ready(model, batch_size, optimizer, steps):
     """Compiles the model with a new optimizer."""
-    require_trainable(model.teacher, model.student)
+    require_trainable(model.student, model.teacher)
     model.require_batch(batch_size)
     optimizer = muon if optimizer is None else optimizer
     if inspect.isfunction(optimizer):

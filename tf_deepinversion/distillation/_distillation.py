@@ -9,7 +9,6 @@ from tf_deepinversion.core.pieces import read_by_pieces
 from tf_deepinversion.datasets.elements import pixels_and_labels
 from tf_deepinversion.distillation.answers import Answers
 from tf_deepinversion.distillation.student_model import StudentModel
-from tf_deepinversion.distillation.student_model import require_trainable
 from tf_deepinversion.distillation.teacher_cache import TeacherCache
 from tf_deepinversion.distillation.teacher_cache import require_one_replica
 from tf_deepinversion.distillation.teacher_cache import setting_of
@@ -17,6 +16,7 @@ from tf_deepinversion.networks import replicas
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.networks.require_trainable import require_trainable
 from tf_deepinversion.networks.student_input import check_channels
 from tf_deepinversion.networks.student_input import preprocessing_of_student
 from tf_deepinversion.networks.student_input import shape_of_student
@@ -336,7 +336,7 @@ class Distillation(StudentModel):
         return images, self._answers.of(answer)
 
     def train_step(self, data):
-        require_trainable(self.teacher, self.student)
+        require_trainable(self.student, self.teacher)
         images, _ = pixels_and_labels(replicas.of_any_size(data))
         step = tf.cast(self.optimizer.iterations, "int32")
         if self.teacher_cache:

@@ -41,6 +41,7 @@ def rounds_for(minutes, trial, path=None, begin=None) -> int:
         True
     """
     require_positive(minutes=minutes)
+    minutes = float(minutes)  # JSON takes no number of NumPy
     require_local(path=path)
     begin = time.monotonic() if begin is None else begin
     path = path and pathlib.Path(path)

@@ -23,9 +23,10 @@ def pooled_features(network, preprocessing=None, *, places=None) -> keras.Model:
             layers.
         preprocessing: The network's `Preprocessing`, or None if the network is
             known by its name.
-        places: Int, cells of the grid along each axis, fewer for maps too
-            small, or None for the features of the head. Defaults to None. The
-            maps of a model within the network do not count, but its output.
+        places: Int, the most cells of the grid along each axis, see
+            `random_features`, or None for the features of the head. Defaults to
+            None. The maps of a model within the network do not count, but its
+            output.
 
     Returns:
         A `keras.Model` from pixels in [0, 255] to features `(batch, features)`.
@@ -66,17 +67,23 @@ def pooled_features(network, preprocessing=None, *, places=None) -> keras.Model:
 
 def _last_of_each_size(body) -> list:
     """Lists the last maps of each size, from the largest to the smallest."""
-    found, smallest, learned = {}, float("inf"), False
+    found, learned = {}, False
     for node in nodes_of(body):
+        operation = node.operation
+        if getattr(operation, "data_format", None) == "channels_first":
+            raise ValueError(
+                "With `places` the maps must have their channels last. "
+                f"Received: channels first in {operation.name!r}"
+            )
         # Pixels as the network normalizes them are no maps of its own.
-        learned = learned or bool(getattr(node.operation, "weights", ()))
-        for tensor in node.outputs if learned else ():
+        own = not isinstance(operation, layers.Normalization)
+        learned |= own and bool(getattr(operation, "weights", ()))
+        if not learned or isinstance(operation, layers.ZeroPadding2D):
+            continue
+        for tensor in node.outputs:
             size = tensor.shape[1:3]
-            if len(tensor.shape) != 4 or None in size:
-                continue
-            # Padded maps are larger than those that they are made of.
-            if size[0] * size[1] <= smallest:
-                smallest = size[0] * size[1]
+            # A single place is a gate of the channels, or a pooled vector.
+            if len(tensor.shape) == 4 and None not in size and size != (1, 1):
                 found[size] = tensor
     if not found:
         raise ValueError(
@@ -85,4 +92,4 @@ def _last_of_each_size(body) -> list:
             "for one size of image. Received: a network whose head is given "
             f"features of shape {body.output.shape}"
         )
-    return list(found.values())
+    return [found[size] for size in sorted(found, reverse=True)]

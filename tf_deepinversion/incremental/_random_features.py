@@ -37,8 +37,8 @@ def random_features(
         filters: Int, number of filters. Defaults to 50, which gives 800
             features in a grid of 4x4, beside 16 means of each channel.
         size: Int, height and width of a filter. Defaults to 8.
-        places: Int, cells of the grid along each axis, fewer for images too
-            small. Defaults to 4.
+        places: Int, the most cells of the grid along each axis: n places make
+            cells of ceil(n / places). Defaults to 4.
         threshold: Float, at least 0, in standard deviations of pixels. Defaults
             to 0.1.
         mean: Float or list of floats per channel, in gray levels. Defaults to

@@ -50,12 +50,19 @@ def routed(network, router, tasks, preprocessing=None) -> keras.Model:
         (None, 3)
     """
     require_whole(**{f"tasks[{i}]": size for i, size in enumerate(tasks)})
+    if len(tasks) < 2:
+        raise ValueError(
+            "With a single task there is nothing to choose from: use the "
+            f"network alone. Received: tasks={list(tasks)}"
+        )
     _check(network, router, tasks)
     preprocessing = Preprocessing.of(network, preprocessing)
     logarithms = Head(network).probabilities
     pixels = keras.Input(network.input_shape[1:], name="pixels")
-    scores = copy_of(router)(pixels, training=False)
-    logits = copy_of(network)(preprocessing.fed(pixels), training=False)
+    router, network = copy_of(router), copy_of(network)
+    router.name, network.name = "router", "network"
+    scores = router(pixels, training=False)
+    logits = network(preprocessing.fed(pixels), training=False)
     logits = ops.cast(logits, "float32")
     if logarithms:
         logits = ops.log(ops.maximum(logits, 1e-37))

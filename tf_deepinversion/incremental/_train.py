@@ -55,7 +55,9 @@ def train(
             of 5e-3. The first 5% of the steps warm up. Defaults to 0.1.
         transforms: List of transforms. Defaults to `[Shift(2)]`.
         folder: Path, or None. With a folder, repeating the same call resumes
-            after an interruption and gives the same network.
+            after an interruption and gives the same network. The folder knows
+            the network by its architecture, not by its first weights: train
+            other weights in another folder, or with another `run`.
         name: String, name of the files in the folder. Defaults to `"network"`.
         run: String that identifies what the arguments do not, such as the
             callbacks.

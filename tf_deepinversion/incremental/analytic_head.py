@@ -11,6 +11,7 @@ from tf_deepinversion.core.array_file import save_arrays
 from tf_deepinversion.core.array_file import symmetric_of
 from tf_deepinversion.core.array_file import upper_of
 from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.core.keras_internals import functional_of
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.incremental.check_tasks import as_task
 from tf_deepinversion.networks.copies import copy_of
@@ -80,7 +81,7 @@ class AnalyticHead:
             )
         self.features = copy_of(features)
         self.features.trainable = False
-        self.ridge = ridge
+        self.ridge = ridge if ridge is None else float(ridge)
         self._second = np.zeros((shape[1], shape[1]), "float32")
         self._means, self._counts = {}, {}  # by class
 
@@ -125,13 +126,18 @@ class AnalyticHead:
                 "one update, because each class weighs the same. Received: "
                 f"labels {new}, after updates of the classes {self.classes}"
             )
-        second = np.zeros(self._second.shape)
+        means, counts, second = {}, {}, np.zeros(self._second.shape)
         for label in new:
             mean, moment = self._moments(images[labels == label])
-            self._means[label] = mean.astype("float32")
-            self._counts[label] = int(np.sum(labels == label))
+            means[label] = mean.astype("float32")
+            counts[label] = int(np.sum(labels == label))
             second += moment
-        self._second = (self._second + second).astype("float32")
+        # All at once: an interruption leaves the head as it was.
+        self._means, self._counts, self._second = (
+            self._means | means,
+            self._counts | counts,
+            (self._second + second).astype("float32"),
+        )
 
     def _moments(self, images) -> tuple:
         """Returns the means of z and of z z^T over images."""
@@ -189,7 +195,8 @@ class AnalyticHead:
         least error on images that are left out. No image is read again.
 
         Returns:
-            A float.
+            A float; the largest value if a class has so few images that no
+            error can be estimated.
 
         Raises:
             ValueError: as for `solve`.
@@ -209,7 +216,9 @@ class AnalyticHead:
             error = 1 - 1 / count - np.sum(power * (left + ridge) / left**2)
             free = 1 - (np.sum(values / left) + 1) / images
             scores.append(error / free**2 if free > 0 else np.inf)
-        return float(RIDGES[np.argmin(scores)])
+        # With fewer images than the features can fit, no error is estimated.
+        known = np.isfinite(scores).any()
+        return float(RIDGES[np.argmin(scores) if known else -1])
 
     def classifier(self) -> keras.Model:
         """Builds a network of the features and the solved head.
@@ -222,8 +231,10 @@ class AnalyticHead:
             ValueError: as for `solve`.
         """
         kernel, bias = self.solve()
-        features = copy_of(self.features)
-        head = keras.layers.Dense(len(bias), name="logits", trainable=False)
+        features, name = copy_of(self.features), "logits"
+        while name in {x.name for x in functional_of(features).operations}:
+            name += "_"
+        head = keras.layers.Dense(len(bias), name=name, trainable=False)
         logits = head(features.outputs[0])
         head.set_weights([kernel, bias])
         return keras.Model(features.inputs[0], logits, name="analytic")

@@ -9,8 +9,9 @@ def cell_means(maps, places, name=None):
     Args:
         maps: Keras tensor `(batch, height, width, channels)` without open
             sizes.
-        places: Int, cells along each axis, fewer for maps too small. Cells at
-            the edge may be of fewer places of the maps.
+        places: Int, the most cells along each axis. A cell has ceil(side /
+            places) places of the maps, at the edge fewer: 14 makes 4 cells of
+            at most 4 places, and 5 makes 3 of at most 2.
         name: String or None, name of the pooling layer.
 
     Returns:

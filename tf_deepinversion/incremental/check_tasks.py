@@ -1,10 +1,11 @@
-"""Checks of tasks, that is of labeled images of new classes."""
+"""Checks of labeled images of new classes, and of what learns them."""
 
 import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.datasets.elements import image_and_label
+from tf_deepinversion.networks.require_trainable import require_trainable
 
 
 def as_task(images, labels, name="the task") -> tuple:
@@ -166,3 +167,30 @@ def check_tests(tests, classes, shape):
                 f"{np.unique(labels).tolist()}"
             )
         begin = end
+
+
+def check_pair(old, model, old_classes, classes):
+    """Checks that a network can learn beside the network that stays.
+
+    Args:
+        old: A `keras.Model`.
+        model: A `keras.Model`, which learns.
+        old_classes: Int, number of classes of `old`.
+        classes: Int, number of classes of `model`.
+
+    Raises:
+        ValueError: if `model` has no more classes, takes other images, is
+            frozen, or shares layers with `old` that are not.
+    """
+    if classes <= old_classes:
+        raise ValueError(
+            "`model` must know more classes than `old`, see `grow_head`. "
+            f"Received: {classes} and {old_classes}"
+        )
+    shapes = [tuple(network.input_shape[1:]) for network in (old, model)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            "`old` and `model` must take the same images. "
+            f"Received: {shapes[0]} and {shapes[1]}"
+        )
+    require_trainable(model, old)

@@ -51,6 +51,7 @@ class Head:
         self.classes = max(2, self._width)
         for layer in [self.layer, *self._tail]:
             _check_ending(layer, single=self._width == 1)
+        _check_pooling([self.layer, *self._tail])
         if tuple(model.outputs[0].shape[1:]) != (self._width,):
             raise _refused(
                 self.layer,
@@ -83,6 +84,8 @@ class Head:
     def __call__(self, features):
         """Computes the logits `(batch, classes)` of features."""
         kernel = ops.reshape(self.layer.kernel, (-1, self._width))
+        # As the layer computes, such as a head in float32 after bfloat16.
+        features = ops.cast(features, self.layer.compute_dtype)
         x = ops.matmul(features, ops.cast(kernel, features.dtype))
         if self.layer.bias is not None:
             x = x + ops.cast(self.layer.bias, x.dtype)
@@ -217,6 +220,16 @@ def _check_head(layer):
             raise _refused(layer, "it has groups, or its channels first")
     if layer.quantization_mode:
         raise _refused(layer, "it is quantized")
+
+
+def _check_pooling(ending):
+    """Refuses means of probabilities, which are no softmax of means."""
+    pooled = [isinstance(x, layers.GlobalAveragePooling2D) for x in ending]
+    for i, layer in enumerate(ending):
+        function = getattr(layer, "activation", keras.activations.linear)
+        bounded = function is not keras.activations.linear
+        if (bounded or isinstance(layer, layers.Softmax)) and any(pooled[i:]):
+            raise _refused(layer, "a pooling follows its probabilities")
 
 
 def _check_ending(layer, single):

@@ -11,6 +11,7 @@ from tf_deepinversion.datasets.elements import of_pixels
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.streams import Stream
 from tf_deepinversion.datasets.streams import as_stream
+from tf_deepinversion.incremental.check_tasks import check_pair
 from tf_deepinversion.incremental.check_tasks import require_one_size
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.methods import Step
@@ -52,7 +53,8 @@ class IncrementalLearner(replicas.OneBatch):
     Raises:
         TypeError: as for `Head`.
         ValueError: as for `Head`; if `model` does not have more classes or has
-            another image shape; if terms need `replay` and it is missing; or if
+            another image shape, or is frozen, or shares layers with `old` that
+            are not; if terms need `replay` and it is missing; or if
             the pool lacks an old class.
 
     Example:
@@ -80,7 +82,7 @@ class IncrementalLearner(replicas.OneBatch):
         super().__init__(**kwargs)
         self._heads = Head(old), Head(model)
         self.old_classes, self.classes = (head.classes for head in self._heads)
-        _check_pair(old, model, self.old_classes, self.classes)
+        check_pair(old, model, self.old_classes, self.classes)
         self.terms = list(terms)
         self._replay = _stream(
             self.terms, replay, self.old_classes, batch_size, seed
@@ -350,20 +352,6 @@ def _steps(dataset, epochs):
         "pass `steps_per_epoch`. Received: a data set of unknown length and "
         f"epochs={epochs}"
     )
-
-
-def _check_pair(old, model, old_classes, classes):
-    if classes <= old_classes:
-        raise ValueError(
-            "`model` must know more classes than `old`: see `grow_head`. "
-            f"Received: {classes} and {old_classes}"
-        )
-    shapes = [tuple(network.input_shape[1:]) for network in (old, model)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            "`old` and `model` must take the same images. "
-            f"Received: {shapes[0]} and {shapes[1]}"
-        )
 
 
 def _stream(terms, replay, old_classes, batch_size, seed) -> Stream | None:

@@ -1,12 +1,12 @@
 """A network and its figures in two files; the second file makes them valid."""
 
 import json
-import os
 import pathlib
 
 import keras
 
 from tf_deepinversion.core.files import require_local
+from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.files import sha256_of_file
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.run_state import difference
@@ -36,13 +36,8 @@ def save_task(folder, name, model, figures, run):
     """
     require_local(folder=folder)
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path, part = folder / f"{name}.keras", folder / f"{name}.part.keras"
-    model.save(part)
-    # The content must be on the disk before the file has its name.
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    path = folder / f"{name}.keras"
+    save_network(path, model)
     # Only this file makes the network valid: a kill before it repeats the task.
     content = json.dumps(
         {

@@ -6,7 +6,7 @@ and asks for the images that the next task replays.
 
 import numpy as np
 
-from tf_deepinversion.datasets.pool import Pool
+from tf_deepinversion.datasets.join_pools import join_pools
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.feature_targets import FEWEST
 from tf_deepinversion.networks.feature_targets import FeatureTargets
@@ -133,14 +133,7 @@ class TargetsOfClasses(InNetwork):
             )
             for label in classes
         ]
-        # A pool of arrays knows no class above its largest label.
-        most = max(pool.classes for pool in pools)
-        size = max(1, sum(map(len, pools)))
-        made = Pool(size, pools[0].images.shape[1:], most)
-        for pool in pools:
-            if len(pool):
-                made.add(pool.images, pool.labels, requested=pool.requested)
-        return made
+        return join_pools(pools)
 
 
 def check_targets(targets, model, classes, tasks, training, measure):

@@ -179,6 +179,18 @@ class OneBatch(keras.Model):
     metrics by `add_to`. Its property `trained` is the trained network.
     """
 
+    def compile(self, *args, **kwargs):
+        """As in Keras, with an optimizer that updates at each step."""
+        super().compile(*args, **kwargs)
+        if getattr(self.optimizer, "gradient_accumulation_steps", None):
+            raise ValueError(
+                "Each step draws its images by the optimizer's number of "
+                "updates, so with `gradient_accumulation_steps` several steps "
+                "would draw the same images: leave it out, and use a larger "
+                "batch. Received: gradient_accumulation_steps="
+                f"{self.optimizer.gradient_accumulation_steps}"
+            )
+
     def fit(self, x=None, *args, **kwargs):
         """Works as in Keras, but no replica reads a `tf.data.Dataset` ahead."""
         self.require_replicas()
