@@ -13,6 +13,7 @@ from tiny import with_head
 import tf_deepinversion as di
 import tf_deepinversion_command as command
 from tf_deepinversion.datasets import load_images
+from tf_deepinversion.flag_values import pixels_of
 from tf_deepinversion.models.pretrained import load_network
 from tf_deepinversion.networks import copy_of
 from tf_deepinversion.networks.copies import of_size
@@ -62,6 +63,44 @@ def test_numbers_are_asked_for_in_one_line(
     assert expected in line and f"Received: {received}" in line
 
 
+@pytest.mark.parametrize(
+    ("flags", "received"),
+    [
+        (("invert", "--pixel_range=0,1"), "--pixel_range=0,1 alone"),
+        (("prune", "--channel_order=bgr"), "--channel_order=bgr alone"),
+        (("synthesize", "--worker=3", *FEEDING), "--worker=3 alone"),
+        (
+            ("distill", "--share=0.5", "--student=a.keras", *FEEDING),
+            "--share=0.5 and --student=a.keras",
+        ),
+        (
+            ("quantize", "--training_steps=9", "--scheme=int16x8", *FEEDING),
+            "--scheme=int16x8 and --dense=per_channel",
+        ),
+        (
+            ("quantize", "--training_steps=9", "--dense=per_tensor", *FEEDING),
+            "--scheme=int8 and --dense=per_tensor",
+        ),
+    ],
+)
+def test_flags_that_would_be_passed_over_are_refused_first(
+    network, monkeypatch, flags, received
+):
+    line = said(monkeypatch, *flags)
+    assert line.startswith("tf-deepinversion: error: --")
+    assert f"Received: {received}" in line
+    # Before any image is made.
+    assert not pathlib.Path("output").exists()
+
+
+def test_images_to_calibrate_on_are_of_all_parts_of_a_file():
+    images = np.arange(1000).reshape(-1, 1, 1, 1) // 100  # sorted by class
+    found = pixels_of((images, None), 200)
+    np.testing.assert_array_equal(np.bincount(found.ravel()), 20)
+    assert len(pixels_of((images, None))) == 1000
+    assert len(pixels_of((images[:30], None), 200)) == 30
+
+
 def test_quantize_needs_no_labels(network, capsys):
     np.savez("unlabeled.npz", images=IMAGES)
     images = "--images=unlabeled.npz"
@@ -101,7 +140,7 @@ def test_a_missing_array_is_named(network, monkeypatch):
 
 
 def test_a_flag_fixes_an_open_image_size(network, monkeypatch):
-    open_sized = copy_of(network, None, lambda x: (None, None, None, 1))
+    open_sized = copy_of(network, None, lambda *_: (None, None, None, 1))
     open_sized.save("open.keras")
     flags = (*FEEDING, "--labels=0,1,2", "--steps=2", "--seed=3")
     command.run(["invert", "mine.keras", *flags, "--output=fixed"])

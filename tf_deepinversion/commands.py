@@ -4,10 +4,10 @@ import time
 
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import save_network
-from tf_deepinversion.flag_values import first_images
 from tf_deepinversion.flag_values import images_of
 from tf_deepinversion.flag_values import network_of
 from tf_deepinversion.flag_values import numbers
+from tf_deepinversion.flag_values import pixels_of
 from tf_deepinversion.flag_values import preprocessing
 from tf_deepinversion.flag_values import targets
 
@@ -41,7 +41,7 @@ def measure(args):
         )
     measured = di.FeatureTargets.measure(
         network_of(args),
-        first_images(images_of(args.images, labeled=False)),
+        pixels_of(images_of(args.images, labeled=False)),
         preprocessing=preprocessing(args),
     )
     path = args.output / "targets.npz"
@@ -56,6 +56,11 @@ def measure(args):
 def synthesize(args):
     if args.workers or args.only or args.engine:
         return _synthesize_batches(args)
+    if args.worker:
+        raise ValueError(
+            "--worker is the number of one of several workers: pass --workers, "
+            f"how many there are, too. Received: --worker={args.worker} alone"
+        )
     pool = pool_of(args, network_of(args), args.output)
     return {
         "images": len(pool),
@@ -159,13 +164,18 @@ def prune(args):
         folder=args.output,
         seed=args.seed,
     )
-    figures = _saved(teacher, result.student, args, result.history, feeding)
+    history = result.history
+    if not args.steps:
+        # The last channels went after the last training that measured it.
+        history = {"agreement": [None]}
+    figures = _saved(teacher, result.student, args, history, feeding)
     return {**figures, "cost_ratio": result.costs[-1]}
 
 
 def quantize(args):
     import tf_deepinversion as di
     from tf_deepinversion.core.files import write_atomically
+    from tf_deepinversion.quantization.scheme import TRAINED
     from tf_deepinversion.quantization.scheme import check_scheme
 
     if args.dense not in ("per_channel", "per_tensor"):
@@ -180,6 +190,14 @@ def quantize(args):
         "per_tensor_dense": args.dense == "per_tensor",
     }
     check_scheme(**options)  # before images are made
+    if args.training_steps and (
+        args.scheme not in TRAINED or options["per_tensor_dense"]
+    ):
+        raise ValueError(
+            f"--training_steps is for --scheme={' or '.join(TRAINED)} with "
+            "--dense=per_channel. Received: "
+            f"--scheme={args.scheme} and --dense={args.dense}"
+        )
     network, ranges = network_of(args), None
     images = _calibration_images(args, network)
     if args.training_steps:
@@ -195,7 +213,7 @@ def quantize(args):
         save_network(args.output / "network.keras", network)
     content = di.quantize(
         network,
-        None if args.training_steps else first_images(images, 200),
+        None if args.training_steps else pixels_of(images, 200),
         preprocessing(args),
         ranges=ranges,
         batch_size=args.batch_size,
@@ -291,6 +309,12 @@ def _student(args, teacher, feeding):
     from tf_deepinversion.models.pretrained import load_network
     from tf_deepinversion.pruning import narrow
 
+    if args.share and args.student:
+        raise ValueError(
+            "--share makes the student of the network's own channels: pass "
+            "--share or --student, not both. "
+            f"Received: --share={args.share} and --student={args.student}"
+        )
     if args.share:
         return lambda images: narrow(
             teacher,

@@ -41,11 +41,20 @@ def preprocessing(flags):
         A `Preprocessing`, or None without `mean` and `std`.
 
     Raises:
-        ValueError: if only one of `mean` and `std` is given.
+        ValueError: if only one of `mean` and `std` is given, or none, and one
+            of the others.
     """
     import tf_deepinversion as di
 
     if flags.mean is None and flags.std is None:
+        others = {"pixel_range": "0,255", "channel_order": "rgb"}
+        for flag, default in others.items():
+            if getattr(flags, flag) != default:
+                raise ValueError(
+                    f"--{flag} describes a preprocessing together with --mean "
+                    "and --std: pass them, too. "
+                    f"Received: --{flag}={getattr(flags, flag)} alone"
+                )
         return None
     if flags.mean is None or flags.std is None:
         raise ValueError(
@@ -99,9 +108,14 @@ def images_of(path, labeled=True):
     return di.datasets.load_images(path)
 
 
-def first_images(images, count=None):
-    """Returns the first images of a pool, of a pair, or None of None."""
+def pixels_of(images, count=None):
+    """Returns the images of a pool or of a pair, or None of None.
+
+    `count` of them are spread evenly: files are often sorted by class.
+    """
     if images is None:
         return None
     pixels = images[0] if isinstance(images, tuple) else images.images
-    return pixels[:count]
+    if count is None or count >= len(pixels):
+        return pixels[:]
+    return pixels[np.arange(count) * len(pixels) // count]

@@ -42,7 +42,7 @@ TASKS = [(images(8), np.array([3, 4] * 4)), (images(5), np.array([5] * 5))]
 
 def opened():
     """The tiny teacher with open image size."""
-    return copy_of(tiny_teacher(), None, lambda x: (None, None, None, 1))
+    return copy_of(tiny_teacher(), None, lambda *_: (None, None, None, 1))
 
 
 class Kill(keras.callbacks.Callback):

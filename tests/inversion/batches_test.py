@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import types
 
 import pytest
 import tensorflow_datasets as tfds
@@ -87,6 +88,51 @@ def test_workers_keep_jpeg_images_alike(tmp_path):
         Numbered(), batches=BATCHES, images=IMAGES, jpeg_quality=50
     )
     assert plan.bytes == BATCHES * len(content)
+
+
+class Timed(Numbered):
+    """Takes a second for each step, by a clock of its own."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self._clock = clock
+
+    def make(self, labels, batch_index, steps=None, verbose=0):
+        self._clock[0] += steps
+        return super().make(labels, batch_index)
+
+
+@pytest.mark.parametrize(
+    ("chained", "batches", "first"),
+    [(False, 5, 1), (True, 5, 1), (True, 1, 1), (True, 25, 3)],
+)
+def test_a_plan_counts_the_batches_that_begin_a_chain(
+    chained, batches, first, monkeypatch
+):
+    clock, plan = [0.0], di.inversion.plan_batches
+    job_of = plan.__globals__["job_of"]
+
+    def job(*args, **kwargs):
+        # A synthesizer with a state cannot be passed as such.
+        found = job_of(*args, **kwargs)
+        if chained:
+            found.synthesizer.state_variables = [None]
+            found = found._replace(chain=10)
+        return found
+
+    time = types.SimpleNamespace(monotonic=lambda: clock[0])
+    monkeypatch.setitem(plan.__globals__, "time", time)
+    monkeypatch.setitem(plan.__globals__, "job_of", job)
+    found = plan(
+        Timed(clock),
+        batches=batches,
+        images=7,
+        first_steps=300,
+        steps=30,
+        chain=10,
+    )
+    seconds = first * 300 + (batches - first) * 30
+    assert found.device_hours == pytest.approx(seconds / 3600)
 
 
 @pytest.mark.parametrize("workers", [2, 5, 9])

@@ -144,8 +144,9 @@ def test_an_error_of_a_worker_is_told_as_it_is(stand_in, tmp_path):
     with pytest.raises(ValueError, match="leave out some of the 7 classes"):
         synthesize_on_ray(Numbered, tmp_path, **{**FEW, "images": 1})
     assert not ray.open
-    with pytest.raises(TypeError, match="a function without arguments"):
-        synthesize_on_ray("mine.keras", tmp_path, **FEW)
+    for wrong in ("mine.keras", Numbered()):
+        with pytest.raises(TypeError, match="a function without arguments"):
+            synthesize_on_ray(wrong, tmp_path, **FEW)
 
 
 def test_a_network_is_sent_as_a_file(stand_in, tmp_path):

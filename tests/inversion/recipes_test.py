@@ -16,6 +16,7 @@ from tf_deepinversion.inversion.make_synthesizer import make_synthesizer
 from tf_deepinversion.inversion.recipe import GeneratorTraining
 from tf_deepinversion.inversion.recipe import Recipe
 from tf_deepinversion.inversion.recipe import Stage
+from tf_deepinversion.inversion.starts import Noise
 from tf_deepinversion.objective.image_terms import TotalVariation
 from tf_deepinversion.objective.teacher_terms import CrossEntropy
 from tf_deepinversion.objective.terms import Term
@@ -209,6 +210,11 @@ OURS = recipes.RECIPES["ours"]
             ),
             ValueError,
             "images of one size.*2 stages",
+        ),
+        (
+            lambda: recipes.find("generator").replace(start=Noise(2)),
+            ValueError,
+            "no coarse noise",
         ),
     ],
 )

@@ -147,6 +147,35 @@ def test_two_of_four():
     assert ragged[4:].sum(0).tolist() == [2, 2]
 
 
+def test_groups_are_of_inputs_wherever_a_kernel_has_them():
+    """By the layer's own answer: what an output adds up over its inputs."""
+    x = inputs = keras.Input((4, 4, 8))
+    x = layers.Conv2DTranspose(6, 2, name="larger")(x)
+    x = layers.Reshape((25, 6))(x)
+    x = layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    model = keras.Model(inputs, layers.Dense(4, name="head")(x))
+    prune_low_magnitude(model, ConstantSparsity(0.5), sparsity_m_by_n=(1, 2))
+    for mask in masks_of(model):
+        mask.update(0.5)
+        kept = mask.mask.numpy()
+        if mask.layer.name == "larger":  # (2, 2, outputs, inputs)
+            rows = np.moveaxis(kept, -1, 0)
+        elif mask.layer.name == "attention_output":  # (heads, size, outputs)
+            rows = kept.reshape(8, -1)
+        else:  # (inputs, heads, size), or a matrix
+            rows = kept.reshape(len(kept), -1)
+        pairs = rows.reshape(len(rows) // 2, 2, -1).sum(1)
+        np.testing.assert_array_equal(pairs, 1, err_msg=mask.layer.name)
+    assert len(masks_of(model)) == 6
+
+
+def test_an_equation_without_inputs_has_no_groups():
+    table = layers.EinsumDense("ab,bc->abc", output_shape=(8, 4), name="table")
+    model = keras.Sequential([keras.Input((8,)), table])
+    with pytest.raises(ValueError, match="ab,bc->abc' of 'table'"):
+        prune_low_magnitude(model, ConstantSparsity(0.5), block_size=(2, 2))
+
+
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
     "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
@@ -244,6 +273,47 @@ def test_what_is_saved_is_plain_keras(tmp_path):
     assert masks_of(again) == []
 
 
+def test_masks_know_their_weights_by_place(tmp_path):
+    """Names of layers differ, and frozen weights come last in Keras."""
+
+    def nameless():
+        return keras.Sequential(
+            [keras.Input((4,)), layers.Dense(4), layers.Dense(4)]
+        )
+
+    model, twin = (
+        prune_low_magnitude(nameless(), ConstantSparsity(0.5)) for _ in "ab"
+    )
+    for mask in masks_of(model):
+        mask.update(0.5)
+    save_masks(tmp_path / "masks.npz", model)
+    twin.layers[0].trainable = False
+    load_masks(tmp_path / "masks.npz", twin)
+    for one, other in zip(model.layers, twin.layers, strict=True):
+        np.testing.assert_array_equal(
+            one.kernel.constraint.mask, other.kernel.constraint.mask
+        )
+
+
+def test_what_was_never_called_or_has_lora_is_told_apart():
+    class Unused(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.unused, self.used = layers.Dense(3), layers.Dense(2)
+
+        def call(self, x):
+            return self.used(x)
+
+    model = Unused()
+    model(np.zeros((1, 4), "float32"))
+    prune_low_magnitude(model, ConstantSparsity(0.5))
+    assert [mask.layer for mask in masks_of(model)] == [model.used]
+    adapted = small_model()
+    adapted.layers[-1].enable_lora(2)
+    with pytest.raises(ValueError, match="'head' with LoRA"):
+        prune_low_magnitude(adapted, ConstantSparsity(0.5))
+
+
 def test_masks_are_saved_beside(tmp_path):
     model = prune_low_magnitude(small_model(), ConstantSparsity(0.5))
     fit(compiled(model), epochs=1)
@@ -254,7 +324,7 @@ def test_masks_are_saved_beside(tmp_path):
         np.testing.assert_array_equal(a.mask, b.mask)
         assert zeros(b.variable) == zeros(a.variable)
     part = prune_low_magnitude(small_model(), ConstantSparsity(0.5), "conv")
-    with pytest.raises(ValueError, match="another run"):
+    with pytest.raises(ValueError, match="other weights.*with 2 masks"):
         load_masks(tmp_path / "masks.npz", part)
     with pytest.raises(FileNotFoundError):
         load_masks(tmp_path / "none.npz", part)

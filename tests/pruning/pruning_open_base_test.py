@@ -102,6 +102,27 @@ def test_such_networks_are_pruned_and_narrowed():
     assert found.student.get_layer("base").input_shape == (None, None, None, 1)
 
 
+def test_a_base_sees_features_of_another_size_than_the_images():
+    inner = base(1)
+    x = inputs = keras.Input((*OPEN, 1))
+    x = layers.AveragePooling2D(2)(x)
+    for layer in [inner, *pooled_head()]:
+        x = layer(x)
+    model = keras.Model(inputs, x)
+    fed = Preprocessing(127.5, 64.0, "normalized")
+    kwargs = {"rounds": 1, "final_steps": 1, "batch_size": 8, "verbose": 0}
+    found = prune(
+        model,
+        POOL,
+        target=0.5,
+        preprocessing=fed,
+        criterion="filter_norm",
+        **kwargs,
+    )
+    assert found.student.input_shape == (None, None, None, 1)
+    assert found.student.count_params() < model.count_params()
+
+
 @pytest.mark.slow
 def test_transfer_learning_as_it_is_written():
     applied = keras.applications.MobileNetV2(include_top=False, weights=None)

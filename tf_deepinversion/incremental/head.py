@@ -148,7 +148,7 @@ def grow_head(model, classes, *, noise=0.1, seed=0) -> keras.Model:
 
     fed = {id(tensor) for tensor in head._found.fed}
 
-    def input_shape(tensor):
+    def input_shape(_, tensor):
         if id(tensor) not in fed:
             return tensor.shape
         return (*tensor.shape[:-1], classes)

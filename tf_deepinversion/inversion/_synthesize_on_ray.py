@@ -13,6 +13,7 @@ from tf_deepinversion.datasets.batch_folder import BatchFolder
 from tf_deepinversion.datasets.merge_batches import merge_batches
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.inversion._synthesize_batches import synthesize_batches
+from tf_deepinversion.inversion.synthesizer import Synthesizer
 
 
 def synthesize_on_ray(
@@ -82,6 +83,7 @@ def synthesize_on_ray(
         require_whole(workers=workers)
     if isinstance(folder, pathlib.Path):
         folder = folder.absolute()
+    _check(teacher)
     folder = str(folder)
     ray = _imported()
     with _connected(ray, address):
@@ -120,14 +122,21 @@ class _Worker:
         return tuple(status)
 
 
+def _check(teacher):
+    """Refuses what no worker can take, before Ray starts."""
+    network = isinstance(teacher, keras.Model)
+    function = callable(teacher) and not isinstance(teacher, keras.Layer)
+    if isinstance(teacher, Synthesizer) or not (network or function):
+        raise TypeError(
+            "Expected a `keras.Model`, the classifier, or a function without "
+            "arguments that makes a classifier or a synthesizer on the "
+            f"worker's machine. Received: {type(teacher)}"
+        )
+
+
 def _sent(teacher):
     """Returns a function as it is, and a network as the bytes of its file."""
     if not isinstance(teacher, keras.Model):
-        if not callable(teacher) or isinstance(teacher, keras.Layer):
-            raise TypeError(
-                "Expected a `keras.Model`, or a function without arguments "
-                f"that makes one. Received: {type(teacher)}"
-            )
         return teacher
     with tempfile.TemporaryDirectory() as scratch:
         path = pathlib.Path(scratch, "teacher.keras")

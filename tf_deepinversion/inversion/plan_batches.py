@@ -113,10 +113,12 @@ def plan_batches(
         jpeg_quality=jpeg_quality,
     )
     trial = _Trial(job)
+    # How many batches begin as the first does: each chain has a first batch.
+    first = -(-batches // job.chain) if job.chained else 1
     seconds = trial.make(0)
-    if job.chain > 1:
-        seconds += (job.chain - 1) * trial.make(1)
-        seconds /= job.chain
+    if batches > first and (job.chained or job.steps != job.first_steps):
+        seconds = first * seconds + (batches - first) * trial.make(1)
+        seconds /= batches
     return BatchesPlan(
         batches,
         batches * trial.images,

@@ -249,10 +249,11 @@ class Recipe(Settings):
                 "A generator draws images of one size: its recipe has one "
                 f"stage. Received: {len(self.stages)} stages"
             )
-        if self.generator and not isinstance(self.start, Noise):
+        if self.generator and self.start != Noise():
             raise ValueError(
                 "A generator starts from its weights, so its recipe takes no "
-                f"images as a start. Received: start={self.start!r}"
+                "images as a start, and no coarse noise. "
+                f"Received: start={self.start!r}"
             )
         if not all(0 < share < 1 for share in self.snapshots):
             raise ValueError(

@@ -28,12 +28,12 @@ def copy_of(model, changed=None, input_shape=None) -> keras.Model:
         model: A built `keras.Model`: functional, sequential, or of a class with
             `get_config`. It stays unchanged.
         changed: Function from a layer to its replacement, or to None to copy
-            the layer. The caller sets the replacement's weights. The
-            replacement may be a function of tensors. By default all layers are
-            copied.
-        input_shape: Function from an input, of the model or of a nested model,
-            to its shape in the copy, including the batch. By default inputs
-            keep their shape.
+            the layer. The replacement is a layer of the same class with as many
+            weights, such as `twin_of` makes, whose values the caller sets; or a
+            function of tensors. By default all layers are copied.
+        input_shape: Function from a model, this one or one within it, and its
+            input to the shape of that input in the copy, including the batch.
+            By default inputs keep their shape.
 
     Returns:
         A `keras.Model` of the same kind.
@@ -122,22 +122,32 @@ def of_size(model, size) -> keras.Model:
     if tuple(found[1:]) == shape:
         return model
     try:
-        return _of_shape(model, shape)
+        return of_shape(model, shape)
     except ValueError as error:
         raise ValueError(
             f"The network cannot take images of shape {shape}: {error}"
         ) from error
 
 
-def _of_shape(model, shape):
+def of_shape(model, shape):
+    """Copies a network for images of another shape.
+
+    Args:
+        model: A built `keras.Model` whose input is an image.
+        shape: Tuple `(height, width, channels)`; None leaves a size open.
+
+    Returns:
+        A `keras.Model`. A model that is not a graph of layers is called within
+        a model of that size.
+    """
     if not is_graph(model):
         pixels = keras.Input(shape)
         return keras.Model(pixels, model(pixels), name=model.name)
-    own = {id(tensor) for tensor in model.inputs}
 
-    def input_shape(tensor):  # nested models see features of other sizes
+    def input_shape(network, tensor):
+        # Models within the model see features of other sizes.
         batch, *inner = tensor.shape
-        return (batch, *(shape if id(tensor) in own else inner))
+        return batch, *(shape if network is model else inner)
 
     return copy_of(model, input_shape=input_shape)
 
@@ -209,7 +219,7 @@ def _new_inputs(model, shape):
     sequential = isinstance(model, keras.Sequential)
     return keras.tree.map_structure(
         lambda x: keras.Input(
-            batch_shape=shape(x) if shape else x.shape,
+            batch_shape=shape(model, x) if shape else x.shape,
             dtype=x.dtype,
             name=names[id(x)],
         ),

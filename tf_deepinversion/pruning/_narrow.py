@@ -49,7 +49,7 @@ def narrow(
         seed: Int, of the random directions of the criterion. Defaults to 0.
 
     Returns:
-        A plain `keras.Model` of the same kind, with the same preprocessing, not
+        A plain functional `keras.Model` with the same preprocessing, not
         compiled.
 
     Raises:

@@ -12,7 +12,7 @@ from tf_deepinversion.datasets.streams import stream_for
 from tf_deepinversion.distillation.recovery import Recovery
 from tf_deepinversion.distillation.recovery import recovery_optimizer
 from tf_deepinversion.distillation.recovery import state_file
-from tf_deepinversion.networks.copies import copy_of
+from tf_deepinversion.networks.copies import of_shape
 from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.pruning.channels.cost import COSTS
@@ -254,21 +254,13 @@ def _run_rounds(plan, state, recovery, teacher, stream, callbacks, verbose):
 
 def _of_one_size(teacher, stream):
     """Returns the network, or a copy at the images' size if it is open."""
-    given = functional(teacher).inputs[0].shape
-    if None not in given[1:]:
+    if None not in functional(teacher).inputs[0].shape[1:]:
         return teacher
     images, _ = stream(0).element_spec[:2]
-    return _of_shape(teacher, given, (None, *images.shape[1:]))
+    return of_shape(teacher, tuple(images.shape[1:]))
 
 
 def _of_size_of(teacher, sized, student):
     """Returns the network, with an open image size if its teacher has one."""
     given, size = (functional(x).inputs[0].shape for x in (teacher, sized))
-    return student if given == size else _of_shape(student, size, given)
-
-
-def _of_shape(model, old, new):
-    """Copies a model, and the models inside it, for another image shape."""
-    return copy_of(
-        model, input_shape=lambda x: new if x.shape == old else x.shape
-    )
+    return student if given == size else of_shape(student, tuple(given[1:]))

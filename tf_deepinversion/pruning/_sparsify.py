@@ -6,7 +6,6 @@ import keras
 
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
-from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.datasets.streams import stream_for
 from tf_deepinversion.distillation.recovery import Recovery
 from tf_deepinversion.distillation.recovery import recovery_optimizer
@@ -16,6 +15,7 @@ from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.pruning.frozen_weights import check_frozen
 from tf_deepinversion.pruning.layer_names import layer_names
 from tf_deepinversion.pruning.masks.magnitude import masks_of
+from tf_deepinversion.pruning.masks.magnitude import places_of
 from tf_deepinversion.pruning.masks.magnitude import prune_low_magnitude
 from tf_deepinversion.pruning.masks.magnitude import strip_pruning
 from tf_deepinversion.pruning.masks.schedule import PolynomialDecay
@@ -143,7 +143,7 @@ def sparsify(
     parts = {
         **vars(recovery),
         "schedule": schedule,
-        "masks": [pattern, _places_of_masks(student)],
+        "masks": [pattern, places_of(student)],
         "steps, batch_size, learning_rate": [steps, batch_size, learning_rate],
         "teacher": teacher,
     }
@@ -196,18 +196,6 @@ def _with_masks(teacher, schedule, policy, steps, block_size, pooling, m_by_n):
     for mask in masks:
         mask.update(schedule.final_sparsity)
     return student
-
-
-def _places_of_masks(student) -> list:
-    """Identifies the weights with masks by name and the layer's position.
-
-    Keras's names of layers differ from process to process.
-    """
-    places = {id(layer): i for i, layer in enumerate(layers_of(student))}
-    return [
-        [places[id(mask.layer)], mask.variable.name]
-        for mask in masks_of(student)
-    ]
 
 
 def _stripped(student) -> dict:

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 
 from tf_deepinversion.core import run_state
@@ -41,10 +42,8 @@ class PruningState:
             self.costs, self.history = past["costs"], past["history"]
         self.student = shrink(teacher, self.keep)
         if saved:
-            count = len(teacher.weights)
-            self.student.set_weights(
-                [saved[f"weight_{i}"] for i in range(count)]
-            )
+            for i, variable in enumerate(self.student.variables):
+                variable.assign(saved[f"variable_{i}"])
 
     def smoothed(self, found, momentum) -> np.ndarray:
         """Computes the running mean of rankings, each divided by its mean.
@@ -83,10 +82,11 @@ class PruningState:
         if self.path is None:
             return
         # The architecture is not saved: `keep` and the teacher determine it.
-        weights = enumerate(self.student.get_weights())
+        # Variables are weights, and the states of random generators.
+        values = map(keras.ops.convert_to_numpy, self.student.variables)
         past = json.dumps({"costs": self.costs, "history": self.history})
         arrays = {
-            **{f"weight_{i}": w for i, w in weights},
+            **{f"variable_{i}": x for i, x in enumerate(values)},
             "keep": self.keep,
             "importance": self.importance,
             "past": np.array(past),

@@ -61,7 +61,8 @@ def recover(
             does not fix it.
         dtype: A dtype policy, see `Distillation`.
         folder: Path for the state, or None. With a folder, repeating the same
-            call resumes after an interruption and gives the same network.
+            call resumes after an interruption and gives the same network. The
+            call trains `student` in place: make it again for the second call.
         run: String that identifies images and callbacks, used with `folder`;
             required if the images do not identify themselves.
         seed: Int, seed of batches and transforms. Defaults to 0.

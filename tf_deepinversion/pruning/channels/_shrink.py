@@ -67,7 +67,7 @@ def shrink(model, keep=None):
             twins[layer] = twin_of(layer, **config)
         return twins.get(layer)
 
-    def input_shape(tensor):
+    def input_shape(_, tensor):
         if id(tensor) not in graph.inputs:
             return tensor.shape
         # An input of a nested model may lose channels, too.
@@ -99,8 +99,8 @@ def _copy_weights(graph, keep, twins):
 def mask_channels(model, keep):
     """Sets all weights of removed channels to zero; the model keeps its size.
 
-    Layers then output zero for these channels, also after BatchNormalization,
-    and following layers ignore them.
+    Layers then output zero for these channels, also after BatchNormalization
+    with a scale, and following layers ignore them.
 
     Args:
         model: As for `shrink`. The function changes the model.

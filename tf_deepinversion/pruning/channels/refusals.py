@@ -4,9 +4,9 @@
 def open_size(received) -> ValueError:
     """Returns the error for a network without a fixed image size."""
     return ValueError(
-        "Channels and cost need a fixed image size: copy the model by "
-        "`tf_deepinversion.networks.copy_of(model, input_shape=lambda x: "
-        "(None, height, width, 3))`. "
+        "Channels and cost need a fixed image size: call the model on an "
+        "input of one, `x = keras.Input((height, width, channels))`, and pass "
+        "`keras.Model(x, model(x))`. "
         f"Received: {received}"
     )
 

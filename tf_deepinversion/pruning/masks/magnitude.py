@@ -12,7 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.pruning.masks import patterns
+from tf_deepinversion.pruning.masks.matrices import of_matrices
 from tf_deepinversion.pruning.masks.policy import weights_to_prune
 
 
@@ -117,9 +119,25 @@ def masks_of(model) -> list[MagnitudeMask]:
         >>> di.pruning.masks_of(teacher)
         []
     """
-    found = [v.constraint for v in model.trainable_variables]
-    found += [v.constraint for v in model.non_trainable_variables]
+    found = [v.constraint for v in model.variables]
     return [c for c in found if isinstance(c, MagnitudeMask)]
+
+
+def places_of(model) -> list:
+    """Identifies the weights with masks by their layer's position and name.
+
+    Keras's names of layers differ from process to process.
+
+    Args:
+        model: A `keras.Model` with masks.
+
+    Returns:
+        A list of pairs of an int and a string, in the order of `masks_of`.
+    """
+    places = {id(layer): i for i, layer in enumerate(layers_of(model))}
+    return [
+        [places[id(mask.layer)], mask.variable.name] for mask in masks_of(model)
+    ]
 
 
 def prune_low_magnitude(
@@ -147,7 +165,7 @@ def prune_low_magnitude(
             kernels of Keras's layers except depthwise kernels; a warning names
             other weights that stay dense.
         block_size: Pair of ints, number of inputs and outputs that become zero
-            together. Defaults to `(1, 1)`.
+            together, whatever axes of a kernel they are. Defaults to `(1, 1)`.
         block_pooling_type: `"AVG"` or `"MAX"`, see `patterns.blocks`. Defaults
             to `"AVG"`.
         sparsity_m_by_n: Pair of ints (m, n): m zeros in every n inputs. The
@@ -187,9 +205,15 @@ def prune_low_magnitude(
         )
     if pattern is not patterns.unstructured:
         _require_matrices(chosen)
+    patterns_of = [
+        pattern
+        if pattern is patterns.unstructured
+        else of_matrices(pattern, layer, tuple(variable.shape))
+        for layer, variable in chosen
+    ]
     # Keras applies a constraint after each update of the variable.
-    for layer, variable in chosen:
-        variable.constraint = MagnitudeMask(variable, layer, schedule, pattern)
+    for (layer, variable), own in zip(chosen, patterns_of, strict=True):
+        variable.constraint = MagnitudeMask(variable, layer, schedule, own)
     _forget_traced(model)
     return model
 

@@ -1,17 +1,24 @@
 """Saves masks beside a model, whose own file has none."""
 
+import json
+
 import keras
 import numpy as np
 
 from tf_deepinversion.core import run_state
+from tf_deepinversion.pruning.masks.magnitude import places_of
 from tf_deepinversion.pruning.masks.magnitude import required_masks
 
+_FORMAT = "masks 1"
 
-def _identity(masks):
-    shapes = [
-        [m.layer.name, m.variable.name, list(m.variable.shape)] for m in masks
+
+def _weights_of(model) -> list:
+    """Identifies the weights with masks, by place, name and shape."""
+    shapes = [list(mask.variable.shape) for mask in required_masks(model)]
+    return [
+        [*place, shape]
+        for place, shape in zip(places_of(model), shapes, strict=True)
     ]
-    return run_state.fingerprint({"masks": shapes})
 
 
 def save_masks(path, model):
@@ -34,7 +41,8 @@ def save_masks(path, model):
         )
         for i, mask in enumerate(masks)
     }
-    run_state.save(path, arrays, _identity(masks))
+    arrays["weights"] = np.array(json.dumps(_weights_of(model)))
+    run_state.save(path, arrays, _FORMAT)
 
 
 def load_masks(path, model):
@@ -59,11 +67,20 @@ def load_masks(path, model):
         >>> di.pruning.load_masks(path, model)
     """
     masks = required_masks(model)
-    arrays = run_state.load(path, _identity(masks))
+    arrays = run_state.load(path, _FORMAT)
     if arrays is None:
         raise FileNotFoundError(
             f"Expected a file of `save_masks`. Received: path={path}, which "
             "does not exist"
+        )
+    saved, own = json.loads(str(arrays["weights"])), _weights_of(model)
+    if saved != own:
+        differing = [x for x in saved if x not in own] or saved
+        raise ValueError(
+            "The masks belong to other weights: the model must have the same "
+            "layers, and have gone through `prune_low_magnitude` with the same "
+            f"arguments. Received: {path} with {len(saved)} masks, of which "
+            f"the model's {len(own)} lack {differing[:3]}"
         )
     for i, mask in enumerate(masks):
         size = int(np.prod(mask.variable.shape))

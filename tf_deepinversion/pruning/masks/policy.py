@@ -92,11 +92,12 @@ class _Weights:
         """Lists the weights of `PRUNABLE`, of one layer or of all layers."""
         layers = self.layers if layer is None else [layer]
         return [
-            getattr(x, name)
+            _weight_of(x, name)
             for x in layers
             for kind, names in PRUNABLE.items()
-            # In Keras 3 DepthwiseConv2D does not subclass Conv2D.
-            if isinstance(x, kind)
+            # In Keras 3 DepthwiseConv2D does not subclass Conv2D. A layer that
+            # was never called has no weights.
+            if isinstance(x, kind) and x.built
             for name in names
         ]
 
@@ -160,6 +161,16 @@ class _Weights:
             if not isinstance(self.owner[id(v)], DEPTHWISE)
             if _is_of_user(self.owner[id(v)]) or "kernel" in v.name
         ]
+
+
+def _weight_of(layer, name):
+    if getattr(layer, "lora_enabled", False):
+        raise ValueError(
+            "A layer with LoRA has no kernel of its own to prune: merge it "
+            "first, by saving and loading the model. "
+            f"Received: {layer.name!r} with LoRA"
+        )
+    return getattr(layer, name)
 
 
 def _is_of_user(layer):
