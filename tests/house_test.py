@@ -10,6 +10,7 @@ import pathlib
 import re
 import tomllib
 
+import mutants
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -295,3 +296,7 @@ def test_metadata_is_in_setup_cfg():
         "A [project] table in pyproject.toml makes setuptools ignore the "
         "metadata in setup.cfg: move it there."
     )
+
+
+def test_each_mutant_is_of_the_present_code():
+    mutants.require_planted()
