@@ -153,12 +153,14 @@ def test_groups_are_of_inputs_wherever_a_kernel_has_them():
     x = layers.Conv2DTranspose(6, 2, name="larger")(x)
     x = layers.Reshape((25, 6))(x)
     x = layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    wide = layers.EinsumDense("abc,dec->abde", (None, 2, 3), name="wide")
+    x = layers.Reshape((25, 6))(wide(x))
     model = keras.Model(inputs, layers.Dense(4, name="head")(x))
     prune_low_magnitude(model, ConstantSparsity(0.5), sparsity_m_by_n=(1, 2))
     for mask in masks_of(model):
         mask.update(0.5)
         kept = mask.mask.numpy()
-        if mask.layer.name == "larger":  # (2, 2, outputs, inputs)
+        if mask.layer.name in ("larger", "wide"):  # (..., outputs, inputs)
             rows = np.moveaxis(kept, -1, 0)
         elif mask.layer.name == "attention_output":  # (heads, size, outputs)
             rows = kept.reshape(8, -1)
@@ -166,7 +168,7 @@ def test_groups_are_of_inputs_wherever_a_kernel_has_them():
             rows = kept.reshape(len(kept), -1)
         pairs = rows.reshape(len(rows) // 2, 2, -1).sum(1)
         np.testing.assert_array_equal(pairs, 1, err_msg=mask.layer.name)
-    assert len(masks_of(model)) == 6
+    assert len(masks_of(model)) == 7
 
 
 def test_an_equation_without_inputs_has_no_groups():
