@@ -1,5 +1,8 @@
 """What is exported takes pixels, and is what the network was."""
 
+import pathlib
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -51,6 +54,26 @@ def test_a_saved_model_is_replaced_as_a_whole(tmp_path, monkeypatch):
     assert not (tmp_path / "served" / "assets" / "old").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["served"]
     assert np.abs(Served("served")(IMAGES) - first).max() > 0.1
+
+
+def test_a_kill_while_the_old_model_goes_leaves_the_new_one(
+    tmp_path, monkeypatch
+):
+    folder, remove = tmp_path / "served", shutil.rmtree
+    export(tiny_teacher(), folder, Preprocessing(100, 50))
+
+    def killed(path, **kwargs):
+        (pathlib.Path(path) / "saved_model.pb").unlink(missing_ok=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export(tiny_teacher(seed=1), folder, Preprocessing(100, 50))
+    expected = tiny_teacher(seed=1)(Preprocessing(100, 50).fed(IMAGES))
+    np.testing.assert_allclose(Served(folder)(IMAGES), expected, atol=1e-5)
+    assert shutil.rmtree is remove
+    export(tiny_teacher(), folder, Preprocessing(100, 50))
 
 
 @pytest.mark.parametrize("folder", ["thesis", "."])

@@ -308,7 +308,7 @@ MUTANTS = [
     ("datasets/pool_rows.py", "apply_default_optimizations = False", "apply_default_optimizations = True", "datasets/pool"),
     ("datasets/pool_rows.py", "default_rng((seed, step))", "default_rng((seed, 0))", "datasets/pool"),
     ("datasets/pool_folder.py", "content is None or found != shard[\"sha256\"]", "content is None", "datasets/pool"),
-    ("datasets/pool_folder.py", "and not (self._path / name).exists()", "", "datasets/pool"),
+    ("datasets/pool_folder.py", "itertools.count(newest + 1)", "itertools.count()", "datasets/pool"),
     ("datasets/pool_folder.py", "fcntl.LOCK_EX", "fcntl.LOCK_SH", "datasets/pool"),
     ("datasets/pool.py", "[*self._rows.parts[gone:], batch]", "[*self._rows.parts, batch]", "datasets/pool"),
     ("datasets/png.py", "last, size = begin + _BLOCK >= len(lines)", "last, size = begin + _BLOCK > 0", "datasets/png"),

@@ -18,6 +18,7 @@ import numpy as np
 from tf_deepinversion.callbacks.image_grid import ImageGrid
 from tf_deepinversion.callbacks.refresh_pool import RefreshPool
 from tf_deepinversion.callbacks.verifier import Verifier
+from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.pictures import save_folders
 from tf_deepinversion.datasets.pool import Pool
@@ -35,6 +36,7 @@ from tf_deepinversion.networks import reader
 from tf_deepinversion.objective.class_means import ClassMeans
 from tf_deepinversion.pruning._narrow import narrow
 from tf_deepinversion.reports import inversion_report
+from tf_deepinversion.reports.page import ratio
 from tf_deepinversion.serving import Served
 from tf_deepinversion.serving import export
 
@@ -56,7 +58,7 @@ def invert_and_measure(
     real=None,
     names=None,
     prior_images=None,
-) -> dict:
+) -> tuple:
     """Runs an inversion, saves its images and measures them.
 
     Args:
@@ -117,6 +119,9 @@ def invert_and_measure(
         )
         for name, s in sets.items()
     }
+    for name, s in sets.items():
+        if len(s) != len(images):  # the distance depends on their number
+            rows[name]["feature_distance"] = None
     figures = _figures(rows)
     if real is not None:
         figures["teacher_test_accuracy"] = recognition.accuracy(
@@ -160,9 +165,7 @@ def _figures(rows):
     real = rows.get("real images")
 
     def relative(row, figure, base):
-        if base is None or not base[figure] or row[figure] is None:
-            return None
-        return row[figure] / base[figure]
+        return ratio(row[figure], base and base[figure])
 
     # Noise has the ratio 1 of the statistics distance, real images the
     # diversity 1.
@@ -224,7 +227,7 @@ def distil_and_export(
         seed=seed,
     ).student
     seconds = time.monotonic() - begin
-    student.save(output / "student.keras")
+    save_network(output / "student.keras", student)
     export(student, output / "saved_model")
     # The accuracy is that of the file that a user would serve.
     served = Served(output / "saved_model")

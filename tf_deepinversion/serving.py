@@ -82,9 +82,12 @@ def export(model, folder, preprocessing=None, image_shape=None):
         )
         # Only its owner can read a folder of `mkdtemp`.
         os.chmod(part, 0o755)
+        old = pathlib.Path(f"{part}.old")
         if folder.exists():
-            shutil.rmtree(folder)
+            # A kill leaves the old model or the new one, never a half.
+            os.replace(folder, old)
         os.replace(part, folder)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

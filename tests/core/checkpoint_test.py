@@ -2,7 +2,9 @@
 
 import json
 import os
+import pathlib
 
+import keras
 import numpy as np
 import pytest
 
@@ -272,3 +274,25 @@ def test_another_run_is_told_by_what_differs(tmp_path):
             run_state.load(path, other)
     with pytest.raises(ValueError, match="belongs to another run: to another"):
         run_state.load(path, "no parts")
+
+
+def test_values_in_bfloat16_come_back_exactly(tmp_path):
+    variable = keras.Variable([1.0, -2.5, 3e38], dtype="bfloat16")
+    value = keras.ops.convert_to_numpy(variable)
+    run_state.save(tmp_path / "run", {"a": value}, "run")
+    found = run_state.load(tmp_path / "run", "run")["a"]
+    variable.assign([0.0, 0.0, 0.0])
+    variable.assign(found)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), value)
+
+
+def test_what_the_system_refuses_is_not_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    run_state.save(path, {"a": np.zeros(1)}, "run")
+
+    def refused(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", refused)
+    with pytest.raises(PermissionError):
+        run_state.load(path, "run")

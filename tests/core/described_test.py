@@ -155,6 +155,9 @@ class Power(layers.Layer):
         lambda x: with_head(layers.Dense(2, ["relu", "tanh"][x])),
         lambda x: with_head(keras.Sequential([layers.LeakyReLU(x / 10)])),
         lambda x: with_head(Power(power(x), x)),
+        lambda x: with_head(
+            layers.SpectralNormalization(layers.Dense(2 + x)), layers.Dense(2)
+        ),
     ],
 )
 def test_an_architecture_is_all_but_weights_and_names(make):
@@ -180,6 +183,8 @@ def everything():
             Faded(1),
             FadedFlip(2),
             Held(power(3)),
+            Held({"cat", "dog", "bird", "fish"}),
+            lambda name: name in {"cat", "dog", "bird", "fish"},
             residual(1),
             with_head(Power(power(1), 2)),
             keras.optimizers.Adam(0.1),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tf_deepinversion import Pool
 from tf_deepinversion.core.pictures import save_folders
@@ -57,3 +58,20 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "mixed" / "7").rename(tmp_path / "named" / "seven")
     with pytest.raises(FileNotFoundError, match="by class"):
         load_images(tmp_path / "named")
+
+
+def test_what_would_be_read_otherwise_is_refused(tmp_path):
+    images, labels = some(1)
+    (tmp_path / "deep" / "0").mkdir(parents=True)
+    deep = Image.fromarray(np.full((5, 4), 40_000, "uint16"))
+    deep.save(tmp_path / "deep" / "0" / "a.png")
+    for channels in (None, 1, 3):
+        with pytest.raises(ValueError, match="8 bits.*a.png with more"):
+            load_images(tmp_path / "deep", channels)
+    save_folders(tmp_path / "plain", images, labels)
+    with pytest.raises(ValueError, match="npz file. Received: channels=4"):
+        load_images(tmp_path / "plain", channels=4)
+    for wrong in (labels / 2, labels[:-1], np.eye(12)[labels]):
+        np.savez(tmp_path / "wrong.npz", images=images, labels=wrong)
+        with pytest.raises(ValueError, match="a whole number as the label"):
+            load_images(tmp_path / "wrong.npz")

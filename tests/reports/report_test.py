@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tf_deepinversion.reports import inversion_report
+from tf_deepinversion.reports import page
 
 ROW = {
     "teacher_accuracy": 1.0,
@@ -46,3 +47,9 @@ def test_of_many_classes_a_sample_is_shown(tmp_path, size, most):
     page, shown = classes_shown(tmp_path, 150, size)
     assert shown == list(np.linspace(0, 149, most).astype(int))
     assert f"{most} of 150 classes, evenly chosen" in page
+
+
+def test_a_ratio_of_zero_is_told_from_none():
+    assert page.ratio(0.0, 2.0) == 0 and page.ratio(3.0, 2.0) == 1.5
+    assert page.ratio(None, 2.0) is page.ratio(1.0, None) is None
+    assert page.ratio(1.0, 0.0) is None

@@ -15,6 +15,7 @@ from tf_deepinversion.distillation import _distillation
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.networks import reader
+from tf_deepinversion.reports import student_report
 from tf_deepinversion.reports.confusions import confusions as of_student
 from tf_deepinversion.reports.student_report import measure_student
 from tf_deepinversion.reports.student_report import measure_variety
@@ -200,3 +201,15 @@ def test_no_matrix_of_all_classes_is_made():
     names = [str(c) for c in range(1_000_000)]
     shown = of_student(labels[::-1], labels, names)
     assert "<td>999999</td><td>0</td><td>1</td>" in shown
+
+
+def test_parts_without_two_images_of_a_class_are_no_collapse(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        student_report.charts,
+        "curves",
+        lambda lines, *_, **__: drawn.append(lines),
+    )
+    ages = [{"spread": 2.0}, {"spread": None}, {"spread": 0.0}]
+    student_report._age_curves(ages, {"real images": {"spread": 3.0}})
+    assert drawn == [{"pool": [2.0, 0.0], "real images": [3.0, 3.0]}]

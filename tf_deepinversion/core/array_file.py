@@ -52,6 +52,8 @@ def load_arrays(path, format, build, expected):
         if header["format"] != format:
             raise ValueError(f"its format is {header['format']!r}")
         return build(arrays, header)
+    except MemoryError:
+        raise
     except Exception as error:  # damage makes the readers raise anything
         raise ValueError(
             f"Expected {expected}. Received: {path} ({error})"

@@ -48,6 +48,8 @@ def described(value):
         digest = hashlib.sha256()
         add_arrays(digest, value.get_weights())
         return [architecture(value), digest.hexdigest()]
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=repr)  # their order differs by process
     if isinstance(value, types.CodeType):
         return [value.co_code.hex(), value.co_names, list(value.co_consts)]
     if isinstance(value, functools.partial):
@@ -125,7 +127,8 @@ def _layer_config(layer) -> dict:
     if isinstance(layer, keras.Model):  # its layers follow
         return {}
     try:
-        config = {**layer.get_config(), "name": None}
+        # A wrapper's config holds that of its layer, with its name.
+        config = {**_nameless(layer.get_config(), {}), "name": None}
     except NotImplementedError:  # a user's layer without `get_config`
         config = {}
     if type(layer).__module__.partition(".")[0] != "keras":

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pathlib
+import tempfile
 import uuid
 
 from tf_deepinversion.core.remote_path import REMOTE
@@ -93,14 +94,10 @@ def save_network(path, network):
         network: A `keras.Model`.
     """
     require_local(path=path)
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}.part.keras")
-    network.save(part)
-    # The content must be on the disk before the file has its name.
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    with tempfile.TemporaryDirectory() as folder:
+        saved = pathlib.Path(folder, "network.keras")
+        network.save(saved)
+        write_atomically(path, lambda file: file.write(saved.read_bytes()))
 
 
 def write_first(path, content) -> bool:

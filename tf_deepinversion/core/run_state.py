@@ -27,7 +27,14 @@ def save(path, arrays, run):
         run: String that identifies the run, see `fingerprint`.
     """
     header = np.array(json.dumps({"format": FORMAT, "run": run}))
-    write_atomically(path, lambda f: np.savez(f, **arrays, _header=header))
+    exact = {name: _in_float32(array) for name, array in arrays.items()}
+    write_atomically(path, lambda f: np.savez(f, **exact, _header=header))
+
+
+def _in_float32(array):
+    """Returns bfloat16 in float32, which NumPy's files can hold."""
+    array = np.asarray(array)
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array
 
 
 def load(path, run) -> dict | None:
@@ -44,8 +51,9 @@ def load(path, run) -> dict | None:
     path = path_of(path)
     if not path.exists():
         return None
+    # What the system refuses to read is not damaged.
+    content = io.BytesIO(path.read_bytes())
     try:
-        content = io.BytesIO(path.read_bytes())
         with zipfile.ZipFile(content) as archive:
             # np.load does not check the sum of an array that claims to be
             # small.
@@ -55,6 +63,8 @@ def load(path, run) -> dict | None:
         with np.load(content) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop("_header")))
+    except MemoryError:
+        raise
     except Exception as e:  # damage makes zip and npy readers raise anything
         raise ValueError(
             f"The checkpoint {path} is damaged ({e}). Delete the file to start "

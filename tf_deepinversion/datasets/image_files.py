@@ -54,7 +54,16 @@ def load_images(path, channels=None) -> tuple[np.ndarray, np.ndarray]:
         )
     else:
         images, labels = _of_folders(path, channels)
-    return check_pixels(images), np.asarray(labels, "int32")
+    images, labels = check_pixels(images), np.asarray(labels)
+    if labels.shape != (len(images),) or not np.issubdtype(
+        labels.dtype, np.integer
+    ):
+        raise ValueError(
+            f"Expected a whole number as the label of each of {len(images)} "
+            f"images. Received: {path}, with labels of shape {labels.shape} "
+            f"and dtype {labels.dtype}"
+        )
+    return images, labels.astype("int32")
 
 
 def arrays_of(path, *names) -> list:
@@ -74,6 +83,23 @@ def arrays_of(path, *names) -> list:
         return [data[name] for name in names]
 
 
+def _pixels_of(file, channels):
+    """Reads a PNG file of whole gray levels up to 255."""
+    modes = {None: None, 1: "L", 3: "RGB"}
+    if channels not in modes:
+        raise ValueError(
+            "PNG files are read with 1 or 3 channels: use an .npz file. "
+            f"Received: channels={channels}"
+        )
+    with Image.open(file) as image:
+        if image.mode.startswith(("I", "F")):  # a conversion would clip them
+            raise ValueError(
+                "Expected PNG files of 8 bits for each value: convert the "
+                f"files. Received: {file} with more (mode {image.mode!r})"
+            )
+        return np.asarray(image.convert(modes[channels]))
+
+
 def _of_folders(path, channels):
     files = sorted(path.glob("*/*.png"))
     numbers = [re.match(r"\d+", file.parent.name) for file in files]
@@ -83,10 +109,7 @@ def _of_folders(path, channels):
             "by class (0_name, 1_name, ...), or an .npz file of `images` and "
             f"`labels`. Received: {path}"
         )
-    modes = {None: None, 1: "L", 3: "RGB"}
-    images = [
-        np.asarray(Image.open(file).convert(modes[channels])) for file in files
-    ]
+    images = [_pixels_of(file, channels) for file in files]
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise ValueError(

@@ -75,7 +75,7 @@ class PoolFolder:
             "image_shape": list(image_shape),
             "classes": classes,
             "soft_targets": soft_targets,
-            "jpeg_quality": jpeg_quality,
+            "jpeg_quality": jpeg_quality and int(jpeg_quality),
         }
 
     @classmethod
@@ -189,10 +189,17 @@ class PoolFolder:
             self._write_list(shards)
 
     def _free_name(self, shards) -> str:
-        """The first name that neither the list nor a dropped shard has."""
-        used = {shard.get("file") for shard in shards}
-        for name in map(tfrecords.shard_name, itertools.count()):
-            if name not in used and not (self._path / name).exists():
+        """The first name after the newest that no other shard has."""
+        used = {shard["file"] for shard in shards if "file" in shard}
+        # Dropped shards are still there while the next one is written.
+        used |= {x.name for x in self._path.glob(f"{tfrecords.PREFIX}*")}
+        # A reader that holds an old list must not find other images under a
+        # name of that list.
+        numbers = [int(name.rpartition("-")[2]) for name in used]
+        newest = max(numbers, default=-1)
+        for number in itertools.count(newest + 1):
+            name = tfrecords.shard_name(number % tfrecords.MAX_SHARDS)
+            if name not in used:
                 return name
 
     def replace(self, shards):

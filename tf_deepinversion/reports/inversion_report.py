@@ -161,7 +161,7 @@ def _table(rows):
     real = rows.get("real images", {}).get("spread")
     lines = []
     for name, row in rows.items():
-        diversity = row["spread"] / real if real and row["spread"] else None
+        diversity = page.ratio(row["spread"], real)
         lines.append(
             [
                 name,

@@ -61,6 +61,11 @@ def number(value, digits=1, factor=1.0, unit="") -> str:
     return "" if value is None else f"{value * factor:.{digits}f}{unit}"
 
 
+def ratio(value, base):
+    """Returns value / base, or None if one is unknown or the base is 0."""
+    return None if value is None or not base else value / base
+
+
 def percent(value) -> str:
     """Returns a share as a percentage, and an empty string for None."""
     return number(value, 1, 100, " %")

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from tf_deepinversion.core.files import require_local
+from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.pictures import grid
 from tf_deepinversion.core.pictures import save_png
@@ -51,8 +52,7 @@ def save_student(
         pathlib.Path(folder),
         distilled,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    student.save(folder / "student.keras")
+    save_network(folder / "student.keras", student)
     curves = json.dumps(history).encode()
     write_atomically(folder / "curves.json", lambda file: file.write(curves))
     # Sorted by class, the picture is easy to read.

@@ -206,9 +206,7 @@ def _figures(rows):
 
 
 def _relative(row, base):
-    if base is None or not base["spread"] or row["spread"] is None:
-        return None
-    return row["spread"] / base["spread"]
+    return page.ratio(row["spread"], base and base["spread"])
 
 
 def _table(rows):
@@ -275,10 +273,12 @@ def _by_age(images, parts=10, each=200):
 
 
 def _age_curves(ages, rows):
-    lines = {"pool": [age["spread"] or 0.0 for age in ages]}
+    # Parts with too few images of any class have no spread.
+    known = [age["spread"] for age in ages if age["spread"] is not None]
+    lines = {"pool": known}
     for name in ("real images", "uniform noise"):
         if name in rows and rows[name]["spread"]:
-            lines[name] = [rows[name]["spread"]] * len(ages)
+            lines[name] = [rows[name]["spread"]] * len(known)
     return charts.curves(lines, AGE_CAPTION, logarithmic=False, along="part")
 
 

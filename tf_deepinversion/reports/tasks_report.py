@@ -6,6 +6,8 @@ import pathlib
 import numpy as np
 
 from tf_deepinversion.core.files import require_local
+from tf_deepinversion.core.files import save_network
+from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.reports import page
 from tf_deepinversion.reports.charts import accuracy_curves
@@ -71,8 +73,7 @@ def report_tasks(
     """
     require_local(folder=folder)
     folder, network = pathlib.Path(folder), learned.network
-    folder.mkdir(parents=True, exist_ok=True)
-    network.save(folder / "network.keras")
+    save_network(folder / "network.keras", network)
     export(network, folder / "saved_model", preprocessing)
     images = tests[-1][0][:100]
     fed = Preprocessing.of(network, preprocessing).fed(images)
@@ -88,5 +89,6 @@ def report_tasks(
             accuracies=rows,
             figures=figures,
         )
-    (folder / "figures.json").write_text(json.dumps(figures))
+    content = json.dumps(figures).encode()
+    write_atomically(folder / "figures.json", lambda file: file.write(content))
     return found
