@@ -202,6 +202,30 @@ def test_sgd_on_l2_follows_the_closed_form():
     )
 
 
+def test_a_rate_that_a_callback_changed_is_that_of_its_run_alone(tmp_path):
+    model = DeepInversion(tiny_teacher(), NORMALIZED)
+    model.compile(keras.optimizers.Adam(0.1))
+    halve = keras.callbacks.LearningRateScheduler(lambda _, rate: rate / 2)
+    call = {"labels": [0, 1], "steps": 3, "verbose": 0}
+    given = {"callbacks": [halve], "checkpoint": tmp_path / "run.npz"}
+    model.fit(**call)
+    images = model.images
+    first = model.fit(**call, **given).history
+    model.fit(**call)
+    np.testing.assert_array_equal(model.images, images)
+    # It is the same call as before, so it goes on from its state.
+    assert model.fit(**call, **given).history["loss"] == first["loss"]
+
+
+def test_a_student_in_float32_competes_beside_a_teacher_in_float64():
+    teacher = tiny_teacher(dtype="float64")
+    model = DeepInversion(
+        teacher, NORMALIZED, student=tiny_teacher(1), recipe="cifar10_paper"
+    )
+    model.fit([0, 1], steps=1, verbose=0)
+    assert np.isfinite(model.images).all()
+
+
 def test_images_stay_within_the_pixel_range():
     model = inversion(transforms=[])
     model.compile(

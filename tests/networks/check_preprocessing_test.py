@@ -87,6 +87,14 @@ def never_trained():
     return model
 
 
+def diverged():
+    network = trained(100, 50)
+    for own in network.layers:
+        if isinstance(own, layers.BatchNormalization):
+            own.moving_variance.assign(own.moving_variance * np.nan)
+    return network
+
+
 def behind_relu(scale, bias):
     """ReLU is linear for gray images of 0, 1 and 2."""
     first = layers.Conv2D(16, 3, activation="relu", use_bias=bias)
@@ -114,6 +122,7 @@ def behind_relu(scale, bias):
         without_batch_normalization,
         of_random_statistics,
         never_trained,
+        diverged,
         lambda: trained(0, 1, channels=4),
         lambda: trained(0, 1, before=[layers.Activation("softplus")]),
     ],
@@ -123,6 +132,7 @@ def behind_relu(scale, bias):
         "no layer",
         "random",
         "never trained",
+        "diverged",
         "few channels",
         "activation",
     ],

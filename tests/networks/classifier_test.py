@@ -1,5 +1,8 @@
 """The softmax is found and put back; what cannot be inverted is refused."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -508,3 +511,29 @@ def test_the_order_of_calls_is_known_and_the_same_at_each_size():
     swapped = Classifier(OfItsSize(swapped=True), SHAPE)
     with pytest.raises(ValueError, match=r"cannot read images.*\(2, 2, 1\)"):
         swapped.require_size((2, 2, 1))
+
+
+def test_what_was_read_is_not_kept_alive():
+    network = body(layers.Dense(3), layers.Softmax())
+    Classifier(network)
+    gone = weakref.ref(network)
+    del network
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_dense_layer_of_places_is_no_head():
+    """Its features would be mixed with those of other images."""
+    x = images = keras.Input((4, 4, 1))
+    x = layers.Conv2D(5, 3)(x)
+    x = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    x = layers.Flatten()(layers.Dense(3)(x))
+    for network in (
+        keras.Model(images, x),
+        keras.Model(images, layers.Softmax()(x)),
+    ):
+        classifier = Classifier(network)
+        with classifier.open():
+            reading = classifier.read(tf.ones((2, 4, 4, 1)))
+        assert classifier.features is None and reading.head is None
+        assert reading.features.shape == (2, 3)

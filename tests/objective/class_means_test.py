@@ -55,6 +55,17 @@ def test_the_distance_of_the_means_to_the_rows_of_the_head():
     np.testing.assert_allclose(found, 0, atol=1e-6)
 
 
+def test_a_single_class_has_nothing_to_match():
+    layer, h = head(), np.random.default_rng(1).normal(size=(6, 5))
+    term, h = ClassMeans(), tf.constant(h)
+    with tf.GradientTape() as tape:
+        tape.watch(h)
+        alone = View(None, np.full(6, 2), None, [], head=Call(layer, h))
+        found = term.value(term.sums(alone), [])
+    assert float(found) == 0
+    np.testing.assert_array_equal(tape.gradient(found, h), 0)
+
+
 def test_pieces_of_a_batch_add_up_and_have_a_gradient():
     layer, h = head(), np.random.default_rng(1).normal(size=(6, 5))
     term = ClassMeans()

@@ -210,3 +210,11 @@ def test_affine_says_what_it_wants(wrong):
     (name,) = wrong
     with pytest.raises(ValueError, match=f"`{name}`.*Received: {name}="):
         Affine(**wrong)
+
+
+def test_resized_crop_of_a_large_area_is_that_large():
+    for least in (0.8, 1.0):
+        crops = draws(ResizedCrop((least, 1.0), 2.0), count=2_000)
+        _, _, height, width = crops.T.astype("float64")
+        assert (height * width).min() > least - 1e-5
+        assert max(height.max(), width.max()) <= 1

@@ -149,9 +149,7 @@ class Networks:
         if not self.feeds_alike:
             fed = self.student_input(images)
         logits = self.student.read(fed).logits
-        if not self.feeds_alike:
-            logits = tf.cast(logits, reading.logits.dtype)
-        return reading, logits
+        return reading, tf.cast(logits, reading.logits.dtype)
 
     def student_input(self, images):
         """Converts z to the inputs of a student with other inputs."""

@@ -71,8 +71,8 @@ class StageSteps:
         optimizer = self._optimizer
         if optimizer is None:
             optimizer = plan.make_optimizer(steps)
-        elif optimizer.built:
-            # Its variables have the shape of other images.
+        else:
+            # A run may change the rate; the next begins with the given one.
             optimizer = optimizer.from_config(optimizer.get_config())
         shape = plan.shape(self._networks.teacher.image_shape)
         return InversionStep(

@@ -163,9 +163,10 @@ class Classifier:
 
     def _known_ends(self) -> ending.Ends:
         """How the network ends, traced once for each set of layers."""
+        # Without the model itself, which the cache must not keep alive.
         parts = [
             (x, original(x, "activation"), vars(x).get("call"))
-            for x in layers_of(self.model)
+            for x in layers_of(self.model, include_self=False)
         ]
         key = (
             self.image_shape,

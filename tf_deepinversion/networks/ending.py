@@ -168,7 +168,10 @@ def find(result, calls) -> Ends:
                 softmax, logits = call.layer, call.inputs
     averaged = logits
     for call in calls:
-        if type(call.layer) is keras.layers.Dense and call.name == "call":
+        # The head of features at several places gives no single logits.
+        vectors = len(call.inputs.shape) == 2
+        own_call = call.name == "call" and vectors
+        if type(call.layer) is keras.layers.Dense and own_call:
             # A `Dense` with another activation does not output logits.
             own = original(call.layer, "activation")
             linear = own in (None, keras.activations.linear)

@@ -84,6 +84,8 @@ def remembered_input(model, image_shape=None):
     variance = np.asarray(layer.moving_variance, "float64")
     # Channels that never vary tell nothing.
     alive = variance > 1e-6 * variance.max()
+    if not alive.any():  # not finite, or never trained on anything that varies
+        return None
     mean, variance, seen = mean[alive], variance[alive], seen[..., alive]
     zero, one, two = seen[:3].mean((1, 2))
     slope = one - zero

@@ -72,7 +72,10 @@ class ClassMeans(Term):
         means = _centered(features / ops.maximum(counts, 1)[:, None], present)
         targets = _centered(targets / ops.sum(counts), present)
         distance = ops.sum(_lengths(present * (means - targets)))
-        return distance / ops.sum(_lengths(present * targets))
+        scale = ops.sum(_lengths(present * targets))
+        # A single class has no distance to others: nothing to match.
+        some = scale > 0
+        return ops.where(some, distance / ops.where(some, scale, 1.0), 0.0)
 
     def without_features(self):
         raise ValueError(

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.keras_internals import index_of
 
 
@@ -25,8 +26,7 @@ class PyramidAdam(keras.optimizers.Optimizer):
             to 0.9.
         epsilon: Float, positive. Defaults to 1e-8.
         levels: Int, number of resolutions; 1 is plain Adam. Defaults to the
-            largest number that keeps the coarsest level at least 7 pixels
-            wide.
+            largest number n with side / 2^(n - 1) >= 7 pixels.
         **kwargs: Arguments of `keras.optimizers.Optimizer`.
 
     Raises:
@@ -51,11 +51,8 @@ class PyramidAdam(keras.optimizers.Optimizer):
         **kwargs,
     ):
         super().__init__(learning_rate, name=name, **kwargs)
-        if levels is not None and (int(levels) != levels or levels < 1):
-            raise ValueError(
-                "`levels` must be a whole number, 1 or more, or None. "
-                f"Received: levels={levels}"
-            )
+        if levels is not None:
+            require_whole(levels=levels)
         for beta, value in (("beta_1", beta_1), ("beta_2", beta_2)):
             if not 0 <= value < 1:
                 raise ValueError(

@@ -84,10 +84,13 @@ class ResizedCrop(Transform):
         u = uniform(key, (count, 4))
         least, largest = self.area
         area = least + (largest - least) * u[:, 0]
-        # height / width = stretch^2 lies in [1 / ratio, ratio].
+        # height / width = stretch^2 lies in [1 / ratio, ratio], and neither is
+        # more than 1.
+        root = tf.sqrt(area)
         stretch = self.ratio ** (u[:, 1] - 0.5)
-        sides = tf.sqrt(area)[:, None] * tf.stack([stretch, 1 / stretch], 1)
-        sides = tf.minimum(sides, 1.0)
+        stretch = tf.clip_by_value(stretch, root, 1 / root)
+        sides = root[:, None] * tf.stack([stretch, 1 / stretch], 1)
+        sides = tf.minimum(sides, 1.0)  # but for roundings
         # The corner is uniform over all places where the crop fits.
         return tf.concat([u[:, 2:] * (1 - sides), sides], axis=1)
 
@@ -119,8 +122,8 @@ class Affine(Transform):
             directions. Defaults to 20.
         stretch: Float, at least 1. Largest factor by which height and width,
             each independently, grow or shrink. Defaults to 1.35.
-        slant: Float, at least 0. Largest shift between neighboring rows, in
-            pixels. Defaults to 0.2.
+        slant: Float, at least 0. Largest vertical shift between neighboring
+            columns, in pixels. Defaults to 0.2.
         shift: Float, at least 0. Largest move, vertically and horizontally, as
             a share of the image's size. Defaults to 0.15.
 
