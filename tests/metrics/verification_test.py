@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from inversions import NORMALIZED
 
 from tf_deepinversion.metrics import verification
@@ -42,3 +43,19 @@ def test_verification_table_counts_each_and_all():
         }
     }
     assert 0 < right.all(0).mean() < right.mean(1).min()
+
+
+def test_what_a_table_cannot_tell_is_refused():
+    images = np.zeros((2, 8, 8, 1), "uint8")
+    for names, count, expected in (
+        ("", 2, "one or more networks.*Received: \\[\\]"),
+        (["all"], 2, "other than all and images"),
+        ("a", 0, "at least one image.*\\(0, 8, 8, 1\\)"),
+    ):
+        networks = {name: linear_network() for name in names}
+        with pytest.raises(ValueError, match=expected):
+            verification.verification_table(
+                {"few": (images[:count], [0] * count)},
+                networks,
+                dict.fromkeys(names, NORMALIZED),
+            )

@@ -22,12 +22,20 @@ def pieces_of(images, most=None):
         most: Int, number of images of a piece. Defaults to 250, or fewer if
             they would have more than `PIXELS` pixels.
 
+    Raises:
+        ValueError: if there is no image.
+
     >>> large = np.zeros((45, 224, 224, 3), "uint8")
     >>> [len(piece) for piece in pieces_of(large)]
     [20, 20, 5]
     >>> [len(piece) for piece in pieces_of(np.zeros((3, 2, 2, 1)), most=2)]
     [2, 1]
     """
+    if not len(images):
+        raise ValueError(
+            "Expected at least one image. "
+            f"Received: images of shape {images.shape}"
+        )
     height, width = images.shape[1:3]
     fitting = max(1, PIXELS // (height * width))
     size = most or min(MOST, fitting)

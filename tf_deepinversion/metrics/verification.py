@@ -24,6 +24,10 @@ def verification_table(sets, networks, preprocessing=None) -> dict:
         network's name; `"all"`, the share of images that all networks assign
         to their labels; and `"images"`, the number of images.
 
+    Raises:
+        ValueError: if there is no network or no image, or a network has the
+            name `"all"` or `"images"`.
+
     Example:
         >>> table = di.metrics.verification_table(
         ...     {"synthesized": (images, labels)}, {"other": teacher}
@@ -31,6 +35,12 @@ def verification_table(sets, networks, preprocessing=None) -> dict:
         >>> sorted(table["synthesized"]), table["synthesized"]["images"]
         (['all', 'images', 'other'], 12)
     """
+    taken = {"all", "images"} & set(networks)
+    if not networks or taken:
+        raise ValueError(
+            "Expected one or more networks by names other than all and images, "
+            f"which the table gives itself. Received: {list(networks)}"
+        )
     preprocessing, table = preprocessing or {}, {}
     for name, (images, labels) in sets.items():
         right = {}
