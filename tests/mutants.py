@@ -143,7 +143,7 @@ MUTANTS = [
     ("networks/classifier.py", "self.model(inputs, training=training)", "self.model(inputs)", "networks/classifier"),
     ("networks/ending.py", "                logits = call.inputs\n        elif", "                logits = call.outputs\n        elif", "networks/classifier"),
     ("networks/classifier.py", "tf.GradientTape(watch_accessed_variables=False)", "tf.GradientTape()", "networks/zoo"),
-    ("networks/classifier.py", "            traced = tf.function(\n                lambda x: found.append(self._find_ends(x)), autograph=False\n            )\n", "            found.append(self._find_ends(noise))\n            traced = tf.function(\n                lambda x: self.read(x).logits, autograph=False\n            )\n", "networks/ending"),
+    ("networks/classifier.py", "            traced = tf.function(\n                lambda x: found.append(self._find(x)), autograph=False\n            )\n", "            found.append(self._find(noise))\n            traced = tf.function(\n                lambda x: self.read(x).logits, autograph=False\n            )\n", "networks/ending"),
     ("networks/classifier.py", "if not unbounded and (np.abs(values) <= 1).all():", "if (np.abs(values) <= 1).all():", "networks/ending"),
     ("networks/classifier.py", "if not unbounded and (np.abs(values) <= 1).all():", "if False:", "networks/ending"),
     ("networks/classifier.py", "[noise, 1e3 * noise]", "[noise, noise]", "networks/ending"),

@@ -10,8 +10,8 @@ import tensorflow as tf
 from keras import layers
 
 from tf_deepinversion.networks.classifier import Classifier
-from tf_deepinversion.networks.classifier import in_scope
 from tf_deepinversion.networks.ending import masked_logits
+from tf_deepinversion.networks.replicas import in_scope
 
 SHAPE = (3, 3, 1)
 EPSILON = 1e-3

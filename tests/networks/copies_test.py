@@ -11,10 +11,10 @@ from tiny import tiny_teacher
 
 from tf_deepinversion import Preprocessing
 from tf_deepinversion.incremental import grow_head
-from tf_deepinversion.networks.classifier import in_scope
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.copies import twin_of
 from tf_deepinversion.networks.replace_statistics import restated
+from tf_deepinversion.networks.replicas import in_scope
 from tf_deepinversion.pruning import sparsify
 
 SHAPE = (6, 6, 3)

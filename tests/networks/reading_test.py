@@ -9,9 +9,9 @@ from keras import layers
 
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.classifier import Classifier
-from tf_deepinversion.networks.classifier import in_scope
 from tf_deepinversion.networks.compute_policy import check_policy
 from tf_deepinversion.networks.compute_policy import reading
+from tf_deepinversion.networks.replicas import in_scope
 
 
 def seen_dtypes(classifier):

@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.networks.classifier import Classifier
-from tf_deepinversion.networks.classifier import in_scope
 from tf_deepinversion.networks.feature_targets import FeatureTargets
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.networks.replicas import in_scope
 from tf_deepinversion.networks.student_input import check_channels
 from tf_deepinversion.networks.student_input import preprocessing_of_student
 from tf_deepinversion.networks.student_input import shape_of_student

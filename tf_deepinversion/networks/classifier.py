@@ -1,6 +1,7 @@
 """A trained Keras model as inversion reads it; the model stays unchanged."""
 
 import contextlib
+import typing
 import weakref
 
 import keras
@@ -19,13 +20,12 @@ from tf_deepinversion.networks.call_hooks import original
 from tf_deepinversion.networks.call_hooks import watch
 from tf_deepinversion.networks.compute_policy import check_policy
 from tf_deepinversion.networks.compute_policy import reading
-from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.image_shape import find_image_shape
 from tf_deepinversion.networks.image_shape import require_channels_last
 from tf_deepinversion.networks.statistics_check import require_statistics
 
 # Tracing a network takes seconds, and many functions read the same network.
-_ENDS = weakref.WeakKeyDictionary()
+_KNOWN = weakref.WeakKeyDictionary()
 
 
 def _activated(model, activation) -> list:
@@ -69,6 +69,21 @@ def _no_logits(values, shape):
         f"Received: an output of shape {shape}, "
         f"from {values.min():.3g} to {values.max():.3g}"
     )
+
+
+class _Known(typing.NamedTuple):
+    """What the graph of one call tells of a network, see `Classifier`."""
+
+    ends: ending.Ends
+    classes: int | None
+    batch_norms: list
+    places: tuple | None
+
+    @property
+    def certain(self) -> bool:
+        """Whether no image needs to be read to know all this."""
+        sizes = self.classes, *(self.places or ())
+        return self.ends.unbounded and None not in sizes
 
 
 class Classifier:
@@ -141,9 +156,10 @@ class Classifier:
         ends = keras.layers.Dense, keras.layers.GlobalAveragePooling2D
         self._last = [x for x in layers_of(model) if type(x) in ends]
         self._any_size = False
-        self._ends = self._known_ends()
-        self.features = self._ends.features
-        self.classes = self._probe()
+        known = self._known()
+        self._ends, self.features = known.ends, known.ends.features
+        self.batch_norms, self.places = known.batch_norms, known.places
+        self.classes = known.classes if known.certain else self._probe()
 
     def _check_weights(self):
         weight = not_finite(self.model.weights)
@@ -161,8 +177,8 @@ class Classifier:
             np.random.default_rng(0).normal(size=shape), "float32"
         )
 
-    def _known_ends(self) -> ending.Ends:
-        """How the network ends, traced once for each set of layers."""
+    def _known(self) -> _Known:
+        """What a call of the network shows, traced once for these layers."""
         # Without the model itself, which the cache must not keep alive.
         parts = [
             (x, original(x, "activation"), vars(x).get("call"))
@@ -174,13 +190,13 @@ class Classifier:
             id(self._targets),
             *(id(part) for layer in parts for part in layer),
         )
-        known = _ENDS.setdefault(self.model, {})
+        known = _KNOWN.setdefault(self.model, {})
         if key not in known:
             # Keeping the parts alive prevents Python from reusing their ids.
-            known[key] = self._traced_ends(), parts, self._targets
+            known[key] = self._traced(), parts, self._targets
         return known[key][0]
 
-    def _traced_ends(self) -> ending.Ends:
+    def _traced(self) -> _Known:
         # A graph skips the unused gradients of the weights. Eager execution
         # computes them, and for some shapes of convolutions the kernel of
         # TensorFlow 2.21 writes past its memory. The graph never runs.
@@ -188,13 +204,13 @@ class Classifier:
         noise = self._noise()
         with self.open(sums=False):
             traced = tf.function(
-                lambda x: found.append(self._find_ends(x)), autograph=False
+                lambda x: found.append(self._find(x)), autograph=False
             )
             traced = traced.get_concrete_function(
                 tf.TensorSpec(noise.shape, noise.dtype)
             )
         self._check_state(traced.graph)
-        self._warn_of_chance(found[0])
+        self._warn_of_chance(found[0].ends)
         return found[0]
 
     def _probe(self) -> int:
@@ -204,7 +220,7 @@ class Classifier:
             probes = [noise] if unbounded else [noise, 1e3 * noise]
             found = [self.read(x) for x in probes]
         values = np.concatenate([reading.logits for reading in found])
-        self.batch_norms, maps = found[0].batch_norms, found[0].class_maps
+        maps = found[0].class_maps
         self.places = None if maps is None else tuple(maps.shape[1:3])
         if (values >= 0).all() and np.allclose(values.sum(-1), 1, atol=1e-2):
             raise ValueError(
@@ -218,7 +234,7 @@ class Classifier:
             raise _no_logits(values[:, -outputs:], (len(noise), outputs))
         return classes
 
-    def _find_ends(self, noise) -> ending.Ends:
+    def _find(self, noise) -> _Known:
         """Finds how the network ends; gradients must reach the images."""
         # Only gradients with respect to the images count, not to the weights.
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -241,11 +257,14 @@ class Classifier:
                 f"Received: {', '.join(names[i] for i in lost)}"
             )
         outputs = [call.outputs for call in stored]
-        return ends._replace(
+        ends = ends._replace(
             features=found.head and found.head.inputs.shape[-1],
             unbounded=ending.is_unbounded(found.logits, outputs),
             random=ending.is_random(found.logits),
         )
+        maps = found.class_maps
+        places = None if maps is None else tuple(maps.shape[1:3])
+        return _Known(ends, found.logits.shape[-1], found.batch_norms, places)
 
     def _warn_of_chance(self, ends):
         if ends.random:
@@ -361,34 +380,3 @@ class Classifier:
             ValueError: if the model has neither BatchNormalization nor targets.
         """
         require_statistics(self.model, self._targets)
-
-
-def in_scope(model, strategy):
-    """Returns the model, or a copy inside the strategy's scope if needed.
-
-    Several replicas need variables that were created in the strategy's scope.
-
-    Args:
-        model: A `keras.Model`.
-        strategy: A `tf.distribute.Strategy`.
-
-    Returns:
-        A `keras.Model`.
-
-    Raises:
-        ValueError: if the model needs a copy and cannot be copied.
-    """
-    if strategy.num_replicas_in_sync == 1 or all(
-        strategy.extended.variable_created_in_scope(v.value)
-        for v in getattr(model, "variables", ())
-    ):
-        return model
-    with strategy.scope():
-        try:
-            return copy_of(model)
-        except ValueError as e:
-            raise ValueError(
-                "The model was created outside the strategy's scope and "
-                "cannot be copied into it: create or load it under "
-                f"`with strategy.scope():`. Received: {model.name!r} ({e})"
-            ) from e

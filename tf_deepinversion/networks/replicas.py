@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
+from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.split_batches import spread
 
 
@@ -169,6 +170,37 @@ def own_rows(*counts):
     first += tf.cumsum(of_all, exclusive=True)[replica]
     places = [first[i] + tf.range(counts[i]) for i in range(counts.shape[0])]
     return tf.concat(places, 0), tf.reduce_sum(streams)
+
+
+def in_scope(model, strategy):
+    """Returns the model, or a copy inside the strategy's scope if needed.
+
+    Several replicas need variables that were created in the strategy's scope.
+
+    Args:
+        model: A `keras.Model`.
+        strategy: A `tf.distribute.Strategy`.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: if the model needs a copy and cannot be copied.
+    """
+    if strategy.num_replicas_in_sync == 1 or all(
+        strategy.extended.variable_created_in_scope(v.value)
+        for v in getattr(model, "variables", ())
+    ):
+        return model
+    with strategy.scope():
+        try:
+            return copy_of(model)
+        except ValueError as e:
+            raise ValueError(
+                "The model was created outside the strategy's scope and "
+                "cannot be copied into it: create or load it under "
+                f"`with strategy.scope():`. Received: {model.name!r} ({e})"
+            ) from e
 
 
 class OneBatch(keras.Model):
