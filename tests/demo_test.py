@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import pytest
 from absl.testing import flagsaver
+from inversions import NORMALIZED
+from tiny import tiny_teacher
 from tiny import with_head
 
 from tf_deepinversion import RefreshPool
@@ -225,3 +227,14 @@ def test_example_inverts_a_file_of_the_users(tmp_path, invert, capsys):
         p.name: len(list(p.iterdir())) for p in (tmp_path / "images").iterdir()
     }
     assert folders == {"1_class_1": 1, "9_class_9": 2}
+
+
+def test_repeated_it_tells_the_seconds_of_the_first_call(tmp_path):
+    def run():
+        model = demo.FastInversion(tiny_teacher(), NORMALIZED)
+        return demo.invert_and_report(
+            model, tmp_path, labels=[0, 1], steps=2, prior_images=0
+        )
+
+    first = run()
+    assert first["seconds"] > 0 and run()["seconds"] == first["seconds"]

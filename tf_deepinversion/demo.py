@@ -17,6 +17,7 @@ import numpy as np
 
 from tf_deepinversion.callbacks.image_grid import ImageGrid
 from tf_deepinversion.callbacks.refresh_pool import RefreshPool
+from tf_deepinversion.callbacks.stopwatch import Stopwatch
 from tf_deepinversion.callbacks.verifier import Verifier
 from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.labels import balanced_labels
@@ -83,17 +84,16 @@ def invert_and_measure(
     output = pathlib.Path(output)
     teacher, preprocessing = model.teacher, model.preprocessing
     # The grid shows the images while they are made.
-    callbacks = [ImageGrid(output / "grid.png")]
+    watch = Stopwatch(output / "seconds.json")
+    callbacks = [watch, ImageGrid(output / "grid.png")]
     if verifier is not None:
         callbacks.append(Verifier({"verifier": verifier}))
-    begin = time.monotonic()
     history = model.fit(
         labels, steps, callbacks=callbacks, checkpoint=output / "state.npz"
     )
-    seconds = time.monotonic() - begin
     images, labels = model.images, model.labels
     # Each set of images becomes a row of the table of the report.
-    sets, times = {}, {"DeepInversion": seconds}
+    sets, times = {}, {"DeepInversion": watch.total}
     sets["uniform noise"] = np.random.default_rng(model.seed).integers(
         0, 256, images.shape, "uint8"
     )
@@ -189,7 +189,7 @@ def _figures(rows):
 
 def distil_and_export(
     teacher, output, *, rounds, real, fixed_images, seed=0
-) -> dict:
+) -> tuple:
     """Trains a student without data, exports it, and scores the SavedModel.
 
     The student has half the teacher's channels, and starts from the weights of
@@ -211,7 +211,7 @@ def distil_and_export(
     """
     output = pathlib.Path(output)
     keras.utils.set_random_seed(seed)
-    begin = time.monotonic()
+    watch = Stopwatch(output / "seconds.json")
     recipe = RECIPES["distillation_pixels"]
     # The class means help a student of few images of few steps alone.
     recipe = recipe.replace(loss=[*recipe.loss, ClassMeans(4.5)])
@@ -225,8 +225,8 @@ def distil_and_export(
         fixed_images=fixed_images,
         folder=output,
         seed=seed,
+        callbacks=[watch],
     ).student
-    seconds = time.monotonic() - begin
     save_network(output / "student.keras", student)
     export(student, output / "saved_model")
     # The accuracy is that of the file that a user would serve.
@@ -238,7 +238,7 @@ def distil_and_export(
         "student_agreement": recognition.agreement(teacher, student, real[0]),
         "student_parameters_ratio": student.count_params()
         / teacher.count_params(),
-        "student_seconds": seconds,
+        "student_seconds": watch.total,
         "saved_model_max_difference": float(difference),
     }
     return figures, logits.argmax(-1)
