@@ -15,6 +15,7 @@ from tf_deepinversion import FastInversion
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import distill
 from tf_deepinversion.models.generator import Generator
+from tf_deepinversion.networks.student_input import student_input
 
 SHAPE = (8, 8, 3)
 LOUD = keras.initializers.RandomNormal(stddev=2.0, seed=1)
@@ -214,3 +215,20 @@ def test_students_of_no_fixed_size_take_the_teacher_s(kind):
         verbose=0,
     )
     assert np.abs(student.get_weights()[0] - before).max() > 0
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_student_of_smaller_images_sees_every_pixel(jit_compile):
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 12, 3))
+    pixels = tf.constant(pixels.astype("float32"))
+    fed = tf.function(
+        lambda x: student_input(x, (4, 3, 3), PIXELS), jit_compile=jit_compile
+    )
+    means = pixels.numpy().reshape(2, 4, 2, 3, 4, 3).mean((2, 4))
+    np.testing.assert_allclose(fed(pixels), PIXELS.fed(means), rtol=1e-5)
+    with tf.GradientTape() as tape:
+        tape.watch(pixels)
+        total = tf.reduce_sum(fed(pixels))
+    assert (tape.gradient(total, pixels).numpy() != 0).all()
+    # Between two whole factors, the image is interpolated first.
+    assert student_input(pixels, (3, 5, 3), PIXELS).shape == (2, 3, 5, 3)

@@ -74,6 +74,13 @@ def student_input(pixels, student_shape, preprocessing):
         A float32 tensor `(batch, *student_shape)`, differentiable.
     """
     # Differentiable, because a competing student sends a gradient back.
-    if tuple(pixels.shape[1:3]) != tuple(student_shape[:2]):
-        pixels = ops.image.resize(pixels, student_shape[:2])
+    sizes = [*zip(pixels.shape[1:3], student_shape[:2], strict=True)]
+    # Interpolation alone skips pixels of images that shrink by more than 2, and
+    # XLA cannot compile Keras's antialiasing.
+    factors = [max(1, given // wanted) for given, wanted in sizes]
+    size = [n * wanted for n, (_, wanted) in zip(factors, sizes, strict=True)]
+    if size != list(pixels.shape[1:3]):
+        pixels = ops.image.resize(pixels, size)
+    if factors != [1, 1]:
+        pixels = ops.average_pool(pixels, factors, factors)
     return preprocessing.fed(pixels)
