@@ -16,8 +16,10 @@ class ConvMuon(keras.optimizers.Muon):
     step is the momentum of the gradient with all singular values set to about
     1, times `rms_rate` and the root of the matrix's larger side. AdamW moves
     all other variables, including the `Dense` head, with `adam_lr_ratio` times
-    the learning rate. AdamW also moves convolutions that match
-    `exclude_layers` or `exclude_embeddings`.
+    the learning rate. AdamW also moves depthwise kernels with one output a
+    channel, and convolutions that match `exclude_layers` or
+    `exclude_embeddings`. A depthwise kernel with more outputs, and the kernels
+    of a grouped convolution, count as one matrix unless they are excluded.
 
     Args:
         *args: Arguments of `keras.optimizers.Muon`.
