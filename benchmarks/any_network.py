@@ -36,6 +36,7 @@ from absl import app
 from absl import flags
 from glyph_networks import preprocessing_in
 from machine import machine
+from run_folder import claim
 
 import tf_deepinversion as di
 from tf_deepinversion.core.files import write_atomically
@@ -176,11 +177,13 @@ def make_row(name, recipe, source, preprocessing):
 
 
 def main(_):
-    rows, folder = [], pathlib.Path(FLAGS.output)
+    rows = []
+    folder = claim(FLAGS.output, "teachers", "fer", "names", "recipes")
     for name, (source, preprocessing) in find_teachers().items():
         for recipe in FLAGS.recipes:
             path = folder / f"{name}.{recipe}.json"
-            if not path.exists():
+            # What failed is tried again.
+            if not path.exists() or "error" in json.loads(path.read_text()):
                 row = make_row(name, recipe, source, preprocessing)
                 _write(path, json.dumps(row))
                 print(cells(row), end="", flush=True)

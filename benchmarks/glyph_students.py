@@ -78,6 +78,11 @@ def load_images(set_name, split) -> tuple:
 
 
 def main(_):
+    if FLAGS.resnet20 and FLAGS.start == "narrow":
+        raise app.UsageError(
+            "A ResNet-20 has no channels of the teacher: pass --resnet20 or "
+            "--start=narrow, not both."
+        )
     teacher, fed, figures = load_glyph_teacher(FLAGS.teacher)
     name = pathlib.Path(FLAGS.teacher).name
     kind = f"resnet20_{FLAGS.resnet20}" if FLAGS.resnet20 else FLAGS.start

@@ -34,6 +34,7 @@ from absl import app
 from absl import flags
 from glyph_networks import load_glyph_teacher
 from machine import machine
+from run_folder import claim
 from students import make_student
 
 import tf_deepinversion as di
@@ -181,6 +182,7 @@ def main(_):
     unknown = set(FLAGS.variants) - set(VARIANTS)
     if unknown:
         raise app.UsageError(f"--variants: {unknown} not in {list(VARIANTS)}.")
+    claim(FLAGS.output, "variants", "student", "class_maps")
     held_out = held_out_images()
     teacher, fed = load_teacher()
     rows = [trial(teacher, fed, name, held_out) for name in FLAGS.variants]
@@ -189,7 +191,8 @@ def main(_):
             f"{row['variant']:14} {row['accuracy']:7.1%} KL {row['kl']:.4f} "
             f"labels met {row['recognized']:.0%}"
         )
-    print(json.dumps({"rows": rows, "machine": machine(seed=FLAGS.seed)}))
+    given = {"teacher": FLAGS.teacher, "seed": FLAGS.seed}
+    print(json.dumps({"rows": rows, **given, "machine": machine()}))
 
 
 if __name__ == "__main__":

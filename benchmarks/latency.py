@@ -30,6 +30,7 @@ import numpy as np
 from absl import app
 from absl import flags
 from machine import machine
+from run_folder import claim
 
 import tf_deepinversion as di
 from tf_deepinversion import pruning
@@ -37,6 +38,7 @@ from tf_deepinversion import quantization
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.datasets.real_images import load_test_data
 from tf_deepinversion.datasets.streams import as_stream
+from tf_deepinversion.models.pretrained import PRETRAINED
 from tf_deepinversion.models.pretrained import load_network
 from tf_deepinversion.pruning.channels import cost
 from tf_deepinversion.pruning.channels.criteria import scores_of
@@ -170,22 +172,6 @@ def chosen(teacher, graph, scores, table, images, share, path) -> dict:
     return found
 
 
-def folder_of_run():
-    """Returns the folder of these settings; refuses that of others."""
-    folder = pathlib.Path(FLAGS.output) / FLAGS.scheme
-    folder.mkdir(parents=True, exist_ok=True)
-    names = "teacher", "pool", "levels", "ranking_batches"
-    settings = {name: FLAGS[name].value for name in names}
-    path = folder / "settings.json"
-    if path.exists() and json.loads(path.read_text()) != settings:
-        raise app.UsageError(
-            f"--output={FLAGS.output} holds a run with other settings: "
-            f"{path.read_text()}"
-        )
-    path.write_text(json.dumps(settings))
-    return folder
-
-
 def recovered(teacher, keep, pool, test, folder) -> dict:
     """Trains what stays, and returns the accuracy of its file."""
     student = pruning.shrink(teacher, keep)
@@ -208,15 +194,19 @@ def recovered(teacher, keep, pool, test, folder) -> dict:
 
 
 def main(_):
-    folder = folder_of_run()
     teacher = load_network(FLAGS.teacher)
     pool, graph = di.Pool.open(FLAGS.pool), pruning.ChannelGraph(teacher)
     test = load_test_data(
         teacher.input_shape[1:],
         FLAGS.test_data,
         FLAGS.idx_dir,
-        shipped=FLAGS.teacher.startswith("fashion_mnist"),
+        shipped=FLAGS.teacher in PRETRAINED,
     )
+    if test is None:
+        raise app.UsageError(
+            "No test images for this teacher ship: pass --test_data."
+        )
+    folder = claim(pathlib.Path(FLAGS.output) / FLAGS.scheme)
     fed = di.Preprocessing.of(teacher, None)
     batches = as_stream(pool, 128, 0)(0).take(FLAGS.ranking_batches)
     scores = scores_of(graph, "fisher", batches, 0, teacher, fed, 4.0)

@@ -39,6 +39,7 @@ from absl import logging
 from glyph_networks import load_glyph_teacher
 from glyph_networks import mobilenet
 from machine import machine
+from run_folder import claim
 
 import tf_deepinversion as di
 from tf_deepinversion.core.files import write_atomically
@@ -211,8 +212,7 @@ def trained_file(case, kind, images, folder):
 def main(_):
     logging.set_verbosity(logging.WARNING)  # the converter tells much
     name = pathlib.Path(FLAGS.teacher).name + "_" if FLAGS.teacher else ""
-    folder = pathlib.Path(FLAGS.output) / f"{name}seed_{FLAGS.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = claim(pathlib.Path(FLAGS.output) / f"{name}seed_{FLAGS.seed}")
     case = case_of(folder)
     kinds = {
         "noise": np.random.default_rng(FLAGS.seed).integers(

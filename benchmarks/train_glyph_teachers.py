@@ -25,6 +25,7 @@ from absl import app
 from absl import flags
 from glyph_networks import FAMILIES
 from machine import machine
+from run_folder import claim
 
 import tf_deepinversion as di
 from tf_deepinversion.core.files import write_atomically
@@ -157,8 +158,7 @@ def train(name, output):
 
 
 def main(_):
-    output, results = pathlib.Path(FLAGS.output), {}
-    output.mkdir(parents=True, exist_ok=True)
+    output, results = claim(FLAGS.output, "teachers", "sets"), {}
     for name in FLAGS.teachers:
         if name not in TEACHERS:
             raise app.UsageError(

@@ -33,6 +33,7 @@ from absl import app
 from absl import flags
 from machine import machine
 from modern_networks import NETWORKS
+from run_folder import claim
 from students import make_student
 
 import tf_deepinversion as di
@@ -197,8 +198,10 @@ def row_of(teacher, verifier, arm, data, test) -> dict:
 
 
 def main(_):
-    output, rows = pathlib.Path(FLAGS.output), []
-    output.mkdir(parents=True, exist_ok=True)
+    output, rows = (
+        claim(FLAGS.output, "teachers", "arms", "idx_dir", "tfds_dir"),
+        [],
+    )
     data = tuple(part[: FLAGS.limit] for part in split("train"))
     test = tuple(part[: FLAGS.limit] for part in split("test"))
     verifier = di.load_pretrained("fashion_mnist_resnet20")

@@ -100,10 +100,11 @@ def make_images(plan, method, teacher, student, fed, real):
     The number of real images or of noise images is that of the synthesizer.
     """
     made = method if method in plan.methods else next(iter(plan.methods))
+    competes = method == made and made != "deepinversion"
     synthesizer = make_synthesizer(
         teacher,
         fed,
-        student=None if made == "deepinversion" else student,
+        student=student if competes else None,
         recipe=FLAGS.synthesis_recipe or plan.methods[made],
         seed=FLAGS.seed,
         dtype=FLAGS.dtype,
@@ -194,7 +195,9 @@ def main(_):
     figures = {
         "recipe": FLAGS.recipe,
         "method": method,
-        "start": "narrow" if FLAGS.student == "narrow" else "random",
+        "start": FLAGS.student
+        if FLAGS.student.endswith((".keras", "narrow"))
+        else "random",
         "rounds": rounds,
         "student_steps": rounds * plan.steps_per_round,
         "fixed_images": len(fixed_images or ()),

@@ -100,6 +100,11 @@ class Plan:
             f"--recipe={name} needs --teacher.": not (
                 self.teacher or FLAGS.teacher
             ),
+            f"--method={method} makes images that compete with the student, "
+            "before --student=narrow can be made of them: take another "
+            "student.": FLAGS.student == "narrow"
+            and method in self.methods
+            and method != "deepinversion",
             "--method=real has no --minutes: set rounds.": real
             and FLAGS.minutes,
             "--method=real needs --idx_dir or --tfds_dir.": real

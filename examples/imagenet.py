@@ -30,6 +30,7 @@ import keras
 import numpy as np
 from absl import app
 from absl import flags
+from absl import logging
 
 from tf_deepinversion import RECIPES
 from tf_deepinversion.checkpoints import load_efficientnet_lite
@@ -158,6 +159,12 @@ def measure(images, labels, teacher, verifiers):
 
 
 def main(_):
+    if not FLAGS.verifiers:
+        raise app.UsageError("--verifiers must name one or more networks.")
+    if FLAGS.network in FLAGS.verifiers:
+        logging.warning(
+            "%s verifies its own images, which says little.", FLAGS.network
+        )
     recipe, output = find_recipe(), pathlib.Path(FLAGS.output)
     teacher = load(FLAGS.network, any_size=True)
     verifiers = {name: load(name) for name in FLAGS.verifiers}

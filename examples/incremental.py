@@ -238,6 +238,13 @@ def main(_):
             "--route takes the networks of the trained head: pass --route or "
             "--head=gaussians, not both"
         )
+    used = [f"--head={FLAGS.head}"] * (FLAGS.head == "gaussians")
+    used += ["--route"] * FLAGS.route
+    if used and setting("method") in ("analytic", "joint"):
+        raise app.UsageError(
+            f"{used[0]} is of a network that learns tasks: leave the flag out "
+            f"with --method={setting('method')}"
+        )
     if FLAGS.statistics != "task" and setting("method") not in REPLAYING:
         raise app.UsageError(
             f"--statistics={FLAGS.statistics} is for methods that synthesize "

@@ -105,6 +105,11 @@ def main(_):
         targets=flag_values.targets(FLAGS),
     )
     model.compile(micro_batch=FLAGS.micro_batch)
+    if FLAGS.labels and FLAGS.images:
+        raise app.UsageError(
+            "--images are of all classes in turn: pass --images or --labels, "
+            f"not both. Received: --images={FLAGS.images}"
+        )
     labels = FLAGS.labels and [int(v) for v in FLAGS.labels]
     if FLAGS.images:
         labels = balanced_labels(model.classes, FLAGS.images)

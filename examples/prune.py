@@ -87,7 +87,8 @@ flags.DEFINE_string("output", None, "Folder; default: output/prune_DATA.")
 
 def make_images(teacher, fed, output):
     """Returns the pool of images for ranking and training."""
-    shape, classes = teacher.input_shape[1:], teacher.output_shape[-1]
+    shape = teacher.input_shape[1:]
+    classes = max(2, teacher.output_shape[-1])  # one output tells two classes
     if FLAGS.data == "real":
         images, labels = given.training_images()
     elif FLAGS.pool:

@@ -39,7 +39,6 @@ from absl import flags
 import tf_deepinversion as di
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.datasets import load_images
-from tf_deepinversion.datasets.real_images import load_test_images
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import to_litert
@@ -127,7 +126,7 @@ def real_images(test):
     """Returns real images for calibration, and other images with labels."""
     if FLAGS.idx_dir or FLAGS.tfds_dir:
         return given.training_images()[0], *test
-    images, labels = test or load_test_images()
+    images, labels = test
     used = FLAGS.images * FLAGS.sets
     return images[:used], images[used:], labels[used:]
 
@@ -171,6 +170,11 @@ def main(_):
     teacher, fed, test, _ = given.load()
     if not FLAGS.baselines:
         FLAGS.sets = 1  # only the first set is used
+    elif test is None:
+        raise app.UsageError(
+            "No real images of this network ship: pass --test_data, or "
+            "--nobaselines to compare nothing"
+        )
     made = synthesized(teacher, fed, FLAGS.images * FLAGS.sets)
     chosen = sets_of(made, "synthesized")
     content = {

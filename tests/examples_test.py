@@ -238,6 +238,7 @@ def test_prune_asks_for_whole_batches(script):
         (["--recipe=cifar10_paper", "--method=fast"], "but adi, deepinv"),
         (["--method=real"], "--method=real needs --idx_dir or --tfds_dir"),
         (["--method=real", "--minutes=1"], "--method=real has no --minutes"),
+        (["--student=narrow", "--method=adi"], "compete with the student"),
         (["--set=draws=3"], "only a generator draws"),
         (["--set=optimizer=adam"], "is not one of ['muon', 'sgd']"),
         (["--set=round=3"], "--set=round=3: this is no setting"),
