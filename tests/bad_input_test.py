@@ -450,6 +450,7 @@ def test_a_report_on_images_of_another_shape_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_another_pruning_is_refused(tmp_path):
     def pruned(preprocessing):
         return prune(

@@ -65,6 +65,7 @@ def test_a_student_of_a_file_is_fed_as_a_teacher_known_by_its_layer(run):
     served_as(output, IMAGES.astype("float32"))
 
 
+@pytest.mark.slow
 def test_a_student_with_its_own_normalization_is_fed_pixels(run, monkeypatch):
     asked, distill = [], di.distill
 

@@ -70,10 +70,18 @@ def test_what_measure_writes_serves_a_network_without_batch_norm(run, tmp_path):
     assert figures["images"] == 2
     figures, output, _ = run("synthesize", *FEW, targets)
     assert figures["images"] == 12
+
+
+@pytest.mark.slow
+def test_a_network_without_batch_norm_learns_by_targets(run, tmp_path):
+    modern().save(tmp_path / "mine.keras")
+    images = np.random.default_rng(0).integers(0, 256, (12, *SHAPE), "uint8")
     labels = np.arange(12) % 2 + CLASSES
     np.savez("new.npz", images=images, labels=labels)
+    figures, _, _ = run("measure", "--images=new.npz")
     learn = ("learn", "--data=new.npz", "--method=replay", "--epochs=1", *FEW)
-    assert run(*learn, targets)[0]["classes"] == CLASSES + 2
+    figures, _, _ = run(*learn, f"--targets={figures['targets']}")
+    assert figures["classes"] == CLASSES + 2
 
 
 def test_a_pool_serves_prune_and_quantize(run):
@@ -242,7 +250,9 @@ def test_report_scores_a_student_beside_its_teacher(run, tmp_path):
         run("report", "--images=some.npz")
 
 
-@pytest.mark.parametrize("method", ["lwf", "replay"])
+@pytest.mark.parametrize(
+    "method", ["lwf", pytest.param("replay", marks=pytest.mark.slow)]
+)
 def test_learn_makes_room_for_the_classes_of_a_file(run, tmp_path, method):
     random = np.random.default_rng(0)
     np.savez(

@@ -31,8 +31,8 @@ IMAGES = {
     "version, count, norms, weights",
     [
         (0, 16, 49, 4_652_008),
-        (1, 21, 64, 5_416_680),
-        (2, 21, 64, 6_092_072),
+        pytest.param(1, 21, 64, 5_416_680, marks=pytest.mark.slow),
+        pytest.param(2, 21, 64, 6_092_072, marks=pytest.mark.slow),
         pytest.param(3, 24, 73, 8_197_096, marks=pytest.mark.slow),
         pytest.param(4, 30, 91, 13_006_568, marks=pytest.mark.slow),
     ],

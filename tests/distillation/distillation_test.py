@@ -251,6 +251,7 @@ def test_a_student_may_be_fed_otherwise_and_have_another_size():
     )
 
 
+@pytest.mark.slow
 def test_a_subclassed_student_learns():
     class Student(keras.Model):
         def __init__(self):
@@ -445,6 +446,7 @@ def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
     assert {len(values) for values in history.values()} == {2}
 
 
+@pytest.mark.slow
 def test_no_more_images_are_made_than_the_pool_holds():
     pool = run_by_pixels(
         rounds=3, refresh=RefreshPool(images=6, steps=1), capacity=53
@@ -895,6 +897,7 @@ def test_the_bars_say_which_part_of_the_job_they_are(
     assert images.title == title
 
 
+@pytest.mark.slow
 def test_batches_of_fewer_images_than_classes_make_all_classes():
     made = DeepInversion(tiny_teacher(), NORMALIZED)
     pool = Pool(100, SHAPE, CLASSES)

@@ -460,6 +460,7 @@ def test_training_from_scratch_is_kept(tmp_path, monkeypatch):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_network_of_open_image_size_learns_as_one_of_a_fixed_size():
     tasks = TASKS[:1]
     fixed, found = (

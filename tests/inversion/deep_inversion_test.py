@@ -238,6 +238,7 @@ def test_images_stay_within_the_pixel_range():
     assert set(np.unique(model.images)) <= set(range(256))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "jit", [False, pytest.param(True, marks=pytest.mark.slow)]
 )
@@ -654,6 +655,7 @@ def warned(model, labels, **kwargs):
     return [str(w.message) for w in found if "of the images as the" in str(w)]
 
 
+@pytest.mark.slow
 def test_fit_warns_where_less_than_half_of_the_images_show_their_labels():
     (message,) = warned(still(), right_in(1))
     assert message.startswith("The teacher recognizes 25% of the images as")
@@ -790,6 +792,7 @@ def test_terms_that_are_none_are_refused(term, error, message):
         model.fit(LABELS, steps=1, verbose=0)
 
 
+@pytest.mark.slow
 def test_steps_in_blocks_equal_steps_one_by_one():
     def images(**kwargs):
         model = inversion()
@@ -858,6 +861,7 @@ def test_best_images_are_those_of_the_smallest_loss_and_no_alias():
     np.testing.assert_array_equal(model.images, first)
 
 
+@pytest.mark.slow
 def test_one_network_under_three_conventions_gives_the_same_pictures():
     mean, std = 127.5, 50.0
     teachers = {

@@ -159,6 +159,7 @@ def test_meta_rate_says_how_far_the_generator_goes():
         )
 
 
+@pytest.mark.slow
 def test_noise_is_added_to_the_latents_anew_every_step():
     model = fast(latent_noise=0.25, transforms=[])
     still(model, rate=0.0)
@@ -183,6 +184,7 @@ def test_one_seed_one_result():
     assert (a.images != c.images).mean() > 0.5
 
 
+@pytest.mark.slow
 def test_interrupted_it_goes_on_to_the_same_images(tmp_path):
     def run(name, stop=None):
         class Stop(keras.callbacks.Callback):

@@ -51,6 +51,7 @@ def test_the_statistics_of_batch_norms_as_targets_change_nothing():
     np.testing.assert_allclose(other["loss"], history["loss"], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_images_get_the_statistics_of_the_targets():
     teacher = modern()
     # Those that weights imply contradict each other in so random a network.

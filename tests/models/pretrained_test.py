@@ -20,6 +20,7 @@ from tf_deepinversion.metrics import recognition
 from tf_deepinversion.models import pretrained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(pretrained.PRETRAINED))
 def test_network_recognizes_the_real_images_that_ship(name):
     # The first 500 of the 10,000 images that `test_accuracy` is over: within

@@ -272,6 +272,7 @@ def test_statistics_can_be_kept():
     assert (before[2] != bn.moving_mean.numpy()).all()
 
 
+@pytest.mark.slow
 def test_a_latency_table_is_a_cost():
     teacher = learned_teacher()
     graph = ChannelGraph(teacher)

@@ -72,8 +72,7 @@ class StageSteps:
         if optimizer is None:
             optimizer = plan.make_optimizer(steps)
         else:
-            # A run may change the rate; the next begins with the given one.
-            optimizer = optimizer.from_config(optimizer.get_config())
+            optimizer = _like(optimizer)
         shape = plan.shape(self._networks.teacher.image_shape)
         return InversionStep(
             self._networks,
@@ -86,3 +85,14 @@ class StageSteps:
             jit_compile=self._jit_compile,
             run_eagerly=self._run_eagerly,
         )
+
+
+def _like(optimizer):
+    """Makes an optimizer as the given one is: a run may change its own rate."""
+    try:
+        return optimizer.from_config(optimizer.get_config())
+    except NotImplementedError:
+        # A schedule without a config, which no callback changes.
+        if optimizer.built:
+            raise
+        return optimizer
