@@ -198,10 +198,8 @@ def row_of(teacher, verifier, arm, data, test) -> dict:
 
 
 def main(_):
-    output, rows = (
-        claim(FLAGS.output, "teachers", "arms", "idx_dir", "tfds_dir"),
-        [],
-    )
+    rows = []
+    output = claim(FLAGS.output, "teachers", "arms", "idx_dir", "tfds_dir")
     data = tuple(part[: FLAGS.limit] for part in split("train"))
     test = tuple(part[: FLAGS.limit] for part in split("test"))
     verifier = di.load_pretrained("fashion_mnist_resnet20")

@@ -76,6 +76,11 @@ def load_teacher(name):
 
 
 def main(_):
+    if FLAGS.labels and FLAGS.images:
+        raise app.UsageError(
+            "--images are of all classes in turn: pass --images or --labels, "
+            f"not both. Received: --images={FLAGS.images}"
+        )
     import keras
 
     from tf_deepinversion import balanced_labels
@@ -105,11 +110,6 @@ def main(_):
         targets=flag_values.targets(FLAGS),
     )
     model.compile(micro_batch=FLAGS.micro_batch)
-    if FLAGS.labels and FLAGS.images:
-        raise app.UsageError(
-            "--images are of all classes in turn: pass --images or --labels, "
-            f"not both. Received: --images={FLAGS.images}"
-        )
     labels = FLAGS.labels and [int(v) for v in FLAGS.labels]
     if FLAGS.images:
         labels = balanced_labels(model.classes, FLAGS.images)

@@ -86,6 +86,14 @@ def write_atomically(path, write):
         os.replace(part, path)
 
 
+def bytes_of_network(network) -> bytes:
+    """Returns the content of a `.keras` file of a network."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "network.keras")
+        network.save(path)
+        return path.read_bytes()
+
+
 def save_network(path, network):
     """Saves a network as a `.keras` file, whole or not at all.
 
@@ -94,10 +102,8 @@ def save_network(path, network):
         network: A `keras.Model`.
     """
     require_local(path=path)
-    with tempfile.TemporaryDirectory() as folder:
-        saved = pathlib.Path(folder, "network.keras")
-        network.save(saved)
-        write_atomically(path, lambda file: file.write(saved.read_bytes()))
+    content = bytes_of_network(network)
+    write_atomically(path, lambda file: file.write(content))
 
 
 def write_first(path, content) -> bool:

@@ -11,6 +11,7 @@ from tf_deepinversion.core.array_file import save_arrays
 from tf_deepinversion.core.array_file import symmetric_of
 from tf_deepinversion.core.array_file import upper_of
 from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.core.files import bytes_of_network
 from tf_deepinversion.core.keras_internals import functional_of
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.incremental.check_tasks import as_task
@@ -256,7 +257,7 @@ class AnalyticHead:
             "means": np.array(means, "float32").reshape(-1, size),
             "classes": np.array(self.classes, "int32"),
             "counts": np.array([self._counts[c] for c in self.classes]),
-            "features": _bytes_of(self.features),
+            "features": np.frombuffer(bytes_of_network(self.features), "uint8"),
         }
 
     @classmethod
@@ -296,14 +297,6 @@ def _correlation(second, center) -> tuple:
     # Below the rounding of the sums a feature is constant, and tells nothing.
     scale = np.where(variance > 1e-6 * most, variance, np.inf) ** -0.5
     return covariance * np.outer(scale, scale), scale
-
-
-def _bytes_of(model) -> np.ndarray:
-    """Returns the content of a `.keras` file of a model."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "features.keras"
-        model.save(path)
-        return np.frombuffer(path.read_bytes(), "uint8")
 
 
 def _model_of(content) -> keras.Model:

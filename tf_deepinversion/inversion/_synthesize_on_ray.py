@@ -7,6 +7,7 @@ import tempfile
 import keras
 
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.files import bytes_of_network
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.progress import Progress
 from tf_deepinversion.datasets.batch_folder import BatchFolder
@@ -138,10 +139,7 @@ def _sent(teacher):
     """Returns a function as it is, and a network as the bytes of its file."""
     if not isinstance(teacher, keras.Model):
         return teacher
-    with tempfile.TemporaryDirectory() as scratch:
-        path = pathlib.Path(scratch, "teacher.keras")
-        teacher.save(path)
-        return teacher.name, path.read_bytes()
+    return teacher.name, bytes_of_network(teacher)
 
 
 def _received(sent):
