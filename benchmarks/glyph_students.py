@@ -34,6 +34,7 @@ from glyph_networks import load_glyph_teacher
 from machine import machine
 
 import tf_deepinversion as di
+from tf_deepinversion.core.files import save_network
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.networks.student_input import preprocessing_of_student
 
@@ -106,7 +107,7 @@ def main(_):
         folder=folder,
     )
     seconds, student = time.monotonic() - begin, distilled.student
-    student.save(folder / "student.keras")
+    save_network(folder / "student.keras", student)
     test = load_images(figures["set"], "test")
     # A ResNet-20 contains its preprocessing.
     own = preprocessing_of_student(student, None, fed)

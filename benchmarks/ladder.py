@@ -141,6 +141,7 @@ def climb(method, rounds, steps, teacher, preprocessing, test):
     from students import make_student
 
     from tf_deepinversion import RefreshPool
+    from tf_deepinversion.core.files import save_network
     from tf_deepinversion.core.files import write_atomically
     from tf_deepinversion.metrics.recognition import accuracy
 
@@ -171,7 +172,7 @@ def climb(method, rounds, steps, teacher, preprocessing, test):
         preprocessing=preprocessing,
         dtype=FLAGS.dtype,
     )
-    student.save(folder / "student.keras")
+    save_network(folder / "student.keras", student)
     figures = {
         "accuracy": accuracy(student, *test, seen.model.student_preprocessing),
         "seconds": sum(history["synthesis_seconds"]),

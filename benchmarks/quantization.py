@@ -42,6 +42,7 @@ from machine import machine
 from run_folder import claim
 
 import tf_deepinversion as di
+from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.datasets import load_idx
 from tf_deepinversion.metrics import accuracy
@@ -136,8 +137,7 @@ def trained_network(folder, images, labels):
     model.compile(sgd(steps), loss, metrics=["accuracy"])
     fed = images.astype("float32") / 255
     model.fit(fed, labels, 128, FLAGS.epochs, verbose=2)
-    model.save(folder / "unfinished.keras")
-    (folder / "unfinished.keras").rename(path)
+    save_network(path, model)
     return model
 
 
@@ -214,12 +214,13 @@ def main(_):
     name = pathlib.Path(FLAGS.teacher).name + "_" if FLAGS.teacher else ""
     folder = claim(pathlib.Path(FLAGS.output) / f"{name}seed_{FLAGS.seed}")
     case = case_of(folder)
+    made = synthesized(case, folder)
     kinds = {
         "noise": np.random.default_rng(FLAGS.seed).integers(
             0, 256, (FLAGS.calibration, 32, 32, 3), "uint8"
         ),
-        "synthesized": synthesized(case, folder),
-        "real": case.train,
+        "synthesized": made,
+        "real": case.train[: len(made)],
     }
     rows = {
         "float": lambda: None,

@@ -28,6 +28,7 @@ from machine import machine
 from run_folder import claim
 
 import tf_deepinversion as di
+from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.optimizers.schedules import OPTIMIZERS
 
@@ -103,13 +104,6 @@ def new_model(family, classes, width, steps):
     return model
 
 
-def save(model, path):
-    """Saves a model atomically: whole or not at all."""
-    part = path.with_name(f"{path.stem}.part.keras")
-    model.save(part)
-    os.replace(part, path)
-
-
 def train(name, output):
     """Trains one teacher, resuming from its state, and measures it."""
     set_name, family_name, width = TEACHERS[name]
@@ -132,9 +126,9 @@ def train(name, output):
             shuffle=False,
             verbose=2,
         )
-        save(model, state)
+        save_network(state, model)
     model.compile()  # a teacher needs no optimizer
-    save(model, output / f"{name}.keras")
+    save_network(output / f"{name}.keras", model)
     figures = {
         "set": set_name,
         "family": family_name,

@@ -37,6 +37,7 @@ from run_folder import claim
 from students import make_student
 
 import tf_deepinversion as di
+from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.datasets.real_images import augmented_epoch
@@ -101,9 +102,7 @@ def train(name, images, labels):
 def teacher_of(name, data):
     path = pathlib.Path(FLAGS.output) / f"{name}.keras"
     if not path.exists():
-        part = path.with_name(f"{name}.part.keras")
-        train(name, *data).save(part)
-        os.replace(part, path)
+        save_network(path, train(name, *data))
     return keras.models.load_model(path)
 
 

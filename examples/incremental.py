@@ -50,6 +50,7 @@ from incremental_images import Images
 
 import tf_deepinversion as di
 from tf_deepinversion import incremental
+from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.run_state import fingerprint
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.models import ResNet20
@@ -202,7 +203,7 @@ def run(case, base, folder):
     else:
         features = analytic.random_features(case, FLAGS.filters, FLAGS.seed)
     head, routers = analytic.learn(case, features)
-    head.network.save(folder / "analytic.keras")
+    save_network(folder / "analytic.keras", head.network)
     if method == "analytic":
         return head
     return analytic.route(case, found, head, routers, base, folder)

@@ -5,8 +5,8 @@ smaller network on synthesized images:
 
     python examples/prune.py --target=0.5 --output=output/prune
 
-For a comparison, the same on real images (the upper bound), on noise, and
-without any training after the removal (ranked on the synthesized images):
+For a comparison, the same on as many real images (the upper bound), on noise,
+and without any training after the removal (ranked on the synthesized images):
 
     python examples/prune.py --data=real \
         --idx_dir=/usr/share/datasets/fashion-mnist
@@ -39,6 +39,8 @@ from absl import flags
 import tf_deepinversion as di
 from tf_deepinversion import flag_values
 from tf_deepinversion import pruning
+from tf_deepinversion.core.files import save_network
+from tf_deepinversion.core.labels import classes_of
 from tf_deepinversion.datasets import load_images
 from tf_deepinversion.quantization import on_litert
 from tf_deepinversion.reports import bars
@@ -88,9 +90,12 @@ flags.DEFINE_string("output", None, "Folder; default: output/prune_DATA.")
 def make_images(teacher, fed, output):
     """Returns the pool of images for ranking and training."""
     shape = teacher.input_shape[1:]
-    classes = max(2, teacher.output_shape[-1])  # one output tells two classes
+    classes = classes_of(teacher)
     if FLAGS.data == "real":
         images, labels = given.training_images()
+        order = np.random.default_rng(FLAGS.seed).permutation(len(images))
+        rows = order[: FLAGS.images]
+        images, labels = images[rows], labels[rows]
     elif FLAGS.pool:
         images, labels = load_images(FLAGS.pool, shape[-1])
     elif FLAGS.data == "noise":
@@ -164,7 +169,8 @@ def main(_):
         raise app.UsageError("--data=real needs --idx_dir or --tfds_dir.")
     if FLAGS.pool and FLAGS.data in ("noise", "real"):
         raise app.UsageError(f"--data={FLAGS.data} reads no --pool.")
-    if FLAGS.images % min(256, FLAGS.images):
+    synthesizes = FLAGS.data in ("none", "synthesized") and not FLAGS.pool
+    if synthesizes and FLAGS.images % min(256, FLAGS.images):
         raise app.UsageError(
             "Expected a multiple of 256, or fewer images: a batch has 256. "
             f"Received: --images={FLAGS.images}"
@@ -176,7 +182,7 @@ def main(_):
     pool = make_images(teacher, fed, output)
     made = time.monotonic()
     student, left = prune(teacher, fed, pool, output)
-    student.save(output / "pruned.keras")
+    save_network(output / "pruned.keras", student)
     figures = measure_pruned(
         teacher,
         student,

@@ -22,7 +22,6 @@ test images once, after training.
 """
 
 import json
-import os
 import pathlib
 
 from absl import app
@@ -42,13 +41,17 @@ flags.DEFINE_integer("padding", 2, "Largest random shift, in pixels.")
 flags.DEFINE_integer("seed", 0, "Random seed.")
 flags.DEFINE_integer("limit", None, "Number of training images; all.")
 flags.DEFINE_string("output", None, "The .keras file to write.", required=True)
-
-
-def save(model, path):
-    """Saves a model atomically: whole or not at all."""
-    part = path.with_name(f"{path.stem}.part.keras")
-    model.save(part)
-    os.replace(part, path)
+# Another value of these flags is another training.
+SETTINGS = (
+    "architecture",
+    "width",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "padding",
+    "seed",
+)
 
 
 def make_model(images, classes, steps):
@@ -79,9 +82,25 @@ def make_model(images, classes, steps):
     return model
 
 
-def main(_):
-    import keras
+def training_state(model, output, images, labels):
+    """Returns the callback that saves the state of this training.
 
+    It restores the state of an interrupted training with the same flags.
+    """
+    from tf_deepinversion.callbacks import TrainingState
+    from tf_deepinversion.core.run_state import fingerprints
+
+    model.optimizer.build(model.trainable_variables)
+    settings = {name: FLAGS[name].value for name in SETTINGS}
+    return TrainingState(
+        output.with_name(f"{output.stem}.training.npz"),
+        [*model.variables, *model.optimizer.variables],
+        fingerprints(settings, {"images": [images, labels]}),
+    )
+
+
+def main(_):
+    from tf_deepinversion.core.files import save_network
     from tf_deepinversion.core.files import sha256_of_file
     from tf_deepinversion.datasets.real_images import augmented_epoch
     from tf_deepinversion.datasets.real_images import load_split
@@ -91,15 +110,15 @@ def main(_):
     classes = int(labels.max()) + 1
     images, labels = images[: FLAGS.limit], labels[: FLAGS.limit]
     steps = len(images) // FLAGS.batch_size
+    if not steps:
+        raise app.UsageError(
+            "A step needs --batch_size images. Received: "
+            f"--batch_size={FLAGS.batch_size} and {len(images)} images"
+        )
     output = pathlib.Path(FLAGS.output)
-    state = output.with_name(f"{output.stem}.training.keras")
-    if state.exists():
-        model = keras.models.load_model(state)
-        print(f"Going on from {state}")
-    else:
-        model = make_model(images, classes, steps)
-    done = int(model.optimizer.iterations) // steps
-    for epoch in range(done, FLAGS.epochs):
+    model = make_model(images, classes, steps)
+    state = training_state(model, output, images, labels)
+    for epoch in range(state.epoch, FLAGS.epochs):
         model.fit(
             augmented_epoch(
                 images,
@@ -111,11 +130,12 @@ def main(_):
             ),
             initial_epoch=epoch,
             epochs=epoch + 1,
+            shuffle=False,
             verbose=2,
+            callbacks=[state],
         )
-        save(model, state)
     model.compile(metrics=["accuracy"])  # the shipped file needs no optimizer
-    save(model, output)
+    save_network(output, model)
     images, labels = load_split(FLAGS.dataset, "test", **source)
     logits = model.predict(images.astype("float32"), 500, verbose=0)
     figures = {
@@ -127,7 +147,7 @@ def main(_):
         "bytes": output.stat().st_size,
         "sha256": sha256_of_file(output),
     }
-    state.unlink()
+    state.path.unlink(missing_ok=True)
     print(json.dumps(figures))
 
 

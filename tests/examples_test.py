@@ -57,6 +57,17 @@ def script(monkeypatch, capsys):
     return run
 
 
+@pytest.fixture
+def garments(tmp_path):
+    """Files of 200 garments, for training and for tests."""
+    images, labels = load_test_images()
+    for stem in ("train", "t10k"):
+        write_split(
+            tmp_path, stem, images[:200, ..., 0], labels[:200].astype("uint8")
+        )
+    return images[:200], labels[:200]
+
+
 def assert_exported(folder, figures):
     """The student is scored, and its SavedModel takes uint8 pixels."""
     images, labels = load_test_images()
@@ -229,6 +240,44 @@ def test_the_ceiling_is_what_real_images_give(tmp_path, script):
 def test_prune_asks_for_whole_batches(script):
     code, printed = prune(script, "--images=400")
     assert code == 1 and "a multiple of 256, or fewer" in printed.err
+
+
+INCREMENTAL, GAUSSIANS = "incremental.py", "--head=gaussians"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        (INCREMENTAL, ["--route", GAUSSIANS], "--route or --head=gaussians"),
+        (
+            INCREMENTAL,
+            ["--route", "--method=analytic"],
+            "a network that learns",
+        ),
+        (INCREMENTAL, [GAUSSIANS, "--method=joint"], "a network that learns"),
+        (
+            INCREMENTAL,
+            ["--statistics=class", "--method=lwf"],
+            "--statistics=class is for methods that synthesize",
+        ),
+        (
+            "quantize.py",
+            ["--training_steps=3", "--scheme=int16x8"],
+            "--training_steps is for --scheme among",
+        ),
+        ("imagenet.py", ["--verifiers="], "must name one or more networks"),
+        ("imagenet.py", ["--recipe=none"], "Expected a JSON file or one of"),
+        (
+            "invert.py",
+            ["--images=3", "--labels=1"],
+            "pass --images or --labels, not both",
+        ),
+        ("prune.py", ["--data=real"], "--data=real needs --idx_dir"),
+    ],
+)
+def test_what_no_example_takes(script, name, arguments, message):
+    code, printed = script(name, *arguments)
+    assert code == 1 and message in printed.err
 
 
 @pytest.mark.parametrize(
@@ -410,20 +459,72 @@ def test_prune_ranks_on_the_pool_that_it_was_given(tmp_path, script):
     assert not (tmp_path / "pruned" / "pool").exists()
 
 
+def test_prune_takes_as_many_real_images(tmp_path, garments, script):
+    teacher = with_head(keras.layers.Dense(10), shape=(28, 28, 1))
+    teacher.save(tmp_path / "mine.keras")
+    code, printed = prune(
+        script,
+        f"--teacher={tmp_path / 'mine.keras'}",
+        "--mean=100",
+        "--std=50",
+        "--data=real",
+        "--images=12",
+        "--rounds=1",
+        "--steps=1",
+        "--steps_per_round=1",
+        f"--idx_dir={tmp_path}",
+        f"--output={tmp_path / 'pruned'}",
+    )
+    assert not code
+    assert json.loads(printed.out.splitlines()[-1])["images"] == 12
+
+
+def test_a_teacher_goes_on_where_it_was_killed(
+    tmp_path, garments, script, monkeypatch
+):
+    def train(output, *flags):
+        code, printed = script(
+            "train_teacher.py",
+            "--architecture=VGG11BN",
+            "--width=1",
+            "--epochs=2",
+            "--batch_size=50",
+            "--limit=100",
+            f"--idx_dir={tmp_path}",
+            f"--output={tmp_path / output / 'mine.keras'}",
+            *flags,
+        )
+        return code, printed.out + printed.err
+
+    def weights(output):
+        path = tmp_path / output / "mine.keras"
+        return keras.models.load_model(path).get_weights()
+
+    assert train("whole")[0] is None
+    fit = keras.Model.fit
+
+    def killed(model, *args, **kwargs):
+        if kwargs["initial_epoch"] == 1:
+            raise SystemExit("killed")
+        return fit(model, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keras.Model, "fit", killed)
+        assert train("parts")[0] == "killed"
+    with pytest.raises(ValueError, match="learning_rate"):
+        train("parts", "--learning_rate=0.2")
+    code, printed = train("parts")
+    # The first epoch is not repeated.
+    assert code is None and "Epoch 1/2" not in printed
+    for one, other in zip(weights("whole"), weights("parts"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    # The state has served; another training may have the folder.
+    assert [x.name for x in (tmp_path / "parts").iterdir()] == ["mine.keras"]
+
+
 def test_prune_refuses_a_pool_that_it_would_not_read(tmp_path, script):
     code, printed = prune(script, "--data=noise", f"--pool={tmp_path}")
     assert code == 1 and "--data=noise reads no --pool" in printed.err
-
-
-@pytest.fixture
-def garments(tmp_path):
-    """Files of 200 garments, for training and for tests."""
-    images, labels = load_test_images()
-    for stem in ("train", "t10k"):
-        write_split(
-            tmp_path, stem, images[:200, ..., 0], labels[:200].astype("uint8")
-        )
-    return images[:200], labels[:200]
 
 
 @pytest.mark.slow

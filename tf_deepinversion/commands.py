@@ -4,6 +4,7 @@ import time
 
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import save_network
+from tf_deepinversion.core.labels import classes_of
 from tf_deepinversion.flag_values import images_of
 from tf_deepinversion.flag_values import network_of
 from tf_deepinversion.flag_values import numbers
@@ -250,7 +251,7 @@ def report(args):
             )
     teacher, pool = network_of(args), images_of(args.images)
     if not isinstance(pool, di.Pool):
-        pool = di.Pool.of(*pool, _classes_of(teacher))
+        pool = di.Pool.of(*pool, classes_of(teacher))
     page = args.output / "report.html"
     figures = report_student(
         page,
@@ -326,12 +327,8 @@ def _student(args, teacher, feeding):
     if args.student:
         return load_network(args.student)
     return models.ResNet20(
-        teacher.input_shape[1:], _classes_of(teacher), width=args.width
+        teacher.input_shape[1:], classes_of(teacher), width=args.width
     )
-
-
-def _classes_of(network) -> int:
-    return max(2, network.output_shape[-1])  # one output tells two classes
 
 
 def _saved(teacher, network, args, history, preprocessing):

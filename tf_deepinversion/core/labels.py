@@ -1,4 +1,4 @@
-"""Labels of images: balanced labels, and checks of labels."""
+"""Labels of images: their classes, balanced labels, checks of labels."""
 
 import numpy as np
 
@@ -25,6 +25,15 @@ def balanced_labels(classes, images, batch_index=0) -> np.ndarray:
     """
     places = batch_index * images + np.arange(images)
     return (places % classes).astype("int32")
+
+
+def classes_of(network) -> int:
+    """Returns how many classes a network tells apart: one output tells two.
+
+    Args:
+        network: A `keras.Model` with outputs `(batch, outputs)`.
+    """
+    return max(2, network.output_shape[-1])
 
 
 def check_labels(labels, classes, replicas=1) -> np.ndarray:

@@ -11,6 +11,7 @@ from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.described import architecture
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.labels import check_labels
+from tf_deepinversion.core.labels import classes_of
 from tf_deepinversion.core.run_state import fingerprints
 from tf_deepinversion.datasets.streams import augmented
 from tf_deepinversion.datasets.streams import epochs_of
@@ -134,7 +135,7 @@ def train(
 
 def _checked(model, images, labels, batch_size) -> tuple:
     images = check_pixels(images)
-    labels = check_labels(labels, max(2, model.output_shape[-1]))
+    labels = check_labels(labels, classes_of(model))
     if len(labels) != len(images):
         raise ValueError(
             "Expected one label per image. Received: "
