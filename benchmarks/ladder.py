@@ -67,6 +67,8 @@ flags.DEFINE_string("output", "output/ladder", "Folder.")
 
 def plan():
     """Returns the methods, the number of rounds, and the steps in a round."""
+    from tf_deepinversion.inversion.recipes import find as find_recipe
+
     methods = FLAGS.methods or METHODS[: 6 if FLAGS.idx_dir else 5]
     for method in methods:
         if method not in METHODS:
@@ -78,6 +80,11 @@ def plan():
         raise app.UsageError(
             "--images must be a multiple of --synthesis_batch. "
             f"Received: {FLAGS.images} and {FLAGS.synthesis_batch}"
+        )
+    if find_recipe(FLAGS.recipe).snapshots:
+        raise app.UsageError(
+            "All methods make as many images, so a recipe may keep no "
+            f"snapshots beside them. Received: --recipe={FLAGS.recipe}"
         )
     if FLAGS.student_steps % rounds:
         raise app.UsageError(

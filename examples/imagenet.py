@@ -35,6 +35,7 @@ from absl import logging
 from tf_deepinversion import RECIPES
 from tf_deepinversion.checkpoints import load_efficientnet_lite
 from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_first
 from tf_deepinversion.core.pictures import grid
 from tf_deepinversion.core.pictures import save_folders
 from tf_deepinversion.core.pictures import save_png
@@ -136,6 +137,18 @@ def curve_of(histories, sizes):
     return np.stack([seconds / sum(sizes), verified], axis=1).tolist()
 
 
+def require_verifiers(output):
+    """Refuses a folder whose curves are of other verifiers."""
+    path, content = output / "verifiers.json", json.dumps(FLAGS.verifiers)
+    written = write_first(path, content.encode())
+    if not written and path.read_text() != content:
+        raise app.UsageError(
+            f"The curves in {output} are of the verifiers {path.read_text()}: "
+            "pass these, or another --output. "
+            f"Received: --verifiers={','.join(FLAGS.verifiers)}"
+        )
+
+
 def measure(images, labels, teacher, verifiers):
     made = {"made": (images, labels)}
     judge = next(iter(verifiers))
@@ -166,6 +179,7 @@ def main(_):
             "%s verifies its own images, which says little.", FLAGS.network
         )
     recipe, output = find_recipe(), pathlib.Path(FLAGS.output)
+    require_verifiers(output)
     teacher = load(FLAGS.network, any_size=True)
     verifiers = {name: load(name) for name in FLAGS.verifiers}
     model = make_synthesizer(

@@ -298,6 +298,16 @@ def test_what_does_not_fit_a_recipe(script, arguments, message):
     assert code == 1 and message in printed.err
 
 
+def test_a_folder_of_images_has_one_list_of_verifiers(tmp_path, script):
+    (tmp_path / "verifiers.json").write_text('["lite1", "lite2"]')
+    code, printed = script(
+        "imagenet.py", "--verifiers=lite2", f"--output={tmp_path}"
+    )
+    assert (
+        code == 1 and 'are of the verifiers ["lite1", "lite2"]' in printed.err
+    )
+
+
 @pytest.mark.slow
 def test_quantize_scores_the_files_it_writes(tmp_path):
     images, labels = load_test_images()
@@ -495,6 +505,14 @@ def test_a_teacher_goes_on_where_it_was_killed(
             *flags,
         )
         return code, printed.out + printed.err
+
+    # A network of one layer in place of eleven.
+    monkeypatch.setattr(
+        "tf_deepinversion.models.VGG11BN",
+        lambda shape, classes, **_: with_head(
+            keras.layers.Dense(classes), shape=shape
+        ),
+    )
 
     def weights(output):
         path = tmp_path / output / "mine.keras"

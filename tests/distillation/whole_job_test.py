@@ -67,6 +67,16 @@ def test_a_network_may_fix_its_batch_size():
     assert forward_work(model, SHAPE) == 9 * 18 + 18 * 3 + 300 * (18 + 3)
 
 
+def test_the_work_of_grouped_convolutions():
+    """Keras computes them in a function within the graph."""
+    inputs = keras.Input((8, 8, 4))
+    x = keras.layers.Conv2D(6, 3, groups=2)(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    expected = 9 * 2 * 6 * 36 + 6 * 3 + 300 * (6 * 36 + 3)
+    assert forward_work(model, (8, 8, 4)) == expected
+
+
 class Parts(Synthesizer):
     """It tells of each half of a batch."""
 

@@ -5,14 +5,8 @@ import weakref
 
 import tensorflow as tf
 
-# The operations that do most of the work of a network for images.
-COUNTED = (
-    "Conv2D",
-    "Conv2DBackpropInput",
-    "Conv3D",
-    "DepthwiseConv2dNative",
-    "MatMul",
-)
+from tf_deepinversion.networks.counted_operations import counted_operations
+from tf_deepinversion.networks.counted_operations import multiplications
 
 # Few channels make few multiplications for each output, and the time then goes
 # into reading and writing the outputs. On two cores, the steps of ResNets of 8
@@ -27,25 +21,6 @@ _KNOWN = weakref.WeakKeyDictionary()
 # the weights take one each. An inversion has no gradients of weights, and the
 # statistics of the layers take about as long.
 PASSES = 3
-
-
-def multiplications(operation, output) -> int:
-    """Counts the multiplications of one operation.
-
-    Args:
-        operation: A `tf.Operation` of a type in `COUNTED`.
-        output: List of ints, the shape of its output.
-    """
-    kernel = operation.inputs[1].shape.as_list()
-    # Each output of a matrix product is a sum over the inner size.
-    if operation.type == "MatMul":
-        inner = kernel[1 if operation.get_attr("transpose_b") else 0]
-        return math.prod(output) * inner
-    # A transposed convolution applies its kernel at each position of its input.
-    if operation.type == "Conv2DBackpropInput":
-        output = operation.inputs[2].shape.as_list()
-    # A convolution applies its whole kernel at each position.
-    return math.prod(output[:-1]) * math.prod(kernel)
 
 
 def forward_work(model, input_shape) -> float | None:
@@ -77,13 +52,8 @@ def _traced_work(model, input_shape):
     count = getattr(model, "input_shape", [None])[0] or 1
     signature = tf.TensorSpec((count, *input_shape), "float32")
     work = 0.0
-    for operation in call.get_concrete_function(
-        signature
-    ).graph.get_operations():
-        if operation.type in COUNTED:
-            output = operation.outputs[0].shape
-            if not output.is_fully_defined():
-                return None
-            work += multiplications(operation, output.as_list())
-            work += _PER_OUTPUT * output.num_elements()
+    traced = call.get_concrete_function(signature)
+    for operation, output in counted_operations(traced):
+        work += multiplications(operation, output)
+        work += _PER_OUTPUT * math.prod(output)
     return work / count or None

@@ -1,0 +1,118 @@
+"""The operations of a traced graph that do most of a network's work."""
+
+import math
+import uuid
+
+import tensorflow as tf
+
+from tf_deepinversion.core.keras_internals import with_constants
+
+COUNTED = (
+    "Conv2D",
+    "Conv2DBackpropInput",
+    "Conv3D",
+    "DepthwiseConv2dNative",
+    "MatMul",
+)
+_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+
+# The attributes of functions that TensorFlow does not inline. Keras computes a
+# grouped convolution in such a function.
+_NOT_INLINED = ("_XlaMustCompile", "_noinline")
+
+
+def counted_operations(function) -> list:
+    """Finds the convolutions and matrix products of a graph.
+
+    Each call of a function within the graph counts, such as those in which
+    Keras computes grouped convolutions. Sizes that the graph leaves open are
+    those for one image.
+
+    Args:
+        function: A concrete function of images of a fixed size, such as a
+            signature of `tf.saved_model.load`.
+
+    Returns:
+        List of pairs: a `tf.Operation`, and a list of ints, the shape of its
+        output.
+    """
+    operations = _counted(function.graph)
+    shapes = [operation.outputs[0].shape for operation in operations]
+    known = all(shape.is_fully_defined() for shape in shapes)
+    if known and not _types(function.graph) & _CALLS:
+        sizes = [shape.as_list() for shape in shapes]
+    else:
+        function = _inlined(function)
+        operations = _counted(function.graph)
+        sizes = _sizes(function, operations)
+    return list(zip(operations, sizes, strict=True))
+
+
+def multiplications(operation, output) -> int:
+    """Counts the multiplications of one operation.
+
+    Args:
+        operation: A `tf.Operation` of a type in `COUNTED`.
+        output: List of ints, the shape of its output.
+    """
+    kernel = operation.inputs[1].shape.as_list()
+    # Each output of a matrix product is a sum over the inner size.
+    if operation.type == "MatMul":
+        inner = kernel[1 if operation.get_attr("transpose_b") else 0]
+        return math.prod(output) * inner
+    # A transposed convolution applies its kernel at each position of its input.
+    if operation.type == "Conv2DBackpropInput":
+        output = operation.inputs[2].shape.as_list()
+    # A convolution applies its whole kernel at each position.
+    return math.prod(output[:-1]) * math.prod(kernel)
+
+
+def _types(graph):
+    return {operation.type for operation in graph.get_operations()}
+
+
+def _counted(graph):
+    return [x for x in graph.get_operations() if x.type in COUNTED]
+
+
+def _inlined(function):
+    """Freezes a concrete function, without calls of functions in its graph."""
+    frozen = with_constants(function)
+    if not _types(frozen.graph) & _CALLS:
+        return frozen
+    graph = _inlinable(frozen.graph.as_graph_def())
+    whole = tf.compat.v1.wrap_function(
+        lambda: tf.import_graph_def(graph, name=""), []
+    )
+    ends = [
+        [whole.graph.get_tensor_by_name(tensor.name) for tensor in tensors]
+        for tensors in (frozen.inputs, frozen.outputs)
+    ]
+    return with_constants(whole.prune(*ends))
+
+
+def _inlinable(graph):
+    """Changes a `GraphDef` so that TensorFlow inlines all its functions."""
+    # TensorFlow knows the functions as they were by their names.
+    suffix = uuid.uuid4().hex
+    functions = graph.library.function
+    for each in functions:
+        each.signature.name += suffix
+    inner = [node for each in functions for node in each.node_def]
+    for part in [*functions, *graph.node, *inner]:
+        for name in _NOT_INLINED:
+            part.attr.pop(name, None)
+        for value in part.attr.values():
+            called = [value.func] if value.HasField("func") else value.list.func
+            for each in called:
+                each.name += suffix
+    return graph
+
+
+def _sizes(function, operations) -> list:
+    """Computes the shapes of the operations' outputs for one image."""
+    with function.graph.as_default():
+        shapes = [tf.shape(x.outputs[0]) for x in operations]
+    whole = function.prune(function.inputs, shapes)
+    given = [tf.zeros([n or 1 for n in x.shape], x.dtype) for x in whole.inputs]
+    return [shape.numpy().tolist() for shape in whole(*given)]
