@@ -60,19 +60,11 @@ def load_teacher(name):
     """Loads the network of --teacher."""
     import keras
 
-    from tf_deepinversion.models import PRETRAINED
-    from tf_deepinversion.models import load_pretrained
+    from tf_deepinversion.models.pretrained import load_network
 
-    if name in PRETRAINED:
-        return load_pretrained(name)
-    if name.endswith((".keras", ".h5")):
-        return keras.models.load_model(name, compile=False)
-    if hasattr(keras.applications, name):
+    if name in vars(keras.applications):
         return getattr(keras.applications, name)(classifier_activation=None)
-    raise app.UsageError(
-        f"Expected a .keras file, one of {sorted(PRETRAINED)}, or a class in "
-        f"keras.applications. Received: --teacher={name}"
-    )
+    return load_network(name)
 
 
 def main(_):

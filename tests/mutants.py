@@ -99,6 +99,9 @@ MUTANTS = [
     ("distillation/teacher_cache.py", "size = min(size, most_bytes // (math.prod(image_shape) + 4 * width))", "size = min(size, most_bytes)", "distillation/teacher_cache"),
     ("reports/student_report.py", "_evenly(images, 1000)", "images[:1000]", "reports/student_report"),
     ("transforms/augmentations.py", "gamma=2**strength", "gamma=2.0", "distillation/distillation"),
+    ("inversion/starts.py", "generator.random() < self.textured", "generator.random() > self.textured", "inversion/starts"),
+    ("inversion/starts.py", "np.log(max(1, side / 2))", "np.log(max(1, side / 8))", "inversion/starts"),
+    ("inversion/starts.py", "[:, None] / cell - np.arange(n + 1)", "[:, None] / cell - np.arange(n + 1) / 2", "inversion/starts"),
     ("distillation/_distill.py", 'recipe="distillation_pixels",', 'recipe="ours",', "distillation/distillation"),
     # Copies.
     ("networks/copies.py", "new.load_own_variables({k: _array(v) for k, v in store.items()})", "pass", "networks/copies"),

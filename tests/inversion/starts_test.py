@@ -11,6 +11,7 @@ from tf_deepinversion import Preprocessing
 from tf_deepinversion.inversion import DeadLeaves
 from tf_deepinversion.inversion import Noise
 from tf_deepinversion.inversion import Start
+from tf_deepinversion.inversion import starts
 
 FED = Preprocessing([100.0, 120.0, 90.0], [50.0, 60.0, 40.0])
 
@@ -25,7 +26,7 @@ def pictures(count=40, shape=(24, 24, 3), **kwargs):
 
 
 def test_pictures_are_gray_levels_on_black_white_and_colored_grounds():
-    levels = pictures(count=200)
+    levels = pictures(count=200, textured=0.0)
     assert levels.min() >= -1e-3 and levels.max() <= 255 + 1e-3
     # Shapes gather in the middle, so corners show the ground.
     corners = levels[:, [0, 0, -1, -1], [0, -1, 0, -1]]
@@ -33,6 +34,29 @@ def test_pictures_are_gray_levels_on_black_white_and_colored_grounds():
     assert all(0.15 < share < 0.45 for share in same), same
     middle = levels[:, 10:14, 10:14]
     assert ((middle < 1) | (middle > 254)).all(-1).mean() < 0.15
+
+
+def test_a_share_of_the_grounds_has_a_texture_in_another_color():
+    for share in (0.0, 0.3, 1.0):
+        # One shape in the middle leaves the upper rows to the ground.
+        small = {"shapes": 1, "smallest": 0.1, "largest": 0.1, "spread": 1e-6}
+        shape = 64, 64, 3
+        levels = pictures(300, shape, textured=share, **small)[:, :4]
+        assert levels.min() >= -1e-3 and levels.max() <= 255 + 1e-3
+        found = (np.ptp(levels, axis=(1, 2)).max(-1) > 1e-2).mean()
+        assert abs(found - share) < 0.1, found
+
+
+def test_a_texture_is_linear_between_the_corners_of_cells_of_any_size():
+    textures = [starts._texture(g, 24, 40) for g in generators(300)]
+    assert np.min(textures) >= 0 and np.max(textures) < 1
+    # The first corner is a number of its own, uniform in [0, 1).
+    assert np.mean(textures, axis=0)[0, 0] == pytest.approx(0.5, abs=0.06)
+    bent = np.abs(np.diff(textures, 2, axis=2)) > 1e-9
+    shares = bent.mean((1, 2))
+    # Along 40 pixels there are 2 to 40 corners, in proportion as often.
+    assert shares.min() < 0.1 and shares.max() > 0.9
+    assert 0.2 < np.median(shares) < 0.5
 
 
 def test_an_image_depends_on_its_generator_alone():
@@ -89,6 +113,7 @@ def test_a_start_of_the_users_own():
         (lambda: DeadLeaves(smallest=0), ValueError, "smallest=0"),
         (lambda: DeadLeaves(largest=0.01), ValueError, "largest=0.01"),
         (lambda: DeadLeaves(spread=-1), ValueError, "spread=-1"),
+        (lambda: DeadLeaves(textured=1.1), ValueError, "textured=1.1"),
         (lambda: Noise(coarseness=0), ValueError, "coarseness"),
         (
             lambda: RECIPES["ours"].replace(start="leaves"),

@@ -77,6 +77,8 @@ class DeadLeaves(Start):
     remembers, in fewer steps than noise needs.
 
     The ground is black, white, or of any color, each in a third of the images.
+    Some grounds have a texture, a pattern of cells of any size in another
+    color.
     All lengths are relative to the image's side. Each shape is an ellipse, a
     rectangle or between the two, of any angle and color, with a soft edge of a
     pixel.
@@ -89,6 +91,8 @@ class DeadLeaves(Start):
             more often, by a density of 1 / sqrt(radius). Defaults to 0.36.
         spread: Float, positive, the standard deviation of the shapes' middles
             around the middle of the image. Defaults to 0.22.
+        textured: Float in [0, 1], the share of grounds with a texture. Defaults
+            to 0.5.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -109,6 +113,7 @@ class DeadLeaves(Start):
     smallest: float = 0.06
     largest: float = 0.36
     spread: float = 0.22
+    textured: float = 0.5
 
     def __post_init__(self):
         require_whole(shapes=self.shapes)
@@ -122,6 +127,11 @@ class DeadLeaves(Start):
             raise ValueError(
                 f"`spread` must be positive. Received: spread={self.spread}"
             )
+        if not 0 <= self.textured <= 1:
+            raise ValueError(
+                "`textured` is a share of the grounds, in [0, 1]. "
+                f"Received: textured={self.textured}"
+            )
 
     def draw(self, generators, shape, preprocessing):
         pictures = np.stack([self._picture(g, shape) for g in generators])
@@ -132,6 +142,9 @@ class DeadLeaves(Start):
         height, width, channels = shape
         picture = np.empty((height, width, channels))
         picture[:] = _ground(generator, channels)
+        if self.textured and generator.random() < self.textured:
+            texture = _texture(generator, height, width)[..., None]
+            picture += texture * (_color(generator, channels) - picture)
         for _ in range(generator.integers(1, self.shapes, endpoint=True)):
             covered = self._leaf(generator, height, width)[..., None]
             color = _color(generator, channels)
@@ -164,6 +177,24 @@ class DeadLeaves(Start):
 def _ground(generator, channels):
     kind = generator.integers(3)
     return kind if kind < 2 else _color(generator, channels)
+
+
+def _texture(generator, height, width):
+    """Draws value noise in [0, 1), with up to one cell for each pixel.
+
+    It has a random number at each corner of a grid, and is linear in between.
+    """
+    side = max(height, width)
+    cell = np.exp(generator.uniform(0, np.log(max(1, side / 2))))
+    numbers = generator.random((height + 1, width + 1))
+    down, right = (
+        # Each corner's weight at each pixel; far corners have none.
+        np.maximum(
+            0, 1 - np.abs(np.arange(n)[:, None] / cell - np.arange(n + 1))
+        )
+        for n in (height, width)
+    )
+    return down @ numbers @ right.T
 
 
 def _color(generator, channels):
