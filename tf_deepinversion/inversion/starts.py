@@ -77,8 +77,7 @@ class DeadLeaves(Start):
     remembers, in fewer steps than noise needs.
 
     The ground is black, white, or of any color, each in a third of the images.
-    Some grounds have a texture, a pattern of cells of any size in another
-    color.
+    Some may have a texture, a pattern of cells of any size in another color.
     All lengths are relative to the image's side. Each shape is an ellipse, a
     rectangle or between the two, of any angle and color, with a soft edge of a
     pixel.
@@ -92,7 +91,7 @@ class DeadLeaves(Start):
         spread: Float, positive, the standard deviation of the shapes' middles
             around the middle of the image. Defaults to 0.22.
         textured: Float in [0, 1], the share of grounds with a texture. Defaults
-            to 0.5.
+            to 0.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -113,7 +112,7 @@ class DeadLeaves(Start):
     smallest: float = 0.06
     largest: float = 0.36
     spread: float = 0.22
-    textured: float = 0.5
+    textured: float = 0.0
 
     def __post_init__(self):
         require_whole(shapes=self.shapes)
