@@ -67,7 +67,7 @@ flags.DEFINE_string("output", "output/ladder", "Folder.")
 
 def plan():
     """Returns the methods, the number of rounds, and the steps in a round."""
-    from tf_deepinversion.inversion.recipes import find as find_recipe
+    from tf_deepinversion.inversion.recipes import find
 
     methods = FLAGS.methods or METHODS[: 6 if FLAGS.idx_dir else 5]
     for method in methods:
@@ -81,7 +81,7 @@ def plan():
             "--images must be a multiple of --synthesis_batch. "
             f"Received: {FLAGS.images} and {FLAGS.synthesis_batch}"
         )
-    if find_recipe(FLAGS.recipe).snapshots:
+    if find(FLAGS.recipe).snapshots:
         raise app.UsageError(
             "All methods make as many images, so a recipe may keep no "
             f"snapshots beside them. Received: --recipe={FLAGS.recipe}"

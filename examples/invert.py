@@ -64,7 +64,12 @@ def load_teacher(name):
 
     if name in vars(keras.applications):
         return getattr(keras.applications, name)(classifier_activation=None)
-    return load_network(name)
+    try:
+        return load_network(name)
+    except ValueError as error:
+        raise app.UsageError(
+            f"{error} A class in keras.applications is a network, too."
+        ) from error
 
 
 def main(_):

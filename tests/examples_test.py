@@ -272,6 +272,7 @@ INCREMENTAL, GAUSSIANS = "incremental.py", "--head=gaussians"
             ["--images=3", "--labels=1"],
             "pass --images or --labels, not both",
         ),
+        ("invert.py", ["--teacher=none"], "A class in keras.applications"),
         ("prune.py", ["--data=real"], "--data=real needs --idx_dir"),
     ],
 )
