@@ -255,6 +255,11 @@ def run(arguments=None):
         names.append("output")
     require_local(**{name: vars(args).get(name) for name in names})
     job = learn if args.command == "learn" else vars(commands)[args.command]
+    if "seed" in args:
+        # The weights of a new student, too, which a repeated call must find.
+        import keras
+
+        keras.utils.set_random_seed(args.seed)
     figures = job(args)
     code = figures.pop("exit_code", 0)
     print(json.dumps(figures))

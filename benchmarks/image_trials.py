@@ -50,6 +50,7 @@ COARSE = Noise(coarseness=4)
 VARIANTS = {
     "noise": {"start": COARSE},
     "leaves": {"start": DeadLeaves()},
+    "textured": {"start": DeadLeaves(textured=0.5)},
     "means": {"start": COARSE, "loss": [*BASE.loss, di.ClassMeans(4.5)]},
     "leaves_means": {
         "start": DeadLeaves(),

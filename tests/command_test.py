@@ -18,6 +18,7 @@ from tiny import with_head
 import tf_deepinversion as di
 import tf_deepinversion_command as command
 from tf_deepinversion import Preprocessing
+from tf_deepinversion import commands
 from tf_deepinversion.datasets import load_images
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.quantization import LiteRT
@@ -198,6 +199,23 @@ def test_distill_trains_a_network_of_the_library(run):
         student(images.astype("float32")),
         atol=1e-4,
     )
+
+
+def test_distill_goes_on_where_it_was_stopped(run, monkeypatch):
+    flags = "--width=2", "--rounds=1", "--steps_per_round=2", "--seed=5", *FEW
+    weights = []
+
+    def saved(path, network):
+        weights.append(network.get_weights())
+        if len(weights) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "save_network", saved)
+    with pytest.raises(KeyboardInterrupt):
+        run("distill", *flags)
+    run("distill", *flags)
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_distill_makes_as_many_images_as_asked_for(run, monkeypatch):

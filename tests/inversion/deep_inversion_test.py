@@ -369,6 +369,10 @@ def test_saved_images_come_back_to_the_replicas_that_held_them():
     model.step.rows.scatter(model.step.images, 0 * store["images"])
     model.load_own_variables(store)
     np.testing.assert_array_equal(model.images, images)
+    weights = model.get_weights()
+    model.step.rows.scatter(model.step.images, 0 * store["images"])
+    model.set_weights(weights)
+    np.testing.assert_array_equal(model.images, images)
 
 
 @pytest.mark.parametrize(

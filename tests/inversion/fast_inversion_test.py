@@ -109,6 +109,29 @@ def test_a_generator_learns_what_pixels_would():
     assert loss[-1] < 0.75 * loss[0]
 
 
+def test_weights_that_a_callback_restores_are_the_images_too():
+    model, shown = fast(transforms=[]), []
+    still(model)
+    model.fit(
+        LABELS,
+        steps=4,
+        steps_per_epoch=1,
+        verbose=0,
+        callbacks=[
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: shown.append(model.images)
+            ),
+            # No loss is greater than that of the first step.
+            keras.callbacks.EarlyStopping(
+                "loss", mode="max", patience=2, restore_best_weights=True
+            ),
+        ],
+    )
+    assert len(shown) == 3
+    np.testing.assert_array_equal(model.images, shown[0])
+    assert np.abs(model.images.astype(int) - shown[-1]).max() > 1
+
+
 @pytest.mark.slow
 def test_a_loss_scale_changes_no_step():
     weights = []

@@ -236,6 +236,44 @@ def test_one_softmax_layer_at_the_end_and_within():
     np.testing.assert_allclose(logits, twin(noise()), atol=1e-5)
 
 
+class TwoHeads(keras.Model):
+    """Its auxiliary head, which nobody reads, is called with its layers."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.stem, self.norm = layers.Conv2D(6, 2), layers.BatchNormalization()
+        self.mean, self.dense = layers.GlobalAveragePooling2D(), last
+        self.softmax = layers.Softmax()
+
+    def call(self, images):
+        maps = self.norm(self.stem(images))
+        found = self.softmax(self.dense(self.mean(maps)))
+        self.softmax(self.dense(self.mean(keras.ops.square(maps))))
+        return found
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_a_layer_that_is_called_again_after_the_end(activation):
+    model = TwoHeads(layers.Dense(3, activation=activation))
+    if activation:
+        model.softmax = layers.Identity()
+    model(noise())
+    with_weights(model)
+    classifier = Classifier(model, SHAPE)
+    with classifier.open():
+        reading = classifier.read(noise())
+    found = keras.ops.softmax(reading.logits)
+    np.testing.assert_allclose(found, model(noise()), rtol=1e-5)
+    maps = model.norm(model.stem(noise()), training=False)
+    np.testing.assert_array_equal(reading.pooling.inputs, maps)
+    np.testing.assert_array_equal(
+        reading.features, keras.ops.mean(maps, (1, 2))
+    )
+    np.testing.assert_allclose(
+        keras.ops.mean(reading.class_maps, (1, 2)), reading.logits, atol=1e-4
+    )
+
+
 def test_open_restores_after_an_exception():
     dense, softmax = layers.Dense(3, activation="softmax"), layers.Softmax()
     for model in (body(dense), body(layers.Dense(3), softmax)):

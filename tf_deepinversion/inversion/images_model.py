@@ -45,6 +45,22 @@ class ImagesModel(keras.Model):
     def weights(self):
         return self.trainable_variables
 
+    def get_weights(self):
+        """Returns arrays of the images, and of the generator that makes them.
+
+        Keras would read the rows of the first replica, and leave out what no
+        optimizer changes.
+        """
+        return [self.step.rows.gather(x) for x in self._state()]
+
+    def set_weights(self, weights):
+        """Assigns what `get_weights` returned."""
+        for variable, value in zip(self._state(), weights, strict=True):
+            self.step.rows.scatter(variable, value)
+
+    def _state(self):
+        return [] if self.step is None else self.step.source.state().values()
+
     def save_own_variables(self, store):
         self.require_images()
         store["images"] = self.step.rows.gather(self.step.images)

@@ -1,5 +1,6 @@
 """How a network ends, derived from the graph of one call."""
 
+import collections
 import typing
 
 import keras
@@ -8,16 +9,30 @@ import tensorflow as tf
 from tf_deepinversion.networks.call_hooks import original
 
 
+class Turn(typing.NamedTuple):
+    """One of the calls of a layer in one call of the network.
+
+    Attributes:
+        layer: The layer. It may be shared, and called several times.
+        name: String, the attribute that is called.
+        earlier: Int, number of earlier calls of the same.
+    """
+
+    layer: object
+    name: str
+    earlier: int
+
+
 class Ends(typing.NamedTuple):
     """The end of a network, as the graph of one call shows it.
 
     Attributes:
-        softmax: The layer whose softmax, or whose sigmoid of a single output,
-            ends the network; or None.
-        head: The `Dense` layer that outputs the logits, or None.
+        softmax: The `Turn` of the layer whose softmax, or whose sigmoid of a
+            single output, ends the network; or None.
+        head: The `Turn` of the `Dense` layer that outputs the logits, or None.
         features: Int, number of inputs of the head, or None.
-        pooling: The `GlobalAveragePooling2D` whose outputs are the head's
-            inputs or, without a head, the logits; or None.
+        pooling: The `Turn` of the `GlobalAveragePooling2D` whose outputs are
+            the head's inputs or, without a head, the logits; or None.
         unbounded: Bool, whether the logits are known to be unbounded.
         random: Bool, whether the logits depend on random numbers.
         single: Bool, whether the network has one output, the logit x of the
@@ -137,15 +152,12 @@ def reading_of(result, calls, ends) -> Reading:
         ends: `Ends` of the network.
     """
     logits, batch_norm_calls, head, pooling = result, [], None, None
-    for call in calls:
-        # A layer may be called twice: its last call is at the network's end.
-        softmax = isinstance(call.layer, keras.layers.Softmax)
-        if softmax or call.name == "activation":
-            if call.layer is ends.softmax:
-                logits = call.inputs
-        elif call.layer is ends.head:
+    for call, turn in _turns(calls):
+        if turn == ends.softmax:
+            logits = call.inputs
+        elif turn == ends.head:
             head = call
-        elif call.layer is ends.pooling:
+        elif turn == ends.pooling:
             pooling = call
         elif hasattr(call.layer, "moving_mean"):
             batch_norm_calls.append(call)
@@ -162,12 +174,12 @@ def find(result, calls) -> Ends:
     """
     softmax, dense, pooling, logits = None, None, None, result
     single = result.shape[-1] == 1
-    for call in calls:
+    for call, turn in _turns(calls):
         if _may_end(call, single):
             if gives(call.outputs, result):
-                softmax, logits = call.layer, call.inputs
+                softmax, logits = turn, call.inputs
     averaged = logits
-    for call in calls:
+    for call, turn in _turns(calls):
         # The head of features at several places gives no single logits.
         vectors = len(call.inputs.shape) == 2
         own_call = call.name == "call" and vectors
@@ -176,18 +188,28 @@ def find(result, calls) -> Ends:
             own = original(call.layer, "activation")
             linear = own in (None, keras.activations.linear)
             if (linear and gives(call.outputs, logits)) or (
-                call.layer is softmax
+                turn._replace(name="activation") == softmax
             ):
-                dense, averaged = call.layer, call.inputs
-    for call in calls:
+                dense, averaged = turn, call.inputs
+    for call, turn in _turns(calls):
         # Class maps have their channels last.
         averages = (
             isinstance(call.layer, keras.layers.GlobalAveragePooling2D)
             and call.layer.data_format == "channels_last"
         )
         if averages and gives(call.outputs, averaged):
-            pooling = call.layer
+            pooling = turn
     return Ends(softmax, dense, pooling=pooling, single=single)
+
+
+def _turns(calls) -> list:
+    """Pairs each call with its `Turn`."""
+    earlier, found = collections.Counter(), []
+    for call in calls:
+        key = id(call.layer), call.name
+        found.append((call, Turn(call.layer, call.name, earlier[key])))
+        earlier[key] += 1
+    return found
 
 
 def _may_end(call, single) -> bool:
