@@ -908,6 +908,13 @@ def test_images_come_to_fit_labels_and_statistics():
         assert history[name][-1] < 0.9 * history[name][0]
 
 
+def test_a_student_that_changes_is_no_copy_under_replicas():
+    student = tiny_teacher(1)
+    with two_replicas().scope():
+        with pytest.raises(ValueError, match=r"strategy.scope\(\):`. Received"):
+            inversion(student=student)
+
+
 def test_competition_makes_images_on_which_the_student_differs():
     teacher, student = learned_teacher(), learned_teacher(1)
 
@@ -951,6 +958,10 @@ def test_stages_of_a_recipe_grow_the_images():
         ],
     )
     assert shapes == [(4, 8, 8, 3), (4, 16, 16, 3)]
+    # It started as small as the first stage.
+    drawn = [np.random.default_rng((0, 0, index)) for index in range(4)]
+    expected = model.recipe.start.draw(drawn, (8, 8, 3), NORMALIZED)
+    np.testing.assert_array_equal(model.start(0), expected)
 
 
 def sized(size, kind="functional"):

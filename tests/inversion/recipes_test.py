@@ -161,6 +161,22 @@ def test_which_terms_there_are():
         recipe.replace(competition=None).terms(with_student=True)
 
 
+class Sharp(CrossEntropy):
+    """A user's cross-entropy: twice as steep."""
+
+    def value(self, sums, batch_norms):
+        return 2 * super().value(sums, batch_norms)
+
+
+def test_a_cross_entropy_of_the_users_own_stays_without_a_dense_head():
+    recipe = recipes.find("ours").replace(
+        loss=[Sharp(3.0, temperature=2.0), Sharp(feature_dropout=0.5)]
+    )
+    plain, dropping = recipe.terms(with_features=False)
+    assert plain is recipe.loss[0] and type(dropping) is Sharp
+    assert (dropping.weight, dropping.feature_dropout) == (1.0, 0.0)
+
+
 def test_make_synthesizer_takes_what_the_recipe_moves():
     teacher = tiny_teacher()
     drawn = make_synthesizer(
@@ -193,6 +209,13 @@ OURS = recipes.RECIPES["ours"]
         (lambda: OURS.replace(latent_scale=-1), ValueError, "latent_scale=-1"),
         (lambda: Stage(0), ValueError, "steps"),
         (lambda: Stage(3, scale=1.5), ValueError, "scale=1.5"),
+        (lambda: Stage(3, learning_rate=-1.0), ValueError, "g_rate=-1.0"),
+        (lambda: Stage(3, learning_rate=np.nan), ValueError, "g_rate=nan"),
+        (
+            lambda: Stage(3, warmup_steps=2, decay="constant"),
+            ValueError,
+            "warmup_steps=2",
+        ),
         (lambda: Stage(3, decay="linear"), ValueError, "decay='linear'"),
         (lambda: Stage(3, optimizer="Best"), ValueError, "optimizer='Best'"),
         (

@@ -1,5 +1,7 @@
 """Random pictures: inside of black and white, one by one, at any size."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -93,17 +95,33 @@ def test_a_recipe_starts_from_pictures_and_comes_back_from_json():
     np.testing.assert_array_equal(model.start(2), expected)
 
 
-def test_a_start_of_the_users_own():
-    class Gray(Start):
-        def draw(self, generators, shape, preprocessing):
-            return np.zeros((len(generators), *shape))
+@keras.saving.register_keras_serializable("starts_test")
+class Gray(Start):
+    def __init__(self, level=0.0):
+        self.level = level
 
-    recipe = RECIPES["ours"].replace(start=Gray(), steps=1)
+    def draw(self, generators, shape, preprocessing):
+        return np.full((len(generators), *shape), self.level)
+
+
+def test_a_start_of_the_users_own(tmp_path):
+    recipe = RECIPES["ours"].replace(start=Gray(0.5), steps=2)
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(recipe)))
+    again = keras.saving.deserialize_keras_object(config)
+    assert type(again.start) is Gray and again.start.level == 0.5
     model = DeepInversion(
         tiny_teacher(), Preprocessing(127.5, 50.0), recipe=recipe
     )
-    model.fit([0, 1], 1, verbose=0)
-    assert not model.start(0).any()
+    state = tmp_path / "state.npz"
+    model.fit([0, 1], 1, checkpoint=state, verbose=0)
+    assert (model.start(0) == 0.5).all()
+    other = DeepInversion(
+        tiny_teacher(),
+        Preprocessing(127.5, 50.0),
+        recipe=recipe.replace(start=Gray(0.25)),
+    )
+    with pytest.raises(ValueError, match="differs in: recipe"):
+        other.fit([0, 1], 1, checkpoint=state, verbose=0)
 
 
 @pytest.mark.parametrize(

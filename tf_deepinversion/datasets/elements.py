@@ -1,8 +1,10 @@
 """Elements of data sets: pairs, or dictionaries, of images and labels."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import require_integers
 
 
@@ -83,6 +85,34 @@ def of_pixels(dataset) -> tf.data.Dataset:
     if dtype == tf.uint8:
         return dataset
     return dataset.map(lambda images, *rest: (_pixels(images), *rest))
+
+
+def pixels_in(data):
+    """Makes the images that `fit` takes uint8 pixels, and checks their range.
+
+    Args:
+        data: A `tf.data.Dataset` of elements as of `image_and_label`, or an
+            array or tensor of images. Anything else is returned as is.
+
+    Raises:
+        TypeError: if the images are not integers.
+        ValueError: if the images of an array are not in [0, 255]. A data set
+            checks them while it is read.
+    """
+    if isinstance(data, tf.data.Dataset):
+        image, _ = image_and_label(data.element_spec)
+        if getattr(image, "dtype", tf.uint8) == tf.uint8:
+            return data
+        require_integers(image.dtype.as_numpy_dtype)
+        return data.map(_of_pixels)
+    if isinstance(data, (np.ndarray, tf.Tensor)):
+        return check_pixels(data)
+    return data
+
+
+def _of_pixels(*element):
+    image, label = image_and_label(element[0] if len(element) == 1 else element)
+    return _pixels(image) if label is None else (_pixels(image), label)
 
 
 def _pixels(images):

@@ -331,7 +331,7 @@ class Distillation(StudentModel):
         images = apply(self._transforms, images, numbers)
         if self.teacher_cache:
             # The cache stores uint8: the teacher must label what it stores.
-            images = tf.round(images)
+            images = tf.clip_by_value(tf.round(images), 0, 255)
         answer = _read(self._in_training[0], self.preprocessing, images)
         return images, self._answers.of(answer)
 

@@ -2,6 +2,7 @@
 
 import keras
 
+from tf_deepinversion.datasets.elements import pixels_in
 from tf_deepinversion.networks import compiled
 from tf_deepinversion.networks import replicas
 
@@ -44,6 +45,29 @@ class StudentModel(replicas.OneBatch):
             auto_scale_loss,
         )
         compiled.settle(self, jit_compile, self.networks)
+
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+        """As in Keras, on pixels: integers in [0, 255].
+
+        Raises:
+            TypeError: if the images are not integers.
+            ValueError: if they are not in [0, 255], or if an argument would
+                change nothing, such as `sample_weight`.
+        """
+        if isinstance(validation_data, (tuple, list)) and validation_data:
+            images, *labels = validation_data
+            validation_data = pixels_in(images), *labels
+        return super().fit(
+            pixels_in(x),
+            y,
+            *args,
+            validation_data=pixels_in(validation_data),
+            **kwargs,
+        )
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """As in Keras, on pixels, as `fit`."""
+        return super().evaluate(pixels_in(x), *args, **kwargs)
 
     def save(self, filepath, *args, **kwargs):
         """Saves the student as a plain model, like `student.save`.

@@ -11,6 +11,7 @@ from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.feature_targets import FeatureTargets
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.replicas import in_scope
+from tf_deepinversion.networks.replicas import require_scope
 from tf_deepinversion.networks.student_input import check_channels
 from tf_deepinversion.networks.student_input import preprocessing_of_student
 from tf_deepinversion.networks.student_input import shape_of_student
@@ -70,7 +71,9 @@ class Networks:
         )
         self.student = self.student_preprocessing = None
         if student is not None:
-            self.student = self._fitting(in_scope(student, strategy))
+            # Not a copy, which would stay as the student is now.
+            require_scope(student, strategy)
+            self.student = self._fitting(student)
         self.preprocessing = Preprocessing.of(teacher, preprocessing)
         self.preprocessing.require_channels(self.teacher.image_shape[-1])
         if student is not None:

@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 
+from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.inversion.settings import Settings
 from tf_deepinversion.inversion.starts import Noise
@@ -33,7 +34,7 @@ class Stage(Settings):
             learning rate.
         learning_rate: Float, positive, the largest learning rate.
         warmup_steps: Int, number of first steps in which the learning rate
-            rises from 0.
+            rises from 0; 0 with a constant rate.
         decay: `"constant"`, or `"cosine"` for a learning rate that falls to 0
             by the last step.
 
@@ -58,6 +59,7 @@ class Stage(Settings):
     def __post_init__(self):
         require_whole(steps=self.steps)
         require_whole(0, warmup_steps=self.warmup_steps)
+        require_positive(learning_rate=self.learning_rate)
         transforms = require_transforms(
             self.transforms, labeled=True, pixels=False
         )
@@ -74,6 +76,12 @@ class Stage(Settings):
             raise ValueError(
                 '`decay` of a stage must be "constant" or "cosine". '
                 f"Received: decay={self.decay!r}"
+            )
+        if self.warmup_steps and self.decay == "constant":
+            raise ValueError(
+                'A rate with decay="constant" has no first steps in which it '
+                'rises: pass decay="cosine", or no `warmup_steps`. '
+                f"Received: warmup_steps={self.warmup_steps}"
             )
 
     def shape(self, image_shape) -> tuple:

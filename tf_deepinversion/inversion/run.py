@@ -293,6 +293,8 @@ def starting_images(source, model, batch_index) -> np.ndarray:
             number and the image's place in the batch.
     """
     count, *shape = source.noise_shape
+    if source.noise_shape == source.shape:  # pixels, as the first stage has
+        shape = model.recipe.stages[0].shape(model.image_shape)
     generators = [
         np.random.default_rng((model.seed, batch_index, index))
         for index in range(count)

@@ -6,7 +6,11 @@ import keras
 
 
 class Settings:
-    """A frozen dataclass that Keras can serialize."""
+    """Settings that Keras can serialize: a frozen dataclass, usually.
+
+    Of another class the settings are the attributes, which `__init__` must take
+    by their names.
+    """
 
     def assign(self, **values):
         for name, value in values.items():
@@ -15,15 +19,17 @@ class Settings:
 
     def get_config(self) -> dict:
         """Returns the fields in a form that JSON can store."""
-        config = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+        config, names = {}, list(vars(self))
+        if dataclasses.is_dataclass(self):
+            names = [field.name for field in dataclasses.fields(self)]
+        for name in names:
+            value = getattr(self, name)
             # JSON has neither classes nor tuples.
             if isinstance(value, type):
                 value = keras.saving.get_registered_name(value)
             if isinstance(value, tuple):
                 value = list(value)
-            config[field.name] = keras.saving.serialize_keras_object(value)
+            config[name] = keras.saving.serialize_keras_object(value)
         return config
 
     @classmethod

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.copies import copy_of
+from tf_deepinversion.networks.ignored_arguments import refuse_ignored
 from tf_deepinversion.networks.split_batches import spread
 
 
@@ -213,6 +214,7 @@ class OneBatch(keras.Model):
 
     def compile(self, *args, **kwargs):
         """As in Keras, with an optimizer that updates at each step."""
+        refuse_ignored(super().compile, *args, **kwargs)
         super().compile(*args, **kwargs)
         if getattr(self.optimizer, "gradient_accumulation_steps", None):
             raise ValueError(
@@ -225,6 +227,7 @@ class OneBatch(keras.Model):
 
     def fit(self, x=None, *args, **kwargs):
         """Works as in Keras, but no replica reads a `tf.data.Dataset` ahead."""
+        refuse_ignored(super().fit, x, *args, **kwargs)
         self.require_replicas()
         if not isinstance(x, tf.data.Dataset):
             require_one_machine(
@@ -237,6 +240,7 @@ class OneBatch(keras.Model):
 
     def evaluate(self, x=None, *args, **kwargs):
         """As in Keras; batches of a `tf.data.Dataset` are split as in `fit`."""
+        refuse_ignored(super().evaluate, x, *args, **kwargs)
         x = spread(x, self.distribute_strategy)
         return super().evaluate(x, *args, **kwargs)
 
@@ -297,18 +301,27 @@ def require_network(network, strategy):
     """
     count = strategy.num_replicas_in_sync
     if count > 1:
-        _require_scope(network, strategy)
+        require_scope(network, strategy)
         _require_no_own_draws(network, count)
         _require_synchronized(network, count)
 
 
-def _require_scope(network, strategy):
+def require_scope(network, strategy):
+    """Refuses a changing network that was created outside a strategy's scope.
+
+    Args:
+        network: A `keras.Model`.
+        strategy: A `tf.distribute.Strategy`; any network suits one replica.
+
+    Raises:
+        ValueError: if several replicas would not share the network's weights.
+    """
     outside = [
         v.path
-        for v in network.weights
+        for v in getattr(network, "weights", ())
         if not strategy.extended.variable_created_in_scope(v.value)
     ]
-    if outside:
+    if outside and strategy.num_replicas_in_sync > 1:
         raise ValueError(
             "A network that several replicas train must be created or loaded "
             f"under `with strategy.scope():`. Received: {network.name!r} with "

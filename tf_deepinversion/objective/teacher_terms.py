@@ -82,7 +82,9 @@ class CrossEntropy(Term):
         return mean_value(sums)
 
     def without_features(self):
-        return CrossEntropy(self.weight, self.temperature)
+        if not self.feature_dropout:
+            return self
+        return self.from_config({**self.get_config(), "feature_dropout": 0.0})
 
     def get_config(self):
         return {
