@@ -60,6 +60,28 @@ FLAGS = flags.FLAGS
 METHODS = ["finetune", "lwf", "lwf_mc", "replay", "abd", "analytic", "joint"]
 REPLAYING = ["replay", "abd"]
 KINDS = ["generator", "pixels"]
+# Flags that some methods alone read.
+OF_LEARNING = [
+    "weights",
+    "epochs",
+    "least_steps",
+    "batch_size",
+    "learning_rate",
+    "strength",
+    "head",
+    "route",
+]
+OF_IMAGES = [
+    "synthesis",
+    "synthesis_batches",
+    "synthesis_images",
+    "draws",
+    "synthesis_steps",
+    "first_steps",
+    "class_weight",
+    "statistics",
+]
+OF_ANALYTIC = ["features", "filters"]
 flags.DEFINE_enum("case", "fashion_plus_digits", cases.CASES, "Data sets.")
 flags.DEFINE_enum("method", None, METHODS, "Default: the case's.")
 flags.DEFINE_list("weights", [], "Weights of terms, as balance=1,local=2.")
@@ -233,24 +255,29 @@ def kept_apart(method) -> list:
     return [] if FLAGS.statistics == "task" else [FLAGS.statistics]
 
 
+def require_read():
+    """Refuses given flags that the method does not read."""
+    method, unread = setting("method"), []
+    if method in ("analytic", "joint"):
+        unread += OF_LEARNING
+    if method not in REPLAYING:
+        unread += OF_IMAGES
+    if method != "analytic" and not FLAGS.route:
+        unread += OF_ANALYTIC
+    given = [f"--{n}={FLAGS[n].value}" for n in unread if FLAGS[n].present]
+    if given:
+        raise app.UsageError(
+            f"--method={method} reads no {', '.join(given)}: leave this out."
+        )
+
+
 def main(_):
     if FLAGS.route and FLAGS.head == "gaussians":
         raise app.UsageError(
             "--route takes the networks of the trained head: pass --route or "
             "--head=gaussians, not both"
         )
-    used = [f"--head={FLAGS.head}"] * (FLAGS.head == "gaussians")
-    used += ["--route"] * FLAGS.route
-    if used and setting("method") in ("analytic", "joint"):
-        raise app.UsageError(
-            f"{used[0]} is of a network that learns tasks: leave the flag out "
-            f"with --method={setting('method')}"
-        )
-    if FLAGS.statistics != "task" and setting("method") not in REPLAYING:
-        raise app.UsageError(
-            f"--statistics={FLAGS.statistics} is for methods that synthesize "
-            f"images: {', '.join(REPLAYING)}"
-        )
+    require_read()
     begin = time.monotonic()
     case = cases.load_case(
         FLAGS.case,

@@ -251,14 +251,18 @@ INCREMENTAL, GAUSSIANS = "incremental.py", "--head=gaussians"
         (INCREMENTAL, ["--route", GAUSSIANS], "--route or --head=gaussians"),
         (
             INCREMENTAL,
-            ["--route", "--method=analytic"],
-            "a network that learns",
+            ["--route", "--method=analytic", "--weights=local=5"],
+            "analytic reads no --weights=['local=5'], --route=True: leave",
         ),
-        (INCREMENTAL, [GAUSSIANS, "--method=joint"], "a network that learns"),
         (
             INCREMENTAL,
-            ["--statistics=class", "--method=lwf"],
-            "--statistics=class is for methods that synthesize",
+            [GAUSSIANS, "--method=joint"],
+            "joint reads no --head=gaussians",
+        ),
+        (
+            INCREMENTAL,
+            ["--statistics=class", "--filters=9", "--method=lwf"],
+            "lwf reads no --statistics=class, --filters=9",
         ),
         (
             "quantize.py",

@@ -69,6 +69,20 @@ def test_the_router_chooses_the_task_and_the_network_the_class(
     assert accuracy(model, IMAGES, expected, pixels) == 1
 
 
+def test_a_class_that_the_network_is_sure_to_be_none_of_is_told_apart():
+    """A softmax gives 0 to what is 200 below the largest logit."""
+    own, plain = (network(4, 1, kind) for kind in ("softmax", None))
+    kernel, bias = own.layers[-1].get_weights()
+    own.layers[-1].set_weights([kernel, bias + [0, 0, 200, 0]])
+    router = network(4, 2)
+    router.layers[-1].set_weights([0 * kernel, np.eye(4)[0]])
+    assert (own(IMAGES).numpy()[:, :2] == 0).all()
+    found = routed(own, router, [2, 2])(IMAGES).numpy()
+    logits = plain(IMAGES).numpy()[:, :2]
+    assert len(set(logits.argmax(-1))) == 2
+    np.testing.assert_array_equal(found.argmax(-1), logits.argmax(-1))
+
+
 def test_the_network_is_fed_what_it_expects():
     own, router = tiny_teacher(), network(3, 2)
     outputs = routed(own, router, [1, 2], NORMALIZED)(IMAGES)

@@ -199,6 +199,19 @@ def test_other_criteria():
         )
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_filter_norms_are_computed_in_float32(dtype):
+    layer = keras.layers.Conv2D(3, 3, dtype=dtype)
+    model = chain(layer, *pooled_head(), shape=(8, 8, 64))
+    kernel = 1e-4 * np.random.default_rng(0).normal(size=(3, 3, 64, 3))
+    layer.kernel.assign(kernel)
+    held = np.asarray(layer.kernel).astype("float64")
+    found = importance.filter_norm(ChannelGraph(model))
+    np.testing.assert_allclose(
+        found, np.sqrt((held**2).mean((0, 1, 2))), rtol=1e-5
+    )
+
+
 def test_costs_are_those_of_the_smaller_network():
     stack = (
         conv(6, strides=2),

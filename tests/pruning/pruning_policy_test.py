@@ -58,6 +58,7 @@ OURS = [("mixer", "table")]
     "policy",
     [
         [("mixer", "table")],
+        ("mixer", "table"),
         [(Mixer, "table")],
         "mixer/table",
         ["mixer/table", ("mixer", "table")],
@@ -100,6 +101,9 @@ def test_what_is_not_there_is_refused():
         ValueError, match="'mixer'; the model has .*mixer/table"
     ):
         masked("mixer")
+    for given in (("mixer", "head", "lstm"), [("mixer", layers.Dense)]):
+        with pytest.raises(ValueError, match="names or classes as a list"):
+            masked(given)
     with pytest.raises(ValueError, match="do not exist.*'chair'"):
         masked([("mixer", "chair")])
     with pytest.raises(ValueError, match=r"Blocks and m of n.*mixer/shift"):

@@ -76,6 +76,30 @@ def test_which_sums_are_of_residual_blocks():
     assert {k.name: v for k, v in residual_sums(model).items()} == {"one": 0}
 
 
+def test_a_block_within_one_that_is_left_out_counts_no_more():
+    x = inputs = keras.Input((8, 8, 1))
+    x = stem = layers.Conv2D(4, 3, padding="same")(x)
+
+    def block(x, name, scale):
+        y = layers.Conv2D(4, 3, padding="same")(x)
+        y = layers.Rescaling(scale)(y)
+        return layers.Add(name=name)([x, y])
+
+    inner = block(block(x, "first", 1.0), "second", 1.0)
+    x = layers.Add(name="long")([stem, layers.Rescaling(1e-3)(inner)])
+    x = layers.GlobalAveragePooling2D()(block(x, "last", 1.0))
+    whole = keras.Model(inputs, layers.Dense(3)(x), name="mine")
+
+    def left(blocks):
+        found = shorten(whole, PAIR, blocks, preprocessing=FED, batch_size=12)
+        return [x.name for x in found.layers if isinstance(x, layers.Add)]
+
+    assert left(1) == ["last"]
+    assert left(2) == []
+    with pytest.raises(ValueError, match="blocks after 2,.*blocks=3"):
+        left(3)
+
+
 @pytest.mark.parametrize(
     ("blocks", "message"),
     [(3, "2 residual blocks.*blocks=3"), (0, "blocks=0")],

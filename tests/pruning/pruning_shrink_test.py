@@ -644,3 +644,30 @@ def test_a_constant_channel_is_dropped_only_where_it_is_zero(gone):
     assert smaller.layers[1].filters == 4 - (len(gone) - 1)
     images = RANDOM.normal(size=(2, 8, 8, 2)).astype("float32")
     np.testing.assert_allclose(smaller(images), model(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("gone", "left"), [(slice(0, 1), 4), (slice(0, 36, 4), 3)]
+)
+def test_a_channel_is_dead_if_it_is_so_at_each_place(gone, left):
+    """Between Flatten and Reshape each place has a feature of its own."""
+    norm = layers.BatchNormalization()
+    model = chain(
+        conv(4),
+        layers.Flatten(),
+        norm,
+        layers.ReLU(),
+        layers.Reshape((3, 3, 4)),
+        conv(3),
+        *pooled_head(),
+        shape=(3, 3, 1),
+    )
+    randomized(model)
+    for variable in (norm.gamma, norm.beta):
+        values = np.abs(keras.ops.convert_to_numpy(variable))
+        values[gone] = 0
+        variable.assign(values)
+    images = RANDOM.normal(size=(4, 3, 3, 1)).astype("float32")
+    smaller = shrink(model)
+    np.testing.assert_allclose(smaller(images), model(images), atol=1e-5)
+    assert smaller.layers[1].filters == left

@@ -11,7 +11,9 @@ from pruned import conv
 from pruned import images
 from tiny import learned_teacher
 
+from tf_deepinversion.pruning import ConstantSparsity
 from tf_deepinversion.pruning import masks_of
+from tf_deepinversion.pruning import prune_low_magnitude
 from tf_deepinversion.pruning import sparsify
 
 
@@ -114,6 +116,25 @@ def test_layers_of_equal_name_are_counted_apart():
     }
     logged = {f"sparsity/{name}" for name in left}
     assert logged == {x for x in history if x.startswith("sparsity/")}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_are_counted_exactly_in_any_precision(dtype):
+    """A sum of ones in bfloat16 ends at 256, one in float16 at 2,048."""
+    flat = keras.layers.Flatten(dtype=dtype)
+    head = keras.layers.Dense(80, name="head", dtype=dtype)
+    model = chain(flat, head, shape=(8, 8, 1))
+    # Some weights are zero before.
+    kernel = np.random.default_rng(0).normal(size=(64, 80))
+    kernel[:48] = 0
+    head.kernel.assign(kernel)
+    student = sparsify(model, images, target=0.5, steps=0, verbose=0)
+    assert student.kept == {"head": (5120, 1280)}
+    prune_low_magnitude(model, ConstantSparsity(0.75))
+    (mask,) = masks_of(model)
+    assert mask.sparsity == 0
+    mask.update(0.75)
+    assert mask.sparsity == 0.75
 
 
 def test_a_frozen_teacher_is_refused_at_once():

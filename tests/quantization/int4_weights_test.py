@@ -8,6 +8,7 @@ from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import quantize
+from tf_deepinversion.quantization.file_operations import operations_of
 
 layers = keras.layers
 PIXELS = Preprocessing(mean=127.5, std=60.0, pixel_range=(-1, 1))
@@ -40,7 +41,25 @@ def equal_biases():
     )
 
 
-@pytest.mark.parametrize("network", [one_output, shared_layer, equal_biases])
+def separable():
+    x = inputs = keras.Input((8, 8, 3))
+    x = layers.SeparableConv2D(
+        6, 3, depth_multiplier=2, strides=2, padding="same", activation="relu"
+    )(x)
+    return keras.Model(
+        inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
+    )
+
+
+def on_seven_levels(kernel, outputs):
+    """Rounds a kernel, whose last axes number the outputs, in NumPy."""
+    largest = np.abs(kernel).max(tuple(range(kernel.ndim - outputs)))
+    return np.rint(kernel * 7 / largest) * largest / 7
+
+
+@pytest.mark.parametrize(
+    "network", [one_output, shared_layer, equal_biases, separable]
+)
 def test_the_file_is_the_network_with_rounded_kernels(network):
     keras.utils.set_random_seed(0)
     model, random = network(), np.random.default_rng(1)
@@ -52,12 +71,20 @@ def test_the_file_is_the_network_with_rounded_kernels(network):
         b.bias.assign(a.bias)
     rounded = copy_of(model)
     for layer in rounded.layers:
-        if hasattr(layer, "kernel"):
-            kernel = layer.kernel.numpy()
-            largest = np.abs(kernel).max(tuple(range(kernel.ndim - 1)))
-            layer.kernel.assign(np.rint(kernel * 7 / largest) * largest / 7)
+        for name in ("kernel", "pointwise_kernel", "depthwise_kernel"):
+            if hasattr(layer, name):
+                held = getattr(layer, name)
+                outputs = 2 if name == "depthwise_kernel" else 1
+                held.assign(on_seven_levels(held.numpy(), outputs))
     expected = rounded(PIXELS.fed(IMAGES), training=False).numpy()
-    found = LiteRT(quantize(model, IMAGES, PIXELS, 0, scheme="int4"))(IMAGES)
+    content = quantize(model, IMAGES, PIXELS, 0, scheme="int4")
+    weights = [
+        operation.inputs[1].dtype
+        for operation in operations_of(content)
+        if operation.name.endswith(("CONV_2D", "FULLY_CONNECTED"))
+    ]
+    assert weights.count("int4") >= len(weights) - (network is one_output)
+    found = LiteRT(content)(IMAGES)
     noise = np.square(found - expected).mean() / np.square(expected).mean()
     assert -10 * np.log10(noise) > 35  # in decibels
 

@@ -274,6 +274,11 @@ def test_what_cannot_be_trained_is_refused_before_any_step(teacher, result):
     refused(chain(free, L.Flatten(), L.Dense(3)), "nothing else reads.*'free'")
     elu = L.Conv2D(2, 3, activation="elu", name="odd")
     refused(chain(elu, L.Flatten(), L.Dense(3)), "in float.*odd")
+    for layer in (L.SeparableConv2D(2, 3), L.Conv2DTranspose(2, 3)):
+        refused(
+            chain(layer, L.Flatten(), L.Dense(3)),
+            rf"Conv2D of size 1.*\({type(layer).__name__}\)",
+        )
     masked = chain(L.Conv2D(2, 3), L.Flatten(), L.Dense(3))
     prune_low_magnitude(masked, ConstantSparsity(0.5))
     refused(masked, "prune first.*masks without zeros")

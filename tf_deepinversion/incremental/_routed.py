@@ -57,15 +57,13 @@ def routed(network, router, tasks, preprocessing=None) -> keras.Model:
         )
     _check(network, router, tasks)
     preprocessing = Preprocessing.of(network, preprocessing)
-    logarithms = Head(network).probabilities
     pixels = keras.Input(network.input_shape[1:], name="pixels")
-    router, network = copy_of(router), copy_of(network)
+    # Of probabilities, the small ones of another task may be rounded to 0.
+    router, network = copy_of(router), Head(network).logits_model()
     router.name, network.name = "router", "network"
     scores = router(pixels, training=False)
     logits = network(preprocessing.fed(pixels), training=False)
     logits = ops.cast(logits, "float32")
-    if logarithms:
-        logits = ops.log(ops.maximum(logits, 1e-37))
     ends = np.cumsum(tasks)[:-1].tolist()
     best = ops.stack(
         [ops.max(part, -1) for part in ops.split(scores, ends, -1)], -1

@@ -14,6 +14,8 @@ from tf_deepinversion.networks.ending import two_logits
 ENDINGS = (keras.activations.linear, keras.activations.softmax)
 # Of a single output, which is the logit x of two classes, (0, x).
 SINGLE_ENDINGS = (keras.activations.linear, keras.activations.sigmoid)
+# What makes no logits behind the head.
+NO_LOGITS = (layers.Softmax, layers.Activation, layers.Dropout)
 
 
 class Head:
@@ -81,6 +83,17 @@ class Head:
             whole, tensor = outer, within(given, training=phase)
         return keras.Model(whole.inputs[0], tensor)
 
+    def logits_model(self) -> keras.Model:
+        """Returns a copy of the classifier that ends in its logits."""
+        features = copy_of(self.features_model())
+        layer = twin_of(self.layer, activation="linear")
+        x = layer(features.outputs[0])
+        layer.set_weights(self.layer.get_weights())
+        for after in self._tail:
+            if not isinstance(after, NO_LOGITS):
+                x = twin_of(after)(x)
+        return keras.Model(features.inputs[0], two_logits(x))
+
     def __call__(self, features):
         """Computes the logits `(batch, classes)` of features."""
         kernel = ops.reshape(self.layer.kernel, (-1, self._width))
@@ -90,9 +103,7 @@ class Head:
         if self.layer.bias is not None:
             x = x + ops.cast(self.layer.bias, x.dtype)
         for layer in self._tail:
-            if not isinstance(
-                layer, (layers.Softmax, layers.Activation, layers.Dropout)
-            ):
+            if not isinstance(layer, NO_LOGITS):
                 x = layer(x)
         return two_logits(ops.cast(x, "float32"))
 

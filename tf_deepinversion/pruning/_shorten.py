@@ -82,11 +82,17 @@ def shorten(
     left, shorter = {}, None
     for _ in range(blocks):
         tried = {}
-        for add in sums.keys() - left.keys():
+        for add in _called(model, left) & (sums.keys() - left.keys()):
             network = _without(model, {**left, add: sums[add]})
             found, _ = reader.read(network, pixels, preprocessing)
             loss = float(SoftenedKL(temperature)(wanted, found))
             tried[add] = loss, network
+        if not tried:
+            raise ValueError(
+                f"{model.name!r} is without residual blocks after "
+                f"{len(left)}, because some contain others. "
+                f"Received: blocks={blocks}"
+            )
         best = min(tried, key=lambda add: (tried[add][0], add.name))
         left[best], shorter = sums[best], tried[best][1]
     return shorter
@@ -125,6 +131,21 @@ def residual_sums(model) -> dict:
                 sums[operation] = place
     # What is called twice would be left out in both places.
     return {add: place for add, place in sums.items() if calls[add] == 1}
+
+
+def _called(model, sums) -> set:
+    """Finds what a network still calls in which sums x + f(x) are x."""
+    model = functional(model)
+    read, called = {id(tensor) for tensor in model.outputs}, set()
+    for node in reversed(nodes_of(model)):
+        if read.isdisjoint(map(id, node.outputs)):
+            continue
+        called.add(node.operation)
+        given = node.arguments.keras_tensors
+        if node.operation in sums:
+            given = [given[sums[node.operation]]]
+        read |= {id(tensor) for tensor in given}
+    return called
 
 
 def _without(model, sums):

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import keras
+import numpy as np
 
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
@@ -202,9 +203,10 @@ def _stripped(student) -> dict:
     """Removes the masks; counts weights and nonzero weights by layer."""
     found, masks = {}, masks_of(student)
     names = layer_names(student, [mask.layer for mask in masks])
-    for mask in masks:
-        stays = keras.ops.convert_to_numpy(mask.mask)
-        size, left = found.get(names[mask.layer], (0, 0))
-        found[names[mask.layer]] = size + stays.size, left + int(stays.sum())
     strip_pruning(student)
+    for mask in masks:
+        weights = keras.ops.convert_to_numpy(mask.variable)
+        size, left = found.get(names[mask.layer], (0, 0))
+        left += np.count_nonzero(weights)
+        found[names[mask.layer]] = size + weights.size, left
     return found

@@ -59,10 +59,10 @@ def quantize(
             the schemes "int8" and "int4".
         scheme: String, what the file computes in. "int8": all in int8. "int4":
             activations in int8, weights of convolutions and dense layers in
-            int4. "int16x8": activations in int16, weights in int8. "dynamic":
-            activations in float32, weights of at least 1,024 elements in int8.
-            "float16": activations in float32, weights in float16. Defaults to
-            "int8".
+            int4, those of transposed convolutions in int8. "int16x8":
+            activations in int16, weights in int8. "dynamic": activations in
+            float32, weights of at least 1,024 elements in int8. "float16":
+            activations in float32, weights in float16. Defaults to "int8".
         input_dtype: String, dtype of the pixels: "uint8", "int8" or "float32"
             for "int8" and "int4", "int16" or "float32" for "int16x8", and
             "float32" else. Defaults to the first of them.

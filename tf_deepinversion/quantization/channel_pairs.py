@@ -92,5 +92,7 @@ def factors_of(norm) -> np.ndarray | float:
     """Returns what a BatchNormalization multiplies each channel with."""
     if norm is None:
         return 1.0
-    deviations = np.sqrt(np.asarray(norm.moving_variance) + norm.epsilon)
-    return (np.asarray(norm.gamma) if norm.scale else 1.0) / deviations
+    variance = np.asarray(norm.moving_variance).astype("float32")
+    deviations = np.sqrt(variance + np.float32(norm.epsilon))
+    gamma = np.asarray(norm.gamma).astype("float32") if norm.scale else 1.0
+    return gamma / deviations

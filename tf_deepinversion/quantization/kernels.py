@@ -22,6 +22,18 @@ def has_kernel(layer) -> bool:
     )
 
 
+def has_two_kernels(layer) -> bool:
+    """Tells whether a layer is a `SeparableConv2D` of Keras.
+
+    The converter makes it a depthwise convolution and one of size 1.
+    """
+    return (
+        isinstance(layer, layers.SeparableConv2D)
+        and type(layer).call is layers.SeparableConv2D.call
+        and layer.data_format != "channels_first"
+    )
+
+
 def is_depthwise(layer) -> bool:
     """Tells whether each output of a layer reads a single input channel."""
     return isinstance(layer, layers.DepthwiseConv2D)

@@ -9,6 +9,7 @@ from tf_deepinversion.networks.call_hooks import original
 from tf_deepinversion.networks.call_hooks import replace
 from tf_deepinversion.quantization.channel_pairs import factors_of
 from tf_deepinversion.quantization.kernels import has_kernel
+from tf_deepinversion.quantization.kernels import has_two_kernels
 from tf_deepinversion.quantization.kernels import is_depthwise
 from tf_deepinversion.quantization.kernels import largest
 from tf_deepinversion.quantization.kernels import linear
@@ -115,8 +116,31 @@ def rounded_kernels(model, bits):
         compute = folded_output_of(layer, None, bits)
         return lambda x, *args, **kwargs: layer.activation(compute(x))
 
-    found = [layer for layer in layers_of(model) if has_kernel(layer)]
-    return replace("call", [(layer, call_of(layer)) for layer in found])
+    found = []
+    for layer in layers_of(model):
+        if has_kernel(layer):
+            found.append((layer, call_of(layer)))
+        elif has_two_kernels(layer):
+            found.append((layer, _separable_call_of(layer, bits)))
+    return replace("call", found)
+
+
+def _separable_call_of(layer, bits):
+    def call(x, *args, **kwargs):
+        outputs = keras.ops.separable_conv(
+            x,
+            on_grid(layer.depthwise_kernel, bits, depthwise=True),
+            on_grid(layer.pointwise_kernel, bits, depthwise=False),
+            strides=layer.strides,
+            padding=layer.padding,
+            data_format=layer.data_format,
+            dilation_rate=layer.dilation_rate,
+        )
+        if layer.bias is not None:
+            outputs = outputs + layer.bias
+        return layer.activation(outputs)
+
+    return call
 
 
 def _folded(kernel, bias, norm, depthwise):

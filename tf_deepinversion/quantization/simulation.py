@@ -149,6 +149,16 @@ class Simulation:
 
     def _require_possible(self, node):
         operation = node.operation
+        if not has_kernel(operation) and any(
+            "kernel" in weight.name
+            for weight in getattr(operation, "weights", ())
+        ):
+            raise ValueError(
+                "Training simulates the kernels of Conv2D, DepthwiseConv2D and "
+                "Dense: build a SeparableConv2D of a DepthwiseConv2D and a "
+                "Conv2D of size 1, or call `quantize` without this training. "
+                f"Received: {operation.name!r} ({type(operation).__name__})"
+            )
         if isinstance(operation, layers.Dense) and (
             len(node.input_tensors[0].shape) not in (2, 4)
         ):

@@ -239,6 +239,8 @@ def _zeros(call, inputs):
     if kind in ("merge", "concatenate"):
         return _merged_zeros(call, inputs, n)
     if kind == "reshape":
+        if n < len(inputs[0]):  # a channel, zero if it is so at each place
+            return inputs[0].reshape(-1, n).all(0)
         return np.resize(inputs[0], n)
     if isinstance(layer, layers.BatchNormalization):
         return _normalized_zeros(layer, inputs[0])

@@ -53,6 +53,7 @@ def filter_norm(graph) -> np.ndarray:
             and axis.name != "bias"
         ):
             kernel = keras.ops.convert_to_numpy(getattr(axis.layer, axis.name))
+            kernel = kernel.astype("float32")
             others = tuple(
                 i for i in range(kernel.ndim) if i != kernel.ndim + axis.axis
             )

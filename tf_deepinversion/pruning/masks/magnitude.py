@@ -97,7 +97,9 @@ class MagnitudeMask:
     @property
     def sparsity(self) -> float:
         """Float, the share of the mask that is zero."""
-        return float(1 - keras.ops.convert_to_numpy(self.mask).mean())
+        mask = keras.ops.convert_to_numpy(self.mask)
+        # A mean in the mask's own dtype, such as bfloat16, would be rounded.
+        return float(1 - np.count_nonzero(mask) / mask.size)
 
 
 def _scope_of(variable):

@@ -54,7 +54,8 @@ def weights_to_prune(model, policy=None) -> list:
         layers = weights.with_matrices()
         found = [v for x in layers for v in weights.by(policy(x), x)]
     else:
-        wanted = list(policy) if isinstance(policy, (list, tuple)) else [policy]
+        # A tuple is a pair, of a layer and the name of a weight of it.
+        wanted = policy if isinstance(policy, list) else [policy]
         found = [v for one in wanted for v in weights.named(one)]
     # A weight that was selected twice counts once.
     found = list({id(v): v for v in found}.values())
@@ -121,6 +122,12 @@ class _Weights:
     def named(self, one):
         """Lists the weights that a name, a class, a path or a pair selects."""
         if isinstance(one, tuple):
+            if len(one) != 2 or not isinstance(one[1], str):
+                raise ValueError(
+                    "A tuple in `policy` is a pair, of a layer and the name of "
+                    "a weight of it: pass several names or classes as a list. "
+                    f"Received: {one!r}"
+                )
             layers = self._layers(one[0])
             found = [v for x in layers for v in self.of(x, one[1])]
         else:
