@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl import flags
+from eager import as_plain_python
 
 # A program of its own, which the docstrings' collection must not import.
 collect_ignore = ["tests/mutants.py"]
@@ -42,6 +43,13 @@ def flags_of_its_own():
     yield
     for name in set(flags.FLAGS) - before:
         delattr(flags.FLAGS, name)
+
+
+@pytest.fixture
+def eagerly():
+    """Each `tf.function` of the test runs as plain Python."""
+    with as_plain_python():
+        yield
 
 
 @functools.cache

@@ -21,6 +21,7 @@ from tf_deepinversion import load_pretrained
 from tf_deepinversion.datasets.real_images import load_test_images
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
+from tf_deepinversion.models.build_classifier import build_classifier
 
 ROOT = pathlib.Path(__file__).parent.parent
 FIGURES = {
@@ -68,8 +69,40 @@ def few_real_images(monkeypatch):
     return images, labels
 
 
+def small_network(name):
+    """Under the name of a network that ships: two convolutions, untrained."""
+
+    def features(x):
+        for filters in (4, 8):
+            x = keras.layers.Conv2D(filters, 3, strides=2, use_bias=False)(x)
+            x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+        return keras.layers.GlobalAveragePooling2D()(x)
+
+    keras.utils.set_random_seed(len(name))
+    return build_classifier(
+        features,
+        input_shape=(28, 28, 1),
+        classes=10,
+        mean=72.94,
+        std=90.02,
+        name=name,
+    )
+
+
+@pytest.fixture(
+    params=[
+        small_network,
+        pytest.param(load_pretrained, marks=pytest.mark.slow),
+    ]
+)
+def load(request, monkeypatch):
+    """What the demo loads its networks by."""
+    monkeypatch.setattr(demo, "load_pretrained", request.param)
+    return request.param
+
+
 def test_demo_saves_measures_and_reports(
-    tmp_path, capsys, small_steps, few_real_images
+    tmp_path, capsys, small_steps, few_real_images, load
 ):
     demo.main(
         ["--images=20", "--steps=3", "--rounds=1", f"--output={tmp_path}"]
@@ -103,8 +136,8 @@ def test_demo_saves_measures_and_reports(
     assert figures["student_test_accuracy"] == pytest.approx(right, abs=1e-3)
     assert figures["saved_model_max_difference"] < 1e-3
     # The figures are those of the images as they were saved.
-    teacher = load_pretrained("fashion_mnist_resnet20")
-    verifier = load_pretrained("fashion_mnist_vgg11")
+    teacher = load("fashion_mnist_resnet20")
+    verifier = load("fashion_mnist_vgg11")
     same = np.argmax(teacher.predict(images, verbose=0), -1) == said
     assert figures["student_agreement"] == pytest.approx(same.mean(), abs=1e-3)
     for name, network in (("teacher", teacher), ("verifier", verifier)):

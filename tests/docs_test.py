@@ -22,6 +22,7 @@ def blocks(page, language):
 
 # Those that train networks, or run under strategies.
 LONG = {
+    "README.md",
     "distillation.md",
     "incremental.md",
     "index.md",
@@ -44,9 +45,25 @@ LONG = {
 )
 def test_python_snippets_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    run(blocks(page, "python"), page)
+
+
+def run(snippets, page):
     namespace = {}
-    for block in blocks(page, "python"):
+    for block in snippets:
         exec(compile(block, str(page), "exec"), namespace)  # noqa: S102
+
+
+def test_the_readme_s_snippets_run_in_one_step(tmp_path, monkeypatch, eagerly):
+    monkeypatch.chdir(tmp_path)
+    found = "".join(blocks(ROOT / "README.md", "python"))
+    short, count = re.subn(r"\bsteps=\d+", "steps=1", found)
+    assert count, "The README inverts nothing."
+    run([short], ROOT / "README.md")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "garments.png",
+        "shown.png",
+    }
 
 
 def with_siblings(script):

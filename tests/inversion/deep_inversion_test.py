@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from eager import as_plain_python
 from inversions import LABELS
 from inversions import NORMALIZED
 from inversions import TERMS
@@ -38,7 +39,8 @@ from tf_deepinversion.inversion import Noise
 
 def start(model, labels=LABELS):
     """Makes the variables without moving the images; returns z."""
-    model.fit(labels, steps=1, verbose=0)
+    with as_plain_python():
+        model.fit(labels, steps=1, verbose=0)
     z = model.start(0)
     model.step.reset(z)
     return z
@@ -68,7 +70,7 @@ def test_loss_and_gradient_equal_a_plain_reading(jit, with_student):
     )
     z = start(model)
     with model.networks.open():
-        values, gradient = tf.function(model.step.gradient)(
+        values, gradient = tf.function(model.step.gradient, autograph=False)(
             tf.constant(z), tf.constant(LABELS), first_draws(model)
         )
     loss, expected = plain_loss_and_gradient(teacher, z, LABELS, student)
@@ -100,7 +102,7 @@ def test_feature_dropout_scales_what_feeds_the_head(jit):
     assert np.mean(masks) == pytest.approx(1.0, abs=0.05)
     assert len({mask.tobytes() for mask in masks}) > 190
     with model.networks.open():
-        values, gradient = tf.function(model.step.gradient)(
+        values, gradient = tf.function(model.step.gradient, autograph=False)(
             tf.constant(z), tf.constant(LABELS), draws[0]
         )
     body = keras.Model(teacher.inputs, teacher.layers[-1].input)
@@ -165,7 +167,7 @@ def test_images_are_the_only_variable_and_the_teacher_stays_as_it_was():
     assert attributes == [set(vars(x)) for x in teacher._flatten_layers()]
 
 
-def test_teacher_is_restored_when_a_callback_raises():
+def test_teacher_is_restored_when_a_callback_raises(eagerly):
     teacher = tiny_teacher(activation="softmax")
 
     def fail(batch, logs):
@@ -202,7 +204,9 @@ def test_sgd_on_l2_follows_the_closed_form():
     )
 
 
-def test_a_rate_that_a_callback_changed_is_that_of_its_run_alone(tmp_path):
+def test_a_rate_that_a_callback_changed_is_that_of_its_run_alone(
+    tmp_path, eagerly
+):
     model = DeepInversion(tiny_teacher(), NORMALIZED)
     model.compile(keras.optimizers.Adam(0.1))
     halve = keras.callbacks.LearningRateScheduler(lambda _, rate: rate / 2)
@@ -259,7 +263,7 @@ def test_two_replicas_give_the_gradients_of_one_device(jit):
     start(two)
     labels = tf.constant(LABELS)
 
-    @tf.function
+    @tf.function(autograph=False)
     def global_gradient(draws):
         def replica(draws):
             r = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -426,7 +430,7 @@ def test_micro_batches_give_the_gradients_of_the_whole(jit, replicas):
             np.testing.assert_allclose(loss2, loss, rtol=1e-12)
 
 
-def test_a_micro_batch_that_does_not_divide_the_images_is_refused():
+def test_a_micro_batch_that_does_not_divide_the_images_is_refused(eagerly):
     model = inversion()
     model.compile(micro_batch=4)
     with pytest.raises(ValueError, match="divide the 6 images.*take 3.*=4"):
@@ -456,7 +460,7 @@ def test_explicit_xla_gives_the_same_losses():
     np.testing.assert_allclose(losses(True), losses(False), rtol=1e-4)
 
 
-def test_one_seed_one_result_and_another_batch_others():
+def test_one_seed_one_result_and_another_batch_others(eagerly):
     a, b, c = (inversion() for _ in range(3))
     a.fit(LABELS, steps=7, verbose=0)
     b.fit(LABELS, steps=7, verbose=0)
@@ -469,14 +473,14 @@ def test_one_seed_one_result_and_another_batch_others():
     ("size", "labels"),
     [(2, [[0, 1], [2, 0]]), (4, [[0, 1, 2, 0], [1, 2, 0, 1]])],
 )
-def test_labels_go_on_from_batch_to_batch(size, labels):
+def test_labels_go_on_from_batch_to_batch(size, labels, eagerly):
     model = inversion(recipe=RECIPES["ours"].replace(batch_size=size))
     for batch in range(2):
         model.fit(steps=1, batch_index=batch, verbose=0)
         assert model.labels.tolist() == labels[batch]
 
 
-def test_start_of_an_image_depends_on_its_index_alone():
+def test_start_of_an_image_depends_on_its_index_alone(eagerly):
     model = inversion()
     model.fit(LABELS, steps=1, verbose=0)
     four = model.start(0)
@@ -485,7 +489,7 @@ def test_start_of_an_image_depends_on_its_index_alone():
     assert abs(four.std() - 1) < 0.1
 
 
-def test_a_coarse_start_is_interpolated_and_has_variance_1():
+def test_a_coarse_start_is_interpolated_and_has_variance_1(eagerly):
     recipe = RECIPES["distillation_pixels"].replace(start=Noise(coarseness=4))
     model = inversion(recipe=recipe, seed=3)
     model.fit(LABELS, steps=1, verbose=0)
@@ -509,7 +513,7 @@ def test_a_coarse_start_is_interpolated_and_has_variance_1():
         pytest.param("distillation_pixels", marks=pytest.mark.slow),
     ],
 )
-def test_images_of_one_pixel_s_width_are_made_by_every_recipe(recipe):
+def test_images_of_one_pixel_s_width_are_made_by_every_recipe(recipe, eagerly):
     keras.utils.set_random_seed(0)
     x = inputs = keras.Input((2, 1, 1))
     x = keras.layers.Conv2D(4, 3, padding="same")(x)
@@ -523,7 +527,7 @@ def test_images_of_one_pixel_s_width_are_made_by_every_recipe(recipe):
     assert len(np.unique(model.images)) > 1
 
 
-def test_snapshots_are_what_the_images_were_on_the_way(tmp_path):
+def test_snapshots_are_what_the_images_were_on_the_way(tmp_path, eagerly):
     recipe = RECIPES["distillation_pixels"].replace(snapshots=[0.5, 0.75])
     seen = {}
 
@@ -607,7 +611,7 @@ def right_in(count):
     ],
 )
 def test_recognized_is_the_share_that_the_teacher_takes_for_its_label(
-    count, kwargs
+    count, kwargs, eagerly
 ):
     labels = right_in(count)
     history = still(**kwargs).fit(labels, steps=2, verbose=0).history
@@ -627,7 +631,7 @@ def told_by_contrast(noise):
     return teacher
 
 
-def test_what_is_recognized_is_no_part_of_the_loss():
+def test_what_is_recognized_is_no_part_of_the_loss(eagerly):
     model = still()
     model.fit([1], steps=1, verbose=0)
     noise = model.start(0)
@@ -677,7 +681,7 @@ def test_nobody_is_warned_where_labels_are_not_meant():
     assert not warned(prior, right_in(1)) and not prior.means_labels
 
 
-def test_a_batch_knows_how_much_of_it_is_recognized():
+def test_a_batch_knows_how_much_of_it_is_recognized(eagerly):
     model = still()
     labels = right_in(1)
     images, shown = model.make(labels, 0, 1)
@@ -886,7 +890,7 @@ def test_one_network_under_three_conventions_gives_the_same_pictures():
         assert np.abs(picture - pictures[0]).max() <= 1
 
 
-def test_softmax_teacher_gives_the_pictures_of_its_logits():
+def test_softmax_teacher_gives_the_pictures_of_its_logits(eagerly):
     pictures = []
     for activation in (None, "softmax"):
         model = inversion(tiny_teacher(activation=activation))
@@ -933,7 +937,7 @@ def test_competition_makes_images_on_which_the_student_differs():
     assert divergence(10.0) > 2 * divergence(0.0)
 
 
-def test_stages_of_a_recipe_grow_the_images():
+def test_stages_of_a_recipe_grow_the_images(eagerly):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(4, 3, padding="same")(inputs)
@@ -998,7 +1002,7 @@ def sized(size, kind="functional"):
         "nested",
     ],
 )
-def test_a_network_of_one_size_is_read_at_the_others_of_a_recipe(kind):
+def test_a_network_of_one_size_is_read_at_the_others_of_a_recipe(kind, eagerly):
     """As those of `keras.applications` with ImageNet weights are."""
 
     def images(teacher):
