@@ -318,26 +318,31 @@ def shades(shade, n=5):
     return pool
 
 
-@pytest.mark.parametrize(
-    ("fixed", "steps"),
-    [(shades(9), 1), pytest.param(None, 2, marks=pytest.mark.slow)],
-)
-def test_interrupted_it_goes_on_to_the_same_student(tmp_path, fixed, steps):
-    options = {
-        "fixed_images": fixed,
-        "fixed_share": 0.5,
-        "steps_per_teacher_call": steps,
-    }
-    weights, history, images = run(tmp_path / "whole", **options)
-    assert len(history["loss"]) == 4 and len(images) == 24
+def goes_on(folder, rounds, stop, **options):
+    """To the same student, images and history as a run that was not."""
+    options |= {"rounds": rounds, "fixed_share": 0.5}
+    weights, history, images = run(folder / "whole", **options)
+    assert len(history["loss"]) == rounds and len(images) == 6 * rounds
     # Interrupted after the pool has grown, before the state is saved.
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "part", stop=2, **options)
-    weights2, history2, images2 = run(tmp_path / "part", **options)
+        run(folder / "part", stop=stop, **options)
+    weights2, history2, images2 = run(folder / "part", **options)
     np.testing.assert_array_equal(images, images2)
     for a, b in zip(weights, weights2, strict=True):
         np.testing.assert_array_equal(a, b)
     assert history["loss"] == history2["loss"]
+
+
+def test_interrupted_it_goes_on_to_the_same_student(tmp_path, eagerly):
+    options = {"fixed_images": shades(9), "steps_per_teacher_call": 1}
+    goes_on(tmp_path, 3, 1, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fixed", "steps"), [(shades(9), 1), (None, 2)])
+def test_its_graphs_go_on_to_the_same_student(tmp_path, fixed, steps):
+    options = {"fixed_images": fixed, "steps_per_teacher_call": steps}
+    goes_on(tmp_path, 4, 2, **options)
 
 
 @pytest.mark.slow
@@ -384,7 +389,7 @@ def test_minutes_decide_how_many_batches_there_are():
         run_by_pixels(minutes=1, refresh=RefreshPool(6, batches=2))
 
 
-def test_an_optimizer_made_for_all_steps():
+def test_an_optimizer_made_for_all_steps(eagerly):
     steps = []
 
     def make(count):
@@ -409,7 +414,9 @@ def run_by_pixels(student=None, **kwargs):
     )
 
 
-def test_by_default_pixels_are_made_before_the_student_begins(tmp_path):
+def test_by_default_pixels_are_made_before_the_student_begins(
+    tmp_path, eagerly
+):
     sizes = []
 
     def start(callbacks):
@@ -939,7 +946,7 @@ def test_a_pool_without_its_newest_batch_gets_those_that_follow():
     assert [x.flat[0] for x in pool.images] == [0] * 3 + [2] * 3 + [3] * 3
 
 
-def test_snapshots_of_a_batch_are_added_before_its_images():
+def test_snapshots_of_a_batch_are_added_before_its_images(eagerly):
     recipe = RECIPES["distillation_pixels"].replace(snapshots=[0.5, 0.75])
     made = DeepInversion(tiny_teacher(), NORMALIZED, recipe=recipe)
     pool = Pool(100, SHAPE, CLASSES)
@@ -1030,7 +1037,7 @@ def test_a_kill_between_a_batch_and_its_terms_loses_no_terms(tmp_path):
     assert start(Pool)[1:] == ([], synthesis)
 
 
-def test_adaptive_deep_inversion_feeds_a_student():
+def test_adaptive_deep_inversion_feeds_a_student(eagerly):
     teacher, student = learned_teacher(), tiny_teacher(1)
     synthesizer = DeepInversion(teacher, NORMALIZED, student=student)
     seen = keras.callbacks.Callback()

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from eager import as_plain_python
 from inversions import NORMALIZED
 from tiny import SHAPE
 from tiny import tiny_teacher
@@ -91,7 +92,8 @@ def run(folder=None, kill=None, name="abd", **kwargs):
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     keras.utils.set_random_seed(0)
-    found = run(folder)
+    with as_plain_python():
+        found = run(folder)
     return folder, found.network.get_weights(), found
 
 
@@ -114,21 +116,33 @@ def test_every_accuracy_is_among_all_classes_known(whole):
     assert found.forgetting == pytest.approx(np.mean(falls))
 
 
-@pytest.mark.parametrize("kill", [pytest.param(1, marks=pytest.mark.slow), 3])
-def test_killed_in_any_task_it_goes_on_to_the_same_network(
-    whole, tmp_path, kill
-):
-    _, weights, found = whole
+def goes_on(folder, kill, found, weights):
+    """Killed, to the same network and figures as a run that was not."""
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, kill)
-    again = run(tmp_path)
+        run(folder, kill)
+    again = run(folder)
     for a, b in zip(weights, again.network.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert again.accuracies == found.accuracies
     assert again.history == found.history
 
 
-def test_what_is_learned_is_not_learned_again(whole):
+def test_killed_in_any_task_it_goes_on_to_the_same_network(
+    whole, tmp_path, eagerly
+):
+    _, weights, found = whole
+    for kill in (1, 3):
+        goes_on(tmp_path / str(kill), kill, found, weights)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [1, 3])
+def test_its_graphs_go_on_to_the_same_network(tmp_path, kill):
+    found = run()
+    goes_on(tmp_path, kill, found, found.network.get_weights())
+
+
+def test_what_is_learned_is_not_learned_again(whole, eagerly):
     folder, weights, found = whole
     again = run(folder, kill=0)  # no epoch begins
     for a, b in zip(weights, again.network.get_weights(), strict=True):
@@ -136,7 +150,7 @@ def test_what_is_learned_is_not_learned_again(whole):
     assert again[1:] == found[1:]
 
 
-def test_the_folder_of_another_run_is_refused(whole):
+def test_the_folder_of_another_run_is_refused(whole, eagerly):
     folder = whole[0]
     for change in ({"epochs": 3}, {"seed": 1}, {"name": "replay"}):
         with pytest.raises(ValueError, match="belongs to another run"):
@@ -145,7 +159,9 @@ def test_the_folder_of_another_run_is_refused(whole):
         run(folder, tasks=[TASKS[0], (TASKS[1][0] // 2, TASKS[1][1])])
 
 
-def test_the_folder_of_another_task_is_refused_before_images_are_made(tmp_path):
+def test_the_folder_of_another_task_is_refused_before_images_are_made(
+    tmp_path, eagerly
+):
     asked = []
 
     def counted(*args):
@@ -249,7 +265,7 @@ def test_tasks_of_any_whole_numbers_and_of_tfds_are_the_same():
         epochs_of(pixels / 255, labels, 8)
 
 
-def test_each_class_is_replayed_equally_often_if_an_image_is_of_it():
+def test_each_class_is_replayed_equally_often_if_an_image_is_of_it(eagerly):
     """Of 2 there is none, by the network's own answers: 0 and 1 are left."""
     seen = []
 
@@ -276,12 +292,7 @@ def test_each_class_is_replayed_equally_often_if_an_image_is_of_it():
                 preprocessing=NORMALIZED,
             )
 
-    before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        learn()
-    finally:
-        tf.config.run_functions_eagerly(before)
+    learn()
     assert sorted(seen) == [0] * 6 + [1] * 6
 
 
@@ -352,7 +363,7 @@ def test_the_second_task_goes_on_after_the_first():
     "measure", [True, pytest.param(False, marks=pytest.mark.slow)]
 )
 def test_new_classes_are_synthesized_by_the_statistics_of_their_images(
-    measure,
+    measure, eagerly
 ):
     asked = []
 
@@ -367,7 +378,7 @@ def test_new_classes_are_synthesized_by_the_statistics_of_their_images(
     assert gap < 1e-3 if measure else gap > 0.1
 
 
-def test_statistics_that_cannot_be_measured_are_refused_before_a_task():
+def test_statistics_that_cannot_be_measured_are_refused_before_a_task(eagerly):
     inputs = keras.Input(SHAPE)
     x = keras.layers.BatchNormalization(scale=False, name="bare")(inputs)
     x = keras.layers.GlobalAveragePooling2D()(x)

@@ -33,7 +33,7 @@ def synthesized(folder, batches=2, **kwargs):
     )
 
 
-def test_synthesis_goes_on_to_the_same_pool(tmp_path):
+def test_synthesis_goes_on_to_the_same_pool(tmp_path, eagerly):
     whole = synthesized(None)
     assert isinstance(whole, Pool)
     assert whole.requested.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
@@ -223,7 +223,7 @@ def test_a_synthesizer_may_be_given_in_place_of_a_network(tmp_path):
         synthesize(made, recipe="ours", seed=1)
 
 
-def test_some_of_the_classes_alone(tmp_path):
+def test_some_of_the_classes_alone(tmp_path, eagerly):
     def of(classes):
         return synthesize(
             learned_teacher(),
@@ -288,7 +288,7 @@ def what_it_says(teacher, images):
 
 
 @pytest.mark.filterwarnings("ignore:The network takes")
-def test_labels_are_what_the_network_says_of_the_images(tmp_path):
+def test_labels_are_what_the_network_says_of_the_images(tmp_path, eagerly):
     for recipe in ("generator", "distillation_pixels"):
         folder = tmp_path / recipe
         teacher = tiny_teacher()
@@ -325,7 +325,7 @@ def test_labels_are_those_of_the_network_s_own_precision():
     assert model.classes_of(images, batch_size=2).tolist() == [1, 1, 1]
 
 
-def test_images_that_are_not_of_their_classes_are_told():
+def test_images_that_are_not_of_their_classes_are_told(eagerly):
     stubborn = tiny_teacher()
     head = stubborn.layers[-1]
     head.kernel.assign(0 * head.kernel)

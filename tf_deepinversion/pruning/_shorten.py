@@ -61,9 +61,9 @@ def shorten(
 
     Example:
         >>> deep = di.models.ResNet14((8, 8, 1), classes=3, width=2)
-        >>> deep = di.pruning.shorten(deep, (images, labels), blocks=2)
+        >>> deep = di.pruning.shorten(deep, (images, labels), blocks=1)
         >>> len([x for x in deep.layers if isinstance(x, keras.layers.Add)])
-        4
+        5
     """
     require_whole(
         blocks=blocks, ranking_batches=ranking_batches, batch_size=batch_size
