@@ -158,7 +158,7 @@ def test_a_pool_goes_on_in_the_precision_that_it_began_with(
 
 
 def test_a_student_goes_on_in_the_precision_that_it_began_with(
-    trial, monkeypatch, tmp_path
+    trial, monkeypatch, tmp_path, eagerly
 ):
     found = []
 
@@ -227,7 +227,7 @@ def test_pruned_networks_go_on_in_the_precision_that_they_began_with(
     assert runs[0] == runs[1]
 
 
-def test_a_checkpoint_in_another_precision_names_it(trial, tmp_path):
+def test_a_checkpoint_in_another_precision_names_it(trial, tmp_path, eagerly):
     state = tmp_path / "state.npz"
     trial(HALF)
     inversion(dtype="auto").fit(LABELS, 1, verbose=0, checkpoint=state)

@@ -26,6 +26,7 @@ from tf_deepinversion.pruning import sparsify
 from tf_deepinversion.quantization import train_quantized
 from tf_deepinversion.reports import report_student
 
+pytestmark = pytest.mark.usefixtures("eagerly")
 FED = di.Preprocessing(127.5, 50, "normalized")
 OTHERWISE = di.Preprocessing(127.5, 64, (0, 1))
 RANDOM = np.random.default_rng(0)

@@ -47,7 +47,7 @@ def run(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_invert_leaves_the_images_that_it_counts(run):
+def test_invert_leaves_the_images_that_it_counts(run, eagerly):
     figures, output, network = run("invert", "--labels=1,0,1", "--steps=2")
     images, labels = load_images(output / "images")
     assert labels.tolist() == [0, 1, 1] and figures["images"] == 3
@@ -56,7 +56,9 @@ def test_invert_leaves_the_images_that_it_counts(run):
     assert (output / "images.png").exists()
 
 
-def test_what_measure_writes_serves_a_network_without_batch_norm(run, tmp_path):
+def test_what_measure_writes_serves_a_network_without_batch_norm(
+    run, tmp_path, eagerly
+):
     modern().save(tmp_path / "mine.keras")
     images = np.random.default_rng(0).integers(0, 256, (12, *SHAPE), "uint8")
     np.savez("unlabeled.npz", images=images)
@@ -128,7 +130,7 @@ def test_a_pool_serves_prune_and_quantize(run):
         run("quantize", "--scheme=dynamic", "--input_dtype=int8")
 
 
-def test_workers_share_a_folder(run):
+def test_workers_share_a_folder(run, eagerly):
     few = "--recipe=replay_pixels", "--batches=2", "--images_per_batch=3"
     few = "synthesize", *few, "--steps_of_images=2", "--workers=2"
     few = *few, "--jpeg_quality=100"
@@ -271,7 +273,9 @@ def test_report_scores_a_student_beside_its_teacher(run, tmp_path):
 @pytest.mark.parametrize(
     "method", ["lwf", pytest.param("replay", marks=pytest.mark.slow)]
 )
-def test_learn_makes_room_for_the_classes_of_a_file(run, tmp_path, method):
+def test_learn_makes_room_for_the_classes_of_a_file(
+    run, tmp_path, method, eagerly
+):
     random = np.random.default_rng(0)
     np.savez(
         tmp_path / "new.npz",

@@ -31,7 +31,7 @@ def sgd_on_l2(rate=0.5):
     return model
 
 
-def test_history_has_every_weighted_term_once_an_epoch():
+def test_history_has_every_weighted_term_once_an_epoch(eagerly):
     model = inversion()
     history = model.fit(LABELS, steps=7, steps_per_epoch=3, verbose=0)
     terms = ["cross_entropy", "feature_statistics", "total_variation"]
@@ -60,7 +60,7 @@ def test_callbacks_see_blocks_of_steps_within_epochs():
     )
 
 
-def test_progress_bar_prints_the_terms(capsys):
+def test_progress_bar_prints_the_terms(capsys, eagerly):
     inversion().fit(LABELS, steps=4, steps_per_epoch=2, verbose=1)
     printed = capsys.readouterr().out
     assert "Epoch 2/2" in printed and "2/2" in printed

@@ -92,7 +92,7 @@ def test_existing_images_go_to_the_function_as_they_are():
     assert seen[0] is pair
 
 
-def test_fixed_images_come_before_the_first_batch():
+def test_fixed_images_come_before_the_first_batch(eagerly):
     fixed, seen = Pool(4, (8, 8, 1), CLASSES), []
     fixed.add(np.zeros((4, 8, 8, 1), "uint8"), np.zeros(4, "int32"))
 
@@ -104,7 +104,7 @@ def test_fixed_images_come_before_the_first_batch():
     assert seen == [fixed]
 
 
-def test_the_first_images_have_a_bar_of_their_own(capsys):
+def test_the_first_images_have_a_bar_of_their_own(capsys, eagerly):
     maker = DeepInversion(tiny_teacher(), NORMALIZED, recipe="ours")
     first_student(lambda _: tiny_teacher(), maker, RefreshPool(4, 2), 2)
     assert capsys.readouterr().out.startswith("First images: batch 1/1 - ")

@@ -120,7 +120,7 @@ def test_a_student_learns_from_what_was_answered(jit):
     np.testing.assert_allclose(logits[:8], t, rtol=1e-4, atol=1e-5)
 
 
-def test_what_is_kept_is_what_the_teacher_saw():
+def test_what_is_kept_is_what_the_teacher_saw(eagerly):
     teacher = tiny_teacher(0)
     model = Distillation(
         teacher,

@@ -157,7 +157,7 @@ def test_a_job_that_resumes_after_its_images_has_rounds_left_only():
     }
 
 
-def test_an_inversion_tells_of_its_steps(maker):
+def test_an_inversion_tells_of_its_steps(maker, eagerly):
     told = []
     maker.on_share = told.append
     maker.compile(steps_per_execution=2)

@@ -176,7 +176,7 @@ def noise(model, classes, folder, seed):
 
 
 @pytest.mark.filterwarnings("ignore:After its training")
-def test_tasks_follow_and_solve_the_head_after_each(tmp_path):
+def test_tasks_follow_and_solve_the_head_after_each(tmp_path, eagerly):
     """As by hand, from the networks that each task saved."""
     tasks = [
         (IMAGES[LABELS < 2], LABELS[LABELS < 2] + 3),

@@ -116,7 +116,7 @@ def test_one_step_follows_the_gradient(name, loss_of):
         np.testing.assert_allclose(moved, gradient, rtol=1e-3, atol=1e-5)
 
 
-def test_the_bar_shows_every_term_and_their_weighted_sum():
+def test_the_bar_shows_every_term_and_their_weighted_sum(eagerly):
     old = tiny_teacher(0)
     model = IncrementalLearner(
         old,
@@ -152,14 +152,14 @@ def test_the_old_network_stays_and_the_new_one_learns():
         np.testing.assert_array_equal(a, b)
 
 
-def test_what_replays_nothing_draws_nothing():
+def test_what_replays_nothing_draws_nothing(eagerly):
     model = compiled("lwf", replay=None)
     logs = model.fit(dataset(), steps_per_epoch=2, verbose=0).history
     assert set(logs) == {"loss", "new", "distillation", "accuracy"}
 
 
 @pytest.mark.parametrize("labels", [[2, 3, 4, 4], [3, 4, 5, 5]])
-def test_labels_of_other_classes_are_refused(labels):
+def test_labels_of_other_classes_are_refused(labels, eagerly):
     labels = np.array(labels, "int32")
     wrong = tf.data.Dataset.from_tensors((NEW, labels)).repeat()
     model = compiled("finetune", replay=None)
@@ -196,7 +196,7 @@ def spied(monkeypatch):
     return model, seen
 
 
-def test_images_of_old_classes_go_on_from_epoch_to_epoch(monkeypatch):
+def test_images_of_old_classes_go_on_from_epoch_to_epoch(monkeypatch, eagerly):
     """On data that end, as Keras takes them, and on those that do not."""
     model, seen = spied(monkeypatch)
     data = tf.data.Dataset.from_tensor_slices((NEW, LABELS)).batch(2)
@@ -207,7 +207,7 @@ def test_images_of_old_classes_go_on_from_epoch_to_epoch(monkeypatch):
     assert seen[6:] == [6, 7, 8, 9, 10, 11, 12, 13]
 
 
-def test_an_epoch_of_unknown_length_is_one_or_has_steps(monkeypatch):
+def test_an_epoch_of_unknown_length_is_one_or_has_steps(monkeypatch, eagerly):
     model, seen = spied(monkeypatch)
     data = tf.data.Dataset.from_tensor_slices((NEW, LABELS)).batch(2)
     data = data.filter(lambda images, labels: True)
@@ -222,7 +222,7 @@ def test_an_epoch_of_unknown_length_is_one_or_has_steps(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["float64", "float32", "bfloat16"])
-def test_images_that_are_no_pixels_are_refused_everywhere(kind):
+def test_images_that_are_no_pixels_are_refused_everywhere(kind, eagerly):
     model = compiled("replay", eager=True)
     floats = tf.cast(NEW / 255, kind)
     data = tf.data.Dataset.from_tensors((floats, LABELS))
@@ -265,7 +265,7 @@ def test_whole_numbers_of_any_kind_are_pixels_if_they_lie_in_range():
             model.evaluate(pixels, LABELS, verbose=0)
 
 
-def test_dictionaries_as_tfds_gives_them():
+def test_dictionaries_as_tfds_gives_them(eagerly):
     found = []
     for named in (False, True):
         model = compiled("replay", grow_head(tiny_teacher(0), 5), eager=True)
@@ -354,7 +354,9 @@ def test_every_method_compiles_as_keras_does():
     assert np.isfinite(logs["loss"]).all()
 
 
-def test_what_a_learner_saves_as_a_model_is_the_grown_network(tmp_path):
+def test_what_a_learner_saves_as_a_model_is_the_grown_network(
+    tmp_path, eagerly
+):
     model = compiled("finetune")
     save = keras.callbacks.ModelCheckpoint(tmp_path / "grown.keras")
     model.fit(dataset(), steps_per_epoch=1, verbose=0, callbacks=[save])

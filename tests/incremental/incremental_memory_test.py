@@ -211,7 +211,7 @@ def test_targets_of_later_networks_are_measured_on_their_tasks():
     assert learned.kept_bytes == 5 * 64 + 2 * 4 * 6
 
 
-def test_targets_that_nothing_would_use_are_refused():
+def test_targets_that_nothing_would_use_are_refused(eagerly):
     with pytest.raises(ValueError, match="of another network"):
         learned_with_targets(model=modern(1))
     with pytest.raises(ValueError, match="no term replays"):
@@ -266,7 +266,9 @@ def learned_by_class(labels_of_task=10, **kwargs):
     return targets, tasks, asked, learned
 
 
-def test_each_class_is_made_by_the_statistics_of_its_own_images(tmp_path):
+def test_each_class_is_made_by_the_statistics_of_its_own_images(
+    tmp_path, eagerly
+):
     targets, tasks, asked, learned = learned_by_class(folder=tmp_path)
     assert [classes for _, classes, *_ in asked] == [[0], [1], [2], [3], [4]]
     assert [one[4] for one in asked[:3]] == targets
@@ -319,7 +321,7 @@ def test_pools_of_arrays_know_few_classes():
         Memory(without_one, targets)(network, [0, 1, 2], None, 0)
 
 
-def test_targets_of_classes_that_do_not_fit_are_refused():
+def test_targets_of_classes_that_do_not_fit_are_refused(eagerly):
     network = tiny_teacher()
     images = np.random.default_rng(0).integers(0, 256, (30, *SHAPE), "uint8")
     targets = targets_of_classes(network, images, np.arange(30) % 3)

@@ -120,7 +120,7 @@ class Early(keras.callbacks.Callback):
         self.model.set_weights([w / 2 for w in self.model.get_weights()])
 
 
-def test_a_run_that_is_killed_as_it_ends_stays_ended(tmp_path):
+def test_a_run_that_is_killed_as_it_ends_stays_ended(tmp_path, eagerly):
     class Killed(Early):
         def on_train_end(self, logs=None):
             raise KeyboardInterrupt
@@ -142,7 +142,9 @@ def test_a_run_that_is_killed_as_it_ends_stays_ended(tmp_path):
 
 
 @pytest.mark.parametrize("batch_end", [False, True])
-def test_a_run_that_a_callback_has_ended_stays_ended(tmp_path, batch_end):
+def test_a_run_that_a_callback_has_ended_stays_ended(
+    tmp_path, batch_end, eagerly
+):
     def run(callbacks):
         model = inversion()
         history = model.fit(
@@ -244,7 +246,7 @@ def test_a_run_that_ends_early_ends_with_its_averages(tmp_path, restored):
         ),
     ],
 )
-def test_the_state_of_another_run_is_refused(tmp_path, change):
+def test_the_state_of_another_run_is_refused(tmp_path, change, eagerly):
     state = tmp_path / "state.npz"
     inversion().fit(LABELS, steps=2, verbose=0, checkpoint=state)
     model = inversion(
@@ -266,7 +268,7 @@ def test_the_state_of_another_run_is_refused(tmp_path, change):
         )
 
 
-def test_a_damaged_state_is_refused(tmp_path):
+def test_a_damaged_state_is_refused(tmp_path, eagerly):
     state = tmp_path / "state.npz"
     inversion().fit(LABELS, steps=2, verbose=0, checkpoint=state)
     content = state.read_bytes()

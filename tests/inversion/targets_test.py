@@ -42,7 +42,7 @@ def test_replicas_and_micro_batches_do_what_one_device_does():
         np.testing.assert_allclose(other["loss"], history["loss"], rtol=1e-4)
 
 
-def test_the_statistics_of_batch_norms_as_targets_change_nothing():
+def test_the_statistics_of_batch_norms_as_targets_change_nothing(eagerly):
     teacher = tiny_teacher()
     targets = di.FeatureTargets.from_weights(teacher)
     images, history = made(teacher, None)
@@ -66,7 +66,7 @@ def test_images_get_the_statistics_of_the_targets():
         assert distances[-1] < share * distances[0], targets.source
 
 
-def test_a_run_of_other_targets_is_another(tmp_path):
+def test_a_run_of_other_targets_is_another(tmp_path, eagerly):
     teacher = modern()
     for i, source in enumerate((IMAGES, IMAGES[:10])):
         targets = di.FeatureTargets.measure(teacher, source, None, NORMALIZED)

@@ -55,7 +55,7 @@ FROM_PAPERS = [
         if name not in FROM_PAPERS
     ],
 )
-def test_the_size_of_features_changes_no_image(name):
+def test_the_size_of_features_changes_no_image(name, eagerly):
     assert np.abs(images_of(1, name) - images_of(8, name)).max() <= 1
 
 

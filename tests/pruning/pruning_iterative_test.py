@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from eager import as_plain_python
 from pruned import NORMALIZED
 from pruned import POOL
 from pruned import Killed
@@ -273,7 +274,7 @@ def test_statistics_can_be_kept():
 
 
 @pytest.mark.slow
-def test_a_latency_table_is_a_cost():
+def test_a_latency_table_is_a_cost(eagerly):
     teacher = learned_teacher()
     graph = ChannelGraph(teacher)
     table = LatencyTable.measure(graph, timer=lambda call: float(call().size))
@@ -313,14 +314,12 @@ IN_PARTS = {"steps_per_round": 4, "final_steps": 4, "steps_per_epoch": 2}
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return run(folder=tmp_path_factory.mktemp("whole"), **IN_PARTS)
+    with as_plain_python():
+        return run(folder=tmp_path_factory.mktemp("whole"), **IN_PARTS)
 
 
-@pytest.mark.parametrize(
-    "kill_at",  # of four epochs in two rounds
-    [pytest.param(2, marks=pytest.mark.slow), 3],
-)
-def test_killed_and_resumed_it_ends_the_same(whole, tmp_path, kill_at):
+@pytest.mark.parametrize("kill_at", [2, 3])  # of four epochs, two a round
+def test_killed_and_resumed_it_ends_the_same(whole, tmp_path, kill_at, eagerly):
     class Kill(keras.callbacks.Callback):
         epochs = 0
 

@@ -219,7 +219,7 @@ def test_training_keeps_exactly_k(optimizer, jit):
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_averages_that_are_swapped_in_are_masked(first):
+def test_averages_that_are_swapped_in_are_masked(first, eagerly):
     seen = []
 
     class Look(keras.callbacks.Callback):
@@ -236,7 +236,7 @@ def test_averages_that_are_swapped_in_are_masked(first):
     assert zeros(model.get_layer("conv").kernel) == 36
 
 
-def test_a_constraint_that_was_there_holds_too():
+def test_a_constraint_that_was_there_holds_too(eagerly):
     model = small_model(kernel_constraint=keras.constraints.MaxNorm(0.2))
     prune_low_magnitude(model, ConstantSparsity(0.5))
     fit(compiled(model, keras.optimizers.SGD(0.5)))
@@ -262,7 +262,7 @@ def test_under_a_strategy():
         assert zeros(replica) == 36
 
 
-def test_what_is_saved_is_plain_keras(tmp_path):
+def test_what_is_saved_is_plain_keras(tmp_path, eagerly):
     model = prune_low_magnitude(small_model(), ConstantSparsity(0.5))
     fit(compiled(model))
     model.save(tmp_path / "model.keras")
@@ -316,7 +316,7 @@ def test_what_was_never_called_or_has_lora_is_told_apart():
         prune_low_magnitude(adapted, ConstantSparsity(0.5))
 
 
-def test_masks_are_saved_beside(tmp_path):
+def test_masks_are_saved_beside(tmp_path, eagerly):
     model = prune_low_magnitude(small_model(), ConstantSparsity(0.5))
     fit(compiled(model), epochs=1)
     save_masks(tmp_path / "masks.npz", model)
@@ -379,7 +379,7 @@ def test_killed_and_resumed_it_ends_the_same(tmp_path, kill_at):
         np.testing.assert_array_equal(a, b)
 
 
-def test_continued_without_its_masks_it_stays_sparse(tmp_path):
+def test_continued_without_its_masks_it_stays_sparse(tmp_path, eagerly):
     model = prune_low_magnitude(
         small_model(), PolynomialDecay(0.0, 0.5, 0, 4, frequency=2)
     )
@@ -411,7 +411,7 @@ def test_policies():
         names(lambda layer: False)
 
 
-def test_the_pattern_is_chosen_by_arguments():
+def test_the_pattern_is_chosen_by_arguments(eagerly):
     model = prune_low_magnitude(
         small_model(), ConstantSparsity(0.5), "head", sparsity_m_by_n=(2, 4)
     )
@@ -428,7 +428,7 @@ def test_the_pattern_is_chosen_by_arguments():
     assert set(blocks.reshape(8, -1).mean(1)) == {0.0, 1.0}
 
 
-def test_sparsity_goes_to_tensorboard(tmp_path):
+def test_sparsity_goes_to_tensorboard(tmp_path, eagerly):
     model = prune_low_magnitude(small_model(), ConstantSparsity(0.5))
     update = UpdatePruningStep(log_dir=tmp_path)
     compiled(model).fit(X, Y, epochs=3, verbose=0, callbacks=[update])
