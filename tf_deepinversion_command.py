@@ -251,9 +251,22 @@ def run(arguments=None):
     from tf_deepinversion.learn_command import learn
 
     names = ["images", "data", "test_data", "student", "targets"]
+    for name in ("network", "output", *names):
+        # A shell leaves `~` behind `--flag=` as it is.
+        text = str(vars(args).get(name) or "")
+        if text.startswith("~"):
+            setattr(
+                args, name, type(vars(args)[name])(os.path.expanduser(text))
+            )
     if args.command != "synthesize":
         names.append("output")
     require_local(**{name: vars(args).get(name) for name in names})
+    defaults = parser().parse_args([args.command, args.network])
+    args.given = [
+        name
+        for name, value in vars(defaults).items()
+        if vars(args)[name] != value
+    ]
     job = learn if args.command == "learn" else vars(commands)[args.command]
     if "seed" in args:
         # The weights of a new student, too, which a repeated call must find.

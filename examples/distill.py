@@ -131,7 +131,7 @@ def distill(plan, teacher, student, images, refresh, fed, folder, **options):
         teacher,
         student,
         images,
-        rounds=None if FLAGS.minutes else plan.rounds,
+        rounds=plan.rounds if FLAGS.minutes is None else None,
         minutes=FLAGS.minutes,
         steps_per_round=plan.steps_per_round,
         batch_size=plan.batch_size,

@@ -6,6 +6,7 @@ import typing
 
 import keras
 import tensorflow as tf
+from absl import app
 from absl import flags
 from absl import logging
 
@@ -78,6 +79,16 @@ def define_targets():
     flags.DEFINE_string(
         "targets", None, "Statistics that `tf-deepinversion measure` wrote."
     )
+
+
+def refuse_unread(names):
+    """Refuses flags that were given although the run would not read them."""
+    found = [f"--{n}={FLAGS[n].value}" for n in names if FLAGS[n].present]
+    if found:
+        raise app.UsageError(
+            f"With the other flags, nothing reads {', '.join(found)}: leave "
+            "this out."
+        )
 
 
 def load(teacher=None, dataset="fashion_mnist") -> Given:

@@ -262,13 +262,13 @@ def require_read():
         unread += OF_LEARNING
     if method not in REPLAYING:
         unread += OF_IMAGES
+    elif setting("synthesis") == "pixels":
+        unread += ["draws", "first_steps"]
     if method != "analytic" and not FLAGS.route:
         unread += OF_ANALYTIC
-    given = [f"--{n}={FLAGS[n].value}" for n in unread if FLAGS[n].present]
-    if given:
-        raise app.UsageError(
-            f"--method={method} reads no {', '.join(given)}: leave this out."
-        )
+    elif FLAGS.features == "network":
+        unread += ["filters"]
+    given.refuse_unread(unread)
 
 
 def main(_):

@@ -164,7 +164,23 @@ def prune(teacher, fed, pool, output):
     return result.student, pruning.channel_widths(graph, result.keep)
 
 
+def unread() -> list:
+    """Lists the flags that a run with the other flags does not read."""
+    found = []
+    if FLAGS.criterion == "magnitude":
+        found += ["cost", "rounds", "steps_per_round", "ranking_batches"]
+        found += ["multiple_of", "selection"]
+    if FLAGS.cost != "latency" or FLAGS.criterion == "magnitude":
+        found += ["runtime"]
+    if FLAGS.pool:
+        found += ["images"]
+    if FLAGS.pool or FLAGS.data in ("noise", "real"):
+        found += ["synthesis_steps", "first_steps", "targets"]
+    return found
+
+
 def main(_):
+    given.refuse_unread(unread())
     if FLAGS.data == "real" and not (FLAGS.idx_dir or FLAGS.tfds_dir):
         raise app.UsageError("--data=real needs --idx_dir or --tfds_dir.")
     if FLAGS.pool and FLAGS.data in ("noise", "real"):
@@ -195,6 +211,8 @@ def main(_):
     figures |= {
         "data": FLAGS.data,
         "criterion": FLAGS.criterion,
+        "cost": None if FLAGS.criterion == "magnitude" else FLAGS.cost,
+        "selection": FLAGS.selection,
         "target": FLAGS.target,
         "widths": left,
         "images": len(pool),

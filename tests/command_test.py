@@ -308,8 +308,11 @@ def test_learn_adds_classes_to_a_head_of_sums(run, tmp_path):
     # The 4 channels of the 6x6 maps, in 2x2 cells.
     features = di.incremental.AnalyticHead.load(head).features
     assert features.output_shape == (None, 16)
-    with pytest.raises(ValueError, match="leave the flag out.*--places=2"):
-        command.run(["learn", head, *flags, "--data=two.npz"])
+    for given in ("--places=2", "--channel_order=bgr", "--image_size=8,8"):
+        with pytest.raises(ValueError, match=f"leave them out.*{given}"):
+            command.run(["learn", head, flags[0], given, "--data=two.npz"])
+    with pytest.raises(ValueError, match="--epochs=3, --targets=no.npz$"):
+        run("learn", *flags, "--data=one.npz", "--epochs=3", "--targets=no.npz")
     with pytest.raises(ValueError, match="--places=2 and --method=abd"):
         command.run(["learn", "mine.keras", "--places=2", "--data=two.npz"])
 
@@ -319,6 +322,33 @@ def test_flags_that_belong_together_are_asked_for(run):
         command.run(["invert", "mine.keras", "--mean=100"])
     with pytest.raises(SystemExit):
         command.run(["nonesuch"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["synthesize", "--chain=3"], "for --workers or --eng.*--chain=3"),
+        (["synthesize", "--workers=0"], "workers.*Received.*0"),
+        (["measure", "--images=a.npz", "--dtype=auto"], "--dtype=auto"),
+        (["distill", "--images=none.npz"], "Expected an .npz.*none.npz"),
+        (["distill", "--targets=none.npz"], "none.npz, which does not exist"),
+        (["measure", "--images=broken.npz"], "Expected an .npz.*broken.npz"),
+        (["measure", "--images=~/mine.npz"], "/somebody/mine.npz"),
+    ],
+)
+def test_flags_that_nothing_reads_and_files_that_nobody_can_read(
+    run, monkeypatch, flags, message
+):
+    np.savez("a.npz", images=np.zeros((12, *SHAPE), "uint8"))
+    pathlib.Path("broken.npz").write_bytes(b"PK\x03\x04 and no more")
+    monkeypatch.setenv("HOME", "/somebody")
+    name, *others = flags
+    arguments = ["tf-deepinversion", name, "mine.keras", *FEEDING, *others]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(
+        SystemExit, match=f"^tf-deepinversion: error:.*{message}"
+    ):
+        command.main()
 
 
 def test_what_the_library_refuses_is_one_line_without_a_traceback(

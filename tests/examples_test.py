@@ -252,17 +252,32 @@ INCREMENTAL, GAUSSIANS = "incremental.py", "--head=gaussians"
         (
             INCREMENTAL,
             ["--route", "--method=analytic", "--weights=local=5"],
-            "analytic reads no --weights=['local=5'], --route=True: leave",
+            "nothing reads --weights=['local=5'], --route=True: leave",
         ),
         (
             INCREMENTAL,
             [GAUSSIANS, "--method=joint"],
-            "joint reads no --head=gaussians",
+            "nothing reads --head=gaussians",
         ),
         (
             INCREMENTAL,
             ["--statistics=class", "--filters=9", "--method=lwf"],
-            "lwf reads no --statistics=class, --filters=9",
+            "nothing reads --statistics=class, --filters=9",
+        ),
+        (
+            INCREMENTAL,
+            ["--method=abd", "--synthesis=pixels", "--draws=3"],
+            "nothing reads --draws=3",
+        ),
+        (
+            "prune.py",
+            ["--criterion=magnitude", "--cost=latency", "--rounds=9"],
+            "nothing reads --cost=latency, --rounds=9",
+        ),
+        (
+            "prune.py",
+            ["--pool=some", "--images=3", "--runtime=litert"],
+            "nothing reads --runtime=litert, --images=3",
         ),
         (
             "quantize.py",
@@ -400,17 +415,17 @@ def test_prune_exports_a_smaller_network(tmp_path, criterion, data):
     teacher.save(tmp_path / "teacher.keras")
     images, labels = load_test_images()
     np.savez(tmp_path / "test.npz", images=images, labels=labels)
+    ranked = ["--rounds=1", "--ranking_batches=1"]
+    made = ["--first_steps=2", "--synthesis_steps=1"]
     figures = example(
         "prune.py",
         f"--teacher={tmp_path / 'teacher.keras'}",
         f"--criterion={criterion}",
         f"--data={data}",
-        "--rounds=1",
         "--steps=2",
         "--images=20",
-        "--first_steps=2",
-        "--synthesis_steps=1",
-        "--ranking_batches=1",
+        *([] if criterion == "magnitude" else ranked),
+        *(made if data == "synthesized" else []),
         "--batch_size=8",
         "--latency_batch=2",
         f"--test_data={tmp_path / 'test.npz'}",
@@ -465,9 +480,6 @@ def test_prune_ranks_on_the_pool_that_it_was_given(tmp_path, script):
         "--data=none",
         f"--pool={tmp_path / 'given'}",
         f"--output={tmp_path / 'pruned'}",
-        # Of images of its own, if it made any.
-        "--images=5",
-        "--first_steps=1",
     )
     figures = json.loads(printed.out.splitlines()[-1])
     assert not code and figures["images"] == 7

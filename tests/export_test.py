@@ -1,5 +1,6 @@
 """What is exported takes pixels, and is what the network was."""
 
+import os
 import pathlib
 import shutil
 
@@ -120,3 +121,24 @@ def test_random_layers_are_exported_as_what_they_do_in_inference(tmp_path):
         rtol=1e-4,
         atol=1e-4,
     )
+
+
+def test_an_export_that_fails_at_the_last_step_leaves_the_old_model(
+    tmp_path, monkeypatch
+):
+    folder, replace = tmp_path / "served", os.replace
+    export(tiny_teacher(), folder, Preprocessing(127.5, 50.0))
+    before = sorted(folder.rglob("*"))
+    calls = []
+
+    def fail_once(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise PermissionError("in use")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_once)
+    with pytest.raises(PermissionError):
+        export(tiny_teacher(1), folder, Preprocessing(127.5, 50.0))
+    assert sorted(folder.rglob("*")) == before
+    assert os.listdir(tmp_path) == ["served"]

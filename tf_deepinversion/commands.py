@@ -10,6 +10,7 @@ from tf_deepinversion.flag_values import network_of
 from tf_deepinversion.flag_values import numbers
 from tf_deepinversion.flag_values import pixels_of
 from tf_deepinversion.flag_values import preprocessing
+from tf_deepinversion.flag_values import refuse_unread
 from tf_deepinversion.flag_values import targets
 
 
@@ -40,6 +41,7 @@ def measure(args):
             "Expected unlabeled images to measure: pass --images=PATH. "
             "Received: no --images"
         )
+    refuse_unread(args, ["dtype", "seed"], "other commands")
     measured = di.FeatureTargets.measure(
         network_of(args),
         pixels_of(images_of(args.images, labeled=False)),
@@ -55,8 +57,9 @@ def measure(args):
 
 
 def synthesize(args):
-    if args.workers or args.only or args.engine:
+    if args.workers is not None or args.only or args.engine:
         return _synthesize_batches(args)
+    refuse_unread(args, ["chain", "address"], "--workers or --engine")
     if args.worker:
         raise ValueError(
             "--worker is the number of one of several workers: pass --workers, "

@@ -12,6 +12,28 @@ def network_of(flags):
     return load_network(flags.network, image_size(flags))
 
 
+def refuse_unread(args, names, readers):
+    """Refuses flags that the job would not read.
+
+    Args:
+        args: The arguments of a command, with `given`, the names of those that
+            differ from their defaults.
+        names: List of strings.
+        readers: String, what reads these flags.
+
+    Raises:
+        ValueError: if one of `names` is given.
+    """
+    unread = [
+        f"--{name}={vars(args)[name]}" for name in names if name in args.given
+    ]
+    if unread:
+        raise ValueError(
+            f"These flags are for {readers}: leave them out. "
+            f"Received: {', '.join(unread)}"
+        )
+
+
 def image_size(flags) -> tuple | None:
     """Returns height and width of the flag `image_size`, such as `"32,32"`.
 

@@ -4,6 +4,7 @@ from tf_deepinversion.commands import pool_of
 from tf_deepinversion.core.files import save_network
 from tf_deepinversion.flag_values import network_of
 from tf_deepinversion.flag_values import preprocessing
+from tf_deepinversion.flag_values import refuse_unread
 from tf_deepinversion.flag_values import targets
 
 
@@ -44,17 +45,35 @@ def learn(args):
     }
 
 
+# What no head of sums needs.
+OF_TRAINING = (
+    "epochs",
+    "targets",
+    "recipe",
+    "batches",
+    "images_per_batch",
+    "steps_of_images",
+    "dtype",
+    "seed",
+)
+OF_A_NETWORK = (
+    "image_size",
+    "places",
+    "mean",
+    "std",
+    "pixel_range",
+    "channel_order",
+)
+
+
 def _learn_by_sums(args):
     import tf_deepinversion as di
 
+    refuse_unread(args, OF_TRAINING, "methods that train the network")
     if args.network.endswith(".npz"):
-        for flag in ("image_size", "places", "mean", "std"):
-            if vars(args)[flag] is not None:
-                raise ValueError(
-                    f"--{flag} is for a network, and a head of sums has its "
-                    "own features: leave the flag out. "
-                    f"Received: --{flag}={vars(args)[flag]}"
-                )
+        refuse_unread(
+            args, OF_A_NETWORK, "a network, and a head of sums has its features"
+        )
         head = di.incremental.AnalyticHead.load(args.network)
     else:
         features = di.incremental.pooled_features(

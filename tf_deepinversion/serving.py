@@ -84,9 +84,15 @@ def export(model, folder, preprocessing=None, image_shape=None):
         os.chmod(part, 0o755)
         old = pathlib.Path(f"{part}.old")
         if folder.exists():
-            # A kill leaves the old model or the new one, never a half.
+            # No half is ever there. A kill between the two renames leaves the
+            # old model beside, under a name that ends in `.old`.
             os.replace(folder, old)
-        os.replace(part, folder)
+        try:
+            os.replace(part, folder)
+        except BaseException:
+            if old.exists():
+                os.replace(old, folder)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(part, ignore_errors=True)

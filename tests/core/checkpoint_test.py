@@ -53,7 +53,10 @@ def test_values_that_are_not_finite_come_back(tmp_path):
     assert_equal(run_state.load(tmp_path / "run", "run"), arrays)
 
 
-def test_no_file_is_no_checkpoint(tmp_path):
+def test_no_file_is_no_checkpoint(tmp_path, monkeypatch):
+    assert run_state.load(tmp_path / "none.npz", "run") is None
+    # Another worker removes it once it was seen.
+    monkeypatch.setattr(pathlib.Path, "exists", lambda path: True)
     assert run_state.load(tmp_path / "none.npz", "run") is None
 
 

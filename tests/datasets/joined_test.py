@@ -48,8 +48,13 @@ def joined():
         (3, 1),
         ([1, 5], slice(None), 2),
         (slice(None), ..., 0),
+        ([1, 5], [1, 0]),
+        (slice(2, 6), [1, 0]),
+        ([0, 5], slice(None), np.array([2, 1])),
+        np.array([[0, 3], [8, 1]]),
+        WHOLE > 127,
     ],
-    ids=str,
+    ids=lambda key: str(key)[:30],
 )
 def test_it_is_indexed_as_an_array(key):
     if isinstance(key, list) and not key:

@@ -166,7 +166,7 @@ def test_a_writer_that_needs_a_lock_is_refused(url):
     merge_batches(url)
     with pytest.raises(ValueError, match="mount the store"):
         di.Pool(9, (2, 2, 1), 7, folder=url, run="a")
-    with pytest.raises(ValueError, match="for reading alone"):
+    with pytest.raises(ValueError, match="`join_pools` joins this pool"):
         di.Pool.open(url).add(np.zeros((1, 2, 2, 1), "uint8"), [0])
 
 

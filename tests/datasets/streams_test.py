@@ -148,6 +148,20 @@ def test_what_is_no_source_of_images_is_refused(images, error, message):
         as_stream(images, 3)
 
 
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (PIXELS, LABELS[:3], "7 images, and labels of"),
+        (PIXELS, LABELS / 2, "one integer label per image"),
+        (PIXELS, np.eye(7, dtype="int32"), "one integer label per image"),
+        (PIXELS[:0], LABELS[:0], "no images"),
+    ],
+)
+def test_epochs_of_what_does_not_fit_are_refused(images, labels, message):
+    with pytest.raises(ValueError, match=message):
+        epochs_of(images, labels, 3)
+
+
 @pytest.mark.parametrize("numbers", [{"batch_size": 0}, {"seed": -1}])
 def test_bad_numbers(numbers):
     with pytest.raises(ValueError, match="whole number"):

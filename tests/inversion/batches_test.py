@@ -337,6 +337,25 @@ def test_no_run_is_no_status(tmp_path):
     assert status_of_batches(tmp_path).seconds_left is None
 
 
+def test_workers_may_begin_a_folder_at_the_same_moment(tmp_path, monkeypatch):
+    plan = {"run": "{}", "batches": 2, "images": 1, "classes": 7}
+    plan |= {"image_shape": [2, 2, 1], "jpeg_quality": None}
+    look, begun = BatchFolder._require_empty, []
+
+    def overtaken(folder):
+        if not begun:
+            begun.append(folder)
+            BatchFolder.claim(tmp_path, plan)
+        look(folder)
+
+    monkeypatch.setattr(BatchFolder, "_require_empty", overtaken)
+    assert BatchFolder.claim(tmp_path, plan).plan == plan
+    begun.clear()
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(ValueError, match="is of another run"):
+        BatchFolder.claim(tmp_path, {**plan, "run": '{"seed": "1"}'})
+
+
 @pytest.mark.parametrize(
     ("name", "error"), [("fsync", errno.ENOSPC), ("link", errno.EROFS)]
 )

@@ -138,6 +138,12 @@ def test_divergence_is_the_mean_of_kl():
     expected = (p * np.log(p / q)).sum(-1).mean()
     assert recognition.divergence(t, s) == pytest.approx(expected, rel=1e-5)
     assert recognition.divergence(t, t + 1) == pytest.approx(0, abs=1e-6)
+    # In float32 at least, and of the same images.
+    rough = [np.asarray(keras.ops.cast(x, "bfloat16")) for x in (t, s)]
+    exact = recognition.divergence(*(x.astype("float32") for x in rough))
+    assert recognition.divergence(*rough) == exact
+    with pytest.raises(ValueError, match=r"\(9, 5\) and \(1, 5\)"):
+        recognition.divergence(t, s[:1])
 
 
 def test_classes_are_counted_by_how_frequent_they_are():

@@ -1,5 +1,7 @@
 """A sparse network by its teacher's answers; a kill changes nothing."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -130,6 +132,7 @@ def test_weights_are_counted_exactly_in_any_precision(dtype):
     head.kernel.assign(kernel)
     student = sparsify(model, images, target=0.5, steps=0, verbose=0)
     assert student.kept == {"head": (5120, 1280)}
+    assert json.loads(json.dumps(student.kept)) == {"head": [5120, 1280]}
     prune_low_magnitude(model, ConstantSparsity(0.75))
     (mask,) = masks_of(model)
     assert mask.sparsity == 0

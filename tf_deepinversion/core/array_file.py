@@ -44,7 +44,12 @@ def load_arrays(path, format, build, expected):
     array([3., 3.])
     """
     require_local(path=path)
-    content = io.BytesIO(pathlib.Path(path).read_bytes())
+    try:
+        content = io.BytesIO(pathlib.Path(path).read_bytes())
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"Expected {expected}. Received: {path}, which does not exist"
+        ) from error
     try:
         with np.load(content) as file:
             arrays = {name: file[name] for name in file.files}

@@ -49,10 +49,12 @@ def load(path, run) -> dict | None:
     """
     require_local(path=path)
     path = path_of(path)
-    if not path.exists():
+    try:
+        # What the system refuses to read is not damaged. Another worker may
+        # remove the file at any moment.
+        content = io.BytesIO(path.read_bytes())
+    except FileNotFoundError:
         return None
-    # What the system refuses to read is not damaged.
-    content = io.BytesIO(path.read_bytes())
     try:
         with zipfile.ZipFile(content) as archive:
             # np.load does not check the sum of an array that claims to be

@@ -133,7 +133,8 @@ class BatchFolder:
             path.name
             for path in (self.path.iterdir() if self.path.exists() else ())
             if path.name[0] != "."
-            and path.name not in ("done", "failed", "state")
+            # Another worker may have begun the run just now.
+            and path.name not in ("run.json", "done", "failed", "state")
             and not path.name.startswith((tfrecords.PREFIX, "index-"))
         ]
         if "pool.json" in others:

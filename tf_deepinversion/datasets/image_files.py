@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import zipfile
 
 import numpy as np
 from PIL import Image
@@ -70,9 +71,23 @@ def arrays_of(path, *names) -> list:
     """Reads arrays of an .npz file.
 
     Raises:
-        ValueError: if the file lacks one; the error names it.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no .npz file or lacks an array; the error names it.
     """
-    with np.load(path) as data:
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected an .npz file. Received: {path}")
+    with path.open("rb") as file:
+        try:
+            data = np.load(file)
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"Expected an .npz file. Received: {path} ({error})"
+            ) from error
+        if not isinstance(data, np.lib.npyio.NpzFile):
+            raise ValueError(
+                f"Expected an .npz file. Received: {path}, of one array"
+            )
         for name in names:
             if name not in data:
                 raise ValueError(

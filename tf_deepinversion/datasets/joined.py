@@ -50,7 +50,13 @@ class Joined(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, key):
         first, *rest = key if isinstance(key, tuple) else (key,)
-        if first is Ellipsis or first is None:
+        if (
+            first is Ellipsis
+            or first is None
+            or np.ndim(first) > 1
+            or (np.ndim(first) and any(np.ndim(other) for other in rest))
+        ):
+            # NumPy pairs several arrays; a mask may span several axes.
             return np.asarray(self)[key]
         if isinstance(first, slice) or np.ndim(first):
             found = self._rows(np.arange(len(self))[first])

@@ -143,7 +143,8 @@ def as_stream(images, batch_size=128, seed=0) -> Stream:
     )
 
 
-def _stream_of_arrays(images, labels, batch_size, seed):
+def _checked(images, labels) -> tuple:
+    """Returns arrays of pixels and of as many integer labels, at least one."""
     images, labels = check_pixels(images), np.asarray(labels)
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise ValueError(
@@ -154,6 +155,11 @@ def _stream_of_arrays(images, labels, batch_size, seed):
         )
     if not len(images):
         raise ValueError("There are no images. Received: an empty array")
+    return images, labels
+
+
+def _stream_of_arrays(images, labels, batch_size, seed):
+    images, labels = _checked(images, labels)
     return Stream(
         lambda step: epochs_of(images, labels, batch_size, seed, step),
         lambda: [images, labels],
@@ -221,13 +227,19 @@ def epochs_of(images, labels, batch_size, seed=0, first_step=0):
     Returns:
         A `tf.data.Dataset` of uint8 images and int32 labels.
 
+    Raises:
+        TypeError: if the images are not integers.
+        ValueError: if there are no images, pixels out of range, or not one
+            integer label for each image.
+
     Example:
         >>> batches = iter(di.datasets.epochs_of(images, labels, batch_size=6))
         >>> epoch = next(batches)[1], next(batches)[1]
         >>> sorted(np.concatenate(epoch).tolist())
         [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
     """
-    images, labels = check_pixels(images), np.asarray(labels, "int32")
+    images, labels = _checked(images, labels)
+    labels = labels.astype("int32", copy=False)
     size = min(batch_size, len(labels))
     steps = steps_of_epoch(len(labels), batch_size)
 

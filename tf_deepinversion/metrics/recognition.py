@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from tf_deepinversion.core.checks import share_right
+from tf_deepinversion.networks.ending import at_least_float32
 from tf_deepinversion.networks.reader import read
 from tf_deepinversion.objective import distances
 from tf_deepinversion.objective.losses import kullback_leibler
@@ -101,16 +102,25 @@ def divergence(teacher_logits, student_logits) -> float:
     Returns:
         A float, at least 0.
 
+    Raises:
+        ValueError: if the shapes differ.
+
     Example:
         >>> teacher = np.array([[2.0, 0.0]], "float32")
         >>> student = np.array([[0.0, 0.0]], "float32")
         >>> round(di.metrics.divergence(teacher, student), 4)
         0.3278
     """
-    log_p, log_q = (
-        ops.log_softmax(ops.convert_to_tensor(x), axis=-1)
+    logits = [
+        at_least_float32(ops.convert_to_tensor(x))
         for x in (teacher_logits, student_logits)
-    )
+    ]
+    if logits[0].shape != logits[1].shape:
+        raise ValueError(
+            "Expected logits of the same images and classes. Received: shapes "
+            f"{tuple(logits[0].shape)} and {tuple(logits[1].shape)}"
+        )
+    log_p, log_q = (ops.log_softmax(x, axis=-1) for x in logits)
     return float(ops.mean(kullback_leibler(log_p, log_q)))
 
 

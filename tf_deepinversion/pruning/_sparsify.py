@@ -207,6 +207,6 @@ def _stripped(student) -> dict:
     for mask in masks:
         weights = keras.ops.convert_to_numpy(mask.variable)
         size, left = found.get(names[mask.layer], (0, 0))
-        left += np.count_nonzero(weights)
+        left += int(np.count_nonzero(weights))
         found[names[mask.layer]] = size + weights.size, left
     return found
