@@ -13,6 +13,7 @@ from tiny import SHAPE
 from tiny import tiny_teacher
 
 from tf_deepinversion import Pool
+from tf_deepinversion.callbacks import stopwatch
 from tf_deepinversion.callbacks.training_state import TrainingState
 from tf_deepinversion.datasets.streams import epochs_of
 from tf_deepinversion.incremental import Term
@@ -133,6 +134,25 @@ def test_killed_in_any_task_it_goes_on_to_the_same_network(
     _, weights, found = whole
     for kill in (1, 3):
         goes_on(tmp_path / str(kill), kill, found, weights)
+
+
+def test_seconds_before_a_kill_count(tmp_path, eagerly, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(stopwatch.time, "monotonic", lambda: now[0])
+
+    class Clock(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            now[0] += 100
+
+    def timed(kill):
+        given = [Clock(), Kill(kill)]
+        return run(
+            tmp_path, tasks=TASKS[:1], epochs=4, tests=None, callbacks=given
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        timed(2)
+    assert timed(9).seconds == [400.0]
 
 
 @pytest.mark.slow

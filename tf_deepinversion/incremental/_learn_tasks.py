@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from tf_deepinversion.callbacks.stopwatch import Stopwatch
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.progress import TrainingProgress
 from tf_deepinversion.core.run_state import fingerprints
@@ -293,7 +294,8 @@ class _Sequence(NamedTuple):
             if self.memory is not None:  # reads the saved images again
                 self._remembered(number, model)
             return saved
-        begin = time.monotonic()
+        path = folder and folder / name / "seconds.json"
+        watch = Stopwatch(path, time.monotonic())
         model, history = self.training.teach(
             model,
             *task,
@@ -301,10 +303,10 @@ class _Sequence(NamedTuple):
             folder=folder and folder / name,
             run=f"{self.run} {number}",
             seed=self.seed + number,
-            callbacks=[progress, *(callbacks or [])],
+            callbacks=[progress, watch, *(callbacks or [])],
             verbose=verbose,
         )
-        report = {"history": history, "seconds": time.monotonic() - begin}
+        report = {"history": history, "seconds": watch.total}
         report["accuracies"] = self.accuracies(model, number + 1)
         if folder is not None:
             save_task(folder, name, model, report, self.run)
