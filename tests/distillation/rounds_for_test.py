@@ -31,6 +31,10 @@ def test_as_many_rounds_as_fit_into_the_minutes(tmp_path, monkeypatch):
     assert rounds_for(np.int64(10), trial, path, begin=90.0) == 17
     with pytest.raises(ValueError, match="planned for minutes=10.*minutes=45"):
         rounds_for(45, None, path, begin=90.0)
+    path.unlink()
+    assert rounds_for(10, trial, path, 90.0 + now[0] - 100, steps=7) == 17
+    with pytest.raises(ValueError, match="planned for steps=7.*steps=8"):
+        rounds_for(10, None, path, steps=8)
     with pytest.raises(ValueError, match="`minutes` must be.*minutes=0"):
         rounds_for(0, None)
 

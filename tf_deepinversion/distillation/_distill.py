@@ -253,6 +253,8 @@ def _rounds(plan, minutes, begin):
             ),
             plan.folder and pathlib.Path(plan.folder) / "plan.json",
             begin,
+            steps_per_round=int(plan.steps_per_round),
+            batch_size=int(plan.batch_size),
         )
 
 

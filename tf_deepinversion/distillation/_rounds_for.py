@@ -11,7 +11,7 @@ from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 
 
-def rounds_for(minutes, trial, path=None, begin=None) -> int:
+def rounds_for(minutes, trial, path=None, begin=None, **settings) -> int:
     """Estimates how many rounds fit into a number of minutes, by three rounds.
 
     All rounds must do the same work, so the trial makes a batch of images
@@ -25,13 +25,14 @@ def rounds_for(minutes, trial, path=None, begin=None) -> int:
             such rounds.
         path: Path of a file that stores the number for a resumed run, or None.
         begin: Float, value of `time.monotonic` at the start. Defaults to now.
+        **settings: Settings of JSON on which the time of a round depends.
 
     Returns:
         An int, at least 1.
 
     Raises:
         ValueError: if `minutes` is not positive, or the file belongs to another
-            number of minutes.
+            number of minutes or to other settings.
 
     Example:
         >>> def trial(rounds, callbacks):  # stands for a call of `distill`
@@ -47,7 +48,7 @@ def rounds_for(minutes, trial, path=None, begin=None) -> int:
     path = path and pathlib.Path(path)
     # A resumed run keeps its number of rounds, however long it takes.
     if path and path.exists():
-        return _planned(path, minutes)
+        return _planned(path, {"minutes": minutes, **settings})
     start, ends = time.monotonic(), []
     clock = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda *_: ends.append(time.monotonic())
@@ -58,17 +59,19 @@ def rounds_for(minutes, trial, path=None, begin=None) -> int:
     left = 60 * minutes - (time.monotonic() - begin) - (ends[0] - start)
     rounds = max(1, int(left / each))
     if path:
-        plan = {"minutes": minutes, "rounds": rounds, "seconds_a_round": each}
+        plan = {"minutes": minutes, **settings}
+        plan |= {"rounds": rounds, "seconds_a_round": each}
         content = json.dumps(plan).encode()
         write_atomically(path, lambda file: file.write(content))
     return rounds
 
 
-def _planned(path, minutes):
+def _planned(path, settings):
     plan = json.loads(path.read_text())
-    if plan.get("minutes") != minutes:
-        raise ValueError(
-            f"{path} was planned for minutes={plan.get('minutes')}: use "
-            f"another folder, or delete the file. Received: minutes={minutes}"
-        )
+    for name, value in settings.items():
+        if plan.get(name) != value:
+            raise ValueError(
+                f"{path} was planned for {name}={plan.get(name)}: use another "
+                f"folder, or delete the file. Received: {name}={value}"
+            )
     return plan["rounds"]
