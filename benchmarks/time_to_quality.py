@@ -60,7 +60,7 @@ flags.DEFINE_integer(
     "fast_images", 1024, "Of fast pixels, without snapshots.", 1
 )
 flags.DEFINE_integer("fast_batch", None, "Default 256; generator: 128.", 1)
-flags.DEFINE_integer("fast_steps", None, "Default 240; generator: 10.", 1)
+flags.DEFINE_integer("fast_steps", None, "Default 100; generator: 10.", 1)
 flags.DEFINE_string("fast_recipe", "distillation_pixels", "Of pixels.")
 flags.DEFINE_integer("first_steps", 100, "The generator's, in round one.", 1)
 flags.DEFINE_integer("draws", 10, "Batches it draws in a round.", 1)
@@ -226,7 +226,7 @@ def train_fast(*args):
         FLAGS.fast_recipe,
         FLAGS.fast_images,
         FLAGS.fast_batch or 256,
-        FLAGS.fast_steps or 240,
+        FLAGS.fast_steps or 100,
         dtype=FLAGS.dtype,
     )
     history = train_filled("pixels", pool, seconds, *args)
