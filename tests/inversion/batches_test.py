@@ -280,7 +280,13 @@ def test_another_run_is_refused_by_what_differs(tmp_path):
     with pytest.raises(ValueError, match="run.json is damaged"):
         work(tmp_path)
     run.unlink()  # the way out that the message tells
+    with pytest.raises(ValueError, match="of another run: .* classes, images"):
+        work(tmp_path, classes=[1], images=3)
     maker = Numbered()
+    work(tmp_path, maker)
+    assert not maker.asked and shards(tmp_path) == before
+    merge_batches(tmp_path)
+    run.unlink()
     work(tmp_path, maker)
     assert not maker.asked and shards(tmp_path) == before
 
@@ -290,7 +296,7 @@ def test_a_pool_does_not_write_where_workers_do(tmp_path):
     with pytest.raises(ValueError, match="would remove their batches"):
         di.Pool(9, (2, 2, 1), 7, folder=tmp_path, run="run")
     pool = merge_batches(tmp_path)
-    with pytest.raises(ValueError, match="for reading alone"):
+    with pytest.raises(ValueError, match="`join_pools` joins this pool"):
         pool.add(pool.images[:1], [0])
     assert len(shards(tmp_path)) == BATCHES
     other = tmp_path / "other"

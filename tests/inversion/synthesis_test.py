@@ -95,7 +95,7 @@ def test_it_is_a_worker_and_a_merge(tmp_path):
     assert maker.asked == [(0, 9), (1, 4), (2, 4)]
     assert equal(pool, shaded(None, Shades(), first_steps=9, steps=4))
     pool.verify()
-    with pytest.raises(ValueError, match="for reading alone"):
+    with pytest.raises(ValueError, match="`join_pools` joins this pool"):
         pool.add(pool.images[:1], [0])
     status = di.datasets.status_of_batches(tmp_path / "pool")
     assert (status.done, status.failed, status.stopped) == (3, [], False)

@@ -71,6 +71,7 @@ class BatchFolder:
                 folder.path.require_creation()
             if not run.exists():
                 folder._require_empty()
+                folder._require_own_batches()
             write_first(run, _content_of(plan))
         found = cls.existing(path).plan
         if {**found, "batches": plan["batches"]} != plan:
@@ -128,13 +129,27 @@ class BatchFolder:
             )
         return cls(path, plan)
 
+    def _require_own_batches(self):
+        """Refuses batches of another run, whose run.json was deleted."""
+        for number in sorted(self.done)[:1]:
+            made = self.read_marker(number).get("run", self.plan["run"])
+            if made != self.plan["run"]:
+                raise ValueError(
+                    f"{self.path} has batches of another run: "
+                    f"{difference(self.plan['run'], made)}. Take another "
+                    f"folder. Received: folder={str(self.path)!r}"
+                )
+
     def _require_empty(self):
+        # Another worker may have begun the run just now.
+        own = {"run.json", "done", "failed", "state"}
+        if self.done:  # what a merge has written
+            own |= {"pool.json", "dataset_info.json", "features.json"}
         others = [
             path.name
             for path in (self.path.iterdir() if self.path.exists() else ())
             if path.name[0] != "."
-            # Another worker may have begun the run just now.
-            and path.name not in ("run.json", "done", "failed", "state")
+            and path.name not in own
             and not path.name.startswith((tfrecords.PREFIX, "index-"))
         ]
         if "pool.json" in others:
@@ -259,6 +274,7 @@ class BatchFolder:
                 "images": len(index),
                 "recognized": float(np.mean(right)),
                 "host": socket.gethostname(),
+                "run": self.plan["run"],
                 **facts,
             }
         ).encode()
