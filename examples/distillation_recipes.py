@@ -113,6 +113,24 @@ class Plan:
         for fault, found in faults.items():
             if found:
                 raise app.UsageError(fault)
+        self._require_read(method)
+
+    def _require_read(self, method):
+        """Refuses settings that were given although nothing would read them."""
+        unread = set()
+        if FLAGS.student == "narrow" or FLAGS.student.endswith(".keras"):
+            unread.add("student_width")
+        if method != "fast":
+            unread |= {"fixed_batches", "fixed_images", "fixed_steps"}
+            unread.add("fixed_share")
+        pairs = [pair for text in FLAGS.set for pair in text.split(",")]
+        found = unread & {pair.partition("=")[0] for pair in pairs}
+        if found:
+            raise app.UsageError(
+                f"With --method={method} and --student={FLAGS.student}, "
+                f"nothing reads {', '.join(sorted(found))}: leave this out of "
+                "--set."
+            )
 
 
 _GARMENTS = {

@@ -311,6 +311,13 @@ def test_what_no_example_takes(script, name, arguments, message):
         (["--set=draws=3"], "only a generator draws"),
         (["--set=optimizer=adam"], "is not one of ['muon', 'sgd']"),
         (["--set=round=3"], "--set=round=3: this is no setting"),
+        (
+            [
+                "--student=narrow",
+                "--set=rounds=2,student_width=3,fixed_steps=5",
+            ],
+            "nothing reads fixed_steps, student_width",
+        ),
     ],
 )
 def test_what_does_not_fit_a_recipe(script, arguments, message):

@@ -49,6 +49,9 @@ class StudentModel(replicas.OneBatch):
     def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
         """As in Keras, on pixels: integers in [0, 255].
 
+        Elements of a `tf.data.Dataset` may have parts behind image and label,
+        which count for nothing.
+
         Raises:
             TypeError: if the images are not integers.
             ValueError: if they are not in [0, 255], or if an argument would

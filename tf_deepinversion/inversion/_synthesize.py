@@ -38,7 +38,9 @@ def synthesize(
     Args:
         teacher: A `keras.Model` classifier; or a `Synthesizer`, such as
             `FastInversion(..., draws=4)`, whose own `seed`, `preprocessing`,
-            `recipe`, `image_shape`, `dtype` and `targets` then count.
+            `recipe`, `image_shape`, `dtype` and `targets` then count. A
+            generator learns as it makes images: repeat a call with a new
+            `FastInversion`, made like the first.
         classes: List of the classes to synthesize; an int k for the first k
             classes; None for all classes. Defaults to None.
         folder: Path, also of an object store, whose folder `pool` gets the
