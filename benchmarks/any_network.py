@@ -104,18 +104,20 @@ def measure_start(model, labels) -> dict:
     The objective is a mean over the images, so the gradient of each image is
     1/n of its own. The factor n makes the length independent of the batch size.
     """
-    model.compile(run_eagerly=True)
+    model.compile()
     terms, images = list(model.terms), first_images(model, labels)
     found = {}
     for term in terms:
-        model.compile(loss=[term], run_eagerly=True)
+        model.compile(loss=[term])
         model.fit(labels, 1, verbose=0)  # builds the step of this term
         step = model.step
         with model.networks.open():
             draws = step.draws(
                 tf.constant([model.seed, 0]), tf.constant(0, "int32")
             )
-            values, gradient = step.gradient(
+            # In a graph: eagerly, TensorFlow 2.21 computes gradients of
+            # weights, too, and for some convolutions beyond their memory.
+            values, gradient = tf.function(step.gradient, autograph=False)(
                 tf.constant(images), tf.constant(labels), draws
             )
         lengths = np.sqrt((gradient.numpy() ** 2).sum((1, 2, 3)))

@@ -203,7 +203,7 @@ def test_distill_trains_a_network_of_the_library(run):
     )
 
 
-def test_distill_goes_on_where_it_was_stopped(run, monkeypatch):
+def test_distill_goes_on_where_it_was_stopped(run, monkeypatch, eagerly):
     flags = "--width=2", "--rounds=1", "--steps_per_round=2", "--seed=5", *FEW
     weights = []
 
