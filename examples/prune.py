@@ -211,8 +211,11 @@ def main(_):
     figures |= {
         "data": FLAGS.data,
         "criterion": FLAGS.criterion,
-        "cost": None if FLAGS.criterion == "magnitude" else FLAGS.cost,
-        "selection": FLAGS.selection,
+        # Masks reduce no cost, and choose no channels.
+        **{
+            name: None if FLAGS.criterion == "magnitude" else FLAGS[name].value
+            for name in ("cost", "selection")
+        },
         "target": FLAGS.target,
         "widths": left,
         "images": len(pool),

@@ -89,15 +89,24 @@ def test_the_file_is_the_network_with_rounded_kernels(network):
     assert -10 * np.log10(noise) > 35  # in decibels
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_variables_of_any_precision_are_read_in_float32(dtype):
+@pytest.mark.parametrize(
+    ("network", "dtype"),
+    [
+        (one_output, "float16"),
+        (one_output, "bfloat16"),
+        (one_output, "float64"),
+        (separable, "float16"),
+        (separable, "bfloat16"),
+    ],
+)
+def test_variables_of_any_precision_are_read_in_float32(network, dtype):
     policy = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy(dtype)
-        narrow = one_output()
+        narrow = network()
     finally:
         keras.config.set_dtype_policy(policy)
-    plain = one_output()
+    plain = network()
     for mine, given in zip(plain.weights, narrow.weights, strict=True):
         mine.assign(np.asarray(given).astype("float32"))
     found, expected = (

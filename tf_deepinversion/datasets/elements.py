@@ -100,19 +100,16 @@ def pixels_in(data):
             checks them while it is read.
     """
     if isinstance(data, tf.data.Dataset):
-        image, _ = image_and_label(data.element_spec)
-        if getattr(image, "dtype", tf.uint8) == tf.uint8:
-            return data
+        image, label = image_and_label(data.element_spec)
+        if label is not None:
+            return of_pixels(data)
         require_integers(image.dtype.as_numpy_dtype)
-        return data.map(_of_pixels)
+        if image.dtype == tf.uint8:
+            return data
+        return data.map(lambda x: _pixels(image_and_label(x)[0]))
     if isinstance(data, (np.ndarray, tf.Tensor)):
         return check_pixels(data)
     return data
-
-
-def _of_pixels(*element):
-    image, label = image_and_label(element[0] if len(element) == 1 else element)
-    return _pixels(image) if label is None else (_pixels(image), label)
 
 
 def _pixels(images):

@@ -169,13 +169,13 @@ class PoolFolder:
 
     def commit(self, shards, arrays):
         """Writes the last of `shards` with the data `arrays`, then the list."""
-        if (self._path / "run.json").exists():
-            raise ValueError(
-                f"{self._path} is of `synthesize` or `synthesize_batches`, "
-                "which alone add images to it: `join_pools` joins this pool "
-                "and one of other images."
-            )
         if self._lock is None or self._lock.closed:
+            if (self._path / "run.json").exists():
+                raise ValueError(
+                    f"{self._path} is of `synthesize` or `synthesize_batches`, "
+                    "which alone add images to it: `join_pools` joins this "
+                    "pool and one of other images."
+                )
             raise ValueError(
                 f"{self._path} is closed: open it again, by `Pool(...)` as it "
                 "was made; `Pool.open` is for reading alone."

@@ -67,11 +67,6 @@ class Head:
         kernel = ops.convert_to_tensor(self.layer.kernel)
         return two_logits(ops.reshape(kernel, (-1, self._width)))
 
-    @property
-    def probabilities(self) -> bool:
-        """Bool, whether the model ends in a softmax or a sigmoid."""
-        return self._found.probabilities
-
     def features_model(self) -> keras.Model:
         """Returns a model from the classifier's input to the head's input."""
         whole, tensor = self._found.model, self._found.input

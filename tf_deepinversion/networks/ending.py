@@ -173,13 +173,13 @@ def find(result, calls) -> Ends:
         calls: List of the `Call`s of the watched layers.
     """
     softmax, dense, pooling, logits = None, None, None, result
-    single = result.shape[-1] == 1
-    for call, turn in _turns(calls):
+    single, turns = result.shape[-1] == 1, _turns(calls)
+    for call, turn in turns:
         if _may_end(call, single):
             if gives(call.outputs, result):
                 softmax, logits = turn, call.inputs
     averaged = logits
-    for call, turn in _turns(calls):
+    for call, turn in turns:
         # The head of features at several places gives no single logits.
         vectors = len(call.inputs.shape) == 2
         own_call = call.name == "call" and vectors
@@ -191,7 +191,7 @@ def find(result, calls) -> Ends:
                 turn._replace(name="activation") == softmax
             ):
                 dense, averaged = turn, call.inputs
-    for call, turn in _turns(calls):
+    for call, turn in turns:
         # Class maps have their channels last.
         averages = (
             isinstance(call.layer, keras.layers.GlobalAveragePooling2D)
