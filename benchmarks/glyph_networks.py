@@ -1,7 +1,8 @@
 """Small classifiers of 32x32x3 images, from different families.
 
 The networks are plain Keras, like a user's own networks, and each has its own
-preprocessing. Only `vgg` is a network of `tf_deepinversion.models`.
+preprocessing. Only `vgg` is a network of `tf_deepinversion.models`. Those of
+`modern_networks.py` normalize by `LayerNormalization`, but for one to compare.
 """
 
 import json
@@ -9,6 +10,7 @@ import pathlib
 import typing
 
 import keras
+import modern_networks
 from keras import layers
 
 from tf_deepinversion import Preprocessing
@@ -102,11 +104,22 @@ def densenet(classes, width, depth=4):
     return keras.Model(inputs, layers.Dense(classes)(x), name="densenet")
 
 
+def _modern(name) -> Family:
+    """A family of `modern_networks.py`, whose networks rescale pixels."""
+    return Family(
+        lambda classes, width: modern_networks.NETWORKS[name](
+            (32, 32, 3), classes, width, mean=127.5, std=75.0
+        ),
+        None,
+    )
+
+
 FAMILIES = {
     "resnet_swish": Family(resnet_swish, (-1, 1)),
     "vgg": Family(vgg, None),
     "mobilenet": Family(mobilenet, (0, 1)),
     "densenet": Family(densenet, "normalized"),
+    **{name: _modern(name) for name in modern_networks.NETWORKS},
 }
 
 

@@ -9,8 +9,10 @@ The student is of the teacher's family and has half of its width. It starts from
 random weights, or with --start=narrow from half of the teacher's channels. With
 --resnet20=4 it is a ResNet-20 of width 4 in place of that. The call of
 `distill` is the default, for --rounds rounds. With --real it trains on the
-training images of the set, the ceiling. Both networks are scored on the test
-images of the set. Their fonts are in no training image.
+training images of the set, the ceiling. With --unlabeled=100 the statistics of
+a teacher without BatchNormalization are measured on 100 training images. Both
+networks are scored on the test images of the set. Their fonts are in no
+training image.
 
 --output has a folder with the student. Repeating the same command resumes a
 stopped run. The last line printed is JSON.
@@ -48,6 +50,9 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("resnet20", None, "Width of a ResNet-20.", 1)
 flags.DEFINE_bool("real", False, "Real images in place of synthesized ones.")
+flags.DEFINE_integer(
+    "unlabeled", 0, "Images to measure; 0 for those of BatchNormalization.", 0
+)
 flags.DEFINE_integer("rounds", 32, "See `distill`.", 1)
 flags.DEFINE_integer("images", 256, "Images in a batch, without snapshots.", 1)
 flags.DEFINE_integer("steps", None, "Steps of a batch; the recipe's.", 1)
@@ -73,6 +78,16 @@ def make_student(teacher, fed, figures):
     )
 
 
+def measured_targets(teacher, fed, figures):
+    """Returns `FeatureTargets` of --unlabeled random images, or None."""
+    if not FLAGS.unlabeled:
+        return None
+    images, _ = load_images(figures["set"], "train")
+    random = np.random.default_rng(FLAGS.seed)
+    rows = random.permutation(len(images))[: FLAGS.unlabeled]
+    return di.FeatureTargets.measure(teacher, images[rows], preprocessing=fed)
+
+
 def load_images(set_name, split) -> tuple:
     with np.load(pathlib.Path(FLAGS.sets) / set_name / f"{split}.npz") as file:
         return file["images"], file["labels"]
@@ -84,12 +99,19 @@ def main(_):
             "A ResNet-20 has no channels of the teacher: pass --resnet20 or "
             "--start=narrow, not both."
         )
+    if FLAGS.real and FLAGS.unlabeled:
+        raise app.UsageError(
+            "Real images need no statistics: pass --real or --unlabeled, not "
+            "both."
+        )
     teacher, fed, figures = load_glyph_teacher(FLAGS.teacher)
     name = pathlib.Path(FLAGS.teacher).name
     kind = f"resnet20_{FLAGS.resnet20}" if FLAGS.resnet20 else FLAGS.start
     images = None
     if FLAGS.real:
         kind, images = f"{kind}_real", load_images(figures["set"], "train")
+    if FLAGS.unlabeled:
+        kind = f"{kind}_{FLAGS.unlabeled}_unlabeled"
     folder = pathlib.Path(FLAGS.output) / f"{name}_{kind}_{FLAGS.seed}"
     begin = time.monotonic()
     distilled = di.distill(
@@ -102,6 +124,7 @@ def main(_):
         if FLAGS.real
         else di.RefreshPool(FLAGS.images, FLAGS.steps),
         preprocessing=fed,
+        targets=measured_targets(teacher, fed, figures),
         dtype=FLAGS.dtype,
         seed=FLAGS.seed,
         folder=folder,

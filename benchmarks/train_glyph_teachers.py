@@ -1,4 +1,4 @@
-r"""Trains teachers of four families on the letters that `glyphs.py` draws.
+r"""Trains teachers of seven families on the letters that `glyphs.py` draws.
 
     python benchmarks/glyphs.py --fonts=FOLDER --output=glyphs
     python benchmarks/train_glyph_teachers.py --sets=glyphs --output=teachers
@@ -36,6 +36,9 @@ from tf_deepinversion.optimizers.schedules import OPTIMIZERS
 TEACHERS = {
     "k_to_t_resnet_swish": ("k_to_t", "resnet_swish", 16),
     "k_to_t_vgg": ("k_to_t", "vgg", 16),
+    "k_to_t_convnext": ("k_to_t", "convnext", 32),
+    "k_to_t_convnext_batch_norm": ("k_to_t", "convnext_batch_norm", 32),
+    "k_to_t_vit": ("k_to_t", "vit", 32),
     "a_to_z_mobilenet": ("a_to_z", "mobilenet", 16),
     "pairs_densenet": ("pairs", "densenet", 12),
     "pairs_resnet_swish": ("pairs", "resnet_swish", 24),

@@ -2,6 +2,7 @@
 
 import json
 
+import glyph_networks
 import keras
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from processes import kill_when_there
 from processes import start
 
 import tf_deepinversion as di
-from benchmarks import glyph_networks
 from benchmarks import letters
 from tf_deepinversion.core.labels import balanced_labels
 
@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("name", glyph_networks.FAMILIES)
 def test_every_family_is_what_it_says(name):
-    """Of 32x32x3 to classes, with statistics, and the library reads it."""
+    """Of 32x32x3 to classes, and the library reads it."""
     family = glyph_networks.FAMILIES[name]
     model = family.build(26, 4)
     assert (model.input_shape, model.output_shape) == (
@@ -56,15 +56,25 @@ def test_every_family_is_what_it_says(name):
     softmax = model.layers[-1].activation is keras.activations.softmax
     assert softmax == (name in ("resnet_swish", "mobilenet"))
     kinds = {type(layer).__name__ for layer in model.layers}
-    assert "BatchNormalization" in kinds
-    own = {"mobilenet": "DepthwiseConv2D", "densenet": "Concatenate"}
-    for other, kind in own.items():
-        assert (kind in kinds) == (name == other)
+    stores = name not in ("convnext", "vit")
+    norm = "BatchNormalization" if stores else "LayerNormalization"
+    assert norm in kinds
+    own = {
+        "DepthwiseConv2D": ("mobilenet", "convnext", "convnext_batch_norm"),
+        "Concatenate": ("densenet",),
+        "MultiHeadAttention": ("vit",),
+    }
+    for kind, names in own.items():
+        assert (kind in kinds) == (name in names)
     assert ("Rescaling" in kinds) == (family.pixel_range is None)
     feeding = None
     if family.pixel_range is not None:
         feeding = di.Preprocessing(127, 60, family.pixel_range)
-    assert di.DeepInversion(model, feeding).classes == 26
+    targets = None
+    if not stores:
+        images = np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3))
+        targets = di.FeatureTargets.measure(model, images.astype("uint8"))
+    assert di.DeepInversion(model, feeding, targets=targets).classes == 26
 
 
 @pytest.mark.slow
@@ -130,6 +140,7 @@ def test_a_row_says_what_a_recipe_makes(tmp_path):
         ("narrow", "--start=narrow"),
         ("resnet20_1", "--resnet20=1"),
         ("random_real", "--real"),
+        ("random_12_unlabeled", "--unlabeled=12"),
     ],
 )
 def test_a_student_is_scored_on_the_fonts_of_no_training(folder, kind, flag):
