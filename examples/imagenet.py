@@ -33,6 +33,7 @@ from absl import flags
 from absl import logging
 
 from tf_deepinversion import RECIPES
+from tf_deepinversion import flag_values
 from tf_deepinversion.checkpoints import load_efficientnet_lite
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.files import write_first
@@ -47,12 +48,12 @@ from tf_deepinversion.networks import reader
 FLAGS = flags.FLAGS
 flags.DEFINE_string("network", "lite0", "liteN, or liteN:WEIGHTS.pth.")
 flags.DEFINE_list("verifiers", ["lite1", "lite2"], "As --network, a list.")
-flags.DEFINE_list("classes", None, "Of the images, in turn; default: random.")
+flags.DEFINE_string("classes", None, "Of the images, in turn; default: random.")
 flags.DEFINE_integer("images", 20, "Number of images.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 20, "Images in a batch.", lower_bound=1)
 flags.DEFINE_integer("size", 224, "Height and width.", lower_bound=32)
 flags.DEFINE_string("recipe", "imagenet", "A name in RECIPES, or a JSON file.")
-flags.DEFINE_list("steps", None, "One number per stage; the recipe's.")
+flags.DEFINE_string("steps", None, "One number per stage; the recipe's.")
 flags.DEFINE_integer("steps_per_epoch", 50, "Between two verifications.")
 flags.DEFINE_integer("micro_batch", None, "Images per gradient; all.")
 flags.DEFINE_integer("seed", 0, "Random seed.")
@@ -70,8 +71,9 @@ def load(name, any_size=False):
 
 
 def choose_labels(classes):
-    if FLAGS.classes:
-        return np.resize([int(c) for c in FLAGS.classes], FLAGS.images)
+    chosen = flag_values.whole_numbers("classes", FLAGS.classes)
+    if chosen:
+        return np.resize(chosen, FLAGS.images)
     order = np.random.default_rng(FLAGS.seed).permutation(classes)
     return np.resize(order, FLAGS.images)
 
@@ -117,7 +119,7 @@ def synthesize(model, labels, verifiers, output):
     for batch, first in enumerate(range(0, len(labels), FLAGS.batch_size)):
         history = model.fit(
             labels[first : first + FLAGS.batch_size],
-            FLAGS.steps and [int(n) for n in FLAGS.steps],
+            flag_values.whole_numbers("steps", FLAGS.steps),
             batch_index=batch,
             checkpoint=output / f"state_{batch}.npz",
             callbacks=[Curve(verifiers)],

@@ -157,10 +157,21 @@ def targets_of_classes(network, images, labels):
     return [measure(network, images[labels == c]) for c in np.unique(labels)]
 
 
+def weights_of_terms() -> dict:
+    """Returns the weights that --weights names."""
+    try:
+        pairs = [weight.split("=") for weight in FLAGS.weights]
+        return {name: float(value) for name, value in pairs}
+    except ValueError:
+        raise app.UsageError(
+            "Expected names and numbers, such as --weights=balance=1,local=2. "
+            f"Received: --weights={','.join(FLAGS.weights)}"
+        ) from None
+
+
 def learn(case, first, folder):
     """Learns all tasks after the first, by a method except joint training."""
-    pairs = [weight.split("=") for weight in FLAGS.weights]
-    weights = {name: float(value) for name, value in pairs}
+    weights = weights_of_terms()
     kind = setting("synthesis")
     batches, size = FLAGS.synthesis_batches, FLAGS.synthesis_images
     targets = None
@@ -278,6 +289,7 @@ def main(_):
             "--head=gaussians, not both"
         )
     require_read()
+    weights_of_terms()  # a mistake is said before the first training
     begin = time.monotonic()
     case = cases.load_case(
         FLAGS.case,

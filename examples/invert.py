@@ -36,7 +36,7 @@ given.define_network(
     text="A .keras file, a shipped network or a class in keras.applications."
 )
 given.define_targets()
-flags.DEFINE_list(
+flags.DEFINE_string(
     "labels", None, "Classes; default: in turn, as many as --images."
 )
 flags.DEFINE_integer("images", None, "Number of images; the recipe's.")
@@ -46,7 +46,7 @@ flags.DEFINE_string(
     "Name in RECIPES. A recipe either trains a generator (FastInversion, for "
     "small images) or optimizes pixels (DeepInversion).",
 )
-flags.DEFINE_list("steps", None, "Number of steps of each stage.")
+flags.DEFINE_string("steps", None, "Number of steps of each stage.")
 flags.DEFINE_integer("seed", 0, "Another seed gives other images.")
 flags.DEFINE_string(
     "dtype", None, "mixed_bfloat16; or auto, which takes it if faster here."
@@ -82,6 +82,11 @@ def main(_):
 
     from tf_deepinversion import balanced_labels
     from tf_deepinversion import flag_values
+
+    labels, steps = (
+        flag_values.whole_numbers(name, FLAGS[name].value)
+        for name in ("labels", "steps")
+    )
     from tf_deepinversion.core.files import sha256_of_file
     from tf_deepinversion.core.run_state import fingerprint
     from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
@@ -107,7 +112,6 @@ def main(_):
         targets=flag_values.targets(FLAGS),
     )
     model.compile(micro_batch=FLAGS.micro_batch)
-    labels = FLAGS.labels and [int(v) for v in FLAGS.labels]
     if FLAGS.images:
         labels = balanced_labels(model.classes, FLAGS.images)
     shipped = FLAGS.teacher in PRETRAINED
@@ -115,7 +119,7 @@ def main(_):
         model,
         FLAGS.output or f"output/{pathlib.Path(FLAGS.teacher).stem}",
         labels=labels,
-        steps=FLAGS.steps and [int(v) for v in FLAGS.steps],
+        steps=steps,
         verifier=load_pretrained("fashion_mnist_vgg11") if shipped else None,
         real=load_test_images() if shipped else None,
         names=FASHION_MNIST_CLASSES if shipped else None,

@@ -160,6 +160,14 @@ def compare(teacher, fed, test, made, first):
     }
 
 
+def unread() -> list:
+    """Returns the flags that the other flags leave without a reader."""
+    names = ["steps"] if FLAGS.pool else []
+    if not FLAGS.baselines:
+        names += ["sets", "test_data", "idx_dir", "tfds_dir"]
+    return names
+
+
 def main(_):
     trains = FLAGS.scheme in TRAINED and not FLAGS.per_tensor_dense
     if FLAGS.training_steps and not trains:
@@ -167,6 +175,7 @@ def main(_):
             f"--training_steps is for --scheme among {', '.join(TRAINED)}, "
             "without --per_tensor_dense"
         )
+    given.refuse_unread(unread())
     teacher, fed, test, _ = given.load()
     if not FLAGS.baselines:
         FLAGS.sets = 1  # only the first set is used

@@ -284,6 +284,16 @@ INCREMENTAL, GAUSSIANS = "incremental.py", "--head=gaussians"
             ["--training_steps=3", "--scheme=int16x8"],
             "--training_steps is for --scheme among",
         ),
+        (
+            "quantize.py",
+            ["--pool=some", "--steps=3", "--nobaselines", "--sets=2"],
+            "nothing reads --steps=3, --sets=2",
+        ),
+        (
+            INCREMENTAL,
+            ["--weights=balance", "--method=lwf"],
+            "such as --weights=balance=1,local=2",
+        ),
         ("imagenet.py", ["--verifiers="], "must name one or more networks"),
         ("imagenet.py", ["--recipe=none"], "Expected a JSON file or one of"),
         (
@@ -298,6 +308,14 @@ INCREMENTAL, GAUSSIANS = "incremental.py", "--head=gaussians"
 def test_what_no_example_takes(script, name, arguments, message):
     code, printed = script(name, *arguments)
     assert code == 1 and message in printed.err
+
+
+@pytest.mark.parametrize("flag", ["steps=5,x", "labels=boot", "labels=1.5"])
+def test_what_is_no_list_of_whole_numbers(monkeypatch, flag):
+    monkeypatch.setattr(sys, "argv", ["invert.py", f"--{flag}"])
+    message = f"Expected whole numbers with commas between them.*--{flag}"
+    with flagsaver.flagsaver(), pytest.raises(ValueError, match=message):
+        runpy.run_path(str(ROOT / "examples" / "invert.py"), None, "__main__")
 
 
 @pytest.mark.parametrize(

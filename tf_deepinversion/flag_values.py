@@ -106,6 +106,11 @@ def numbers(flag, text, kind=float) -> list:
         ) from None
 
 
+def whole_numbers(flag, text) -> list | None:
+    """Reads whole numbers as `numbers` does; None without the flag."""
+    return numbers(flag, text, int) if text else None
+
+
 def targets(flags):
     """Loads the targets of --targets; None without that flag."""
     import tf_deepinversion as di
