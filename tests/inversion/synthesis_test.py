@@ -134,6 +134,39 @@ def test_an_error_is_raised_and_the_next_call_goes_on(tmp_path):
     assert [number for number, _ in maker.asked] == [1, 2]
 
 
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_an_interrupted_generator_repeats_its_own_call(
+    tmp_path, eagerly, monkeypatch, on_disk
+):
+    """The weights are again those before the call, so it is the same call."""
+
+    def made_by(model, folder):
+        batches = {"batches": 3, "images": 3, "first_steps": 1, "steps": 1}
+        return synthesize(model, folder=folder, **batches, verbose=0)
+
+    def model():
+        return FastInversion(learned_teacher(), NORMALIZED)
+
+    whole = made_by(model(), None)
+    interrupted, fit = model(), FastInversion.fit
+    before = interrupted.generator.get_weights()
+
+    def fit_until_the_second(self, *args, batch_index=0, **kwargs):
+        if batch_index == 1:
+            raise KeyboardInterrupt
+        return fit(self, *args, batch_index=batch_index, **kwargs)
+
+    folder = tmp_path if on_disk else None
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FastInversion, "fit", fit_until_the_second)
+        made_by(interrupted, folder)
+    for weights in zip(
+        interrupted.generator.get_weights(), before, strict=True
+    ):
+        np.testing.assert_array_equal(*weights)
+    assert equal(made_by(interrupted, folder), whole)
+
+
 def test_asked_to_end_it_returns_no_part_of_a_pool(tmp_path):
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as told:

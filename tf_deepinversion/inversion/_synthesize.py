@@ -1,5 +1,9 @@
 """Synthesis of a whole pool of images in one call."""
 
+import contextlib
+
+import keras
+
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.datasets.batch_folder import BatchFolder
 from tf_deepinversion.datasets.merge_batches import merge_batches
@@ -39,8 +43,9 @@ def synthesize(
         teacher: A `keras.Model` classifier; or a `Synthesizer`, such as
             `FastInversion(..., draws=4)`, whose own `seed`, `preprocessing`,
             `recipe`, `image_shape`, `dtype` and `targets` then count. A
-            generator learns as it makes images: repeat a call with a new
-            `FastInversion`, made like the first.
+            generator learns as it makes images: add batches with a new
+            `FastInversion`, made like the first. A call that was interrupted
+            leaves the generator as it was, and can be repeated.
         classes: List of the classes to synthesize; an int k for the first k
             classes; None for all classes. Defaults to None.
         folder: Path, also of an object store, whose folder `pool` gets the
@@ -109,9 +114,22 @@ def synthesize(
         targets=targets,
         jpeg_quality=jpeg_quality,
     )
-    if path is None:
-        return _in_memory(job, verbose)
-    return _on_disk(job, path, verbose)
+    with _unchanged_if_interrupted(job.synthesizer.state_variables):
+        if path is None:
+            return _in_memory(job, verbose)
+        return _on_disk(job, path, verbose)
+
+
+@contextlib.contextmanager
+def _unchanged_if_interrupted(variables):
+    """Restores variables after an error, so that the call can be repeated."""
+    before = [keras.ops.convert_to_numpy(v).copy() for v in variables]
+    try:
+        yield
+    except BaseException:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+        raise
 
 
 def _in_memory(job, verbose):
