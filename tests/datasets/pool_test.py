@@ -456,6 +456,54 @@ def filled(folder):
     pool.close()
 
 
+def test_a_file_of_the_user_beside_the_shards_is_left_alone(tmp_path):
+    filled(tmp_path)
+    for name in ("pool-train.tfrecord-00001", "index-00001"):
+        (tmp_path / f"{name}.bak").write_bytes((tmp_path / name).read_bytes())
+    pool = make(tmp_path)
+    pool.add(*batch_of(2))
+    assert_holds(pool, [batch_of(1), batch_of(2)])
+    assert len(list(tmp_path.glob("*.bak"))) == 2
+    assert not (tmp_path / "pool-train.tfrecord-00000").exists()
+
+
+def test_a_pool_stays_where_it_is_locked(tmp_path, monkeypatch):
+    """Another working directory has another pool under the same name."""
+    for place in ("other", "mine"):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        pool = make("pool", run=place)
+        pool.add(*batch_of(len(place)))
+    monkeypatch.chdir(tmp_path / "other")
+    pool.add(*batch_of(1))
+    assert_holds(pool, [batch_of(4), batch_of(1)])
+    assert_holds(Pool.open("pool"), [batch_of(5)])
+    assert_holds(
+        Pool.open(tmp_path / "mine" / "pool"), [batch_of(4), batch_of(1)]
+    )
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"capacity": 0},
+        {"classes": 2.7},
+        {"classes": 0},
+        {"image_shape": (2.5, 2, 1)},
+        {"image_shape": (0, 2, 1)},
+    ],
+)
+def test_a_pool_has_whole_sizes(numbers):
+    sizes = {"capacity": 4, "image_shape": SHAPE, "classes": CLASSES, **numbers}
+    with pytest.raises(ValueError, match="must be a whole number, 1 or more"):
+        Pool(**sizes)
+
+
+def test_batches_have_whole_numbers():
+    with pytest.raises(ValueError, match="next batch is number 0.*number=3.7"):
+        make().add(*batch_of(0), number=3.7)
+
+
 @pytest.mark.parametrize("bits", [0x01, 0x80, None])
 def test_a_damaged_shard_is_refused_by_name(tmp_path, bits):
     """Of another size, at once; of another content, once that is compared."""
@@ -819,3 +867,7 @@ def test_joined_pools_keep_what_each_image_was_requested_for():
     np.testing.assert_array_equal(whole.images[:, 0, 0, 0], [0, 0, 1, 1])
     assert whole.labels.tolist() == [1, 2, 1, 2]
     assert whole.requested.tolist() == [0, 2, 0, 2]
+    with pytest.raises(ValueError, match="one pool or more"):
+        join_pools([])
+    with pytest.raises(ValueError, match="without soft targets"):
+        join_pools([pools[0], Pool(2, (2, 2, 1), 3, soft_targets=True)])

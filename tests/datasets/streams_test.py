@@ -141,6 +141,26 @@ def test_what_cannot_be_looked_through_needs_a_name(source):
             ValueError,
             "no images",
         ),
+        (
+            tf.data.Dataset.from_tensor_slices((PIXELS, LABELS)).filter(
+                lambda _, label: label > 2
+            ),
+            ValueError,
+            "no images",
+        ),
+        *[
+            (
+                tf.data.Dataset.from_tensor_slices(elements),
+                ValueError,
+                "with an integer label",
+            )
+            for elements in (
+                {"image": PIXELS},
+                (PIXELS, {"a": LABELS}),
+                (PIXELS, LABELS / 2),
+                (PIXELS, LABELS.astype("str")),
+            )
+        ],
     ],
 )
 def test_what_is_no_source_of_images_is_refused(images, error, message):
@@ -155,6 +175,7 @@ def test_what_is_no_source_of_images_is_refused(images, error, message):
         (PIXELS, LABELS / 2, "one integer label per image"),
         (PIXELS, np.eye(7, dtype="int32"), "one integer label per image"),
         (PIXELS[:0], LABELS[:0], "no images"),
+        (PIXELS, LABELS + 2**40, "labels from -2147483648 to 2147483647"),
     ],
 )
 def test_epochs_of_what_does_not_fit_are_refused(images, labels, message):
@@ -166,3 +187,8 @@ def test_epochs_of_what_does_not_fit_are_refused(images, labels, message):
 def test_bad_numbers(numbers):
     with pytest.raises(ValueError, match="whole number"):
         as_stream((PIXELS, LABELS), **numbers)
+    numbers = {"batch_size": 1, **numbers}
+    with pytest.raises(ValueError, match="whole number"):
+        epochs_of(PIXELS, LABELS, **numbers)
+    with pytest.raises(ValueError, match="whole number"):
+        pool_of().dataset(**numbers)

@@ -537,6 +537,25 @@ def test_averages_that_are_swapped_in_go_on_to_the_same_network(
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(("epochs", "batches"), [(1, 0), (1, 2), (2, 4)])
+def test_images_that_end_are_an_error(tmp_path, epochs, batches):
+    """Keras would warn and return a network that has trained less."""
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    network.compile("sgd", "mse")
+    pair = tf.data.Dataset.from_tensors((np.ones((1, 1)), np.zeros((1, 1))))
+    with pytest.raises(ValueError, match="images for 3 steps of an epoch.*set"):
+        fit_resumable(
+            network,
+            lambda step: pair.repeat(batches),
+            network=network,
+            epochs=epochs,
+            steps_per_epoch=3,
+            path=tmp_path / "state.npz",
+            verbose=0,
+        )
+    assert (tmp_path / "state.npz").exists() == (batches == 4)
+
+
 @pytest.mark.parametrize(
     ("restored", "expected"), [(False, [5.5, -2.5]), (True, [6.0, -2.0])]
 )

@@ -310,6 +310,19 @@ def test_a_state_of_an_earlier_version_is_refused(tmp_path):
         kept(ring(), path)
 
 
+def test_states_of_any_names_have_rows_of_their_own(tmp_path):
+    """Of `with_suffix`, net.1 and net.2 would share net.rows."""
+    for name in ("net.1", "net.2"):
+        store = ring()
+        draws(store, [0])
+        kept(store, tmp_path / name).on_epoch_end(0)
+    assert {x.name for x in tmp_path.glob("*.rows")} == {
+        "net.1.rows",
+        "net.2.rows",
+    }
+    assert kept(ring(), tmp_path / "net.1").epoch == 1
+
+
 def test_no_rows_are_no_file(tmp_path, folder):
     store = ring()
     kept(store, tmp_path / "state.npz").on_epoch_end(0)

@@ -38,3 +38,11 @@ def test_images_of_another_shape_are_refused():
     images = np.zeros((2, 4, 4, 1), "uint8")
     with pytest.raises(ValueError, match="shape .8, 8, 1.. Received: .4, 4"):
         GivenImages((8, 8, 1), 3, real=(images, [0, 1]))
+
+
+def test_numbers_and_labels_of_noise_are_checked():
+    for numbers in ({"classes": 0}, {"classes": 2.5}, {"seed": -1}):
+        with pytest.raises(ValueError, match="must be a whole number"):
+            GivenImages((8, 8, 1), **{"classes": 3, **numbers})
+    with pytest.raises(ValueError, match="`labels` must lie in"):
+        GivenImages((8, 8, 1), 3).make([3], 0)

@@ -216,9 +216,13 @@ def test_a_damaged_shard_or_marker_is_named(tmp_path):
     work(tmp_path)
     assert path.read_bytes() == content
     merge_batches(tmp_path).verify()
-    (tmp_path / marker).write_text("{")
-    with pytest.raises(ValueError, match="00001.json is damaged"):
-        merge_batches(tmp_path)
+    told = json.loads((tmp_path / marker).read_text())
+    del told["images"]
+    for damaged in ("{", json.dumps(told)):
+        (tmp_path / marker).write_text(damaged)
+        for look in (merge_batches, status_of_batches):
+            with pytest.raises(ValueError, match="00001.json is damaged"):
+                look(tmp_path)
 
 
 def test_what_fails_twice_stays_a_gap(tmp_path):

@@ -18,6 +18,7 @@ from tf_deepinversion import FastInversion
 from tf_deepinversion import Pool
 from tf_deepinversion import synthesize
 from tf_deepinversion.inversion import Synthesizer
+from tf_deepinversion.inversion import chain_states
 from tf_deepinversion.inversion.recipes import RECIPES
 
 
@@ -135,6 +136,49 @@ def test_an_error_is_raised_and_the_next_call_goes_on(tmp_path):
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x, y: (x / 255, y), TypeError, "must be uint8 pixels"),
+        (
+            lambda x, y: (x.astype(int) + 300, y),
+            TypeError,
+            "must be uint8 pixels",
+        ),
+        (lambda x, y: (x[:, 1:], y), ValueError, "Expected the image of"),
+        (lambda x, y: (x, y + 5), ValueError, "`labels` must lie in"),
+        (lambda x, y: (x, y - 1), ValueError, "`labels` must lie in"),
+        (lambda x, y: (x, y * 1.0), TypeError, "`labels` must be integers"),
+        (lambda x, y: (x, y[:, None]), ValueError, "one per image"),
+    ],
+)
+def test_what_a_synthesizer_makes_is_checked(
+    tmp_path, on_disk, change, error, message
+):
+    class Changed(Shades):
+        def make(self, labels, batch_index, steps=None, verbose=0):
+            images, labels = super().make(labels, batch_index)
+            return change(images, labels)
+
+    folder = tmp_path if on_disk else None
+    with pytest.raises(error, match=message):
+        shaded(folder, Changed())
+
+
+def test_a_worker_counts_what_it_cannot_store_as_failed(tmp_path):
+    class Floats(Shades):
+        def make(self, labels, batch_index, steps=None, verbose=0):
+            images, labels = super().make(labels, batch_index)
+            return images / 255, labels
+
+    plan = {"batches": 2, "images": 3}
+    status = di.synthesize_batches(Floats(), tmp_path, verbose=0, **plan)
+    assert (status.done, status.failed) == (0, [0, 1])
+    with pytest.raises(TypeError, match="must be uint8 pixels"):
+        di.inversion.plan_batches(Floats(), **plan)
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
 def test_an_interrupted_generator_repeats_its_own_call(
     tmp_path, eagerly, monkeypatch, on_disk
 ):
@@ -165,6 +209,41 @@ def test_an_interrupted_generator_repeats_its_own_call(
     ):
         np.testing.assert_array_equal(*weights)
     assert equal(made_by(interrupted, folder), whole)
+
+
+def test_killed_before_a_chain_s_state_the_generator_ends_where_it_should(
+    tmp_path, eagerly, monkeypatch
+):
+    def made_by(model, folder, batches=2):
+        plan = {"batches": batches, "images": 3, "first_steps": 1, "steps": 1}
+        synthesize(model, folder=folder, **plan, verbose=0)
+        return model.generator.get_weights()
+
+    def model():
+        return FastInversion(learned_teacher(), NORMALIZED)
+
+    class Killed(BaseException):
+        pass
+
+    save = chain_states.ChainStates.save
+
+    def killed(self, unit, number):
+        if number == 1:
+            raise Killed
+        save(self, unit, number)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(chain_states.ChainStates, "save", killed)
+        made_by(model(), tmp_path / "killed")
+    whole = made_by(model(), tmp_path / "whole")
+    again = made_by(model(), tmp_path / "killed")
+    for weights in zip(again, whole, strict=True):
+        np.testing.assert_array_equal(*weights)
+    left = [
+        sorted(x.name for x in (tmp_path / name / "pool" / "state").iterdir())
+        for name in ("killed", "whole")
+    ]
+    assert left[0] == left[1] == ["chain-00000.npz"]
 
 
 def test_asked_to_end_it_returns_no_part_of_a_pool(tmp_path):
@@ -277,6 +356,11 @@ def test_some_of_the_classes_alone(tmp_path, eagerly):
         of(CLASSES)
     with pytest.raises(ValueError, match=r"`labels` must lie in \[0, 3\)"):
         synthesize(learned_teacher(), [3], images=1, preprocessing=NORMALIZED)
+    for wrong in ([1.7, 0], [True, False]):
+        with pytest.raises(TypeError, match="`classes` must be integers"):
+            synthesize(learned_teacher(), wrong, preprocessing=NORMALIZED)
+    with pytest.raises(ValueError, match="`classes` must be a whole number"):
+        synthesize(learned_teacher(), True, preprocessing=NORMALIZED)
     for none in ([], 0):
         with pytest.raises(ValueError, match="`classes` must .* at least one"):
             synthesize(learned_teacher(), none, preprocessing=NORMALIZED)

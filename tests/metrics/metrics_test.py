@@ -137,6 +137,12 @@ def test_divergence_is_the_mean_of_kl():
     p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in (t, s))
     expected = (p * np.log(p / q)).sum(-1).mean()
     assert recognition.divergence(t, s) == pytest.approx(expected, rel=1e-5)
+    # A class that is impossible to the teacher adds nothing.
+    for never in (0.0, -np.inf):
+        pair = [[0.0, -np.inf]], [[0.0, never]]
+        expected = np.log(2) if never == 0 else 0
+        assert recognition.divergence(*pair) == pytest.approx(expected)
+    assert recognition.divergence([[0.0, 0.0]], [[0.0, -np.inf]]) == np.inf
     assert recognition.divergence(t, t + 1) == pytest.approx(0, abs=1e-6)
     # In float32 at least, and of the same images.
     rough = [np.asarray(keras.ops.cast(x, "bfloat16")) for x in (t, s)]

@@ -21,6 +21,24 @@ class _EarlyEnd(keras.callbacks.Callback):
             run_state.keep_averages(self.others, self.model.optimizer)
 
 
+class _WholeEpochs(keras.callbacks.Callback):
+    """Raises an error where the images end before the steps of an epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._done = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._done = batch + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        steps = self.params["steps"]
+        if self._done < steps and not self.model.stop_training:
+            raise ValueError(
+                f"Expected images for {steps} steps of an epoch: pass a data "
+                f"set that does not end. Received: {self._done} steps"
+            )
+
+
 def fit_resumable(
     model,
     batches,
@@ -66,7 +84,8 @@ def fit_resumable(
 
     Raises:
         FloatingPointError: if a value of the network is no longer finite.
-        ValueError: if the file is damaged or belongs to another run.
+        ValueError: if the file is damaged or belongs to another run, or the
+            batches end.
     """
     # `TrainingState` restores the optimizer's variables, which must exist
     # first.
@@ -74,7 +93,12 @@ def fit_resumable(
     given, state, done = list(callbacks or []), None, 0
     # The order matters: a network that is not finite raises before its state is
     # saved, and the state is saved after all other callbacks.
-    callbacks = [*given, RequireFinite(network), _EarlyEnd(given)]
+    callbacks = [
+        *given,
+        _WholeEpochs(),
+        RequireFinite(network),
+        _EarlyEnd(given),
+    ]
     if path is not None:
         variables = [*network.variables, *model.optimizer.variables, *others]
         state = TrainingState(path, variables, run, ring)

@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-import pathlib
 import time
 
 import keras
 import numpy as np
 
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.progress import verbosity
@@ -109,7 +109,7 @@ class RefreshPool(keras.callbacks.Callback):
         require_synthesizer(synthesizer)
         self.pool, self.synthesizer = pool, synthesizer
         self.next_batch, self.seconds = next_batch, 0.0
-        self._path, self._terms = path and pathlib.Path(path), {}
+        self._path, self._terms = path and path_of(path), {}
         self._job = job
         if self._path and self._path.exists() and pool.batches:
             # JSON turned the numbers into strings.

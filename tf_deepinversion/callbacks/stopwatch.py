@@ -1,11 +1,11 @@
 """A callback that measures the duration of a run."""
 
 import json
-import pathlib
 import time
 
 import keras
 
+from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
 
@@ -41,7 +41,7 @@ class Stopwatch(keras.callbacks.Callback):
     def __init__(self, path=None, begin=None):
         super().__init__()
         require_local(path=path)
-        self.path = path and pathlib.Path(path)
+        self.path = path and path_of(path)
         self.total = self.training = 0.0
         if self.path and self.path.exists():
             self.total, self.training = json.loads(self.path.read_text())

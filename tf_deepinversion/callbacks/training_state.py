@@ -1,12 +1,12 @@
 """A callback that saves the state of a training after each epoch."""
 
 import json
-import pathlib
 
 import keras
 import numpy as np
 
 from tf_deepinversion.core import run_state
+from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.row_parts import RowParts
 
@@ -53,13 +53,15 @@ class TrainingState(keras.callbacks.Callback):
 
     def __init__(self, path, variables, run, ring=None):
         super().__init__()
-        self.path, self.variables, self.run = path, list(variables), run
+        self.variables, self.run = list(variables), run
         self.epoch, self.history = 0, {}
         self.others = []
         require_local(path=path)
+        self.path = path = path_of(path)
         saved, self._parts = run_state.load(path, run), None
         if ring is not None:
-            folder = pathlib.Path(path).with_suffix(".rows")
+            name = path.name.removesuffix(".npz")
+            folder = path.with_name(f"{name}.rows")
             self._parts = RowParts(folder, ring, run)
         if saved is not None:
             past = json.loads(str(saved["past"]))

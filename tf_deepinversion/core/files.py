@@ -24,7 +24,8 @@ def path_of(path):
             of an object store.
 
     Returns:
-        A `pathlib.Path` or a `RemotePath`.
+        An absolute `pathlib.Path`, which another working directory does not
+        move, or a `RemotePath`.
 
     Raises:
         ImportError: as for `RemotePath`.
@@ -36,7 +37,7 @@ def path_of(path):
     if isinstance(path, RemotePath):
         return path
     remote = REMOTE.match(str(path))
-    return RemotePath(path) if remote else pathlib.Path(path)
+    return RemotePath(path) if remote else pathlib.Path(path).absolute()
 
 
 def require_local(**paths):

@@ -36,6 +36,26 @@ def classes_of(network) -> int:
     return max(2, network.output_shape[-1])
 
 
+def int32_of(labels, least=0) -> np.ndarray:
+    """Returns integer labels as int32.
+
+    Args:
+        labels: Array of integers.
+        least: Int, the smallest label; None for any.
+
+    Raises:
+        ValueError: if a label is smaller, or int32 cannot hold it.
+    """
+    limits = np.iinfo("int32")
+    least = limits.min if least is None else least
+    if labels.size and not least <= labels.min() <= labels.max() <= limits.max:
+        raise ValueError(
+            f"Expected labels from {least} to {limits.max}. "
+            f"Received: labels from {labels.min()} to {labels.max()}"
+        )
+    return labels.astype("int32", copy=False)
+
+
 def check_labels(labels, classes, replicas=1) -> np.ndarray:
     """Returns labels as an int32 array `(n,)`.
 

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from tf_deepinversion.core import run_state
+from tf_deepinversion.core.files import path_of
 
 
 class RowParts:
@@ -44,7 +45,7 @@ class RowParts:
     """
 
     def __init__(self, folder, ring, run):
-        self._folder, self._ring, self._run = pathlib.Path(folder), ring, run
+        self._folder, self._ring, self._run = path_of(folder), ring, run
         self._parts = []  # pairs of first and last row, the latter excluded
 
     def save(self) -> np.ndarray:

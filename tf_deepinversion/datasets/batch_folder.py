@@ -29,6 +29,9 @@ from tf_deepinversion.datasets.shard_index import save_index
 
 FORMAT = "tf_deepinversion batches 2"
 
+# What `run.json` says beside the format.
+PLAN = {"run", "batches", "images", "image_shape", "classes", "jpeg_quality"}
+
 # How often a batch is tried before it stays a gap.
 ATTEMPTS = 2
 
@@ -117,6 +120,8 @@ class BatchFolder:
         try:
             plan = json.loads(run.read_bytes())
             found = plan.pop("format")
+            if found == FORMAT and (absent := PLAN - {*plan}):
+                raise KeyError(absent.pop())
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"{run} is damaged ({error!r}). Delete the file: the next "
@@ -178,6 +183,14 @@ class BatchFolder:
         """The path of what is kept of an unfinished batch or chain."""
         return self.path / "state" / f"{number:05d}.npz"
 
+    def remove_states(self):
+        """Removes what a worker that died kept of batches that are done."""
+        done = {self.state(number).name for number in self.done}
+        folder = self.path / "state"
+        for path in list(folder.iterdir()) if folder.exists() else ():
+            if path.name in done:
+                path.unlink(missing_ok=True)
+
     @property
     def done(self) -> set:
         """The numbers of all batches that have a marker and a shard."""
@@ -217,6 +230,9 @@ class BatchFolder:
         try:
             found = json.loads(marker.read_bytes())
             size = found["bytes"]
+            missing = {"images", "recognized", "sha256"} - {*found}
+            if missing:
+                raise KeyError(missing.pop())
         except (ValueError, TypeError, KeyError) as error:
             raise _to_be_made_again(marker, shard, repr(error)) from error
         if shard.stat().st_size != size:

@@ -74,11 +74,12 @@ def of_pixels(dataset) -> tf.data.Dataset:
     if (
         not isinstance(spec, tuple)
         or len(spec) < 2
-        or not isinstance(spec[0], tf.TensorSpec)
+        or not all(isinstance(part, tf.TensorSpec) for part in spec[:2])
+        or not spec[1].dtype.is_integer
     ):
         raise ValueError(
-            "Expected batches of (image, label), or of dictionaries with "
-            f'"image" and "label". Received: {spec}'
+            "Expected (image, label) with an integer label, or dictionaries "
+            f'with "image" and "label". Received: {spec}'
         )
     dtype = spec[0].dtype
     require_integers(dtype.as_numpy_dtype)

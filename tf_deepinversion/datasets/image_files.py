@@ -1,14 +1,31 @@
 """Reads images and labels from the files that this library writes."""
 
+import contextlib
+import io
 import pathlib
 import re
 import zipfile
+import zlib
 
 import numpy as np
 from PIL import Image
 
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.files import require_local
+from tf_deepinversion.core.labels import int32_of
+
+# What NumPy and Pillow raise where a file is damaged or another one.
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+# What a folder of pictures may hold; only the first is read.
+PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def load_images(path, channels=None) -> tuple[np.ndarray, np.ndarray]:
@@ -23,6 +40,7 @@ def load_images(path, channels=None) -> tuple[np.ndarray, np.ndarray]:
               begins with the number of the class (`0_name`, `1_name`, ...);
             - an `.npz` file with `images` and `labels`.
 
+            Labels are at least 0.
         channels: Int, 1 to read PNG files as gray images, 3 to read them as
             color images. Defaults to the channels of the files.
 
@@ -32,7 +50,8 @@ def load_images(path, channels=None) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         FileNotFoundError: if `path` is none of these.
-        ValueError: if the images differ in size, or an array is missing.
+        ValueError: if the images differ in size, an array is missing, or a
+            file is damaged or of another format.
 
     Example:
         >>> import tempfile
@@ -47,12 +66,7 @@ def load_images(path, channels=None) -> tuple[np.ndarray, np.ndarray]:
     if path.suffix == ".npz" and path.is_file():
         images, labels = arrays_of(path, "images", "labels")
     elif (path / "dataset_info.json").exists():
-        import tensorflow_datasets as tfds
-
-        builder = tfds.builder_from_directory(str(path))
-        images, labels = tfds.as_numpy(
-            builder.as_dataset("train", batch_size=-1, as_supervised=True)
-        )
+        images, labels = _of_tfds(path)
     else:
         images, labels = _of_folders(path, channels)
     images, labels = check_pixels(images), np.asarray(labels)
@@ -64,7 +78,32 @@ def load_images(path, channels=None) -> tuple[np.ndarray, np.ndarray]:
             f"images. Received: {path}, with labels of shape {labels.shape} "
             f"and dtype {labels.dtype}"
         )
-    return images, labels.astype("int32")
+    return images, int32_of(labels)
+
+
+def _of_tfds(path):
+    import tensorflow_datasets as tfds
+
+    builder, names = tfds.builder_from_directory(str(path)), ("image", "label")
+    if not {*names} <= {*builder.info.features}:
+        raise ValueError(
+            'Expected a data set with "image" and "label". '
+            f"Received: {path}, with {sorted(builder.info.features)}"
+        )
+    read = tfds.decode.PartialDecoding(dict.fromkeys(names, True))
+    whole = builder.as_dataset("train", batch_size=-1, decoders=read)
+    return [tfds.as_numpy(whole)[name] for name in names]
+
+
+@contextlib.contextmanager
+def _expected(kind, path):
+    """Names the file that its reader cannot read."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"Expected {kind}. Received: {path} ({error})"
+        ) from error
 
 
 def arrays_of(path, *names) -> list:
@@ -77,13 +116,10 @@ def arrays_of(path, *names) -> list:
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Expected an .npz file. Received: {path}")
+    kind = "a whole .npz file of numbers"
     with path.open("rb") as file:
-        try:
+        with _expected(kind, path):
             data = np.load(file)
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"Expected an .npz file. Received: {path} ({error})"
-            ) from error
         if not isinstance(data, np.lib.npyio.NpzFile):
             raise ValueError(
                 f"Expected an .npz file. Received: {path}, of one array"
@@ -95,7 +131,8 @@ def arrays_of(path, *names) -> list:
                     f"np.savez(path, {name}={name}, ...) writes it. "
                     f"Received: {path}, with the arrays {data.files}"
                 )
-        return [data[name] for name in names]
+        with _expected(kind, path):
+            return [data[name] for name in names]
 
 
 def _pixels_of(file, channels):
@@ -106,17 +143,27 @@ def _pixels_of(file, channels):
             "PNG files are read with 1 or 3 channels: use an .npz file. "
             f"Received: channels={channels}"
         )
-    with Image.open(file) as image:
-        if image.mode.startswith(("I", "F")):  # a conversion would clip them
-            raise ValueError(
-                "Expected PNG files of 8 bits for each value: convert the "
-                f"files. Received: {file} with more (mode {image.mode!r})"
-            )
-        return np.asarray(image.convert(modes[channels]))
+    content = file.read_bytes()
+    if content[24:25] == b"\x10":  # Pillow would drop half of the bits
+        raise ValueError(
+            "Expected PNG files of up to 8 bits for each value: convert the "
+            f"files. Received: {file} with 16 bits"
+        )
+    with _expected("a whole PNG file", file):
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            black_and_white = "L" if image.mode == "1" else None
+            mode = modes[channels] or black_and_white
+            return np.asarray(image.convert(mode))
 
 
 def _of_folders(path, channels):
-    files = sorted(path.glob("*/*.png"))
+    files = sorted(x for x in path.glob("*/*") if x.suffix.lower() in PICTURES)
+    others = [x for x in files if x.suffix.lower() != ".png"]
+    if others:
+        raise ValueError(
+            "Expected PNG files alone, because other formats change pixels: "
+            f"convert the files. Received: {others[0]}"
+        )
     numbers = [re.match(r"\d+", file.parent.name) for file in files]
     if not files or not all(numbers):
         raise FileNotFoundError(

@@ -12,11 +12,21 @@ def join_pools(pools) -> Pool:
     Returns:
         A `Pool`, with the images of the first pool first.
 
+    Raises:
+        ValueError: if there is no pool, or one has soft targets.
+
     Example:
         >>> pool = di.Pool.of(np.zeros((3, 2, 2, 1), "uint8"), [0, 4, 1])
         >>> len(di.datasets.join_pools([pool, pool]))
         6
     """
+    if not len(pools):
+        raise ValueError("Expected one pool or more. Received: pools=[]")
+    if any(pool.soft_targets is not None for pool in pools):
+        raise ValueError(
+            "Expected pools without soft targets, which the pool would lose. "
+            "Received: a pool with soft targets"
+        )
     # A pool of arrays knows no class above its largest label.
     most = max(pool.classes for pool in pools)
     size = max(1, sum(map(len, pools)))

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.core.checks import is_whole
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.datasets.pool_filling import PoolFilling
@@ -79,9 +80,11 @@ class Pool:
         jpeg_quality=None,
     ):
         require_local(folder=folder)
-        require_whole(capacity=capacity)
+        height, width, channels = image_shape
+        require_whole(capacity=capacity, classes=classes)
+        require_whole(height=height, width=width, channels=channels)
         self.capacity, self.classes = int(capacity), int(classes)
-        self.image_shape = tuple(map(int, image_shape))
+        self.image_shape = int(height), int(width), int(channels)
         self._rows = PoolRows(self.image_shape, self.classes, soft_targets)
         self._shards = []  # one of each batch, the oldest first
         self._folder, self.jpeg_quality = None, jpeg_quality
@@ -226,8 +229,8 @@ class Pool:
             OSError: if the disk is full or cannot be written. Batches added
                 before are safe.
         """
-        number = self.batches if number is None else int(number)
-        if number < self.batches:
+        number = self.batches if number is None else number
+        if not is_whole(number, self.batches):
             raise ValueError(
                 f"The next batch is number {self.batches} or a later one. "
                 f"Received: number={number}"
@@ -349,6 +352,8 @@ class Pool:
             [4, 8, 8, 1]
         """
 
+        require_whole(batch_size=batch_size)
+        require_whole(0, seed=seed, first_step=first_step)
         return draws(lambda: self._rows, batch_size, seed, first_step)
 
     def close(self):

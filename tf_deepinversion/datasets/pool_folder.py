@@ -13,6 +13,7 @@ import itertools
 import json
 import weakref
 
+from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.run_state import difference
@@ -95,6 +96,7 @@ class PoolFolder:
         names = "run", "image_shape", "classes", "soft_targets"
         try:
             found = json.loads(listed.read_bytes())
+            require_whole(classes=found["classes"])
             return cls(
                 path,
                 **{name: found[name] for name in names},
@@ -198,7 +200,7 @@ class PoolFolder:
         """The first name after the newest that no other shard has."""
         used = {shard["file"] for shard in shards if "file" in shard}
         # Dropped shards are still there while the next one is written.
-        used |= {x.name for x in self._path.glob(f"{tfrecords.PREFIX}*")}
+        used |= tfrecords.shard_names(self._path)
         # A reader that holds an old list must not find other images under a
         # name of that list.
         numbers = [int(name.rpartition("-")[2]) for name in used]
@@ -233,13 +235,11 @@ class PoolFolder:
             self._remove_all_but(images)
 
     def _remove_all_but(self, shards):
-        for path in self._path.glob(f"{tfrecords.PREFIX}*"):
-            if path.name not in shards:
-                path.unlink()
-        indices = set(map(index_name, shards))
-        for path in self._path.glob(index_name(f"{tfrecords.PREFIX}*")):
-            if path.name not in indices:
-                path.unlink()
+        names = tfrecords.shard_names(self._path)
+        indices = tfrecords.shard_names(self._path, index_name(""))
+        gone = (names - {*shards}) | (indices - {*map(index_name, shards)})
+        for name in sorted(gone):
+            (self._path / name).unlink()
 
     def _save_index(self, shard):
         with self._explained():

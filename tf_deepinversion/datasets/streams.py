@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.labels import int32_of
 from tf_deepinversion.core.run_state import fingerprint
 from tf_deepinversion.datasets.elements import image_and_label
 from tf_deepinversion.datasets.elements import of_pixels
@@ -155,6 +156,7 @@ def _checked(images, labels) -> tuple:
         )
     if not len(images):
         raise ValueError("There are no images. Received: an empty array")
+    int32_of(labels, least=None)
     return images, labels
 
 
@@ -200,7 +202,8 @@ def _stream_of_dataset(dataset, batch_size):
             "the stream batches: `unbatch()` a data set of batches. "
             f"Received: {spec}"
         )
-    if single.cardinality() == 0:
+    # A data set may not know how many elements it has, as after `filter`.
+    if not list(single.take(1)):
         raise ValueError("There are no images. Received: an empty data set")
     endless = single.repeat()
     return Stream(
@@ -238,6 +241,8 @@ def epochs_of(images, labels, batch_size, seed=0, first_step=0):
         >>> sorted(np.concatenate(epoch).tolist())
         [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
     """
+    require_whole(batch_size=batch_size)
+    require_whole(0, seed=seed)
     images, labels = _checked(images, labels)
     labels = labels.astype("int32", copy=False)
     size = min(batch_size, len(labels))

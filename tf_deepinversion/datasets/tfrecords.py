@@ -6,6 +6,7 @@ added and removed.
 """
 
 import pathlib
+import re
 import tempfile
 import uuid
 
@@ -69,6 +70,19 @@ def make_features(image_shape, classes, soft_targets, jpeg_quality=None):
             shape=(classes,), dtype=np.float32
         )
     return tfds.features.FeaturesDict(features)
+
+
+def shard_names(folder, prefix=None) -> set:
+    """The names of a folder's shards, or of their indices.
+
+    Args:
+        folder: Path.
+        prefix: String before the number. Defaults to that of a shard.
+    """
+    prefix = PREFIX if prefix is None else prefix
+    found = {path.name for path in folder.glob(f"{prefix}*")}
+    # A user's copy beside a shard is none.
+    return {x for x in found if re.fullmatch(r"\d{5}", x.removeprefix(prefix))}
 
 
 def shard_name(index) -> str:

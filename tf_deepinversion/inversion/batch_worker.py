@@ -87,6 +87,7 @@ class BatchWorker:
                 self._work_on(unit)
             while (unit := self._next()) is not None:
                 self._work_on(unit)
+            self._folder.remove_states()
         self._progress.pause()
         if self._synthesizer.means_labels and self._right:
             warn_if_not_recognized(np.mean(self._right))
@@ -136,14 +137,12 @@ class BatchWorker:
             if self._folder.adopt(number):
                 missing.remove(number)
                 self._advance()
-        if not missing:
-            if self._job.endless:  # a given synthesizer, as if it made them
-                self._states.begin(unit, end)
-            return
-        first = begin
-        if self._states:
-            first = self._states.begin(unit, min(missing))
-        for number in range(first, max(missing) + 1):
+        first, last = begin, max(missing, default=begin - 1)
+        if self._states and self._job.given:
+            last = end - 1  # it ends as if it had made all batches
+        if self._states and last >= begin:
+            first = self._states.begin(unit, min(missing, default=end))
+        for number in range(first, last + 1):
             if not self._make(number, unit, wanted=number in missing):
                 return
         if self._states:
@@ -159,7 +158,7 @@ class BatchWorker:
                 self._folder.state(number).exists(),
             )
             try:
-                images, shown = self._made(number)
+                arrays = self._job.checked(number, *self._made(number))
             except (Terminated, OSError, MemoryError):
                 raise
             except Exception as error:
@@ -169,7 +168,7 @@ class BatchWorker:
                 return not self._states
             # What is left of a batch says nothing about the speed.
             seconds = None if resumed else time.monotonic() - begin
-            self._publish(number, images, shown, seconds)
+            self._publish(number, arrays, seconds)
         if self._states:
             with self._folder.explained():
                 self._states.save(unit, number)
@@ -207,16 +206,13 @@ class BatchWorker:
             kind = type(error).__name__
             print(f"Batch {number} failed, {kind}: {error}", flush=True)
 
-    def _publish(self, number, images, shown, seconds):
-        requested = np.resize(self._job.labels(number), len(shown))
-        arrays = {"image": images, "label": shown, "requested": requested}
-        for name, array in arrays.items():
-            if len(array) != self._folder.plan["images"]:
-                raise ValueError(
-                    f"Expected the {name} of {self._folder.plan['images']} "
-                    f"images. Received: {len(array)}"
-                )
-        self._right.append(np.mean(shown == requested))
+    def _publish(self, number, arrays, seconds):
+        if len(arrays["image"]) != self._folder.plan["images"]:
+            raise ValueError(
+                f"Expected {self._folder.plan['images']} images. "
+                f"Received: {len(arrays['image'])}"
+            )
+        self._right.append(np.mean(arrays["label"] == arrays["requested"]))
         logs = {name: float(v) for name, v in self._synthesizer.logs.items()}
         facts = {
             "seconds": seconds,

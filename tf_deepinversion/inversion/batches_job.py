@@ -9,6 +9,7 @@ from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.datasets.image_bytes import check_quality
+from tf_deepinversion.datasets.pool_rows import PoolRows
 from tf_deepinversion.datasets.tfrecords import MAX_SHARDS
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
@@ -30,6 +31,8 @@ class BatchesJob(typing.NamedTuple):
         first_steps: Those of the first batch of a chain.
         seed: Int.
         jpeg_quality: Int, or None for PNG.
+        given: Bool, whether the caller gave the synthesizer, which then ends
+            where its last batch leaves it.
     """
 
     synthesizer: Synthesizer
@@ -41,6 +44,7 @@ class BatchesJob(typing.NamedTuple):
     first_steps: object
     seed: int
     jpeg_quality: int | None
+    given: bool
 
     @property
     def chained(self) -> bool:
@@ -56,6 +60,26 @@ class BatchesJob(typing.NamedTuple):
         """The labels of a batch: the classes in turn over all batches."""
         places = balanced_labels(len(self.classes), self.images, number)
         return self.classes[places]
+
+    def checked(self, number, images, shown) -> dict:
+        """Checks what the synthesizer made of a batch.
+
+        Args:
+            number: Int, number of the batch.
+            images: See `Synthesizer.make`.
+            shown: Labels, see `Synthesizer.make`.
+
+        Returns:
+            A dict of the arrays `image`, `label` and `requested`.
+
+        Raises:
+            TypeError: if images or labels have another dtype.
+            ValueError: if they have another shape, or labels are no classes.
+        """
+        maker = self.synthesizer
+        rows = PoolRows(tuple(maker.image_shape), maker.classes, False)
+        requested = np.resize(self.labels(number), len(shown))
+        return rows.checked(images, shown, None, requested)
 
     def steps_of(self, number):
         """The steps of a batch, see `Synthesizer.make`."""
@@ -155,6 +179,7 @@ def job_of(
         first_steps=first_steps,
         seed=seed,
         jpeg_quality=jpeg_quality,
+        given=synthesizer is teacher,
     )
 
 
@@ -190,9 +215,17 @@ def listed_classes(classes) -> list:
         classes: List of ints, or an int k.
 
     Raises:
+        TypeError: if they are not integers.
         ValueError: if there are none.
     """
-    listed = classes if np.ndim(classes) else range(classes)
+    if not np.ndim(classes):
+        require_whole(0, classes=classes)
+    listed = np.asarray(classes) if np.ndim(classes) else range(classes)
+    if np.ndim(classes) and len(listed) and listed.dtype.kind not in "iu":
+        raise TypeError(
+            "`classes` must be integers, or one integer. "
+            f"Received: classes={classes}"
+        )
     if not len(listed):
         raise ValueError(
             "`classes` must be, or list, at least one. "

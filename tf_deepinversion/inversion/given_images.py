@@ -6,6 +6,7 @@ These images give the upper and the lower limit for a student.
 import numpy as np
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 
@@ -22,8 +23,8 @@ class GivenImages(Synthesizer):
         seed: Int, at least 0. Defaults to 0.
 
     Raises:
-        ValueError: if the images have another shape, or their labels do not
-            fit.
+        ValueError: if the images have another shape, their labels do not
+            fit, or a number is out of range.
 
     Example:
         >>> noise = di.inversion.GivenImages((2, 2, 1), classes=3)
@@ -33,6 +34,8 @@ class GivenImages(Synthesizer):
     """
 
     def __init__(self, image_shape, classes, real=None, seed=0):
+        require_whole(classes=classes)
+        require_whole(0, seed=seed)
         self.image_shape, self.classes = tuple(image_shape), int(classes)
         self._seed, self._real = int(seed), None
         if real is not None:
@@ -64,7 +67,7 @@ class GivenImages(Synthesizer):
         if self._real is None:
             random = np.random.default_rng((self._seed, batch_index))
             noise = random.integers(0, 256, (n, *self.image_shape), "uint8")
-            return noise, np.asarray(labels)
+            return noise, check_labels(labels, self.classes)
         # The batches walk through all images, again and again.
         rows = (np.arange(n) + batch_index * n) % len(self._real[0])
         images, labels = self._real

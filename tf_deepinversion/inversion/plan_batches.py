@@ -140,14 +140,12 @@ class _Trial:
         """Makes a batch; returns its seconds."""
         begin = time.monotonic()
         job, labels = self._job, self._job.labels(number)
-        images, shown = job.synthesizer.make(
-            labels, number, job.steps_of(number)
-        )
+        made = job.synthesizer.make(labels, number, job.steps_of(number))
         seconds = time.monotonic() - begin
-        requested = np.resize(labels, len(shown))
-        arrays = {"image": images, "label": shown, "requested": requested}
-        self.images = len(images)
+        arrays = job.checked(number, *made)
+        self.images = len(arrays["image"])
         shard = tfrecords.shard_of(arrays, job.jpeg_quality)
         self.bytes = len(shard)
-        self.recognized = float(np.mean(shown == requested))
+        right = arrays["label"] == arrays["requested"]
+        self.recognized = float(np.mean(right))
         return seconds

@@ -1,5 +1,7 @@
 """Measures of how networks classify images, on the pixels as saved."""
 
+import math
+
 import numpy as np
 from keras import ops
 
@@ -96,7 +98,8 @@ def divergence(teacher_logits, student_logits) -> float:
     """Computes the mean KL(p_T || p_S) over images, in nats, at temperature 1.
 
     Args:
-        teacher_logits: Float array `(n, classes)`.
+        teacher_logits: Float array `(n, classes)`. A class that is
+            impossible to the teacher may have the logit -inf.
         student_logits: Float array `(n, classes)`.
 
     Returns:
@@ -121,6 +124,10 @@ def divergence(teacher_logits, student_logits) -> float:
             f"{tuple(logits[0].shape)} and {tuple(logits[1].shape)}"
         )
     log_p, log_q = (ops.log_softmax(x, axis=-1) for x in logits)
+    # A class of probability 0, whose logit is -inf, adds 0.
+    never = ops.equal(log_p, -math.inf)
+    log_q = ops.where(never, 0.0, log_q)
+    log_p = ops.where(never, -1e30, log_p)
     return float(ops.mean(kullback_leibler(log_p, log_q)))
 
 
