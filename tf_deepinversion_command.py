@@ -27,7 +27,17 @@ _COMMON = (
     ),
 )
 
-_KINDS = {"N": int, "SHARE": float}
+
+def _whole(text) -> int:
+    """Reads a whole number, at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number, at least 0. Received: {text}"
+        )
+    return int(text)
+
+
+_KINDS = {"N": _whole, "SHARE": float}
 
 _FEEDING = (
     ("--image_size", "H,W", None, "if NETWORK leaves its image size open"),
@@ -204,6 +214,17 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
+# What the library raises where it refuses something or cannot go on.
+REFUSALS = (
+    ArithmeticError,
+    ImportError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
 def main():
     """Runs the command of a terminal: errors and warnings are one line each."""
     # On a CPU, TensorFlow logs as an error that there is no GPU.
@@ -212,7 +233,7 @@ def main():
         warnings.showwarning = _show_once()
         try:
             run()
-        except (OSError, TypeError, ValueError) as error:
+        except REFUSALS as error:
             if not _refused_here(error):
                 raise
             sys.exit(f"tf-deepinversion: error: {error}")
@@ -238,6 +259,8 @@ def _refused_here(error) -> bool:
 
     *_, last = traceback.extract_tb(error.__traceback__)
     package = pathlib.Path(tf_deepinversion.__file__).parent
+    if isinstance(error, OSError):  # it names the file
+        return True
     ours = package in pathlib.Path(last.filename).parents
     return ours and str(last.line).startswith("raise")
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 import typing
 
 import keras
@@ -63,6 +64,11 @@ def define_network(
         "The teacher's inputs for black and white, or: normalized.",
     )
     flags.DEFINE_enum("channel_order", "rgb", ["rgb", "bgr"], "Of the inputs.")
+
+
+def command_line() -> list:
+    """Returns the arguments of the script, for `absl.app.run`."""
+    return flag_values.at_home(sys.argv)
 
 
 def define_images():

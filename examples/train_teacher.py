@@ -24,6 +24,7 @@ test images once, after training.
 import json
 import pathlib
 
+import given
 from absl import app
 from absl import flags
 
@@ -152,4 +153,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, given.command_line())

@@ -234,8 +234,11 @@ def test_distill_makes_as_many_images_as_asked_for(run, monkeypatch):
         [],
         ["--images=some.npz"],
     ):
+        of_images = (
+            [] if "--images=some.npz" in flags else ["--steps_of_images=7"]
+        )
         with pytest.raises(InterruptedError):
-            run("distill", "--steps_of_images=7", *flags)
+            run("distill", *of_images, *flags)
     asked = {"images": 5, "steps": 7, "first_steps": None, "when": None}
     assert seen == [
         {**asked, "batches": 3},
@@ -282,8 +285,9 @@ def test_learn_makes_room_for_the_classes_of_a_file(
         images=random.integers(0, 256, (8, *SHAPE), "uint8"),
         labels=np.arange(8) % 2 + CLASSES,
     )
+    few = FEW if method == "replay" else ()
     figures, output, _ = run(
-        "learn", "--data=new.npz", f"--method={method}", "--epochs=1", *FEW
+        "learn", "--data=new.npz", f"--method={method}", "--epochs=1", *few
     )
     assert figures["classes"] == CLASSES + 2
     network = keras.models.load_model(output / "network.keras")
@@ -334,6 +338,22 @@ def test_flags_that_belong_together_are_asked_for(run):
         (["distill", "--targets=none.npz"], "none.npz, which does not exist"),
         (["measure", "--images=broken.npz"], "Expected an .npz.*broken.npz"),
         (["measure", "--images=~/mine.npz"], "/somebody/mine.npz"),
+        (
+            ["distill", "--images=a.npz", "--batches=3", "--student=s.keras"],
+            "new images, without --images: .*--batches=3",
+        ),
+        (["distill", "--share=0.5", "--width=9"], "leave them out.*--width=9"),
+        (["distill", "--width=0", "--images=a.npz"], "`width` must be a whole"),
+        (["distill", "--dtype=float99"], "Expected a dtype policy"),
+        (["prune", "--images=a.npz", "--recipe=no"], "--recipe=no"),
+        (["quantize", "--images=a.npz", "--recipe=no"], "--recipe=no"),
+        (["quantize", "--scheme=dynamic", "--batches=9"], "--batches=9"),
+        (["synthesize", "--workers=1", "--address=a"], "--engine: .*--address"),
+        (["synthesize", "--engine=ray", "--worker=1"], "--worker=1"),
+        (["learn"], "pass --data=PATH"),
+        (["learn", "--method=analytic"], "pass --data=PATH"),
+        (["learn", "--data=a.npz", "--method=lwf", "--batches=9"], "--batches"),
+        (["measure", "--images=a.npz", "--output=a.npz/x"], "a.npz/x"),
     ],
 )
 def test_flags_that_nothing_reads_and_files_that_nobody_can_read(
@@ -348,6 +368,33 @@ def test_flags_that_nothing_reads_and_files_that_nobody_can_read(
     with pytest.raises(
         SystemExit, match=f"^tf-deepinversion: error:.*{message}"
     ):
+        command.main()
+
+
+def test_a_network_that_is_cut_off_is_said_to_be(run, monkeypatch):
+    content = pathlib.Path("mine.keras").read_bytes()
+    pathlib.Path("cut.keras").write_bytes(content[: len(content) // 2])
+    monkeypatch.setattr("sys.argv", ["tf-deepinversion", "invert", "cut.keras"])
+    with pytest.raises(SystemExit, match="error: .*cut off.*name=cut.keras"):
+        command.main()
+
+
+@pytest.mark.parametrize("flag", ["--seed=-1", "--steps=1.5", "--steps=many"])
+def test_numbers_are_whole_and_at_least_zero(capsys, flag):
+    with pytest.raises(SystemExit) as end:
+        command.run(["invert", "mine.keras", flag])
+    assert end.value.code == 2
+    assert "a whole number, at least 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", command.REFUSALS)
+def test_each_kind_of_refusal_is_one_line(monkeypatch, error):
+    def refuse():
+        raise error("Expected more.")
+
+    monkeypatch.setattr(command, "run", refuse)
+    monkeypatch.setattr(command, "_refused_here", lambda error: True)
+    with pytest.raises(SystemExit, match="^tf-deepinversion: error: Expected"):
         command.main()
 
 

@@ -12,6 +12,7 @@ from tiny import SHAPE
 from tiny import tiny_teacher
 
 from tf_deepinversion import Preprocessing
+from tf_deepinversion.core.files import save_network
 from tf_deepinversion.serving import Served
 from tf_deepinversion.serving import export
 
@@ -142,3 +143,20 @@ def test_an_export_that_fails_at_the_last_step_leaves_the_old_model(
         export(tiny_teacher(1), folder, Preprocessing(127.5, 50.0))
     assert sorted(folder.rglob("*")) == before
     assert os.listdir(tmp_path) == ["served"]
+
+
+def test_a_link_stays_a_link_to_the_new_model(tmp_path):
+    model = tiny_teacher()
+    (tmp_path / "large").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "large")
+    for _ in range(2):
+        export(model, tmp_path / "link", Preprocessing(100, 50))
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "large" / "saved_model.pb").exists()
+        assert {path.name for path in tmp_path.iterdir()} == {"large", "link"}
+    save_network(tmp_path / "large" / "mine.keras", model)
+    (tmp_path / "mine.keras").symlink_to(tmp_path / "large" / "mine.keras")
+    before = (tmp_path / "large" / "mine.keras").stat().st_ino
+    save_network(tmp_path / "mine.keras", model)
+    assert (tmp_path / "mine.keras").is_symlink()
+    assert (tmp_path / "large" / "mine.keras").stat().st_ino != before

@@ -5,6 +5,7 @@ import time
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.labels import classes_of
+from tf_deepinversion.core.remote_path import RemotePath
 from tf_deepinversion.flag_values import images_of
 from tf_deepinversion.flag_values import network_of
 from tf_deepinversion.flag_values import numbers
@@ -12,6 +13,18 @@ from tf_deepinversion.flag_values import pixels_of
 from tf_deepinversion.flag_values import preprocessing
 from tf_deepinversion.flag_values import refuse_unread
 from tf_deepinversion.flag_values import targets
+
+# The schemes that calibrate nothing.
+UNCALIBRATED = "dynamic", "float16"
+
+# What only new images need; no command that is given images reads it.
+OF_NEW_IMAGES = (
+    "recipe",
+    "batches",
+    "images_per_batch",
+    "steps_of_images",
+    "targets",
+)
 
 
 def invert(args):
@@ -69,7 +82,7 @@ def synthesize(args):
     return {
         "images": len(pool),
         "recognized": float((pool.labels == pool.requested).mean()),
-        "pool": str(path_of(args.output) / "pool"),
+        "pool": _output(args, "pool"),
     }
 
 
@@ -83,7 +96,7 @@ def _synthesize_batches(args):
         return status._asdict()
     if args.only == "merge":
         pool = di.datasets.merge_batches(args.output)
-        return {"images": len(pool), "pool": str(path_of(args.output))}
+        return {"images": len(pool), "pool": _output(args)}
     given = {**_synthesis(args), "chain": args.chain}
     if args.only == "plan":
         plan = di.inversion.plan_batches(network_of(args), **given)
@@ -98,6 +111,10 @@ def _synthesize_batches(args):
             "`--only` must be status, merge or plan. "
             f"Received: --only={args.only}"
         )
+    if args.engine:
+        refuse_unread(args, ["worker"], "workers without --engine")
+    else:
+        refuse_unread(args, ["address"], "--engine")
     if args.engine == "ray":
         pool = di.inversion.synthesize_on_ray(
             network_of(args),
@@ -106,7 +123,7 @@ def _synthesize_batches(args):
             workers=args.workers,
             **given,
         )
-        return {"images": len(pool), "pool": str(path_of(args.output))}
+        return {"images": len(pool), "pool": _output(args)}
     status = di.synthesize_batches(
         network_of(args),
         args.output,
@@ -119,10 +136,23 @@ def _synthesize_batches(args):
     return {**status._asdict(), "exit_code": code}
 
 
+def _output(args, *parts) -> str:
+    """The output folder as it was given, or a part of it."""
+    remote = path_of(args.output)
+    path = remote if isinstance(remote, RemotePath) else args.output
+    for part in parts:
+        path = path / part
+    return str(path)
+
+
 def distill(args):
     import tf_deepinversion as di
     from tf_deepinversion.networks.student_input import preprocessing_of_student
 
+    if args.images:
+        refuse_unread(args, OF_NEW_IMAGES, "new images, without --images")
+    if args.share or args.student:
+        refuse_unread(args, ["width"], "the student of neither of the others")
     teacher, feeding = network_of(args), preprocessing(args)
     # Other students may contain a preprocessing of their own.
     own = feeding if args.share else None
@@ -154,6 +184,8 @@ def distill(args):
 def prune(args):
     import tf_deepinversion as di
 
+    if args.images:
+        refuse_unread(args, OF_NEW_IMAGES, "new images, without --images")
     teacher, feeding = network_of(args), preprocessing(args)
     result = di.prune(
         teacher,
@@ -202,6 +234,8 @@ def quantize(args):
             "--dense=per_channel. Received: "
             f"--scheme={args.scheme} and --dense={args.dense}"
         )
+    if args.images or args.scheme in UNCALIBRATED:
+        refuse_unread(args, [*OF_NEW_IMAGES, "dtype"], "new images")
     network, ranges = network_of(args), None
     images = _calibration_images(args, network)
     if args.training_steps:
@@ -235,8 +269,8 @@ def quantize(args):
 def _calibration_images(args, network):
     if args.images:
         return images_of(args.images, labeled=False)
-    if args.scheme in ("dynamic", "float16"):
-        return None  # these calibrate nothing
+    if args.scheme in UNCALIBRATED:
+        return None
     return pool_of(args, network, args.output)
 
 

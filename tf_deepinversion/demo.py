@@ -9,6 +9,7 @@ a SavedModel. The demo takes about five minutes on two CPU cores.
 import argparse
 import functools
 import json
+import os
 import pathlib
 import time
 
@@ -21,6 +22,7 @@ from tf_deepinversion.callbacks.stopwatch import Stopwatch
 from tf_deepinversion.callbacks.verifier import Verifier
 from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.labels import balanced_labels
+from tf_deepinversion.core.labels import names_of
 from tf_deepinversion.core.pictures import save_folders
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.real_images import FASHION_MNIST_CLASSES
@@ -128,7 +130,7 @@ def invert_and_measure(
             teacher, *real, preprocessing
         )
         figures["test_images"] = len(real[0])
-    names = names or [f"class {c}" for c in range(max(labels) + 1)]
+    names = names_of(names, int(max(labels)) + 1)
     save_folders(output / "images", images, labels, names)
     write = functools.partial(
         inversion_report.write_report,
@@ -254,6 +256,8 @@ def main(argv=None):
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", default="output/demo")
     args = parser.parse_args(argv)
+    # A shell leaves `~` behind `--output=` as it is.
+    args.output = os.path.expanduser(args.output)
     name = "fashion_mnist_resnet20"
     model = FastInversion(load_pretrained(name), seed=args.seed)
     real = load_test_images()

@@ -1,8 +1,24 @@
 """What flags of the command and of the examples stand for."""
 
+import os
 import pathlib
 
 import numpy as np
+
+
+def at_home(arguments) -> list:
+    """Replaces `~` at the beginning of flags' values by the home folder.
+
+    A shell leaves `~` behind `--flag=` as it is.
+
+    Args:
+        arguments: List of strings, as `sys.argv`.
+
+    >>> at_home(["run.py", "--rate=~1", "--path=a~b"])
+    ['run.py', '--rate=~1', '--path=a~b']
+    """
+    pairs = [argument.partition("=") for argument in arguments]
+    return [name + sign + os.path.expanduser(v) for name, sign, v in pairs]
 
 
 def network_of(flags):

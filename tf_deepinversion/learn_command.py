@@ -1,5 +1,6 @@
 """The job `learn` of the command `tf-deepinversion`: new classes."""
 
+from tf_deepinversion.commands import OF_NEW_IMAGES
 from tf_deepinversion.commands import pool_of
 from tf_deepinversion.core.files import save_network
 from tf_deepinversion.flag_values import network_of
@@ -13,6 +14,8 @@ def learn(args):
 
     if args.method == "analytic":
         return _learn_by_sums(args)
+    if args.method in ("lwf", "lwf_mc"):
+        refuse_unread(args, [*OF_NEW_IMAGES, "dtype"], "replayed images")
     if args.places is not None:
         raise ValueError(
             "--places is for a head of sums: pass --method=analytic, or leave "
@@ -20,13 +23,15 @@ def learn(args):
             f"--method={args.method}"
         )
 
+    images = _new_images(args)
+
     def replayed(model, classes, folder, seed, targets=None):
         given = {"classes": classes, "seed": seed, "targets": targets}
         return pool_of(args, model, folder, **given)
 
     result = di.learn_tasks(
         network_of(args),
-        [di.datasets.load_images(args.data)],
+        [images],
         di.incremental.method(args.method),
         synthesize=replayed,
         targets=targets(args),
@@ -45,14 +50,21 @@ def learn(args):
     }
 
 
+def _new_images(args):
+    import tf_deepinversion as di
+
+    if args.data is None:
+        raise ValueError(
+            "Expected images of the new classes: pass --data=PATH. "
+            "Received: no --data"
+        )
+    return di.datasets.load_images(args.data)
+
+
 # What no head of sums needs.
 OF_TRAINING = (
     "epochs",
-    "targets",
-    "recipe",
-    "batches",
-    "images_per_batch",
-    "steps_of_images",
+    *OF_NEW_IMAGES,
     "dtype",
     "seed",
 )
@@ -74,13 +86,15 @@ def _learn_by_sums(args):
         refuse_unread(
             args, OF_A_NETWORK, "a network, and a head of sums has its features"
         )
+    images = _new_images(args)
+    if args.network.endswith(".npz"):
         head = di.incremental.AnalyticHead.load(args.network)
     else:
         features = di.incremental.pooled_features(
             network_of(args), preprocessing(args), places=args.places
         )
         head = di.incremental.AnalyticHead(features)
-    head.update(*di.datasets.load_images(args.data))
+    head.update(*images)
     path = args.output / "network.keras"
     save_network(path, head.classifier())
     head.save(path.with_name("head.npz"))

@@ -70,3 +70,31 @@ def test_folders_hold_the_pictures_of_the_last_call_alone(tmp_path):
         "0_mine/000007.png",
     }
     assert len(list(tmp_path.iterdir())) == 4  # no folder without a file
+
+
+def test_names_are_of_any_kind_and_of_all_classes(tmp_path):
+    images = some_images(3)
+    for i, names in enumerate((np.array(["a", "b", "c"]), [1, 2, 3])):
+        folder = tmp_path / str(i)
+        pictures.save_folders(folder, images, [0, 1, 2], names)
+        found = sorted(path.name for path in folder.iterdir())
+        assert found == [f"{k}_{name}" for k, name in enumerate(names)]
+    with pytest.raises(ValueError, match="all 3 classes.*2 names"):
+        pictures.save_folders(tmp_path / "none", images, [0, 1, 2], ["a", "b"])
+    assert not (tmp_path / "none").exists()
+
+
+def test_no_picture_has_five_channels(tmp_path):
+    images = np.zeros((1, 2, 2, 5), "uint8")
+    with pytest.raises(ValueError, match="1 to 4 channels.*shape .2, 2, 5"):
+        pictures.save_folders(tmp_path / "none", images, [0])
+    with pytest.raises(ValueError, match="1 to 4 channels.*shape .2, 2, 5"):
+        pictures.png(images[0])
+
+
+def test_a_damaged_picture_of_another_stays(tmp_path):
+    damaged = tmp_path / "0_mine" / "000007.png"
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"no picture")
+    pictures.save_folders(tmp_path, some_images(1), [0])
+    assert damaged.read_bytes() == b"no picture"

@@ -139,10 +139,10 @@ def test_a_damaged_array_is_named(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(images.tobytes())] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="whole .npz file of numbers.*some"):
+    with pytest.raises(ValueError, match="an .npz file of numbers.*some"):
         load_images(path)
     np.savez(path, images=np.array([None]), labels=labels)
-    with pytest.raises(ValueError, match="whole .npz file of numbers.*some"):
+    with pytest.raises(ValueError, match="an .npz file of numbers.*some"):
         load_images(path)
 
 

@@ -36,6 +36,34 @@ def test_no_numbers_no_curve():
     assert charts.curves({**some, "b": []}, "") == charts.curves(some, "")
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_a_gap(wrong):
+    assert charts.curves({"a": [wrong]}, "") == ""
+    for logarithmic, middle in ((True, 120), (False, 10 + 220 * 90 / 99)):
+        lines = {"a": [1.0, 10.0, wrong, 100.0], "b": [wrong]}
+        svg = charts.curves(lines, "", logarithmic=logarithmic)
+        first, last = points_of(svg)
+        np.testing.assert_allclose(
+            first, [[60, 230], [233.3, middle]], atol=0.06
+        )
+        np.testing.assert_allclose(last, [[580, 10]])
+        assert ">a 100<" in svg and ">b " not in svg
+    svg = charts.curves({"a": [1.0, wrong]}, "")
+    assert f">a {wrong:.3g}<" in svg and 'cx="60.0"' in svg
+
+
+def test_bars_of_what_is_no_ratio():
+    svg = charts.ratio_bars({"a": np.nan, "b": -np.inf, "c": np.inf}, "")
+    assert re.findall(r">(\S+ \S+)</text>", svg) == [
+        "nan dB",
+        "-inf dB",
+        "no error",
+    ]
+    lengths = re.findall(r'width="(\S+)"', svg)
+    assert lengths == ["0", "0", f"{charts.BAR}"]
+    assert 'width="0"' in charts.bars({"a": (0, 0)}, "")
+
+
 def test_a_curve_of_one_epoch_is_seen():
     (line,) = points_of(charts.curves({"a": [3.0]}, "caption <&>"))
     assert len(line) == 2 and np.isfinite(line).all()

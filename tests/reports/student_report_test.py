@@ -157,6 +157,20 @@ def test_the_page_holds_it_all_and_needs_no_other_file(tmp_path):
     assert figures["pool_diversity"] == pytest.approx(ours / theirs)
 
 
+def test_names_are_checked_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(student_report, "measure_student", None)
+    for names, error in ((["a", "b"], "all 3 classes"), ("ab", "all 3")):
+        with pytest.raises(ValueError, match=error):
+            write(tmp_path / "report.html", names=names)
+
+
+def test_names_may_be_an_array(tmp_path):
+    real = IMAGES[:20], LABELS[:20]
+    for names in (np.array(["one", "two", "three"]), [1, 2, 3]):
+        page = write(tmp_path / "report.html", real=real, names=names)[2]
+        assert all(f"<th>{name}</th>" in page for name in names)
+
+
 def test_without_real_images(tmp_path):
     model, figures, page = write(tmp_path / "report.html")
     # The share that is recognized: by what was asked for.

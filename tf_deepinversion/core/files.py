@@ -83,7 +83,9 @@ def write_atomically(path, write):
         write(content)
         path.write(content.getvalue())
         return
-    with _part_of(pathlib.Path(path), write) as part:
+    # A link stays a link, to the new content.
+    path = pathlib.Path(path).resolve()
+    with _part_of(path, write) as part:
         os.replace(part, path)
 
 

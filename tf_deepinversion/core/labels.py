@@ -27,6 +27,26 @@ def balanced_labels(classes, images, batch_index=0) -> np.ndarray:
     return (places % classes).astype("int32")
 
 
+def names_of(names, classes) -> list:
+    """Returns the names of classes as strings.
+
+    Args:
+        names: Iterable of at least `classes` names; None, or none of them, for
+            `class 0`, `class 1`, and so on.
+        classes: Int.
+
+    Raises:
+        ValueError: if there are fewer names.
+    """
+    names = [] if names is None else [str(name) for name in names]
+    if 0 < len(names) < classes:
+        raise ValueError(
+            f"`names` must name all {classes} classes. "
+            f"Received: {len(names)} names, {names}"
+        )
+    return names or [f"class {c}" for c in range(classes)]
+
+
 def classes_of(network) -> int:
     """Returns how many classes a network tells apart: one output tells two.
 

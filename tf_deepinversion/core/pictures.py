@@ -12,6 +12,7 @@ from PIL import PngImagePlugin
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.labels import names_of
 
 # Marks the pictures of this package, which `save_folders` may delete.
 MAKER = "tf_deepinversion"
@@ -50,9 +51,27 @@ def grid(images, columns=10, scale=1, gap=1) -> np.ndarray:
     return canvas[: canvas.shape[0] - gap, : canvas.shape[1] - gap]
 
 
+def require_picture(image_shape):
+    """Refuses images that are no pictures.
+
+    Args:
+        image_shape: Tuple `(height, width, channels)`.
+
+    Raises:
+        ValueError: if there are more channels than a PNG file has.
+    """
+    # 2 are gray and opacity to a PNG file, 4 are colors and opacity.
+    if not 1 <= image_shape[-1] <= 4:
+        raise ValueError(
+            "A picture has 1 to 4 channels: choose the channels to show. "
+            f"Received: images of shape {tuple(image_shape)}"
+        )
+
+
 def png(image, maker=None) -> bytes:
     """Encodes a uint8 image `(height, width, 1 or 3)` as PNG bytes."""
     (image,) = check_pixels(image[np.newaxis])
+    require_picture(image.shape)
     content, info = io.BytesIO(), PngImagePlugin.PngInfo()
     if maker:
         info.add_text("Software", maker)
@@ -79,11 +98,18 @@ def save_folders(directory, images, labels, names=None):
         directory: Path of the folder for the classes' folders.
         images: uint8 array `(n, height, width, 1 or 3)`.
         labels: Int array `(n,)`.
-        names: List of the names of all classes, or None.
+        names: List of the names of all classes; None, or none of them, for
+            numbers alone.
+
+    Raises:
+        ValueError: if there are fewer names than classes, or images have other
+            channels.
     """
     require_local(directory=directory)
+    require_picture(np.shape(images)[1:])
     digits = len(str(max(map(int, labels))))
-    if names:
+    if names is not None and len(names):
+        names = names_of(names, max(map(int, labels)) + 1)
         digits = len(str(len(names) - 1))
     written, directory = set(), pathlib.Path(directory)
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -104,5 +130,8 @@ def save_folders(directory, images, labels, names=None):
 
 
 def _is_ours(path):
-    with Image.open(path) as image:
-        return image.info.get("Software") == MAKER
+    try:
+        with Image.open(path) as image:
+            return image.info.get("Software") == MAKER
+    except OSError:  # a damaged file says nothing of who wrote it
+        return False

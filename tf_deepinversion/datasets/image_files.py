@@ -116,7 +116,7 @@ def arrays_of(path, *names) -> list:
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Expected an .npz file. Received: {path}")
-    kind = "a whole .npz file of numbers"
+    kind = "an .npz file of numbers"
     with path.open("rb") as file:
         with _expected(kind, path):
             data = np.load(file)

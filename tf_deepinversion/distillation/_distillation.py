@@ -14,6 +14,7 @@ from tf_deepinversion.distillation.teacher_cache import require_one_replica
 from tf_deepinversion.distillation.teacher_cache import setting_of
 from tf_deepinversion.networks import replicas
 from tf_deepinversion.networks.classifier import Classifier
+from tf_deepinversion.networks.compute_policy import policy_named
 from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.require_trainable import require_trainable
@@ -128,7 +129,7 @@ class Distillation(StudentModel):
                 Classifier(teacher, self._teacher.image_shape, dtype),
                 Classifier(student, self._student.image_shape, dtype),
             )
-        self._training_dtype = dtype and keras.dtype_policies.get(dtype).name
+        self._training_dtype = dtype and policy_named(dtype).name
         if self._student.classes != self._teacher.classes:
             raise ValueError(
                 "Teacher and student must have the same classes. Received: "

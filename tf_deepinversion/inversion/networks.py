@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.networks.classifier import Classifier
+from tf_deepinversion.networks.compute_policy import policy_named
 from tf_deepinversion.networks.feature_targets import FeatureTargets
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.replicas import in_scope
@@ -104,7 +105,7 @@ class Networks:
     def dtype(self):
         """The name of the requested dtype policy, or None."""
         given = self._dtype
-        return given and keras.dtype_policies.get(given).name
+        return given and policy_named(given).name
 
     @property
     def student_shape(self):

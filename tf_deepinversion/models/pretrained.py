@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 import tempfile
+import zipfile
 
 import keras
 
@@ -100,6 +101,12 @@ def _loaded(name):
         raise ValueError(
             f"Expected the path of an existing file ({', '.join(KINDS)}). "
             f"Received: name={name}"
+        )
+    if kind == ".keras" and not zipfile.is_zipfile(path):
+        # Keras would say that there is no such file.
+        raise ValueError(
+            "Expected a whole .keras file, which is a zip archive: it may be "
+            f"cut off. Received: name={name}"
         )
     if path.suffix == kind:
         return keras.models.load_model(path, compile=False)

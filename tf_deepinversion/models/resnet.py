@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.models.build_classifier import build_classifier
 
 
@@ -35,6 +36,7 @@ def basic_block(x, filters, strides, name):
 
 def resnet_features(blocks, width):
     """Makes a function from a normalized image to the pooled features."""
+    require_whole(width=width)
 
     def features(x):
         x = conv_bn(x, width, 3, 1, "stem")

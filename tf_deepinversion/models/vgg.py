@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.models.build_classifier import build_classifier
 from tf_deepinversion.models.resnet import conv_bn
 
@@ -44,6 +45,8 @@ def VGG11BN(
         - Simonyan and Zisserman, Very Deep Convolutional Networks,
           arXiv:1409.1556
     """
+
+    require_whole(width=width)
 
     def features(x):
         for i, units in enumerate(VGG11):

@@ -29,6 +29,24 @@ class _ComputePolicy(keras.DTypePolicy):
         return self._kept
 
 
+def policy_named(name):
+    """Returns the `keras.DTypePolicy` that Keras knows by a name.
+
+    Args:
+        name: String or `keras.DTypePolicy`.
+
+    Raises:
+        ValueError: if Keras knows no such policy.
+    """
+    try:
+        return keras.dtype_policies.get(name)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            'Expected a dtype policy, such as "float32" or "mixed_bfloat16". '
+            f"Received: dtype={name!r}"
+        ) from error
+
+
 def check_policy(dtype_policy):
     """Returns the `keras.DTypePolicy`, or None.
 
@@ -40,7 +58,7 @@ def check_policy(dtype_policy):
     """
     if dtype_policy is None:
         return None
-    policy = keras.dtype_policies.get(dtype_policy)
+    policy = policy_named(dtype_policy)
     if policy.compute_dtype not in ("float32", "bfloat16", "float64") or (
         policy.quantization_mode
         or isinstance(policy, keras.dtype_policies.DTypePolicyMap)

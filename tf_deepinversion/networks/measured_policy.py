@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_deepinversion.core import run_state
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks.compute_policy import policy_named
 
 CHOICES = ("float32", "mixed_bfloat16")
 
@@ -36,12 +37,15 @@ def chosen_policy(dtype, folder=None, names=(), part="dtype"):
         `dtype`, or a name in `CHOICES`.
 
     Raises:
-        ValueError: if several machines would each choose.
+        ValueError: if there is no such policy, or several machines would each
+            choose.
 
     >>> chosen_policy("mixed_bfloat16")
     'mixed_bfloat16'
     """
     if dtype != "auto":
+        if dtype is not None:
+            policy_named(dtype)
         return dtype
     replicas.require_one_machine(
         tf.distribute.get_strategy(),

@@ -28,8 +28,9 @@ def curves(
 
     Args:
         lines: Dict from names to lists of numbers, one number per epoch. All
-            lists end with the last epoch, shorter lists begin later. Without
-            any number there is no drawing.
+            lists end with the last epoch, shorter lists begin later. A number
+            that is not finite leaves a gap. Without any finite number there is
+            no drawing.
         caption: String.
         logarithmic: Bool, whether the vertical axis is logarithmic. A line
             without positive numbers is then drawn with its sign changed, and
@@ -39,16 +40,17 @@ def curves(
         width: Int, width of the drawing.
         height: Int, height of the drawing.
     """
-    lines = {k: np.asarray(v, "float64") for k, v in lines.items() if len(v)}
+    lines = {k: np.asarray(v, "float64") for k, v in lines.items()}
+    lines = {k: v for k, v in lines.items() if np.isfinite(v).any()}
     if not lines:
         return ""
     if logarithmic:
         lines = dict(_turned_up(*line) for line in lines.items())
         # Zeros and tiny numbers have no place on a logarithmic axis.
-        floor = max(1e-30, 1e-5 * max(v.max() for v in lines.values()))
-        shown = [np.log10(np.maximum(v, floor)) for v in lines.values()]
+        floor = max(1e-30, 1e-5 * max(_limits(*lines.values())))
+        shown = [np.log10(np.maximum(_gaps(v), floor)) for v in lines.values()]
     else:
-        shown = list(lines.values())
+        shown = [_gaps(v) for v in lines.values()]
     # The legend takes a line of 20 pixels for each name.
     height = max(height, 20 * len(shown) + 30)
     # 220 pixels at the right belong to the legend, 30 below to the axis.
@@ -68,15 +70,14 @@ class _Axes:
     """Converts the numbers of a chart to positions in the drawing.
 
     Args:
-        lines: List of arrays, one number per epoch; all end with the last
-            epoch.
+        lines: List of arrays, one number per epoch, NaN for a gap; all end
+            with the last epoch.
         right: Int, the right end of the horizontal axis.
         under: Int, vertical position of the smallest number.
     """
 
     def __init__(self, lines, right, under):
-        self._bottom = min(v.min() for v in lines)
-        self._top = max(v.max() for v in lines)
+        self._bottom, self._top = _limits(*lines)
         self._count = max(map(len, lines))
         self._right, self._under = right, under
 
@@ -89,16 +90,20 @@ class _Axes:
 
     def line(self, values, color) -> str:
         # All lines end with the last epoch, so shorter lines begin later.
-        first = 1 + self._count - len(values)
-        points = [self._place(e, v) for e, v in enumerate(values, first)]
-        if self._count == 1:  # a line as wide as the chart
-            points.append((self._right, points[0][1]))
-        x, y = points[-1]
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+        first, drawn = 1 + self._count - len(values), ""
+        for part in np.ma.clump_unmasked(np.ma.masked_invalid(values)):
+            epochs = range(first + part.start, first + part.stop)
+            points = [*map(self._place, epochs, values[part])]
+            if self._count == 1:  # a line as wide as the chart
+                points.append((self._right, points[0][1]))
+            x, y = points[-1]
+            points = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
+            drawn += (
+                f'<polyline fill="none" stroke="{color}" stroke-width="2" '
+                f'points="{points}"/>'
+            )
         return (
-            f'<polyline fill="none" stroke="{color}" stroke-width="2" '
-            f'points="{points}"/>'
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>'
+            f'{drawn}<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>'
         )
 
     def marks(self, along, logarithmic) -> list:
@@ -159,9 +164,22 @@ def _ticks(bottom, top, logarithmic):
     return [n for n in round_numbers(10**bottom, 10**top) if n > 0]
 
 
+def _gaps(values):
+    """Returns a line with NaN for each number that is not finite."""
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _limits(*lines) -> tuple:
+    """Returns the smallest and the largest finite number of lines."""
+    values = np.concatenate(lines)
+    values = values[np.isfinite(values)]
+    return values.min(), values.max()
+
+
 def _turned_up(name, values):
     """Returns a line; one without positive numbers gets its sign changed."""
-    negative = values.min() < 0 >= values.max()
+    low, high = _limits(values)
+    negative = low < 0 >= high
     return (f"-{name}", -values) if negative else (name, values)
 
 
@@ -200,7 +218,7 @@ def bars(widths, caption) -> str:
     # The names stand left of the bars, with about 8 pixels per character.
     left, marks = 8 * max(map(len, widths)), []
     for i, (name, (before, after)) in enumerate(widths.items()):
-        y, length = ROW * i, BAR * after / before
+        y, length = ROW * i, BAR * after / max(1, before)
         marks.append(
             f'<text x="0" y="{y + 14}">{html.escape(name)}</text>'
             f'<rect x="{left}" y="{y + 2}" width="{BAR}" height="{ROW - 4}" '
@@ -217,7 +235,8 @@ def ratio_bars(ratios, caption) -> str:
 
     Args:
         ratios: Dict from names to numbers in dB, as `quantization.compare`
-            returns. Numbers below zero have no bar; infinity has the longest.
+            returns. Numbers below zero and NaN have no bar; infinity has the
+            longest.
         caption: String.
 
     Example:
@@ -232,8 +251,9 @@ def ratio_bars(ratios, caption) -> str:
     longest = max([1.0, *finite])
     for i, (name, ratio) in enumerate(ratios.items()):
         y = ROW * i
-        length = BAR * float(np.clip(ratio / longest, 0, 1))
-        text = f"{ratio:.1f} dB" if np.isfinite(ratio) else "no error"
+        share = 0 if np.isnan(ratio) else np.clip(ratio / longest, 0, 1)
+        length = BAR * float(share)
+        text = "no error" if ratio == np.inf else f"{ratio:.1f} dB"
         marks.append(
             f'<text x="0" y="{y + 14}">{html.escape(name)}</text>'
             f'<rect x="{left}" y="{y + 2}" width="{length:g}" '

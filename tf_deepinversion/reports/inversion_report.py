@@ -4,7 +4,9 @@ import html
 
 import numpy as np
 
+from tf_deepinversion.core.labels import names_of
 from tf_deepinversion.core.pictures import grid
+from tf_deepinversion.core.pictures import require_picture
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.networks import reader
@@ -103,9 +105,13 @@ def write_report(
             images.
         rows: Dict from the same names to results of `measure`.
         labels: Int array `(n,)`, the labels of every set.
-        names: List of the names of the classes.
+        names: List of the names of the classes, or None.
         history: Dict from names of terms to lists with one value per epoch.
         figures: Dict, printed as a list.
+
+    Raises:
+        ValueError: if there are fewer names than classes, or images have
+            channels that no picture has.
 
     Example:
         ```python
@@ -121,6 +127,9 @@ def write_report(
         )
         ```
     """
+    names = names_of(names, int(np.max(labels)) + 1)
+    for images in sets.values():
+        require_picture(np.shape(images)[1:])
     body = f"""<p>The library synthesized these images from a trained network
 alone. It read no image that the network was trained on. Each image was
 optimized for one class, with nothing but the network's weights and its

@@ -4,7 +4,9 @@ import numpy as np
 
 from tf_deepinversion.core.checks import share_right
 from tf_deepinversion.core.files import require_local
+from tf_deepinversion.core.labels import names_of
 from tf_deepinversion.core.pictures import grid
+from tf_deepinversion.core.pictures import require_picture
 from tf_deepinversion.distillation.fit_together import check_images
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
@@ -136,7 +138,9 @@ def report_student(
         number of images.
 
     Raises:
-        ValueError: if images have another shape than the teacher's.
+        ValueError: if images have another shape than the teacher's, or
+            channels that no picture has, or if there are fewer names than
+            classes.
 
     Example:
         ```python
@@ -151,7 +155,8 @@ def report_student(
     if real is not None:
         check_images("real", real, distillation)
     classes = pool.classes
-    names = names or [f"class {c}" for c in range(classes)]
+    names = names_of(names, classes)
+    require_picture(pool.image_shape)
     newest = pool.images[-1000:]
     # A fixed seed: all students of equal pools see the same noise.
     noise = np.random.default_rng(0).integers(0, 256, newest.shape, "uint8")
