@@ -128,6 +128,13 @@ def test_images_are_channels_last(monkeypatch):
     x = keras.layers.Dense(CLASSES)(keras.layers.Flatten()(x))
     with pytest.raises(ValueError, match="Permute.*3, 16, 16"):
         di.DeepInversion(keras.Model(inputs, x), FED)
+    # Axis 1 of rows of features is the last one.
+    for shape in ((1, 16, 2), (3, 8, 1), (4, 8, 1)):
+        inputs = keras.Input(shape)
+        x = keras.layers.Dense(8)(keras.layers.Flatten()(inputs))
+        x = keras.layers.BatchNormalization(axis=1)(x)
+        model = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
+        assert di.DeepInversion(model, FED).image_shape == shape
     # Three pixels high, of six channels.
     strip = with_head(keras.layers.Dense(CLASSES), shape=(3, 64, 6))
     assert di.DeepInversion(strip, FED).image_shape == (3, 64, 6)

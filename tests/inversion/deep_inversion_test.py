@@ -1062,12 +1062,28 @@ def test_bad_labels_and_steps(labels, steps, error, message):
         inversion().fit(labels, steps=steps)
 
 
+class Idle(keras.Model):
+    """Has a BatchNormalization, and never calls it."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = keras.layers.Flatten(), keras.layers.Dense(3)
+        self.idle = keras.layers.BatchNormalization()
+        self.idle.build((None, 4))
+        self(np.zeros((1, *SHAPE), "float32"))
+
+    def call(self, x):
+        return self.head(self.body(x))
+
+
 def test_bad_networks():
     no_bn = keras.Sequential(
         [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(3)]
     )
     with pytest.raises(ValueError, match="BatchNormalization.*no such layer"):
         inversion(no_bn).fit([0], steps=1)
+    with pytest.raises(ValueError, match="calls no such layer.*from_weights"):
+        inversion(Idle(), image_shape=SHAPE).fit([0], steps=1)
     with pytest.raises(ValueError, match="not known from its name"):
         DeepInversion(tiny_teacher())
     other = keras.Sequential(

@@ -199,6 +199,26 @@ def test_noise_is_added_to_the_latents_anew_every_step():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("policy", ["float64", "mixed_bfloat16", "float16"])
+def test_the_generator_computes_in_the_dtype_of_the_images(policy):
+    """Keras's global policy must not decide where `dtype` is given."""
+    teacher = tiny_teacher()
+
+    def generator():
+        model = FastInversion(teacher, NORMALIZED, dtype="float32")
+        return model.generator
+
+    expected, before = generator(), keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(policy)
+        found = generator()
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert {layer.compute_dtype for layer in found.layers} == {"float32"}
+    for pair in zip(found.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(*pair)
+
+
 def test_one_seed_one_result():
     a, b, c = fast(), fast(), fast(seed=1)
     for model in (a, b, c):

@@ -10,6 +10,7 @@ from distillation_recipes import DISTILLATIONS
 from inversions import NORMALIZED
 from tiny import tiny_teacher
 
+from tf_deepinversion.core.run_state import fingerprint
 from tf_deepinversion.inversion import recipes
 from tf_deepinversion.inversion.fast_inversion import FastInversion
 from tf_deepinversion.inversion.make_synthesizer import make_synthesizer
@@ -151,6 +152,31 @@ def test_terms_and_optimizers_of_the_users_own():
     assert recipe.replace(optimizer=again).stages[0].optimizer is PyramidAdam
 
 
+@pytest.mark.parametrize(
+    ("share", "steps", "step"),
+    [(0.07, 100, 7), (0.55, 100, 55), (0.14, 50, 7), (0.5, 3, 2)],
+)
+def test_a_snapshot_is_of_the_step_that_its_share_names(share, steps, step):
+    """0.07 * 100 is a little more than 7 in floating point."""
+    recipe = recipes.find("ours").replace(snapshots=[share])
+    assert recipe.moments(steps) == [step]
+
+
+class SGD(keras.optimizers.Adam):
+    """A user's, of the name that another has in Keras."""
+
+
+def test_an_optimizer_is_not_taken_for_another_of_its_name():
+    own, theirs = Stage(5, optimizer=SGD), Stage(5, optimizer="SGD")
+    assert fingerprint(own) != fingerprint(theirs)
+    stored = json.loads(json.dumps(keras.saving.serialize_keras_object(own)))
+    with pytest.raises(ValueError, match="register_keras_serializable.*SGD"):
+        keras.saving.deserialize_keras_object(stored)
+    stored = json.loads(json.dumps(keras.saving.serialize_keras_object(theirs)))
+    again = keras.saving.deserialize_keras_object(stored)
+    assert again.optimizer is keras.optimizers.SGD
+
+
 def test_which_terms_there_are():
     recipe = recipes.find("ours")
     assert recipe.terms()[0].feature_dropout == 0.5
@@ -225,6 +251,17 @@ OURS = recipes.RECIPES["ours"]
         ),
         (lambda: Stage(3, [keras.layers.ReLU()]), TypeError, "transforms"),
         (lambda: Stage(3, momentum=0.5), TypeError, "momentum"),
+        (
+            lambda: Stage(3, optimizer_arguments={"learning_rate": 1}),
+            ValueError,
+            "Pass `learning_rate` to the stage",
+        ),
+        (lambda: Recipe(CrossEntropy(), [Stage(5)]), TypeError, "must be a li"),
+        (lambda: Recipe([CrossEntropy()], Stage(5)), TypeError, "must be a li"),
+        *[
+            (lambda wrong=wrong: CrossEntropy(wrong), ValueError, "`weight` mu")
+            for wrong in ("1", None, [1.0, 2.0], -1.0, np.inf, np.nan, True)
+        ],
         (
             lambda: Recipe(
                 [TotalVariation()],

@@ -61,6 +61,15 @@ def test_a_texture_is_linear_between_the_corners_of_cells_of_any_size():
     assert 0.2 < np.median(shares) < 0.5
 
 
+@pytest.mark.parametrize("shape", [(7, 7, 1), (6, 5, 1), (7, 7, 3)])
+def test_noise_of_one_square_is_not_blown_up(shape):
+    """An image of one shade varies by rounding alone, which is no noise."""
+    z = Noise(coarseness=8).draw(generators(20), shape, None)
+    assert 1 < np.abs(z).max() < 20
+    if shape[-1] == 1:
+        np.testing.assert_allclose(np.ptp(z, (1, 2, 3)), 0, atol=1e-5)
+
+
 def test_an_image_depends_on_its_generator_alone():
     np.testing.assert_array_equal(pictures(count=5)[:3], pictures(count=3))
 

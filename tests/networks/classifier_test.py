@@ -486,7 +486,7 @@ def test_a_saved_model_is_refused(tmp_path):
         with pytest.raises(TypeError, match=r"SavedModel.*load the \.keras"):
             Classifier(hidden)
     wrapped = keras.Sequential([keras.Input(SHAPE), layer])
-    with pytest.raises(ValueError, match="this teacher has no such layer"):
+    with pytest.raises(ValueError, match="this teacher calls no such layer"):
         Classifier(wrapped).require_batch_norms()
 
 

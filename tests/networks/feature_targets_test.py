@@ -155,6 +155,42 @@ def test_weights_imply_statistics():
     assert found.source == "weights"
 
 
+@pytest.mark.parametrize("width", [4, 8])
+def test_weights_of_places_imply_nothing_of_channels(width):
+    """Of 8 columns and 8 channels, gamma would be taken for the channels'."""
+    inputs = keras.Input((8, width, 3))
+    x = layers.Conv2D(8, 3, padding="same")(inputs)
+    x = layers.LayerNormalization(axis=[1, 2], name="places")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, layers.Dense(CLASSES)(x))
+    with pytest.raises(ValueError, match="places.*take.*measure.*axis=.1, 2"):
+        di.FeatureTargets.from_weights(model)
+    images = RANDOM.integers(0, 256, (10, 8, width, 3), "uint8")
+    found = di.FeatureTargets.measure(model, images, preprocessing=FED)
+    assert found.statistics[0].moving_mean.shape == (8,)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 2.5, "a", True])
+def test_a_batch_size_is_a_whole_number(size):
+    with pytest.raises(ValueError, match="`batch_size` must be a whole"):
+        di.FeatureTargets.measure(
+            tiny_teacher(), IMAGES, preprocessing=FED, batch_size=size
+        )
+
+
+def test_a_layer_of_several_outputs_has_no_features():
+    inputs = keras.Input(SHAPE)
+    x = layers.Reshape((-1, SHAPE[-1]))(inputs)
+    attention = layers.MultiHeadAttention(2, 4, name="attention")
+    x, _ = attention(x, x, return_attention_scores=True)
+    x = layers.GlobalAveragePooling1D()(x)
+    model = keras.Model(inputs, layers.Dense(CLASSES)(x))
+    with pytest.raises(ValueError, match="one tensor of features.*attention"):
+        di.FeatureTargets.measure(
+            model, IMAGES, ["attention"], preprocessing=FED
+        )
+
+
 def test_measured_batch_norms_give_the_distance_of_the_closed_form():
     """A network that stores these images' statistics, and one by targets."""
     model = tiny_teacher()

@@ -48,6 +48,29 @@ def test_its_statistics_are_those_of_the_images():
     assert feature_distance(copy, IMAGES, NORMALIZED) < 1e-3
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_channel_far_from_its_mean_that_hardly_varies(seed):
+    """Its variance would be a small difference of large numbers."""
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input(SHAPE)
+    x = layers.Conv2D(8, 3)(inputs)
+    x = layers.BatchNormalization(epsilon=1e-5, name="bn")(x)
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(x))
+    model = keras.Model(inputs, layers.Dense(4)(x))
+    model.get_layer("bn").moving_variance.assign(np.full(8, 400.0))
+    images = np.full((12, *SHAPE), 200, "uint8")
+    images[0, 0, 0] = 201
+    copy = restated(model, images, NORMALIZED)
+    twin = copy.get_layer("bn")
+    seen = keras.Model(model.input, model.get_layer("bn").input)(fed(images))
+    seen = np.float64(seen).reshape(-1, 8)
+    np.testing.assert_allclose(twin.moving_mean, seen.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(twin.moving_variance, seen.var(0), rtol=0.1)
+    np.testing.assert_allclose(
+        copy(fed(images)), model(fed(images)), rtol=1e-4, atol=1e-4
+    )
+
+
 def test_a_layer_that_is_called_twice_has_the_statistics_of_both():
     inputs = keras.Input(SHAPE)
     norm = layers.BatchNormalization()

@@ -200,3 +200,44 @@ def test_agreed_divergence_is_kl_where_both_say_the_same():
     np.testing.assert_allclose(
         gradient, agreed * (softmax(student) - softmax(teacher)), atol=1e-12
     )
+
+
+def test_a_class_that_is_masked_adds_nothing():
+    """Networks mask classes by logits of -inf, and 0 times -inf is NaN."""
+    masked = tf.constant([[1.0, 2.0, -np.inf]])
+    others = tf.constant([[0.5, -1.0, 3.0]])
+    two, p = np.array([[1.0, 2.0]]), softmax(np.array([[1.0, 2.0]]))[0]
+    with tf.GradientTape() as tape:
+        tape.watch(masked)
+        found = losses.cross_entropy([0], masked)
+    np.testing.assert_allclose(found, numpy_cross_entropy([0], two), rtol=1e-6)
+    np.testing.assert_allclose(
+        tape.gradient(found, masked), [[p[0] - 1, p[1], 0]], rtol=1e-5
+    )
+    q = softmax(others.numpy().astype("float64"))[0]
+    expected = kullback_leibler(p, q[:2])
+    logs = [tf.nn.log_softmax(x) for x in (masked, others)]
+    found = losses.kullback_leibler(*logs)
+    np.testing.assert_allclose(found, [expected], rtol=1e-5)
+    both = [masked, masked]
+    for divergence in (losses.agreed_divergence, losses.jensen_shannon):
+        np.testing.assert_allclose(divergence(*both), [0.0], atol=1e-6)
+    m = (np.append(p, 0) + q) / 2
+    half = kullback_leibler(np.append(p, 0), m)
+    expected = (half + kullback_leibler(q, m)) / 2
+    with tf.GradientTape() as tape:
+        tape.watch([masked, others])
+        found = losses.jensen_shannon(masked, others, temperature=1.0)
+    np.testing.assert_allclose(found, [expected], rtol=1e-5)
+    assert all(
+        np.isfinite(g).all() for g in tape.gradient(found, [masked, others])
+    )
+    student = tf.Variable(others)
+    with tf.GradientTape() as tape:
+        found = losses.kullback_leibler(
+            tf.nn.log_softmax(masked), tf.nn.log_softmax(student)
+        )
+    expected = q - np.append(p, 0)
+    np.testing.assert_allclose(
+        tape.gradient(found, student)[0], expected, rtol=1e-5
+    )

@@ -115,5 +115,11 @@ def test_bad_arguments():
         with pytest.raises(ValueError, match=f"`{name}` must.*{name}={value}"):
             PyramidAdam(**wrong)
     vector = keras.Variable(np.zeros(3, "float32"))
-    with pytest.raises(ValueError, match=r"moves images.*\(3,\)"):
-        PyramidAdam().build([vector])
+    optimizer = PyramidAdam()
+    for _ in range(2):  # also after it was refused once
+        with pytest.raises(ValueError, match=r"moves images.*Adam.*\(3,\)"):
+            optimizer.build([vector])
+    image = keras.Variable(np.zeros((1, 5, 9, 1), "float32"))
+    PyramidAdam(levels=5).build([image])
+    with pytest.raises(ValueError, match="5 resolutions. Received: levels=6"):
+        PyramidAdam(levels=6).build([image])

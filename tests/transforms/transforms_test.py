@@ -268,6 +268,23 @@ def test_tone_is_a_factor_times_a_power():
     np.testing.assert_allclose(toned.reshape(2, 3), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("strength", [0.25, 1, 4, 10])
+def test_tone_leaves_black_black(strength):
+    darkest_power = tf.constant([[2.0**-strength, 1.0]])
+    black = tf.Variable(np.zeros((1, 1, 1, 1), "float32"))
+    with tf.GradientTape() as tape:
+        toned = Tone(2.0**strength)(black, darkest_power)
+    assert float(toned[0, 0, 0, 0]) == 0
+    assert np.isfinite(tape.gradient(toned, black)).all()
+
+
+def test_mixup_blends_pixels_of_any_dtype():
+    images = np.array([0, 100], "uint8").reshape(2, 1, 1, 1)
+    numbers = tf.constant([[0.9, 0.0, 0.5], [0.1, 0.0, 0.25]])
+    blended = np.ravel(MixUp()(tf.constant(images), numbers))
+    np.testing.assert_allclose(blended, [0, 25])
+
+
 def test_tone_s_powers_and_factors():
     g, c = draws(Tone(2.0, 0.5, 1.2), count=9000).T.astype("float64")
     assert 0.5 <= g.min() < 0.501 and 1.99 < g.max() <= 2.00001

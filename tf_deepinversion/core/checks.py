@@ -47,6 +47,17 @@ def is_whole(value, least=1) -> bool:
     return whole and value >= least
 
 
+def is_number(value) -> bool:
+    """Tells whether `value` is one number of Python, NumPy or TensorFlow."""
+    if isinstance(value, (bool, str, bytes)) or np.ndim(value):
+        return False
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def require_positive(**values):
     """Checks that arguments are positive and finite.
 
@@ -57,7 +68,7 @@ def require_positive(**values):
         ValueError: if an argument does not fit; the error names it.
     """
     for name, value in values.items():
-        if not 0 < value < float("inf"):
+        if not is_number(value) or not 0 < value < float("inf"):
             raise ValueError(
                 f"`{name}` must be positive and finite. "
                 f"Received: {name}={value}"

@@ -121,3 +121,10 @@ def litert_schema():
     from tensorflow.lite.python import schema_py_generated
 
     return schema_py_generated
+
+
+def input_shape_of(layer) -> tuple | None:
+    """Returns the shape that a layer was built for, or None if unknown."""
+    built = layer.get_build_config() or {}
+    shape = built.get("input_shape")
+    return None if shape is None else tuple(shape)

@@ -23,7 +23,7 @@ def pieces_of(images, most=None):
             they would have more than `PIXELS` pixels.
 
     Raises:
-        ValueError: if there is no image.
+        ValueError: if there is no image, or `most` is out of range.
 
     >>> large = np.zeros((45, 224, 224, 3), "uint8")
     >>> [len(piece) for piece in pieces_of(large)]
@@ -36,6 +36,8 @@ def pieces_of(images, most=None):
             "Expected at least one image. "
             f"Received: images of shape {images.shape}"
         )
+    if most is not None:
+        require_whole(batch_size=most)
     height, width = images.shape[1:3]
     fitting = max(1, PIXELS // (height * width))
     size = most or min(MOST, fitting)
@@ -56,7 +58,6 @@ def read_by_pieces(function, images, batch_size):
         A tuple of arrays with n rows.
     """
     images = check_pixels(images)
-    require_whole(batch_size=batch_size)
     found = [
         [tensor.numpy() for tensor in function(tf.cast(piece, "float32"))]
         for piece in pieces_of(images, batch_size)

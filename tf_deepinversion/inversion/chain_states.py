@@ -46,6 +46,7 @@ class ChainStates:
                 synthesizer.classes,
                 width=synthesizer.recipe.generator.width,
                 seed=self._job.seed + unit,
+                dtype=synthesizer.variable_dtype,
             )
             synthesizer.generator.set_weights(fresh.get_weights())
         return begin

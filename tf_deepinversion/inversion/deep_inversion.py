@@ -203,7 +203,9 @@ class DeepInversion(Synthesizer, ImagesModel):
             checkpoint: Path of a file that stores the state after each epoch,
                 and from which the same call resumes. A run that a callback
                 stopped stays stopped. Defaults to None.
-            callbacks: List of `keras.callbacks.Callback`.
+            callbacks: List of `keras.callbacks.Callback`. Their own counters,
+                such as the patience of `EarlyStopping`, start again when a run
+                resumes.
             verbose: 0, 1, 2 or `"auto"`, as in `keras.Model.fit`.
             steps_per_epoch: Int.
 

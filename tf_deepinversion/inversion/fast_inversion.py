@@ -28,7 +28,8 @@ class FastInversion(DeepInversion):
         teacher: As for `DeepInversion`, like `preprocessing` and the other
             arguments.
         generator: A `keras.Model` from `(batch, latents + classes)` to images
-            in [0, 1]. Defaults to a new `Generator`.
+            in [0, 1]. Defaults to a new `Generator`, which computes in the
+            dtype of the images, float32 or float64.
         draws: Int, number of images per label that `make` draws anew after the
             generator learned from a batch; they replace the batch. Needs a
             recipe with `latent_scale` 0. Defaults to 0, the batch itself.
@@ -77,7 +78,11 @@ class FastInversion(DeepInversion):
             raise _cannot_draw(f"draws={draws}", training.latent_scale)
         if generator is None:
             generator = Generator(
-                self.image_shape, self.classes, width=training.width, seed=seed
+                self.image_shape,
+                self.classes,
+                width=training.width,
+                seed=seed,
+                dtype=self.variable_dtype,
             )
         _require_fitting(generator, self.image_shape, self.classes)
         self.generator = generator

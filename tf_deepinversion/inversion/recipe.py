@@ -67,6 +67,11 @@ class Stage(Settings):
             transforms=tuple(transforms),
             optimizer=_optimizer_of(self.optimizer),
         )
+        if "learning_rate" in self.optimizer_arguments:
+            raise ValueError(
+                "Pass `learning_rate` to the stage, which makes its schedule. "
+                f"Received: optimizer_arguments={self.optimizer_arguments}"
+            )
         if not 0 < self.scale <= 1:
             raise ValueError(
                 "`scale` of a stage must lie in (0, 1]. "
@@ -112,8 +117,10 @@ def _optimizer_of(kind):
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ValueError(
             "`optimizer` of a stage must be a class, such as "
-            "keras.optimizers.Adam, or the name of one. An inversion makes "
-            f"its own optimizer of it. Received: optimizer={kind!r}"
+            "keras.optimizers.Adam, or the name of one that Keras has or that "
+            "`keras.saving.register_keras_serializable` registered. An "
+            "inversion makes its own optimizer of it. "
+            f"Received: optimizer={kind!r}"
         )
     return found
 
@@ -233,9 +240,9 @@ class Recipe(Settings):
     def __post_init__(self):
         require_whole(batch_size=self.batch_size)
         self.assign(
-            loss=tuple(self.loss),
-            stages=tuple(self.stages),
-            snapshots=tuple(self.snapshots),
+            loss=_listed("loss", self.loss),
+            stages=_listed("stages", self.stages),
+            snapshots=_listed("snapshots", self.snapshots),
         )
         # A default object stands for a missing part, and passes the check.
         terms = [*self.loss, self.competition or Term()]
@@ -358,7 +365,16 @@ class Recipe(Settings):
 
     def moments(self, steps) -> list:
         """Returns the steps of the last stage that end with a snapshot."""
-        return [math.ceil(share * steps) for share in self.snapshots]
+        # 0.07 * 100 is a little more than 7 in floating point.
+        return [math.ceil(round(x * steps, 9)) for x in self.snapshots]
+
+
+def _listed(name, parts) -> tuple:
+    if not isinstance(parts, (tuple, list)):
+        raise TypeError(
+            f"`{name}` of a recipe must be a list. Received: {name}={parts!r}"
+        )
+    return tuple(parts)
 
 
 def _require_kind(what, parts, kind):

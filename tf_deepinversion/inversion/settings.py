@@ -5,6 +5,15 @@ import dataclasses
 import keras
 
 
+def _name_of(kind) -> str:
+    """Names a class so that no other class is found by the name."""
+    name = keras.saving.get_registered_name(kind)
+    found = keras.saving.get_registered_object(name)
+    if (found or getattr(keras.optimizers, name, None)) is kind:
+        return name
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 class Settings:
     """Settings that Keras can serialize: a frozen dataclass, usually.
 
@@ -26,7 +35,7 @@ class Settings:
             value = getattr(self, name)
             # JSON has neither classes nor tuples.
             if isinstance(value, type):
-                value = keras.saving.get_registered_name(value)
+                value = _name_of(value)
             if isinstance(value, tuple):
                 value = list(value)
             config[name] = keras.saving.serialize_keras_object(value)

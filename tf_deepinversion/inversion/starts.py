@@ -58,8 +58,9 @@ class Noise(Start):
         noise = _normal(generators, (*small, channels))
         noise = np.array(keras.ops.image.resize(noise, (height, width)))
         deviations = noise.std(axis=(1, 2, 3), keepdims=True)
-        # An image of one shade has deviation 0.
-        return noise / np.where(deviations > 0, deviations, 1)
+        # An image of one shade has deviation 0, up to rounding.
+        least = 1e-5 * np.abs(noise).max((1, 2, 3), keepdims=True)
+        return noise / np.where(deviations > least, deviations, 1)
 
 
 def _normal(generators, shape):

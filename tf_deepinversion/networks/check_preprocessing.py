@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import is_whole
 from tf_deepinversion.core.checks import warn_again
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.preprocessing import Preprocessing
@@ -103,7 +104,7 @@ def check_preprocessing(
 
 
 def _with_an_image(classifier, preprocessing, image, label):
-    if not 0 <= label < classifier.classes:
+    if not is_whole(label, 0) or label >= classifier.classes:
         raise ValueError(
             f"Expected a label in [0, {classifier.classes}). "
             f"Received: label={label}"

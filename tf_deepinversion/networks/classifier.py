@@ -379,4 +379,4 @@ class Classifier:
         Raises:
             ValueError: if the model has neither BatchNormalization nor targets.
         """
-        require_statistics(self.model, self._targets)
+        require_statistics(self.model, self.batch_norms)

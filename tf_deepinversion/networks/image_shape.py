@@ -2,6 +2,7 @@
 
 import keras
 
+from tf_deepinversion.core.keras_internals import input_shape_of
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks.batch_norm_moments import channels_axis
 
@@ -22,9 +23,13 @@ def require_channels_last():
 
 
 def _is_channels_first(layer):
-    axis = channels_axis(layer) if hasattr(layer, "moving_mean") else None
-    layout = getattr(layer, "data_format", None)
-    return axis == 1 or layout == "channels_first"
+    if getattr(layer, "data_format", None) == "channels_first":
+        return True
+    if not hasattr(layer, "moving_mean") or channels_axis(layer) != 1:
+        return False
+    # Of rows of features, axis 1 is the last one.
+    shape = input_shape_of(layer)
+    return shape is None or len(shape) > 2
 
 
 def takes(fixed, shape) -> bool:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from tf_deepinversion.core.keras_internals import input_shape_of
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.batch_norm_moments import channels_axis
@@ -135,7 +136,16 @@ def as_rows(features, layer) -> np.ndarray:
     Args:
         features: Tensor.
         layer: The layer of the features.
+
+    Raises:
+        ValueError: if the layer has several outputs.
     """
+    if isinstance(features, (tuple, list, dict)):
+        raise ValueError(
+            "Expected a layer with one tensor of features: leave out layers "
+            f"with several. Received: {layer.name!r} ({type(layer).__name__}), "
+            f"with {len(features)}"
+        )
     array = keras.ops.convert_to_numpy(keras.ops.cast(features, "float32"))
     if keras.backend.standardize_dtype(features.dtype) == "float64":
         array = keras.ops.convert_to_numpy(features)
@@ -186,11 +196,28 @@ def implied_statistics(place, layer) -> LayerStatistics:
             for x in (layer.moving_mean, layer.moving_variance)
         )
         return new_statistics(place, layer, "inputs", mean, variance)
+    _require_channels(layer)
     gamma, beta = _scale_and_shift(layer)
     # Over several axes, a channel has a gamma and a beta for each place.
     mean = beta.mean(0)
     variance = (gamma**2).mean(0) + beta.var(0)
     return new_statistics(place, layer, "outputs", mean, variance)
+
+
+def _require_channels(layer):
+    """Refuses gamma and beta of places, which say nothing of a channel."""
+    shape = input_shape_of(layer)
+    if shape is None:
+        return
+    axes = {int(axis) % len(shape) for axis in np.ravel(layer.axis)}
+    if len(axes) > 1 and len(shape) - 1 not in axes:
+        raise ValueError(
+            "A normalization over places alone has a gamma and a beta for each "
+            "place, and none for a channel: take "
+            "`FeatureTargets.measure(teacher, images)`. "
+            f"Received: {layer.name!r} ({type(layer).__name__}) with "
+            f"axis={layer.axis} and inputs of shape {shape}"
+        )
 
 
 def gamma_of(layer):

@@ -70,6 +70,12 @@ class Preprocessing:
         self.channel_order = channel_order
         self._check_statistics()
         black, white = self._black_and_white()
+        for values in (self.mean, self.std, black, white):
+            if values.ndim != 1 or not values.size:
+                raise ValueError(
+                    "Expected one number, or a list with one number for each "
+                    f"channel. Received: an array of shape {values.shape}"
+                )
         if not (np.isfinite(black).all() and np.isfinite(white).all()):
             raise ValueError(
                 "`pixel_range` must be finite. "
@@ -117,7 +123,8 @@ class Preprocessing:
     def _black_and_white(self):
         if isinstance(self.pixel_range, str):
             return self.bounds()
-        if len(self.pixel_range) != 2:
+        pair = isinstance(self.pixel_range, (tuple, list, np.ndarray))
+        if not pair or len(self.pixel_range) != 2:
             raise ValueError(
                 "`pixel_range` must be a pair (black, white). "
                 f"Received: pixel_range={self.pixel_range}"

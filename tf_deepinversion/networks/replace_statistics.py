@@ -51,12 +51,16 @@ def restated(model, images, preprocessing=None):
         )
     check_restatable(model)
     copy = copy_of(model)
-    _, seen = read(copy, images, preprocessing)
-    for layer in batch_norms(copy):
-        # A layer that is called twice sees the inputs of both calls.
-        calls = [sums for of, sums in seen if of is layer]
-        if calls:
-            _restate(layer, *mean_and_variance_gaps(_total(calls), layer))
+    # The sums are of x - m. First m becomes the images' mean: otherwise the
+    # variance may be a small difference of large numbers.
+    for mean_alone in (True, False):
+        _, seen = read(copy, images, preprocessing)
+        for layer in batch_norms(copy):
+            # A layer that is called twice sees the inputs of both calls.
+            calls = [sums for of, sums in seen if of is layer]
+            if calls:
+                gaps = mean_and_variance_gaps(_total(calls), layer)
+                _restate(layer, gaps[0], 0 if mean_alone else gaps[1])
     return copy
 
 
@@ -101,7 +105,8 @@ def _restate(layer, mean_gap, variance_gap):
             layer.beta,
         )
     )
-    mean, variance = m + _array(mean_gap), v + _array(variance_gap)
+    mean = m + _array(mean_gap)
+    variance = np.maximum(0, v + _array(variance_gap))
     # The slope of y as a function of x stays the same.
     epsilon = epsilon_of(layer)
     slope = gamma / np.sqrt(v + epsilon)
@@ -112,4 +117,4 @@ def _restate(layer, mean_gap, variance_gap):
 
 
 def _array(x):
-    return keras.ops.convert_to_numpy(x).astype("float64")
+    return np.asarray(keras.ops.convert_to_numpy(x), "float64")

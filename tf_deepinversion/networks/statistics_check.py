@@ -4,7 +4,6 @@ import keras
 
 from tf_deepinversion.core.checks import warn_caller
 from tf_deepinversion.core.keras_internals import layers_of
-from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.layer_statistics import CONVOLUTIONS
 from tf_deepinversion.networks.layer_statistics import gamma_of
 from tf_deepinversion.networks.layer_statistics import is_batch_norm
@@ -62,20 +61,20 @@ def folded_hint(model) -> str:
     )
 
 
-def require_statistics(model, targets):
+def require_statistics(model, called):
     """Checks that there are statistics of the training data.
 
     Args:
         model: A `keras.Model`.
-        targets: `FeatureTargets` of the model, or None.
+        called: List of the layers with statistics that the model calls.
 
     Warns:
         UserWarning: if the statistics are initial values, without training.
 
     Raises:
-        ValueError: if the model has neither BatchNormalization nor targets.
+        ValueError: if there are none.
     """
-    if targets is None and not batch_norms(model):
+    if not called:
         raise _no_statistics(model)
     if is_initial(model):
         warn_caller(
@@ -88,7 +87,7 @@ def require_statistics(model, targets):
 def _no_statistics(model):
     return ValueError(
         "DeepInversion needs the statistics of the training data that "
-        "BatchNormalization layers store, and this teacher has no such layer."
+        "BatchNormalization layers store, and this teacher calls no such layer."
         f"{folded_hint(model)} There are three ways out: measure the "
         "statistics of 10 or more unlabeled images, "
         "`targets=FeatureTargets.measure(teacher, images)`; derive them from "

@@ -17,20 +17,30 @@ def cross_entropy(labels, logits):
     """
     log_p = ops.log_softmax(logits, axis=-1)
     one_hot = ops.one_hot(labels, logits.shape[-1], dtype=log_p.dtype)
-    return -ops.sum(one_hot * log_p, axis=-1)
+    # A class that is masked has the logit -inf, and 0 times -inf is NaN.
+    return -ops.sum(ops.where(one_hot > 0, log_p, 0.0), axis=-1)
 
 
 def kullback_leibler(log_p, log_q):
     """Computes KL(p || q) of each row.
 
     Args:
-        log_p: Float tensor `(batch, classes)`, logarithms of probabilities.
+        log_p: Float tensor `(batch, classes)`, logarithms of probabilities;
+            -inf for a class that is impossible, which adds 0.
         log_q: Float tensor `(batch, classes)`, logarithms of probabilities.
 
     Returns:
         A float tensor `(batch,)`.
     """
-    return ops.sum(ops.exp(log_p) * (log_p - log_q), axis=-1)
+    never = ops.equal(log_p, -math.inf)
+    # Both are replaced, for the gradient too.
+    gap = ops.where(never, 0.0, log_p) - ops.where(never, 0.0, log_q)
+    return ops.sum(ops.exp(log_p) * gap, axis=-1)
+
+
+def _at_least(least, log_p):
+    """Replaces -inf, of a class that is impossible, by a tiny probability."""
+    return ops.where(ops.equal(log_p, -math.inf), least, log_p)
 
 
 def jensen_shannon(teacher_logits, student_logits, temperature=3.0):
@@ -52,8 +62,10 @@ def jensen_shannon(teacher_logits, student_logits, temperature=3.0):
     Reference:
         - Yin et al., arXiv:1912.08795, eq. 8
     """
-    log_p = ops.log_softmax(teacher_logits / temperature, axis=-1)
-    log_q = ops.log_softmax(student_logits / temperature, axis=-1)
+    log_p, log_q = (
+        _at_least(-100.0, ops.log_softmax(logits / temperature, axis=-1))
+        for logits in (teacher_logits, student_logits)
+    )
     # `logaddexp` would be shorter, but its gradient is wrong for log_p = log_q.
     log_m = log_q + ops.softplus(log_p - log_q) - math.log(2)
     return (kullback_leibler(log_p, log_m) + kullback_leibler(log_q, log_m)) / 2

@@ -1,10 +1,12 @@
 """Terms for images that resemble the teacher's training data."""
 
+import math
+
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tf_deepinversion.core.checks import is_number
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.networks import batch_norm_moments
 from tf_deepinversion.networks.ending import masked_logits
@@ -140,7 +142,7 @@ class FeatureStatistics(Term):
         synchronized=True,
     ):
         super().__init__(weight)
-        if not np.isfinite(first_weight) or first_weight < 0:
+        if not (is_number(first_weight) and 0 <= first_weight < math.inf):
             raise ValueError(
                 "`first_weight` must be finite and not negative. "
                 f"Received: first_weight={first_weight}"

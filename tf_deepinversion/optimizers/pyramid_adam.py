@@ -71,6 +71,8 @@ class PyramidAdam(keras.optimizers.Optimizer):
     def build(self, variables):
         if self.built:
             return
+        for variable in variables:
+            self._shapes(variable.shape)  # refuses what is no image
         super().build(variables)
         # Mean and mean square of the gradient, for each variable and each
         # level.
@@ -88,11 +90,18 @@ class PyramidAdam(keras.optimizers.Optimizer):
     def _shapes(self, shape):
         if len(shape) != 4:
             raise ValueError(
-                "PyramidAdam moves images (batch, height, width, channels). "
+                "PyramidAdam moves images (batch, height, width, channels); "
+                "the weights of a network need another optimizer, as Adam. "
                 f"Received: a variable of shape {tuple(shape)}"
             )
         batch, height, width, channels = shape
         levels = self.levels
+        most = 1 + math.ceil(math.log2(max(height, width)))
+        if levels is not None and levels > most:
+            raise ValueError(
+                f"Images of {height}x{width} pixels have {most} resolutions. "
+                f"Received: levels={levels}"
+            )
         if levels is None:
             levels = max(1, 1 + int(math.log2(min(height, width) / 7)))
         # Rounded up, as `average_pool` with padding does.

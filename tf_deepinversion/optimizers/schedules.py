@@ -4,6 +4,8 @@ import math
 
 import keras
 
+from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.optimizers.conv_muon import ConvMuon
 
 
@@ -14,16 +16,21 @@ def warmed_cosine(steps, peak, warmup):
         steps: Int, number of steps of the whole training.
         peak: Float, the highest learning rate.
         warmup: Int, number of steps of the linear rise. A half cosine spans
-            the remaining steps.
+            the remaining steps. A training of as many steps ends in the rise.
 
     Returns:
         A `keras.optimizers.schedules.CosineDecay`.
+
+    Raises:
+        ValueError: if a number is out of range.
 
     Example:
         >>> rate = di.optimizers.warmed_cosine(10, peak=0.1, warmup=2)
         >>> [round(float(rate(step)), 3) for step in (0, 2, 6, 10)]
         [0.0, 0.1, 0.05, 0.0]
     """
+    require_whole(0, steps=steps, warmup=warmup)
+    require_positive(peak=peak)
     # Keras warms up from the initial rate, 0, to the target, and then decays.
     return keras.optimizers.schedules.CosineDecay(
         0.0,
@@ -34,7 +41,10 @@ def warmed_cosine(steps, peak, warmup):
 
 
 def _student_rate(steps, peak):
-    return warmed_cosine(steps, peak, min(500, math.ceil(steps / 10)))
+    require_whole(0, steps=steps)
+    # The rise begins with a rate of 0, so a single step has no rise.
+    warmup = min(500, math.ceil(steps / 10), max(0, steps - 1))
+    return warmed_cosine(steps, peak, warmup)
 
 
 def muon(steps, learning_rate=0.03):

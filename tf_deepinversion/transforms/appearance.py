@@ -50,6 +50,8 @@ class MixUp(Transform):
         return uniform(key, (count, 3))
 
     def __call__(self, images, numbers):
+        if not keras.backend.is_float_dtype(images.dtype):
+            images = ops.cast(images, "float32")
         batch = replicas.whole(images)
         count = tf.cast(tf.shape(batch)[0], numbers.dtype)
         chosen, place, share = ops.unstack(numbers, 3, axis=1)
@@ -115,8 +117,10 @@ class Tone(Transform):
         g, c = ops.unstack(
             ops.cast(numbers, images.dtype)[:, :, None, None, None], 2, axis=1
         )
-        # At 0 the gradient of x^g is infinite for g < 1.
-        toned = c * ops.power(ops.maximum(images / 255, 1e-4), g)
+        # At 0 the gradient of x^g is infinite for g < 1: black stays black.
+        x = images / 255
+        toned = c * ops.power(ops.maximum(x, 1e-4), g)
+        toned = ops.where(x > 0, toned, 0.0)
         return 255 * ops.minimum(toned, 1.0)
 
     def get_config(self):
