@@ -152,7 +152,7 @@ def test_what_cannot_be_looked_through_needs_a_name(source):
             (
                 tf.data.Dataset.from_tensor_slices(elements),
                 ValueError,
-                "with an integer label",
+                "and integer labels",
             )
             for elements in (
                 {"image": PIXELS},

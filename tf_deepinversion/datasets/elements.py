@@ -78,8 +78,9 @@ def of_pixels(dataset) -> tf.data.Dataset:
         or not spec[1].dtype.is_integer
     ):
         raise ValueError(
-            "Expected (image, label) with an integer label, or dictionaries "
-            f'with "image" and "label". Received: {spec}'
+            "Expected batches of (image, label), or of dictionaries with "
+            '"image" and "label", and integer labels: use `labels.argmax(-1)` '
+            f"for one-hot rows. Received: {spec}"
         )
     dtype = spec[0].dtype
     require_integers(dtype.as_numpy_dtype)
