@@ -113,7 +113,7 @@ def main(_):
     if FLAGS.unlabeled:
         kind = f"{kind}_{FLAGS.unlabeled}_unlabeled"
     folder = pathlib.Path(FLAGS.output) / f"{name}_{kind}_{FLAGS.seed}"
-    begin = time.monotonic()
+    watch = di.callbacks.Stopwatch(folder / "seconds.json", time.monotonic())
     distilled = di.distill(
         teacher,
         make_student(teacher, fed, figures),
@@ -128,8 +128,9 @@ def main(_):
         dtype=FLAGS.dtype,
         seed=FLAGS.seed,
         folder=folder,
+        callbacks=[watch],
     )
-    seconds, student = time.monotonic() - begin, distilled.student
+    student = distilled.student
     save_network(folder / "student.keras", student)
     test = load_images(figures["set"], "test")
     # A ResNet-20 contains its preprocessing.
@@ -147,7 +148,7 @@ def main(_):
         "points_below_teacher": 100 * (taught - learned),
         "weights": student.count_params() / teacher.count_params(),
         "recognized": met and float(met),
-        "seconds": seconds,
+        "seconds": watch.total,
         "machine": machine(seed=FLAGS.seed),
     }
     print(json.dumps(row))

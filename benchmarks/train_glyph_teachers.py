@@ -15,7 +15,6 @@ fonts. The script reads both only after training. The last line printed is JSON.
 import json
 import os
 import pathlib
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -110,7 +109,8 @@ def new_model(family, classes, width, steps):
 def train(name, output):
     """Trains one teacher, resuming from its state, and measures it."""
     set_name, family_name, width = TEACHERS[name]
-    family, begin = FAMILIES[family_name], time.monotonic()
+    family = FAMILIES[family_name]
+    watch = di.callbacks.Stopwatch(output / f"{name}.seconds.json")
     width = FLAGS.width or width
     images, labels = (part[: FLAGS.limit] for part in load(set_name, "train"))
     classes = int(load(set_name, "test")[1].max()) + 1
@@ -127,6 +127,7 @@ def train(name, output):
             initial_epoch=epoch,
             epochs=epoch + 1,
             shuffle=False,
+            callbacks=[watch],
             verbose=2,
         )
         save_network(state, model)
@@ -140,7 +141,7 @@ def train(name, output):
         "parameters": model.count_params(),
         "preprocessing": preprocessing.get_config(),
         "epochs": FLAGS.epochs,
-        "seconds": time.monotonic() - begin,
+        "seconds": watch.total,
         **{
             f"{part}_accuracy": di.metrics.accuracy(
                 model, *load(set_name, part), preprocessing
@@ -151,6 +152,7 @@ def train(name, output):
     text = json.dumps(figures, indent=1).encode()
     write_atomically(output / f"{name}.json", lambda file: file.write(text))
     state.unlink()
+    watch.path.unlink(missing_ok=True)
     return figures
 
 

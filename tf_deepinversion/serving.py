@@ -51,7 +51,7 @@ def export(model, folder, preprocessing=None, image_shape=None):
         ```
     """
     require_local(folder=folder)
-    folder = pathlib.Path(folder).resolve()  # a link stays a link
+    folder = pathlib.Path(os.path.realpath(folder))  # a link stays a link
     _check_replaceable(folder)
     shape = image_shape or getattr(model, "input_shape", (None,))[1:]
     if len(shape) != 3:

@@ -204,21 +204,3 @@ def test_another_process_describes_alike():
     )
     layers.Conv2D(1, 1)
     assert result.stdout.strip() == everything()
-
-
-FACTOR, LEVELS, MODULE = 2, np.arange(3), np
-
-
-def scaled(x):
-    return [MODULE.sum(LEVELS) + y * FACTOR for y in x]
-
-
-@pytest.mark.parametrize("name", ["FACTOR", "LEVELS"])
-def test_a_function_is_described_with_the_values_that_it_reads(
-    monkeypatch, name
-):
-    """A folder must not go on with another function."""
-    before = fingerprint(scaled)
-    assert before == fingerprint(scaled)
-    monkeypatch.setitem(globals(), name, globals()[name] + 1)
-    assert fingerprint(scaled) != before

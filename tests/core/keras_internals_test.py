@@ -126,3 +126,19 @@ def test_switches_and_schema_of_litert():
     assert len(changed) == 1 and "per_channel" in changed.pop()
     schema = keras_internals.litert_schema()
     assert schema.BuiltinOperator.CONV_2D == 3 and schema.TensorType.INT8 == 9
+
+
+@pytest.mark.parametrize("told", [(1, 2), {}, {"input_shape": "wide"}, None])
+def test_a_layer_that_tells_no_shape_has_none(told):
+    class Own(keras.layers.BatchNormalization):
+        def get_build_config(self):
+            if told is None:
+                raise NotImplementedError
+            return told
+
+    layer = Own()
+    layer.build((None, 3, 4))
+    assert keras_internals.input_shape_of(layer) is None
+    plain = keras.layers.BatchNormalization()
+    plain.build((None, 3, 4))
+    assert keras_internals.input_shape_of(plain) == (None, 3, 4)

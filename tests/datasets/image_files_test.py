@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from tf_deepinversion import Pool
@@ -128,8 +129,8 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
             load_images(tmp_path)
     first.write_bytes(content)
     Image.fromarray(images[0, :, :, 0]).save(first.with_suffix(".jpg"))
-    with pytest.raises(ValueError, match="PNG files alone.*jpg"):
-        load_images(tmp_path)
+    with pytest.warns(UserWarning, match="1 other pictures.*jpg"):
+        np.testing.assert_array_equal(load_images(tmp_path)[1], sorted(labels))
 
 
 def test_a_damaged_array_is_named(tmp_path):
@@ -156,3 +157,39 @@ def test_a_data_set_needs_no_supervised_pair(tmp_path):
     del told["supervisedKeys"]
     path.write_text(json.dumps(told))
     np.testing.assert_array_equal(load_images(tmp_path)[0], images)
+
+
+def test_a_data_set_says_what_its_labels_are_called(tmp_path):
+    images, labels = some(1)
+
+    class Digits(tfds.core.GeneratorBasedBuilder):
+        """A data set of a user's."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=images.shape[1:]),
+                "digit": tfds.features.ClassLabel(num_classes=12),
+                "label": tfds.features.Scalar(np.int64),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=("image", "digit"),
+            )
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for i, (image, label) in enumerate(
+                zip(images, labels, strict=True)
+            ):
+                yield i, {"image": image, "digit": int(label), "label": 7}
+
+    builder = Digits(data_dir=tmp_path)
+    builder.download_and_prepare()
+    found, digits = load_images(builder.data_dir)
+    pairs = sorted(zip(map(bytes, images), labels, strict=True))
+    assert sorted(zip(map(bytes, found), digits, strict=True)) == pairs

@@ -333,6 +333,43 @@ def goes_on(folder, rounds, stop, **options):
     assert history["loss"] == history2["loss"]
 
 
+def test_interrupted_with_a_given_generator_the_call_can_be_repeated(
+    tmp_path, eagerly, monkeypatch
+):
+    def distilled(generator, folder):
+        keras.utils.set_random_seed(1)
+        return distill(
+            learned_teacher(),
+            tiny_teacher(1),
+            generator,
+            rounds=2,
+            steps_per_round=1,
+            batch_size=4,
+            refresh=RefreshPool(6, 1, batches=3),
+            preprocessing=NORMALIZED,
+            student_preprocessing=NORMALIZED,
+            folder=folder,
+            verbose=0,
+        ).pool
+
+    def generator():
+        return FastInversion(learned_teacher(), NORMALIZED)
+
+    whole, interrupted = distilled(generator(), None), generator()
+    fit = FastInversion.fit
+
+    def fit_until_the_second(self, *args, batch_index=0, **kwargs):
+        if batch_index == 1:
+            raise KeyboardInterrupt
+        return fit(self, *args, batch_index=batch_index, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(FastInversion, "fit", fit_until_the_second)
+        distilled(interrupted, tmp_path / "run")
+    again = distilled(interrupted, tmp_path / "run")
+    np.testing.assert_array_equal(again.images[:], whole.images)
+
+
 def test_interrupted_it_goes_on_to_the_same_student(tmp_path, eagerly):
     options = {"fixed_images": shades(9), "steps_per_teacher_call": 1}
     goes_on(tmp_path, 3, 1, **options)

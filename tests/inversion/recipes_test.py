@@ -166,6 +166,20 @@ class SGD(keras.optimizers.Adam):
     """A user's, of the name that another has in Keras."""
 
 
+class Unregistered(keras.optimizers.Adam):
+    """A user's, of a name that nobody else has."""
+
+
+def test_parts_of_a_recipe_may_come_from_an_iterator():
+    ours = recipes.find("ours")
+    assert ours.replace(loss=iter(ours.loss)).loss == ours.loss
+
+
+def test_the_identity_of_an_optimizer_of_the_users_own_is_its_name():
+    stage = Stage(5, optimizer=Unregistered)
+    assert stage.get_config()["optimizer"] == "Unregistered"
+
+
 def test_an_optimizer_is_not_taken_for_another_of_its_name():
     own, theirs = Stage(5, optimizer=SGD), Stage(5, optimizer="SGD")
     assert fingerprint(own) != fingerprint(theirs)

@@ -387,7 +387,7 @@ BAD = [
     ({"mean": [[10.0], [120.0], [240.0]]}, r"array of shape \(3, 1\)"),
     ({"std": np.full((8, 8, 3), 50.0)}, r"array of shape \(8, 8, 3\)"),
     ({"mean": []}, r"array of shape \(0,\)"),
-    ({"pixel_range": ([[0]], [[1]])}, r"array of shape \(1, 1\)"),
+    ({"pixel_range": ([[0], [0]], [[1], [1]])}, r"array of shape \(2, 1\)"),
     ({"pixel_range": 5}, r"pair \(black, white\)\. Received: .*5"),
     ({"pixel_range": {0, 1}}, r"pair \(black, white\)\. Received: .*0, 1"),
 ]

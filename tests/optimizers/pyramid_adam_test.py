@@ -86,6 +86,13 @@ def test_levels_by_default_end_at_seven_pixels(size, levels):
     assert levels == 1 or 7 <= min(shapes[-1][1:3]) < 14
 
 
+@pytest.mark.parametrize(("levels", "found"), [(4, 4), (5, 5), (40, 5)])
+def test_the_coarsest_level_is_one_pixel(levels, found):
+    shapes = PyramidAdam(levels=levels)._shapes((1, 5, 9, 1))
+    assert len(shapes) == found
+    assert levels < 5 or shapes[-1] == (1, 1, 1, 1)
+
+
 def test_a_common_gradient_moves_all_levels_alike():
     images = keras.Variable(np.zeros((1, 28, 28, 1), "float32"))
     PyramidAdam(0.1).apply([tf.ones((1, 28, 28, 1))], [images])
@@ -119,7 +126,3 @@ def test_bad_arguments():
     for _ in range(2):  # also after it was refused once
         with pytest.raises(ValueError, match=r"moves images.*Adam.*\(3,\)"):
             optimizer.build([vector])
-    image = keras.Variable(np.zeros((1, 5, 9, 1), "float32"))
-    PyramidAdam(levels=5).build([image])
-    with pytest.raises(ValueError, match="5 resolutions. Received: levels=6"):
-        PyramidAdam(levels=6).build([image])

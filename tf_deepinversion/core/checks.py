@@ -49,13 +49,13 @@ def is_whole(value, least=1) -> bool:
 
 def is_number(value) -> bool:
     """Tells whether `value` is one number of Python, NumPy or TensorFlow."""
-    if isinstance(value, (bool, str, bytes)) or np.ndim(value):
+    if isinstance(value, (bool, np.bool_, str, bytes, complex, np.complex64)):
         return False
     try:
         float(value)
-    except (TypeError, ValueError):
+        return np.ndim(value) == 0
+    except (TypeError, ValueError, OverflowError):
         return False
-    return True
 
 
 def require_positive(**values):
@@ -70,7 +70,7 @@ def require_positive(**values):
     for name, value in values.items():
         if not is_number(value) or not 0 < value < float("inf"):
             raise ValueError(
-                f"`{name}` must be positive and finite. "
+                f"`{name}` must be positive and finite, one number. "
                 f"Received: {name}={value}"
             )
 

@@ -1,9 +1,9 @@
 """Descriptions of objects and networks that JSON can store.
 
 Objects with the same description behave the same, in this process or another,
-but for what their functions call: of globals, a description holds the numbers,
-the texts and the arrays. It contains no memory addresses and no names that
-Keras numbers.
+if the globals that their functions read are the same: a description holds only
+the names of globals. It contains no memory addresses and no names that Keras
+numbers.
 """
 
 import functools
@@ -60,14 +60,7 @@ def described(value):
         return [value.__func__, value.__self__]
     if isinstance(value, types.FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        held = _plain_globals(value)
-        return [
-            value.__code__,
-            value.__defaults__,
-            value.__kwdefaults__,
-            cells,
-            *([held] if held else []),
-        ]
+        return [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     if hasattr(value, "get_config"):
@@ -78,24 +71,6 @@ def described(value):
     if not text and not held and type(value).__init__ is not object.__init__:
         raise _not_described(value)
     return [type(value).__name__, *text, dict(held)]
-
-
-def _plain_globals(function) -> dict:
-    """Returns the globals that a function reads, if they are plain values."""
-    held = function.__globals__
-    names = sorted(_names_in(function.__code__) & {*held})
-    return {name: held[name] for name in names if _is_plain(held[name])}
-
-
-def _names_in(code) -> set:
-    within = [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    return {*code.co_names}.union(*map(_names_in, within))
-
-
-def _is_plain(value) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return isinstance(value, (bool, int, float, str, np.ndarray, np.generic))
 
 
 def _config(value) -> dict:

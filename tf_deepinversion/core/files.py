@@ -74,7 +74,8 @@ def write_atomically(path, write):
     """Calls `write` with a binary file that then replaces `path`.
 
     Args:
-        path: String or path of the file to replace or create.
+        path: String or path of the file to replace or create. If it is a link,
+            the file that it leads to is replaced.
         write: Function that gets a binary file object.
     """
     require_local(path=path)
@@ -83,8 +84,7 @@ def write_atomically(path, write):
         write(content)
         path.write(content.getvalue())
         return
-    # A link stays a link, to the new content.
-    path = pathlib.Path(path).resolve()
+    path = pathlib.Path(os.path.realpath(path))
     with _part_of(path, write) as part:
         os.replace(part, path)
 

@@ -22,10 +22,43 @@ def kept_values(variables):
     >>> variable.numpy().item()
     1.0
     """
-    variables = list(variables)
-    before = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+    restore = _restorer(variables)
     try:
         yield
     finally:
+        restore()
+
+
+@contextlib.contextmanager
+def unchanged_if_interrupted(variables):
+    """Gives variables, after an exception, their values of the start.
+
+    Args:
+        variables: Iterable of `keras.Variable`.
+
+    >>> variable = keras.Variable(1.0)
+    >>> with contextlib.suppress(KeyboardInterrupt):
+    ...     with unchanged_if_interrupted([variable]):
+    ...         _ = variable.assign(2.0)
+    ...         raise KeyboardInterrupt
+    >>> variable.numpy().item()
+    1.0
+    """
+    restore = _restorer(variables)
+    try:
+        yield
+    except BaseException:
+        restore()
+        raise
+
+
+def _restorer(variables):
+    """Returns a function that gives variables their present values again."""
+    variables = list(variables)
+    before = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+
+    def restore():
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
+
+    return restore

@@ -125,6 +125,8 @@ def litert_schema():
 
 def input_shape_of(layer) -> tuple | None:
     """Returns the shape that a layer was built for, or None if unknown."""
-    built = layer.get_build_config() or {}
-    shape = built.get("input_shape")
-    return None if shape is None else tuple(shape)
+    try:
+        shape = layer.get_build_config()["input_shape"]
+        return tuple(None if size is None else int(size) for size in shape)
+    except Exception:  # a layer of the user's may give anything
+        return None

@@ -74,13 +74,11 @@ def of_pixels(dataset) -> tf.data.Dataset:
     if (
         not isinstance(spec, tuple)
         or len(spec) < 2
-        or not all(isinstance(part, tf.TensorSpec) for part in spec[:2])
-        or not spec[1].dtype.is_integer
+        or not isinstance(spec[0], tf.TensorSpec)
     ):
         raise ValueError(
             "Expected batches of (image, label), or of dictionaries with "
-            '"image" and "label", and integer labels: use `labels.argmax(-1)` '
-            f"for one-hot rows. Received: {spec}"
+            f'"image" and "label". Received: {spec}'
         )
     dtype = spec[0].dtype
     require_integers(dtype.as_numpy_dtype)

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import warn_caller
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.labels import int32_of
 
@@ -84,12 +85,14 @@ def load_images(path, channels=None) -> tuple[np.ndarray, np.ndarray]:
 def _of_tfds(path):
     import tensorflow_datasets as tfds
 
-    builder, names = tfds.builder_from_directory(str(path)), ("image", "label")
+    builder = tfds.builder_from_directory(str(path))
+    names = builder.info.supervised_keys or ("image", "label")
     if not {*names} <= {*builder.info.features}:
         raise ValueError(
             'Expected a data set with "image" and "label". '
             f"Received: {path}, with {sorted(builder.info.features)}"
         )
+    # Of other features, some may not be decoded without their packages.
     read = tfds.decode.PartialDecoding(dict.fromkeys(names, True))
     whole = builder.as_dataset("train", batch_size=-1, decoders=read)
     return [tfds.as_numpy(whole)[name] for name in names]
@@ -157,12 +160,15 @@ def _pixels_of(file, channels):
 
 
 def _of_folders(path, channels):
-    files = sorted(x for x in path.glob("*/*") if x.suffix.lower() in PICTURES)
-    others = [x for x in files if x.suffix.lower() != ".png"]
-    if others:
-        raise ValueError(
-            "Expected PNG files alone, because other formats change pixels: "
-            f"convert the files. Received: {others[0]}"
+    pictures = sorted(
+        x for x in path.glob("*/*") if x.suffix.lower() in PICTURES
+    )
+    files = [x for x in pictures if x.suffix.lower() == ".png"]
+    others = [x for x in pictures if x not in files]
+    if files and others:
+        warn_caller(
+            f"Only PNG files are read: {len(others)} other pictures are left "
+            f"out, such as {others[0]}."
         )
     numbers = [re.match(r"\d+", file.parent.name) for file in files]
     if not files or not all(numbers):

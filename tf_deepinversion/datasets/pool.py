@@ -353,7 +353,7 @@ class Pool:
         """
 
         require_whole(batch_size=batch_size)
-        require_whole(0, seed=seed, first_step=first_step)
+        require_whole(0, seed=seed)
         return draws(lambda: self._rows, batch_size, seed, first_step)
 
     def close(self):

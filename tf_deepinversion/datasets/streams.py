@@ -112,8 +112,8 @@ def as_stream(images, batch_size=128, seed=0) -> Stream:
 
     Raises:
         TypeError: if the images are of another kind, or not integers.
-        ValueError: if a data set has batches or is empty, or a number is out
-            of range.
+        ValueError: if a data set has batches, or says that it is empty, or a
+            number is out of range.
 
     Example:
         >>> pixels, classes = np.zeros((4, 2, 2, 1), "uint8"), np.arange(4)
@@ -193,17 +193,24 @@ def stream_for(model, images, batch_size=128, seed=0) -> Stream:
     return stream
 
 
+def _is_label(spec) -> bool:
+    return (
+        isinstance(spec, tf.TensorSpec)
+        and spec.shape.rank == 0
+        and spec.dtype.is_integer
+    )
+
+
 def _stream_of_dataset(dataset, batch_size):
     single = of_pixels(dataset)
     spec = single.element_spec
-    if spec[0].shape.rank != 3 or spec[1].shape.rank != 0:
+    if spec[0].shape.rank != 3 or not _is_label(spec[1]):
         raise ValueError(
-            "Expected a `tf.data.Dataset` of single images and labels, which "
-            "the stream batches: `unbatch()` a data set of batches. "
+            "Expected a `tf.data.Dataset` of single images and integer labels, "
+            "which the stream batches: `unbatch()` a data set of batches. "
             f"Received: {spec}"
         )
-    # A data set may not know how many elements it has, as after `filter`.
-    if not list(single.take(1)):
+    if single.cardinality() == 0:
         raise ValueError("There are no images. Received: an empty data set")
     endless = single.repeat()
     return Stream(

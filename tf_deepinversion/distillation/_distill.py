@@ -12,6 +12,7 @@ from tf_deepinversion.core import run_state
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.kept_values import kept_values
+from tf_deepinversion.core.kept_values import unchanged_if_interrupted
 from tf_deepinversion.distillation._distillation import Distillation
 from tf_deepinversion.distillation._rounds_for import rounds_for
 from tf_deepinversion.distillation.distilled import Distilled
@@ -260,6 +261,14 @@ def _rounds(plan, minutes, begin):
 
 def _carry_out(plan) -> Distilled:
     """Makes the images and trains the student."""
+    # A given generator is as it was after an interruption, so that the call can
+    # be repeated.
+    generators = getattr(plan.images, "state_variables", ())
+    with unchanged_if_interrupted(generators):
+        return _make_and_train(plan)
+
+
+def _make_and_train(plan) -> Distilled:
     model, steps = plan.model, plan.steps_per_round
     source = _source_of(plan)
     _make_ready(model, plan.batch_size, plan.optimizer, plan.rounds * steps)

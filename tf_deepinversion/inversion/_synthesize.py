@@ -1,10 +1,7 @@
 """Synthesis of a whole pool of images in one call."""
 
-import contextlib
-
-import keras
-
 from tf_deepinversion.core.files import path_of
+from tf_deepinversion.core.kept_values import unchanged_if_interrupted
 from tf_deepinversion.datasets.batch_folder import BatchFolder
 from tf_deepinversion.datasets.merge_batches import merge_batches
 from tf_deepinversion.datasets.pool import Pool
@@ -114,22 +111,10 @@ def synthesize(
         targets=targets,
         jpeg_quality=jpeg_quality,
     )
-    with _unchanged_if_interrupted(job.synthesizer.state_variables):
+    with unchanged_if_interrupted(job.synthesizer.state_variables):
         if path is None:
             return _in_memory(job, verbose)
         return _on_disk(job, path, verbose)
-
-
-@contextlib.contextmanager
-def _unchanged_if_interrupted(variables):
-    """Restores variables after an error, so that the call can be repeated."""
-    before = [keras.ops.convert_to_numpy(v).copy() for v in variables]
-    try:
-        yield
-    except BaseException:
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
-        raise
 
 
 def _in_memory(job, verbose):

@@ -370,11 +370,12 @@ class Recipe(Settings):
 
 
 def _listed(name, parts) -> tuple:
-    if not isinstance(parts, (tuple, list)):
+    try:
+        return tuple(parts)
+    except TypeError as error:
         raise TypeError(
             f"`{name}` of a recipe must be a list. Received: {name}={parts!r}"
-        )
-    return tuple(parts)
+        ) from error
 
 
 def _require_kind(what, parts, kind):

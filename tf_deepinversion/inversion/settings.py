@@ -9,7 +9,7 @@ def _name_of(kind) -> str:
     """Names a class so that no other class is found by the name."""
     name = keras.saving.get_registered_name(kind)
     found = keras.saving.get_registered_object(name)
-    if (found or getattr(keras.optimizers, name, None)) is kind:
+    if (found or getattr(keras.optimizers, name, kind)) is kind:
         return name
     return f"{kind.__module__}.{kind.__qualname__}"
 

@@ -71,10 +71,11 @@ class Preprocessing:
         self._check_statistics()
         black, white = self._black_and_white()
         for values in (self.mean, self.std, black, white):
-            if values.ndim != 1 or not values.size:
+            if not values.size or values.size != values.shape[-1]:
                 raise ValueError(
-                    "Expected one number, or a list with one number for each "
-                    f"channel. Received: an array of shape {values.shape}"
+                    "`mean`, `std`, black and white are one number each, or a "
+                    "list with one number for each channel. Received: an array "
+                    f"of shape {values.shape}"
                 )
         if not (np.isfinite(black).all() and np.isfinite(white).all()):
             raise ValueError(
@@ -123,8 +124,10 @@ class Preprocessing:
     def _black_and_white(self):
         if isinstance(self.pixel_range, str):
             return self.bounds()
-        pair = isinstance(self.pixel_range, (tuple, list, np.ndarray))
-        if not pair or len(self.pixel_range) != 2:
+        ordered = hasattr(self.pixel_range, "__getitem__") and not isinstance(
+            self.pixel_range, dict
+        )
+        if not ordered or len(self.pixel_range) != 2:
             raise ValueError(
                 "`pixel_range` must be a pair (black, white). "
                 f"Received: pixel_range={self.pixel_range}"

@@ -25,8 +25,9 @@ class PyramidAdam(keras.optimizers.Optimizer):
         beta_2: Float in [0, 1), decay of the mean squared gradient. Defaults
             to 0.9.
         epsilon: Float, positive. Defaults to 1e-8.
-        levels: Int, number of resolutions; 1 is plain Adam. Defaults to the
-            largest number n with side / 2^(n - 1) >= 7 pixels.
+        levels: Int, number of resolutions; 1 is plain Adam. The coarsest
+            resolution of an image is one pixel. Defaults to the largest number
+            n with side / 2^(n - 1) >= 7 pixels.
         **kwargs: Arguments of `keras.optimizers.Optimizer`.
 
     Raises:
@@ -96,14 +97,9 @@ class PyramidAdam(keras.optimizers.Optimizer):
             )
         batch, height, width, channels = shape
         levels = self.levels
-        most = 1 + math.ceil(math.log2(max(height, width)))
-        if levels is not None and levels > most:
-            raise ValueError(
-                f"Images of {height}x{width} pixels have {most} resolutions. "
-                f"Received: levels={levels}"
-            )
         if levels is None:
             levels = max(1, 1 + int(math.log2(min(height, width) / 7)))
+        levels = min(levels, 1 + math.ceil(math.log2(max(height, width))))
         # Rounded up, as `average_pool` with padding does.
         return [
             (batch, -(-height // 2**i), -(-width // 2**i), channels)

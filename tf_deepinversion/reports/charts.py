@@ -97,14 +97,14 @@ class _Axes:
             if self._count == 1:  # a line as wide as the chart
                 points.append((self._right, points[0][1]))
             x, y = points[-1]
+            if len(points) == 1:  # between gaps, where there is no line
+                drawn += _dot(x, y, 2, color)
             points = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
             drawn += (
                 f'<polyline fill="none" stroke="{color}" stroke-width="2" '
                 f'points="{points}"/>'
             )
-        return (
-            f'{drawn}<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"/>'
-        )
+        return drawn + _dot(x, y, 4, color)
 
     def marks(self, along, logarithmic) -> list:
         """Draws grid lines with numbers, and names the horizontal axis."""
@@ -133,6 +133,10 @@ class _Axes:
                 f"{epoch:g}</text>"
             )
         return marks
+
+
+def _dot(x, y, radius, color) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{color}"/>'
 
 
 def round_numbers(low, high, most=6) -> list:
