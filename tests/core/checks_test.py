@@ -1,10 +1,12 @@
 """What is taken for a whole number, and what the refusal says."""
 
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.checks import warn_caller
 
@@ -49,3 +51,32 @@ def test_a_warning_points_to_who_called_the_package():
     with pytest.warns(UserWarning) as seen:
         exec("warn_caller('so')", {"warn_caller": warn_caller})
     assert seen[0].filename == "<string>"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        True,
+        np.True_,
+        "1",
+        None,
+        1j,
+        np.complex64(1),
+        [1.0],
+        np.ones(1),
+        10**400,
+    ],
+)
+def test_what_is_no_number_is_not_positive(value):
+    with pytest.raises(ValueError, match="`rate` must be a number, positive"):
+        require_positive(rate=value)
+
+
+@pytest.mark.parametrize(
+    "value", [2, 0.5, np.float32(1), np.ones(()), Fraction(1)]
+)
+def test_numbers_of_any_kind_are_positive(value):
+    require_positive(rate=value)
+    for wrong in (-value, 0 * value):
+        with pytest.raises(ValueError, match="`rate` must be positive and fin"):
+            require_positive(rate=wrong)

@@ -68,9 +68,14 @@ def require_positive(**values):
         ValueError: if an argument does not fit; the error names it.
     """
     for name, value in values.items():
-        if not is_number(value) or not 0 < value < float("inf"):
+        if not is_number(value):
             raise ValueError(
-                f"`{name}` must be positive and finite, one number. "
+                f"`{name}` must be a number, positive and finite. "
+                f"Received: {name}={value!r}"
+            )
+        if not 0 < value < float("inf"):
+            raise ValueError(
+                f"`{name}` must be positive and finite. "
                 f"Received: {name}={value}"
             )
 
