@@ -14,9 +14,13 @@ from tiny import tiny_teacher
 
 from tf_deepinversion import L2
 from tf_deepinversion import ImageGrid
+from tf_deepinversion import Pool
+from tf_deepinversion import RefreshPool
 from tf_deepinversion import Verifier
 from tf_deepinversion.callbacks import Stopwatch
+from tf_deepinversion.callbacks import TrainingState
 from tf_deepinversion.callbacks import stopwatch
+from tf_deepinversion.inversion import GivenImages
 from tf_deepinversion.networks.reader import resized
 
 
@@ -289,3 +293,29 @@ def test_a_stopwatch_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     now[0] += 50  # interrupted within it
     third = Stopwatch(path)
     assert (third.total, third.training) == (632, 13)
+
+
+def test_a_state_of_other_variables_is_refused(tmp_path):
+    path, weight = tmp_path / "state.npz", keras.Variable(1.0)
+    state = TrainingState(path, [weight], run="a")
+    state.set_params({"epochs": 2})
+    state.on_epoch_end(0, {"loss": 0.5})
+    assert TrainingState(path, [weight], run="a").epoch == 1
+    for others in ([weight, keras.Variable(2.0)], [], [keras.Variable([1.0])]):
+        with pytest.raises(ValueError, match="state of other variables"):
+            TrainingState(path, others, run="a")
+
+
+@pytest.mark.parametrize("content", ["[1.0", "[1.0]", "{}", '["a", 1]'])
+def test_a_damaged_stopwatch_is_named(tmp_path, content):
+    path = tmp_path / "seconds.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="seconds.json is damaged"):
+        Stopwatch(path)
+
+
+def test_a_pool_and_its_synthesizer_belong_together():
+    noise = GivenImages((8, 8, 1), classes=3)
+    for half in ({"pool": Pool(8, (8, 8, 1), 3)}, {"synthesizer": noise}):
+        with pytest.raises(ValueError, match="belong together"):
+            RefreshPool(4, **half)

@@ -132,3 +132,19 @@ def test_one_mode_made_of_two_is_precise_and_recalls_half():
         precision_and_recall(near, real, neighbors=50)
     with pytest.raises(ValueError, match="equal numbers of.*(50, 2).*(50, 1)"):
         precision_and_recall(near, near[:, :1])
+
+
+@pytest.mark.parametrize("offset", [1e6, 1e8])
+def test_precision_and_recall_do_not_depend_on_the_origin(offset):
+    random = np.random.default_rng(0)
+    made, real = random.integers(0, 1000, (2, 200, 4)).astype("float64")
+    expected = precision_and_recall(made, real)
+    found = precision_and_recall(made + offset, real + offset)
+    assert found == expected and min(found) < 1
+
+
+@pytest.mark.parametrize("wrong", [{"block": 0}, {"neighbors": 1.5}])
+def test_numbers_of_precision_and_recall_are_whole(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"`{name}` must be a whole number"):
+        precision_and_recall(np.eye(9), np.eye(9), **wrong)

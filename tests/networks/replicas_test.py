@@ -148,6 +148,8 @@ def test_what_one_device_would_do_otherwise_is_refused():
     refused("steps_per_execution=2", steps_per_execution=2)
     clipping = keras.optimizers.SGD(global_clipnorm=1.0)
     model = refused("global_clipnorm=1.0", optimizer=clipping)
+    averaging = keras.optimizers.SGD(use_ema=True, ema_overwrite_frequency=2)
+    refused("ema_overwrite_frequency=2 on 2 replicas", optimizer=averaging)
     with pytest.raises(
         ValueError, match="`fit` with several.*Received: 2 replicas"
     ):

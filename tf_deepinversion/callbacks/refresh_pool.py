@@ -87,6 +87,12 @@ class RefreshPool(keras.callbacks.Callback):
                 '`when` must be "start", "every_round" or None. '
                 f"Received: when={when!r}"
             )
+        if (pool is None) != (synthesizer is None):
+            raise ValueError(
+                "`pool` and `synthesizer` belong together: pass both, or none "
+                "for `distill`, which has its own. "
+                f"Received: pool={pool}, synthesizer={synthesizer}"
+            )
         self.images, self.steps, self.first_steps = images, steps, first_steps
         self.when, self.batches = when, batches
         self.pool = self.synthesizer = None

@@ -44,7 +44,14 @@ class Stopwatch(keras.callbacks.Callback):
         self.path = path and path_of(path)
         self.total = self.training = 0.0
         if self.path and self.path.exists():
-            self.total, self.training = json.loads(self.path.read_text())
+            try:
+                found = [float(x) for x in json.loads(self.path.read_text())]
+                self.total, self.training = found
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{self.path} is damaged ({error}): delete it, and the "
+                    "time of this run counts from now."
+                ) from error
         begin = time.monotonic() if begin is None else begin
         # As if a resumed run had begun earlier by its past.
         self._begin = begin - self.total

@@ -68,9 +68,20 @@ class TrainingState(keras.callbacks.Callback):
             self.epoch, self.history = past["epoch"], past["history"]
             places = range(len(self.variables))
             self._require_rows(saved)
+            self._require_variables(saved)
             if self._parts:
                 self._parts.restore(saved["rows"])
             self._write([saved[f"variable_{i}"] for i in places])
+
+    def _require_variables(self, saved):
+        held = [name for name in saved if name.startswith("variable_")]
+        shapes = [saved[f"variable_{i}"].shape for i in range(len(held))]
+        expected = [tuple(v.shape) for v in self.variables]
+        if shapes != expected:
+            raise ValueError(
+                f"{self.path} has the state of other variables: expected the "
+                f"shapes {expected}. Received: {shapes}"
+            )
 
     def _require_rows(self, saved):
         if self._parts and "rows" not in saved:

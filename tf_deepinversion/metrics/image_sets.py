@@ -10,6 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_deepinversion.core.checks import require_whole
+
 
 class _Metric(keras.metrics.Metric):
     """A metric of sums in float64, over any number of batches."""
@@ -171,12 +173,9 @@ class FrechetDistance(_Metric):
         root = _symmetric_root(covariance)
         values, _ = ops.linalg.eigh(root @ other @ root)
         crossed = ops.sum(ops.sqrt(ops.maximum(values, 0.0)))
-        return (
-            ops.sum(ops.square(mean - other_mean))
-            + ops.trace(covariance)
-            + ops.trace(other)
-            - 2 * crossed
-        )
+        squared = ops.sum(ops.square(mean - other_mean))
+        spread = ops.trace(covariance) + ops.trace(other) - 2 * crossed
+        return ops.maximum(squared + spread, 0.0)
 
     def get_config(self):
         return {"features": self.size, "name": self.name}
@@ -251,12 +250,16 @@ def precision_and_recall(
             "Expected two arrays (n, features) with equal numbers of features. "
             f"Received: shapes {made.shape} and {real.shape}"
         )
+    require_whole(neighbors=neighbors, block=block)
     if not 1 <= neighbors < min(len(made), len(real)):
         raise ValueError(
             "`neighbors` must be at least 1 and less than the number of "
             f"images of either set. Received: neighbors={neighbors}, "
             f"{len(made)} and {len(real)} images"
         )
+    # Distances do not depend on the origin; their rounding does.
+    middle = real.mean(0)
+    made, real = made - middle, real - middle
     return (
         _covered(made, real, neighbors, block),
         _covered(real, made, neighbors, block),

@@ -371,6 +371,14 @@ def _require_compiled(model, count):
             f"steps_per_execution={model.steps_per_execution} on {count} "
             "replicas"
         )
+    if getattr(model.optimizer, "ema_overwrite_frequency", None):
+        raise ValueError(
+            "On several replicas, Keras cannot overwrite weights by their "
+            "averages within a step: leave `ema_overwrite_frequency` out, or "
+            "pass the callback `SwapEMAWeights`. Received: "
+            f"ema_overwrite_frequency={model.optimizer.ema_overwrite_frequency}"
+            f" on {count} replicas"
+        )
     for name in ("clipnorm", "global_clipnorm", "clipvalue"):
         if getattr(model.optimizer, name, None):
             raise ValueError(

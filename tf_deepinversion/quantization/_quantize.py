@@ -17,6 +17,7 @@ from tf_deepinversion.quantization.int4_weights import with_int4_weights
 from tf_deepinversion.quantization.integers_alone import require_integers_alone
 from tf_deepinversion.quantization.loadable_scales import with_loadable_scales
 from tf_deepinversion.quantization.overflow import check_overflow
+from tf_deepinversion.quantization.own_biases import with_own_biases
 from tf_deepinversion.quantization.ranged_conversion import (
     converted_with_ranges,
 )
@@ -138,7 +139,9 @@ def _stored(content, scheme):
     """Returns the converter's file with what the converter cannot write."""
     if scheme.bits == 4:
         content = with_int4_weights(content)
-    return with_loadable_scales(content) if scheme.in_integers else content
+    if not scheme.in_integers:
+        return content
+    return with_loadable_scales(with_own_biases(content))
 
 
 def _check_ranges(images, scheme, per_tensor_dense):

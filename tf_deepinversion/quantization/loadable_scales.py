@@ -7,13 +7,12 @@ part of the file.
 
 import numpy as np
 
-from tf_deepinversion.core.keras_internals import litert_schema
-from tf_deepinversion.quantization.model_file import kind_of
 from tf_deepinversion.quantization.model_file import own_input
+from tf_deepinversion.quantization.model_file import products
 from tf_deepinversion.quantization.model_file import read_model
+from tf_deepinversion.quantization.model_file import scale_of
 from tf_deepinversion.quantization.model_file import write_model
 
-_PRODUCTS = "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"
 _LIMIT = 256.0
 
 
@@ -31,31 +30,21 @@ def with_loadable_scales(content) -> bytes:
     Returns:
         Bytes of a `.tflite` file, the same bytes if no m is too large.
     """
-    schema = litert_schema()
-    kinds = {getattr(schema.BuiltinOperator, name) for name in _PRODUCTS}
     model, changed = read_model(content), False
-    for graph in model.subgraphs:
-        for operation in graph.operators:
-            code = model.operatorCodes[operation.opcodeIndex]
-            if kind_of(code) not in kinds:
-                continue
-            *factors, product = (
-                _scale(graph.tensors[i])
-                for i in (*operation.inputs[:2], operation.outputs[0])
-            )
-            multiplier = factors[0] * factors[1] / product
-            if np.all(multiplier < _LIMIT):
-                continue
-            changed = True
-            lower = np.where(
-                multiplier < _LIMIT, 1, _LIMIT / 2 / np.abs(multiplier)
-            )
-            _scale_inputs(operation, graph, lower)
+    for graph, operation in products(model):
+        *factors, product = (
+            scale_of(graph.tensors[i])
+            for i in (*operation.inputs[:2], operation.outputs[0])
+        )
+        multiplier = factors[0] * factors[1] / product
+        if np.all(multiplier < _LIMIT):
+            continue
+        changed = True
+        lower = np.where(
+            multiplier < _LIMIT, 1, _LIMIT / 2 / np.abs(multiplier)
+        )
+        _scale_inputs(operation, graph, lower)
     return write_model(model) if changed else content
-
-
-def _scale(tensor):
-    return np.asarray(tensor.quantization.scale, "float64")
 
 
 def _scale_inputs(operation, graph, factors):
@@ -64,5 +53,5 @@ def _scale_inputs(operation, graph, factors):
         if operation.inputs[place] < 0:  # no bias
             continue
         tensor = own_input(graph, operation, place)
-        scale = _scale(tensor) * factors
+        scale = scale_of(tensor) * factors
         tensor.quantization.scale = scale.astype("float32")

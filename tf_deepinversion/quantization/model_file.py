@@ -3,6 +3,7 @@
 import copy
 
 import flatbuffers
+import numpy as np
 
 from tf_deepinversion.core.keras_internals import litert_schema
 
@@ -29,6 +30,29 @@ def kind_of(code) -> int:
         code: An `OperatorCodeT`.
     """
     return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+
+# The operations that add a bias to a sum of products.
+_PRODUCTS = "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"
+
+
+def products(model):
+    """Yields the graph and the operation of each layer with a kernel.
+
+    Args:
+        model: A `ModelT`.
+    """
+    schema = litert_schema()
+    kinds = {getattr(schema.BuiltinOperator, name) for name in _PRODUCTS}
+    for graph in model.subgraphs:
+        for operation in graph.operators:
+            if kind_of(model.operatorCodes[operation.opcodeIndex]) in kinds:
+                yield graph, operation
+
+
+def scale_of(tensor) -> np.ndarray:
+    """Returns the scales of a tensor, in float64."""
+    return np.asarray(tensor.quantization.scale, "float64")
 
 
 def own_input(graph, operation, place):
