@@ -11,6 +11,7 @@ from inversions import NORMALIZED
 from inversions import inversion
 from PIL import Image
 from tiny import tiny_teacher
+from tiny import with_head
 
 from tf_deepinversion import L2
 from tf_deepinversion import ImageGrid
@@ -293,6 +294,14 @@ def test_a_stopwatch_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     now[0] += 50  # interrupted within it
     third = Stopwatch(path)
     assert (third.total, third.training) == (632, 13)
+
+
+def test_a_verifier_of_other_classes_is_refused():
+    verifier = Verifier(
+        {"other": with_head(keras.layers.Dense(2))}, {"other": NORMALIZED}
+    )
+    with pytest.raises(ValueError, match="3 classes. Received: 'other' with 2"):
+        inversion().fit(LABELS, steps=1, verbose=0, callbacks=[verifier])
 
 
 def test_a_state_of_other_variables_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from tf_deepinversion.callbacks.watches_images import WatchesImages
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.core.labels import classes_of
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.reader import resized
@@ -26,7 +27,8 @@ class Verifier(WatchesImages):
     Raises:
         TypeError: at the start of training, if the model is not a
             `DeepInversion`.
-        ValueError: if there is no network, or `every` is out of range.
+        ValueError: if there is no network, `every` is out of range, or, at the
+            start of training, a network has other classes.
 
     Example:
         >>> verifier = di.Verifier({"other": student}, every=10)
@@ -49,6 +51,15 @@ class Verifier(WatchesImages):
             for name, network in self.networks.items()
         }
         self.every = every
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        for name, network in self.networks.items():
+            if classes_of(network) != self.model.classes:
+                raise ValueError(
+                    f"A verifier has the teacher's {self.model.classes} "
+                    f"classes. Received: {name!r} with {classes_of(network)}"
+                )
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every:
