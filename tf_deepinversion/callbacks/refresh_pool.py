@@ -25,7 +25,9 @@ class RefreshPool(keras.callbacks.Callback):
     times from the callback. With `pool` and `synthesizer` the callback works
     with any `fit`, such as `Distillation.fit(pool.dataset(...),
     steps_per_epoch=N)`: every N steps the callback adds images, synthesized
-    with the current student. An epoch of `fit` is a round of `distill`.
+    with the current student. An epoch of `fit` is a round of `distill`. Numbers
+    of batches are those of the pool in all: batches that it has count, and a
+    second `fit` adds more only with an `initial_epoch` after the first one's.
 
     Args:
         images: Int, number of labels of a batch, see `Pool.fill`. The
