@@ -106,7 +106,9 @@ def invert(model, batch_norms, images, steps, seed):
         try:
             inversion.compile()
         except ValueError as error:
-            require("this teacher has no such layer" in str(error), str(error))
+            require(
+                "this teacher calls no such layer" in str(error), str(error)
+            )
         else:
             raise ValueError("not refused, without a BatchNormalization")
         loss = [di.CrossEntropy(1.0), di.TotalVariation(0.025, form="l1")]

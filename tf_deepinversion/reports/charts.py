@@ -91,13 +91,14 @@ class _Axes:
     def line(self, values, color) -> str:
         # All lines end with the last epoch, so shorter lines begin later.
         first, drawn = 1 + self._count - len(values), ""
-        for part in np.ma.clump_unmasked(np.ma.masked_invalid(values)):
+        parts = np.ma.clump_unmasked(np.ma.masked_invalid(values))
+        for part in parts:
             epochs = range(first + part.start, first + part.stop)
             points = [*map(self._place, epochs, values[part])]
             if self._count == 1:  # a line as wide as the chart
                 points.append((self._right, points[0][1]))
             x, y = points[-1]
-            if len(points) == 1:  # between gaps, where there is no line
+            if len(points) == 1 and part != parts[-1]:  # no line between gaps
                 drawn += _dot(x, y, 2, color)
             points = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
             drawn += (
