@@ -87,7 +87,7 @@ def test_a_network_without_batch_norm_learns_by_targets(run, tmp_path):
     assert figures["classes"] == CLASSES + 2
 
 
-def test_a_pool_serves_prune_and_quantize(run):
+def test_a_pool_serves_prune(run):
     figures, output, network = run("synthesize", *FEW)
     images, labels = load_images(output / "pool")
     assert figures["images"] == len(images) == 12
@@ -106,7 +106,12 @@ def test_a_pool_serves_prune_and_quantize(run):
         atol=1e-4,
     )
 
-    figures, output, _ = run("quantize", pool)
+
+def test_images_serve_quantize(run):
+    images = np.random.default_rng(0).integers(0, 256, (12, *SHAPE), "uint8")
+    np.savez("some.npz", images=images, labels=np.zeros(12, int))
+    pool = "--images=some.npz"
+    figures, output, network = run("quantize", pool)
     content = (output / "int8.tflite").read_bytes()
     assert figures["bytes"] == len(content)
     exact = np.asarray(network(FED.fed(images)))

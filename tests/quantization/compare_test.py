@@ -84,6 +84,7 @@ def ratio(signal, other):
     return 10 * np.log10(np.sum(signal**2) / np.sum((signal - other) ** 2))
 
 
+@pytest.mark.slow
 def test_the_float_file_has_every_layer_s_numbers(model):
     """A tensor that was taken for another layer's would be far off."""
     content = to_litert(model, PIXELS)
