@@ -96,7 +96,7 @@ def test_the_file_is_the_network_with_rounded_kernels(network):
         (one_output, "bfloat16"),
         (one_output, "float64"),
         (separable, "float16"),
-        (separable, "bfloat16"),
+        pytest.param(separable, "bfloat16", marks=pytest.mark.slow),
     ],
 )
 def test_variables_of_any_precision_are_read_in_float32(network, dtype):
