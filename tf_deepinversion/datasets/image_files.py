@@ -95,7 +95,8 @@ def _of_tfds(path):
     # Of other features, some may not be decoded without their packages.
     read = tfds.decode.PartialDecoding(dict.fromkeys(names, True))
     whole = builder.as_dataset("train", batch_size=-1, decoders=read)
-    return [tfds.as_numpy(whole)[name] for name in names]
+    arrays = tfds.as_numpy(whole)
+    return [arrays[name] for name in names]
 
 
 @contextlib.contextmanager

@@ -218,17 +218,18 @@ def listed_classes(classes) -> list:
         TypeError: if they are not integers.
         ValueError: if there are none.
     """
+    listed = classes
     if not np.ndim(classes):
         require_whole(0, classes=classes)
-    listed = np.asarray(classes) if np.ndim(classes) else range(classes)
-    if np.ndim(classes) and len(listed) and listed.dtype.kind not in "iu":
-        raise TypeError(
-            "`classes` must be integers, or one integer. "
-            f"Received: classes={classes}"
-        )
+        listed = range(classes)
     if not len(listed):
         raise ValueError(
             "`classes` must be, or list, at least one. "
+            f"Received: classes={classes}"
+        )
+    if np.asarray(listed).dtype.kind not in "iu":
+        raise TypeError(
+            "`classes` must be integers, or one integer. "
             f"Received: classes={classes}"
         )
     return [int(c) for c in listed]

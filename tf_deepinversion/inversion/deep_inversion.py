@@ -204,8 +204,7 @@ class DeepInversion(Synthesizer, ImagesModel):
                 and from which the same call resumes. A run that a callback
                 stopped stays stopped. Defaults to None.
             callbacks: List of `keras.callbacks.Callback`. Their own counters,
-                such as the patience of `EarlyStopping`, start again when a run
-                resumes.
+                as of `EarlyStopping`, restart when a run resumes.
             verbose: 0, 1, 2 or `"auto"`, as in `keras.Model.fit`.
             steps_per_epoch: Int.
 

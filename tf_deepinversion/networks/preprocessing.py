@@ -64,19 +64,11 @@ class Preprocessing:
                 '`channel_order` must be "rgb" or "bgr". '
                 f"Received: channel_order={channel_order!r}"
             )
-        self.mean = np.atleast_1d(np.asarray(mean, "float64"))
-        self.std = np.atleast_1d(np.asarray(std, "float64"))
+        self.mean, self.std = _per_channel(mean), _per_channel(std)
         self.pixel_range = pixel_range
         self.channel_order = channel_order
         self._check_statistics()
         black, white = self._black_and_white()
-        for values in (self.mean, self.std, black, white):
-            if not values.size or values.size != values.shape[-1]:
-                raise ValueError(
-                    "`mean`, `std`, black and white are one number each, or a "
-                    "list with one number for each channel. Received: an array "
-                    f"of shape {values.shape}"
-                )
         if not (np.isfinite(black).all() and np.isfinite(white).all()):
             raise ValueError(
                 "`pixel_range` must be finite. "
@@ -132,9 +124,7 @@ class Preprocessing:
                 "`pixel_range` must be a pair (black, white). "
                 f"Received: pixel_range={self.pixel_range}"
             )
-        return tuple(
-            np.atleast_1d(np.asarray(v, "float64")) for v in self.pixel_range
-        )
+        return tuple(map(_per_channel, self.pixel_range))
 
     @property
     def channels(self) -> int:
@@ -407,3 +397,15 @@ def normalize_layer(model):
     except (ValueError, AttributeError):
         return None
     return layer if isinstance(layer, keras.layers.Rescaling) else None
+
+
+def _per_channel(values) -> np.ndarray:
+    """Returns one number, or one for each channel, as a float64 array."""
+    array = np.atleast_1d(np.asarray(values, "float64"))
+    if not array.size or array.size != array.shape[-1]:
+        raise ValueError(
+            "`mean`, `std`, black and white are one number each, or a list "
+            "with one number for each channel. Received: an array of shape "
+            f"{array.shape}"
+        )
+    return array
