@@ -9,10 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
-from tf_deepinversion.core.checks import predicted
-from tf_deepinversion.core.checks import share_right
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.pieces import pieces_of
+from tf_deepinversion.core.predictions import share_right
 from tf_deepinversion.networks.preprocessing import Preprocessing
 
 SAVED_MODEL = {
@@ -136,4 +135,4 @@ class Served:
 
     def accuracy(self, images, labels) -> float:
         """Computes the share of images assigned to their labels."""
-        return share_right(predicted(self(images)), labels)
+        return share_right(self(images), labels)

@@ -78,6 +78,23 @@ def test_frechet_distance_with_fewer_images_than_features():
     assert float(same.result()) == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.parametrize("offset", [1e8, -1e10])
+def test_frechet_distance_does_not_depend_on_the_origin(offset):
+    # Whole numbers: the offset adds no rounding to the features.
+    random = np.random.default_rng(0)
+    a, b = random.integers(-50, 50, (2, 100, 3)).astype("float64")
+    distance = FrechetDistance(features=3)
+    for piece in np.array_split(a, 3):
+        distance.update_state(piece + offset)
+    distance.update_state(b + offset, real=True)
+    expected = numpy_frechet(a, b)
+    assert float(distance.result()) == pytest.approx(expected, rel=1e-9)
+    distance.reset_state()
+    distance.update_state(a)
+    distance.update_state(b, real=True)
+    assert float(distance.result()) == pytest.approx(expected, rel=1e-9)
+
+
 def test_too_little_is_an_error():
     distance = FrechetDistance(features=2)
     distance.update_state(np.ones((3, 2)))
@@ -86,8 +103,25 @@ def test_too_little_is_an_error():
         distance.result()
     with pytest.raises(ValueError, match=r"\(n, 2\).*shape=\(3, 1\)"):
         distance.update_state(np.ones((3, 1)))
+    with pytest.raises(ValueError, match="bool. Received: real=2"):
+        distance.update_state(np.ones((3, 2)), real=2)
     with pytest.raises(ValueError, match="1 or more. Received: 0"):
         InceptionScore(classes=0)
+    with pytest.raises(ValueError, match="inception_score.*one image.*0"):
+        InceptionScore(classes=2).result()
+
+
+def test_a_nan_among_the_numbers_is_an_error():
+    score, distance = InceptionScore(classes=2), FrechetDistance(features=2)
+    numbers = np.array([[0.0, np.nan], [1.0, 0.0]])
+    score.update_state(numbers)
+    distance.update_state(numbers)
+    distance.update_state(np.eye(2), real=True)
+    for metric in (score, distance):
+        with pytest.raises(ValueError, match=f"{metric.name}.*a NaN"):
+            metric.result()
+    with pytest.raises(ValueError, match="`real` must be finite.*1 of 8"):
+        precision_and_recall(np.ones((4, 2)), [*np.ones((3, 2)), numbers[0]], 1)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from tiny import tiny_teacher
 
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
+from tf_deepinversion.metrics.verification import verification_table
 from tf_deepinversion.networks import reader
 
 
@@ -46,6 +47,28 @@ def test_accuracy_counts():
     assert actual == pytest.approx(7 / 11)
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 3], r"`labels` must lie in \[0, 3\).*from 0 to 3"),
+        ([0, -1], "from -1 to 0"),
+        ([0.0, 1.0], "`labels` must be integers.*float64"),
+    ],
+)
+def test_labels_that_the_network_does_not_have_are_no_errors_of_it(
+    labels, message
+):
+    teacher, images = tiny_teacher(), some_images(2)
+    with pytest.raises((ValueError, TypeError), match=message):
+        recognition.accuracy(teacher, images, np.array(labels), NORMALIZED)
+    with pytest.raises((ValueError, TypeError), match=message):
+        verification_table(
+            {"made": (images, np.array(labels))},
+            {"other": teacher},
+            {"other": NORMALIZED},
+        )
+
+
 def test_penultimate_features_feed_the_head():
     teacher, images = tiny_teacher(), some_images(5)
     features = reader.penultimate_features(teacher, images, NORMALIZED)
@@ -80,6 +103,11 @@ def test_ten_good_pictures_repeated_have_no_spread():
     assert spread == pytest.approx(0, abs=1e-12)
     with pytest.raises(ValueError, match="class with two images.*10 images"):
         diversity.within_class_spread(features, np.arange(10))
+    with pytest.raises(ValueError, match=r"\(10, 4\) and \(10, 2\)"):
+        diversity.within_class_spread(features, np.eye(10)[:, :2])
+    features[3, 1] = np.nan
+    with pytest.raises(ValueError, match="`features`.*1 of 40 numbers"):
+        diversity.within_class_spread(features, labels[:10])
 
 
 def test_alike_gives_images_of_the_wanted_labels_each_once():
@@ -125,11 +153,14 @@ def test_the_most_confused_are_those_of_the_matrix():
         ([0, 1], [0], "as many predictions"),
         ([0, 3], [0, 0], "`labels` must lie in .0, 3"),
         ([0, 0], [0, -1], "`predictions` must lie.*from -1 to 0"),
+        ([[0, 1]], [[0, 1]], r"one per image.*shapes \(1, 2\)"),
+        ([0, 1], [0.0, 1.5], "`predictions` must be integers.*float64"),
     ],
 )
 def test_what_confusion_refuses(labels, said, message):
-    with pytest.raises(ValueError, match=message):
-        recognition.confusion(labels, said, 3)
+    for function in (recognition.confusion, recognition.most_confused):
+        with pytest.raises((ValueError, TypeError), match=message):
+            function(labels, said, 3)
 
 
 def test_divergence_is_the_mean_of_kl():
@@ -150,6 +181,8 @@ def test_divergence_is_the_mean_of_kl():
     assert recognition.divergence(*rough) == exact
     with pytest.raises(ValueError, match=r"\(9, 5\) and \(1, 5\)"):
         recognition.divergence(t, s[:1])
+    with pytest.raises(ValueError, match=r"at least one.*\(0, 5\)"):
+        recognition.divergence(t[:0], s[:0])
 
 
 def test_classes_are_counted_by_how_frequent_they_are():
@@ -158,6 +191,9 @@ def test_classes_are_counted_by_how_frequent_they_are():
     p = np.array([0.9, 0.1])
     found = diversity.effective_classes([0] * 9 + [7])
     assert found == pytest.approx(np.exp(-(p * np.log(p)).sum()), abs=1e-5)
+    for wrong in ([], [0, -1], [0.5], [[0], [1]]):
+        with pytest.raises(ValueError, match="integers from 0. Received: an"):
+            diversity.effective_classes(wrong)
 
 
 def test_penultimate_features_of_a_subclassed_and_of_a_headless_network():

@@ -85,7 +85,7 @@ def test_pieces_make_no_difference_and_accuracy_counts(content):
     pieces = LiteRT(content, batch_size=5)
     np.testing.assert_array_equal(pieces(images), whole)
     labels = whole.argmax(-1)
-    labels[:3] += 1
+    labels[:3] = (labels[:3] + 1) % 3
     assert pieces.accuracy(images, labels) == pytest.approx(20 / 23)
 
 

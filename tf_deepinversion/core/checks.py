@@ -142,6 +142,24 @@ def warn_if_not_recognized(share):
         )
 
 
+def require_finite(**values):
+    """Checks that arrays hold no NaN and no infinity.
+
+    Args:
+        **values: Arrays of numbers by the names of the arguments.
+
+    Raises:
+        ValueError: if an array does not fit; the error names it.
+    """
+    for name, array in values.items():
+        wrong = int((~np.isfinite(array)).sum())
+        if wrong:
+            raise ValueError(
+                f"`{name}` must be finite. Received: {wrong} of {array.size} "
+                "numbers are a NaN or an infinity"
+            )
+
+
 def not_finite(variables):
     """Returns the first variable with a NaN or an infinity, or None."""
     for variable in variables:
@@ -188,49 +206,3 @@ def check_pixels(images) -> np.ndarray:
                 f"{images.min()} to {images.max()}"
             )
     return images.astype("uint8", copy=False)
-
-
-def are_right(predictions, labels) -> np.ndarray:
-    """Tells which predictions equal their labels: a bool array `(n,)`.
-
-    Args:
-        predictions: Int array `(n,)`.
-        labels: Int array `(n,)`.
-
-    Raises:
-        ValueError: if there is not one label per image. NumPy would compare
-            labels `(n, 1)` with every image.
-    """
-    labels = np.asarray(labels)
-    if labels.shape != predictions.shape:
-        raise ValueError(
-            f"Expected labels of shape {predictions.shape}, one per image: "
-            "use `labels.reshape(-1)` for the shape `(n, 1)`, or "
-            "`labels.argmax(-1)` for one-hot rows. "
-            f"Received: an array of shape {labels.shape}"
-        )
-    return predictions == labels
-
-
-def predicted(outputs) -> np.ndarray:
-    """The classes of the largest outputs, an int array `(n,)`.
-
-    Args:
-        outputs: Array `(n, classes)`.
-
-    Raises:
-        ValueError: if there is a single output, which may be a logit or a
-            probability.
-    """
-    if outputs.shape[-1] == 1:
-        raise ValueError(
-            "A single output may be a logit or a probability: compare "
-            "`outputs[:, 0] > 0`, or `> 0.5` of a sigmoid, with the labels. "
-            f"Received: outputs of shape {outputs.shape}"
-        )
-    return outputs.argmax(-1)
-
-
-def share_right(predictions, labels) -> float:
-    """Returns the share of predictions that equal labels; see `are_right`."""
-    return float(are_right(predictions, labels).mean())

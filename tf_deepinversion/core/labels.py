@@ -76,6 +76,36 @@ def int32_of(labels, least=0) -> np.ndarray:
     return labels.astype("int32", copy=False)
 
 
+def require_classes(classes, **values):
+    """Checks that arguments are integers in [0, classes).
+
+    Args:
+        classes: Int.
+        **values: Arrays by the names of the arguments. Empty ones pass.
+
+    Raises:
+        TypeError: if an array is not of integers.
+        ValueError: if a number is out of range; the error names the argument.
+
+    >>> require_classes(3, labels=np.array([0, 2]))
+    >>> require_classes(2, labels=np.array([0, 2]))
+    Traceback (most recent call last):
+    ValueError: `labels` must lie in [0, 2), the network's classes. Received...
+    """
+    for name, array in values.items():
+        if not array.size:
+            continue
+        if array.dtype.kind not in "iu":
+            raise TypeError(
+                f"`{name}` must be integers. Received: dtype {array.dtype}"
+            )
+        if array.min() < 0 or array.max() >= classes:
+            raise ValueError(
+                f"`{name}` must lie in [0, {classes}), the network's classes. "
+                f"Received: from {array.min()} to {array.max()}"
+            )
+
+
 def check_labels(labels, classes, replicas=1) -> np.ndarray:
     """Returns labels as an int32 array `(n,)`.
 
@@ -90,15 +120,7 @@ def check_labels(labels, classes, replicas=1) -> np.ndarray:
             "`labels` must be a list of classes, one per image. "
             f"Received: an array of shape {labels.shape}"
         )
-    if labels.dtype.kind not in "iu":
-        raise TypeError(
-            f"`labels` must be integers. Received: dtype {labels.dtype}"
-        )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"`labels` must lie in [0, {classes}), the teacher's classes. "
-            f"Received: labels from {labels.min()} to {labels.max()}"
-        )
+    require_classes(classes, labels=labels)
     if len(labels) % replicas:
         raise ValueError(
             f"The number of labels must be a multiple of the {replicas} "

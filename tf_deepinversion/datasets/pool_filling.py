@@ -3,7 +3,6 @@
 import numpy as np
 
 from tf_deepinversion.core.checks import require_whole
-from tf_deepinversion.core.checks import share_right
 from tf_deepinversion.core.checks import warn_if_not_recognized
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.labels import check_labels
@@ -80,7 +79,7 @@ class PoolFilling:
                 after_batch(number)
             progress.advance(synthesizer.logs)
         if synthesizer.means_labels and len(numbers):
-            warn_if_not_recognized(share_right(pool.labels, pool.requested))
+            warn_if_not_recognized((pool.labels == pool.requested).mean())
 
     def _add(self, labels, number, images, shown):
         """Adds a batch, unless a resumed run repeats one of the pool's."""

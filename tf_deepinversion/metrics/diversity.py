@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tf_deepinversion.core.checks import require_finite
+
 
 def effective_classes(predictions) -> float:
     """Counts the classes that predictions cover, weighted by frequency.
@@ -13,13 +15,28 @@ def effective_classes(predictions) -> float:
         predictions: Int array `(n,)`, at least one, not negative.
 
     Returns:
-        A float.
+        A float, at least 1.
+
+    Raises:
+        ValueError: if there is no prediction, or one that is no class.
 
     Example:
         >>> di.metrics.effective_classes([3, 3, 5, 5])
         2.0
     """
-    counts = np.bincount(np.asarray(predictions))
+    predictions = np.asarray(predictions)
+    if (
+        predictions.ndim != 1
+        or predictions.dtype.kind not in "iu"
+        or not predictions.size
+        or predictions.min() < 0
+    ):
+        raise ValueError(
+            "Expected predicted classes, one per image, integers from 0. "
+            f"Received: an array of shape {predictions.shape} and dtype "
+            f"{predictions.dtype}"
+        )
+    counts = np.bincount(predictions)
     shares = counts[counts > 0] / counts.sum()
     # Rounded, because exp(log 3) is not exactly 3.
     return round(float(np.exp(-np.sum(shares * np.log(shares)))), 6)
@@ -39,13 +56,20 @@ def within_class_spread(features, labels) -> float:
         A float.
 
     Raises:
-        ValueError: if no class has two images.
+        ValueError: if the shapes do not match, a feature is a NaN or infinite,
+            or no class has two images.
 
     Example:
         >>> di.metrics.within_class_spread([[1.0], [3.0], [5.0]], [0, 0, 1])
         1.4142135623730951
     """
     features, labels = np.asarray(features, "float64"), np.asarray(labels)
+    if features.ndim != 2 or labels.shape != features.shape[:1]:
+        raise ValueError(
+            "Expected features (n, features) and labels (n,). Received: "
+            f"shapes {features.shape} and {labels.shape}"
+        )
+    require_finite(features=features)
     variances = [
         features[labels == c].var(axis=0, ddof=1).sum()
         for c in np.unique(labels)

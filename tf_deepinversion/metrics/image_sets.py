@@ -10,6 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_deepinversion.core.checks import not_finite
+from tf_deepinversion.core.checks import require_finite
 from tf_deepinversion.core.checks import require_whole
 
 
@@ -39,6 +41,21 @@ class _Metric(keras.metrics.Metric):
                 f"Received: shape={tuple(rows.shape)}"
             )
         return rows, ops.cast(ops.shape(rows)[0], "float64")
+
+    def _require(self, least, what):
+        """Checks what `update_state` has added, which may run in a graph."""
+        images = ops.convert_to_numpy(self.images.value)
+        if images.min() < least:
+            raise ValueError(
+                f"{self.name} needs at least {what}. "
+                f"Received: {images.astype(int).tolist()} images"
+            )
+        wrong = not_finite(self.variables)
+        if wrong is not None:
+            raise ValueError(
+                f"{self.name} needs finite numbers. Received: a NaN or an "
+                f"infinity in an earlier `update_state`: {wrong.name}"
+            )
 
 
 @keras.saving.register_keras_serializable("tf_deepinversion")
@@ -87,6 +104,15 @@ class InceptionScore(_Metric):
         self.negative_entropy.assign_add(ops.sum(terms))
 
     def result(self):
+        """Computes the score.
+
+        Returns:
+            A scalar tensor.
+
+        Raises:
+            ValueError: if there is no image, or a logit was a NaN.
+        """
+        self._require(1, "one image")
         p = self.probabilities / self.images
         marginal = ops.sum(p * ops.log(ops.where(p > 0, p, ops.ones_like(p))))
         return ops.exp(self.negative_entropy / self.images - marginal)
@@ -125,6 +151,8 @@ class FrechetDistance(_Metric):
     def __init__(self, features, name="frechet_distance"):
         super().__init__(features, name)
         self.images = self._sum("images", 2)
+        # The distance does not depend on the origin; its rounding does.
+        self.origin = self._sum("origin", self.size)
         self.first = self._sum("first", 2, self.size)
         self.second = self._sum("second", 2, self.size, self.size)
 
@@ -134,9 +162,17 @@ class FrechetDistance(_Metric):
         Args:
             features: Float array `(n, features)`.
             real: Bool, whether the images are real. Defaults to False.
+
+        Raises:
+            ValueError: if the shape is another, or `real` is not a bool.
         """
+        if real not in (False, True):
+            raise ValueError(f"`real` must be a bool. Received: real={real!r}")
         # Sums of features and of their products add up over any batches.
         rows, count = self._rows(features)
+        begun = ops.sum(self.images) > 0
+        self.origin.assign(ops.where(begun, self.origin, ops.mean(rows, 0)))
+        rows = rows - self.origin
         side = ops.one_hot(int(real), 2, dtype="float64")
         second = ops.transpose(rows) @ rows
         self.images.assign_add(side * count)
@@ -157,14 +193,10 @@ class FrechetDistance(_Metric):
             A scalar tensor.
 
         Raises:
-            ValueError: if a set has fewer than two images.
+            ValueError: if a set has fewer than two images, or a feature was a
+                NaN or infinite.
         """
-        count = ops.convert_to_numpy(self.images.value)
-        if count.min() < 2:
-            raise ValueError(
-                "The Frechet distance needs at least two images of each set. "
-                f"Received: {count.astype(int).tolist()}"
-            )
+        self._require(2, "two images of each set")
         mean, covariance = self._mean_and_covariance(0)
         other_mean, other = self._mean_and_covariance(1)
         # (C C')^(1/2) has the trace of (R C' R)^(1/2) with R = C^(1/2). The
@@ -233,7 +265,8 @@ def precision_and_recall(
         synthesized images.
 
     Raises:
-        ValueError: if the shapes do not match, or a set has too few images.
+        ValueError: if the shapes do not match, a feature is a NaN or infinite,
+            or a set has too few images.
 
     Example:
         >>> real = np.array([[0.0], [1.0], [10.0], [11.0]])
@@ -250,6 +283,7 @@ def precision_and_recall(
             "Expected two arrays (n, features) with equal numbers of features. "
             f"Received: shapes {made.shape} and {real.shape}"
         )
+    require_finite(made=made, real=real)
     require_whole(neighbors=neighbors, block=block)
     if not 1 <= neighbors < min(len(made), len(real)):
         raise ValueError(

@@ -3,7 +3,8 @@
 import numpy as np
 from keras import ops
 
-from tf_deepinversion.core.checks import share_right
+from tf_deepinversion.core.labels import require_classes
+from tf_deepinversion.core.predictions import share_right
 from tf_deepinversion.networks.ending import at_least_float32
 from tf_deepinversion.networks.reader import read
 from tf_deepinversion.objective import distances
@@ -16,12 +17,17 @@ def accuracy(model, images, labels, preprocessing=None) -> float:
     Args:
         model: A `keras.Model` classifier.
         images: uint8 array `(n, height, width, channels)`.
-        labels: Int array `(n,)`.
+        labels: Int array `(n,)` in [0, classes).
         preprocessing: The network's `Preprocessing`. Not needed for a network
             of `di.models` or of `keras.applications`. Defaults to None.
 
     Returns:
         A float in [0, 1].
+
+    Raises:
+        TypeError: if the labels are not integers.
+        ValueError: if there is no image, not one label per image, or a label
+            that is none of the network's classes.
 
     Example:
         >>> predicted = np.argmax(teacher(images), axis=-1)
@@ -29,7 +35,7 @@ def accuracy(model, images, labels, preprocessing=None) -> float:
         1.0
     """
     logits, _ = read(model, images, preprocessing)
-    return share_right(logits.argmax(-1), labels)
+    return share_right(logits, labels)
 
 
 def agreement(teacher, student, images) -> float:
@@ -104,7 +110,7 @@ def divergence(teacher_logits, student_logits) -> float:
         A float, at least 0.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or there is no image.
 
     Example:
         >>> teacher = np.array([[2.0, 0.0]], "float32")
@@ -116,9 +122,10 @@ def divergence(teacher_logits, student_logits) -> float:
         at_least_float32(ops.convert_to_tensor(x))
         for x in (teacher_logits, student_logits)
     ]
-    if logits[0].shape != logits[1].shape:
+    if logits[0].shape != logits[1].shape or 0 in logits[0].shape:
         raise ValueError(
-            "Expected logits of the same images and classes. Received: shapes "
+            "Expected logits of the same images and classes, at least one. "
+            "Received: shapes "
             f"{tuple(logits[0].shape)} and {tuple(logits[1].shape)}"
         )
     log_p, log_q = (ops.log_softmax(x, axis=-1) for x in logits)
@@ -137,6 +144,7 @@ def confusion(labels, predictions, classes) -> np.ndarray:
         An int array `(classes, classes)` with one row per true class.
 
     Raises:
+        TypeError: if labels or predictions are not integers.
         ValueError: if a label or a prediction is out of range, or their
             numbers differ.
 
@@ -165,6 +173,7 @@ def most_confused(labels, predictions, classes, most=10) -> list:
         frequent first; of equally frequent pairs, the lower label first.
 
     Raises:
+        TypeError: if labels or predictions are not integers.
         ValueError: if a label or a prediction is out of range, or their
             numbers differ.
 
@@ -189,16 +198,12 @@ def most_confused(labels, predictions, classes, most=10) -> list:
 def _places(labels, predictions, classes):
     """Returns the index of each image's cell in the flattened matrix."""
     labels, predictions = np.asarray(labels), np.asarray(predictions)
-    if labels.shape != predictions.shape:
+    if labels.ndim != 1 or labels.shape != predictions.shape:
         raise ValueError(
-            "Expected as many predictions as labels. Received: "
-            f"{labels.shape} labels and {predictions.shape} predictions"
+            "Expected as many predictions as labels, one per image. Received: "
+            f"shapes {labels.shape} of labels and {predictions.shape} of "
+            "predictions"
         )
-    for name, values in (("labels", labels), ("predictions", predictions)):
-        if values.size and not 0 <= values.min() <= values.max() < classes:
-            raise ValueError(
-                f"`{name}` must lie in [0, {classes}). Received: from "
-                f"{values.min()} to {values.max()}"
-            )
+    require_classes(classes, labels=labels, predictions=predictions)
     # Small integer types would overflow.
     return labels.astype(int) * classes + predictions.astype(int)

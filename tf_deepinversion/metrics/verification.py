@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tf_deepinversion.core.checks import are_right
+from tf_deepinversion.core.predictions import are_right
 from tf_deepinversion.networks import reader
 from tf_deepinversion.networks.reader import resized
 
@@ -25,8 +25,9 @@ def verification_table(sets, networks, preprocessing=None) -> dict:
         to their labels; and `"images"`, the number of images.
 
     Raises:
-        ValueError: if there is no network or no image, or a network has the
-            name `"all"` or `"images"`.
+        TypeError: if labels are not integers.
+        ValueError: if there is no network or no image, a network has the name
+            `"all"` or `"images"`, or a label is none of a network's classes.
 
     Example:
         >>> table = di.metrics.verification_table(
@@ -52,7 +53,7 @@ def verification_table(sets, networks, preprocessing=None) -> dict:
             )
             # Kept for each image: "all" needs images that every network
             # recognizes.
-            right[verifier] = are_right(logits.argmax(-1), labels)
+            right[verifier] = are_right(logits, labels)
         row = {k: float(v.mean()) for k, v in right.items()}
         row["all"] = float(np.all(list(right.values()), axis=0).mean())
         table[name] = {**row, "images": len(images)}

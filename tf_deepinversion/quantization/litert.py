@@ -6,9 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
-from tf_deepinversion.core.checks import predicted
-from tf_deepinversion.core.checks import share_right
 from tf_deepinversion.core.pieces import pieces_of
+from tf_deepinversion.core.predictions import share_right
 from tf_deepinversion.quantization.file_operations import operations_of
 from tf_deepinversion.quantization.file_operations import tensor_dtypes
 
@@ -162,4 +161,4 @@ class LiteRT:
 
     def accuracy(self, images, labels) -> float:
         """Computes the share of uint8 images assigned to their labels."""
-        return share_right(predicted(self(images)), labels)
+        return share_right(self(images), labels)

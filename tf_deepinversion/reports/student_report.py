@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from tf_deepinversion.core.checks import share_right
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.labels import names_of
 from tf_deepinversion.core.pictures import grid
 from tf_deepinversion.core.pictures import require_picture
+from tf_deepinversion.core.predictions import share_right
 from tf_deepinversion.distillation.fit_together import check_images
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
@@ -68,13 +68,15 @@ def measure_student(distillation, images, labels=None) -> dict:
     # Both networks read each image once; all figures follow from the logits.
     logits = distillation.answers(images)
     said, answers = (each.argmax(-1) for each in logits)
-    scored = labels is not None
+    teacher_accuracy, student_accuracy = (
+        None if labels is None else share_right(each, labels) for each in logits
+    )
     return {
         "images": len(images),
         "agreement": float((said == answers).mean()),
         "divergence": recognition.divergence(*logits),
-        "teacher_accuracy": share_right(said, labels) if scored else None,
-        "student_accuracy": share_right(answers, labels) if scored else None,
+        "teacher_accuracy": teacher_accuracy,
+        "student_accuracy": student_accuracy,
         **measure_variety(distillation, _evenly(images, 1000)),
         "answers": answers,
     }
