@@ -39,7 +39,7 @@ from machine import machine
 from run_folder import claim
 
 import tf_deepinversion as di
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.models.pretrained import PRETRAINED
 from tf_deepinversion.models.pretrained import load_network
@@ -198,7 +198,7 @@ def main(_):
 
 
 def _write(path, text):
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_content(path, text)
 
 
 if __name__ == "__main__":

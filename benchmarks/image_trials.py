@@ -38,7 +38,7 @@ from run_folder import claim
 from students import make_student
 
 import tf_deepinversion as di
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.inversion import DeadLeaves
 from tf_deepinversion.inversion import Noise
 from tf_deepinversion.models.pretrained import load_network
@@ -175,7 +175,7 @@ def trial(teacher, fed, name, held_out) -> dict:
         "synthesis_seconds": synthesis,
         "student_seconds": training,
     }
-    write_atomically(path, lambda f: f.write(json.dumps(row).encode()))
+    write_content(path, json.dumps(row))
     return row
 
 

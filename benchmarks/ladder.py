@@ -149,7 +149,7 @@ def climb(method, rounds, steps, teacher, preprocessing, test):
 
     from tf_deepinversion import RefreshPool
     from tf_deepinversion.core.files import save_network
-    from tf_deepinversion.core.files import write_atomically
+    from tf_deepinversion.core.files import write_content
     from tf_deepinversion.metrics.recognition import accuracy
 
     folder, fast = pathlib.Path(FLAGS.output) / method, method == "fast"
@@ -186,8 +186,7 @@ def climb(method, rounds, steps, teacher, preprocessing, test):
         "images": len(pool),
         "student_steps": int(seen.model.optimizer.iterations),
     }
-    content = json.dumps(figures).encode()
-    write_atomically(folder / "figures.json", lambda f: f.write(content))
+    write_content(folder / "figures.json", json.dumps(figures).encode())
     return figures
 
 

@@ -44,6 +44,7 @@ from run_folder import claim
 import tf_deepinversion as di
 from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.datasets import load_idx
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.optimizers import sgd
@@ -244,8 +245,7 @@ def main(_):
             else:
                 right = LiteRT(content).accuracy(*case.test)
                 figures[name] = [right, len(content)]
-            content = json.dumps(figures).encode()
-            write_atomically(path, lambda file, text=content: file.write(text))
+            write_content(path, json.dumps(figures).encode())
         print(f"{name}: {figures[name]}", flush=True)
     print(
         json.dumps(

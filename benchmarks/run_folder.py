@@ -7,7 +7,7 @@ import sys
 from absl import app
 from absl import flags
 
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 
 
 def claim(folder, *free) -> pathlib.Path:
@@ -42,6 +42,5 @@ def claim(folder, *free) -> pathlib.Path:
             f"{folder} holds a run with {', '.join(differing)}: repeat these "
             "flags to go on with it, or pass another --output."
         )
-    content = json.dumps(settings).encode()
-    write_atomically(path, lambda file: file.write(content))
+    write_content(path, json.dumps(settings).encode())
     return folder

@@ -137,7 +137,7 @@ def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
     from students import make_student
 
     from tf_deepinversion import augmentations
-    from tf_deepinversion.core.files import write_atomically
+    from tf_deepinversion.core.files import write_content
 
     folder = pathlib.Path(FLAGS.output) / name
     student = make_student(
@@ -162,8 +162,7 @@ def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
         transforms=augmentations(FLAGS.strength),
         **kwargs,
     )
-    curves = json.dumps(history).encode()
-    write_atomically(folder / "curves.json", lambda f: f.write(curves))
+    write_content(folder / "curves.json", json.dumps(history).encode())
     return history
 
 

@@ -28,7 +28,7 @@ from run_folder import claim
 
 import tf_deepinversion as di
 from tf_deepinversion.core.files import save_network
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.optimizers.schedules import OPTIMIZERS
 
 # For each teacher: the folder of its images, its family and its width.
@@ -149,8 +149,9 @@ def train(name, output):
             for part in ("held_out", "test")
         },
     }
-    text = json.dumps(figures, indent=1).encode()
-    write_atomically(output / f"{name}.json", lambda file: file.write(text))
+    write_content(
+        output / f"{name}.json", json.dumps(figures, indent=1).encode()
+    )
     state.unlink()
     watch.path.unlink(missing_ok=True)
     return figures

@@ -38,7 +38,7 @@ from students import make_student
 
 import tf_deepinversion as di
 from tf_deepinversion.core.files import save_network
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.datasets.real_images import augmented_epoch
 from tf_deepinversion.datasets.real_images import load_split
@@ -208,8 +208,7 @@ def main(_):
             path = output / f"{name}.{arm}.json"
             if not path.exists():
                 row = row_of(teacher, verifier, arm, data, test)
-                text = json.dumps(row).encode()
-                write_atomically(path, lambda file, text=text: file.write(text))
+                write_content(path, json.dumps(row).encode())
                 print(row, flush=True)
             rows.append(json.loads(path.read_text()))
     print(json.dumps({"rows": rows, "machine": machine()}))

@@ -35,7 +35,7 @@ from absl import logging
 from tf_deepinversion import RECIPES
 from tf_deepinversion import flag_values
 from tf_deepinversion.checkpoints import load_efficientnet_lite
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.core.files import write_first
 from tf_deepinversion.core.pictures import grid
 from tf_deepinversion.core.pictures import save_folders
@@ -207,9 +207,7 @@ def main(_):
         **given.identity(teacher),
     }
     line = json.dumps(figures)
-    write_atomically(
-        output / "figures.json", lambda file: file.write(line.encode())
-    )
+    write_content(output / "figures.json", line)
     print(line)
 
 

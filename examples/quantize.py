@@ -37,7 +37,7 @@ from absl import app
 from absl import flags
 
 import tf_deepinversion as di
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.datasets import load_images
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.quantization import LiteRT
@@ -194,7 +194,7 @@ def main(_):
         content["trained"] = trained(teacher, fed, made)
     for name, model in content.items():
         path = pathlib.Path(FLAGS.output) / f"{name}.tflite"
-        write_atomically(path, lambda file, model=model: file.write(model))
+        write_content(path, model)
     figures = {}
     if FLAGS.baselines:
         figures = compare(teacher, fed, test, made, content[FLAGS.scheme])

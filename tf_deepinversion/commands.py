@@ -210,7 +210,7 @@ def prune(args):
 
 def quantize(args):
     import tf_deepinversion as di
-    from tf_deepinversion.core.files import write_atomically
+    from tf_deepinversion.core.files import write_content
     from tf_deepinversion.quantization.scheme import TRAINED
     from tf_deepinversion.quantization.scheme import check_scheme
 
@@ -259,7 +259,7 @@ def quantize(args):
     )
     path = args.output / f"{args.scheme}.tflite"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: file.write(content))
+    write_content(path, content)
     held = di.quantization.LiteRT(content)
     ops = {name: held.ops.count(name) for name in sorted(set(held.ops))}
     figures = {"bytes": len(content), "model": str(path)}

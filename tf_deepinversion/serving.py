@@ -28,7 +28,9 @@ def export(model, folder, preprocessing=None, image_shape=None):
     """Writes a SavedModel that maps uint8 pixels to the model's output.
 
     Its serving signature takes `(batch, height, width, channels)` and returns
-    `{"logits": ...}`. An existing SavedModel is replaced completely.
+    `{"logits": outputs}`, `(batch, classes)`. They are the outputs of the model
+    itself: probabilities of a model that ends in a softmax or a sigmoid. An
+    existing SavedModel is replaced completely.
 
     Args:
         model: A `keras.Model` with one input, the image.
@@ -125,7 +127,7 @@ class Served:
         self.signature = self._loaded.signatures["serving_default"]
 
     def __call__(self, images, batch_size=None) -> np.ndarray:
-        """Computes the logits `(n, classes)` of uint8 images."""
+        """Computes the outputs `(n, classes)` for uint8 images."""
         images = check_pixels(images)
         logits = [
             self.signature(tf.constant(piece))["logits"]

@@ -13,6 +13,8 @@ from tf_deepinversion import Jitter
 from tf_deepinversion import Shift
 from tf_deepinversion.core import files
 from tf_deepinversion.core import run_state
+from tf_deepinversion.core.array_file import load_arrays
+from tf_deepinversion.core.array_file import save_arrays
 from tf_deepinversion.transforms.base import Transform
 
 DTYPES = ["float16", "float32", "float64", "int32", "int64", "uint8", "bool"]
@@ -154,6 +156,16 @@ def test_a_flipped_byte_is_refused_or_harmless(tmp_path, bits):
             refused.add(i)
     assert {i for i in data if not i % 100} <= refused
     assert {data[0], data[-1]} <= refused
+
+
+def test_an_array_that_claims_to_be_smaller_is_refused(tmp_path):
+    path, header = tmp_path / "file.npz", {"format": "file 1"}
+    save_arrays(path, {"a": np.arange(200_000)}, header)
+    content = path.read_bytes()
+    assert content.count(b"(200000,)") == 1
+    path.write_bytes(content.replace(b"(200000,)", b"(16,)    "))
+    with pytest.raises(ValueError, match="a file. Received: .*CRC-32|bad sum"):
+        load_arrays(path, "file 1", lambda arrays, _: arrays, "a file")
 
 
 @pytest.mark.parametrize(

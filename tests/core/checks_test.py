@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.core.checks import require_seed
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.checks import warn_caller
 
@@ -26,6 +27,17 @@ def test_others_are_refused_by_name(value):
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         require_whole(images=1, steps=value)
+
+
+@pytest.mark.parametrize(
+    "value", [-1, 2**31, 1.0, None, "a", True, float("nan")]
+)
+def test_a_seed_is_a_whole_number_below_2_31(value):
+    require_seed(0)
+    require_seed(np.int64(2**31 - 1))
+    message = f"`seed` must be.*Received: seed={value!r}"
+    with pytest.raises(ValueError, match=message):
+        require_seed(value)
 
 
 def test_the_least_can_be_another():

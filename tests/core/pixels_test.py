@@ -50,7 +50,9 @@ def in_pool(images, labels):
 
 DOORS = [
     lambda x, y, _: recognition.accuracy(tiny_teacher(), x, y, FED),
-    lambda x, y, _: recognition.agreement(tiny_teacher(), tiny_teacher(), x),
+    lambda x, y, _: recognition.agreement(
+        tiny_teacher(), tiny_teacher(), x, FED
+    ),
     lambda x, y, _: recognition.feature_distance(tiny_teacher(), x, FED),
     lambda x, y, _: restated(tiny_teacher(), x, FED),
     lambda x, y, _: verified_by_another_size(x, y),

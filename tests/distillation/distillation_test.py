@@ -1,5 +1,6 @@
 """A student learns from a pool that grows; interrupted, the same student."""
 
+import functools
 import json
 import shutil
 
@@ -435,6 +436,12 @@ def test_an_optimizer_made_for_all_steps(eagerly):
 
     run_by_pixels(rounds=2, refresh=RefreshPool(6, 1), optimizer=make)
     assert steps == [2]
+    # Any function, such as one with its other arguments bound.
+    bound = functools.partial(make)
+    run_by_pixels(rounds=3, refresh=RefreshPool(6, 1), optimizer=bound)
+    assert steps == [2, 3]
+    with pytest.raises(TypeError, match="call the class. Received: .*SGD"):
+        run_by_pixels(rounds=2, optimizer=keras.optimizers.SGD)
 
 
 def run_by_pixels(student=None, **kwargs):

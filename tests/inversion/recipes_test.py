@@ -230,7 +230,7 @@ def test_make_synthesizer_takes_what_the_recipe_moves():
         make_synthesizer(teacher, NORMALIZED, recipe="ours", draws=3)
 
 
-OURS = recipes.RECIPES["ours"]
+OURS, GENERATOR = (recipes.RECIPES[name] for name in ("ours", "generator"))
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,16 @@ OURS = recipes.RECIPES["ours"]
         (lambda: OURS.replace(stages=[{}]), TypeError, "`Stage`.*{}"),
         (lambda: OURS.replace(generator=5), TypeError, "`GeneratorTr.*5"),
         (lambda: OURS.replace(batch_size=0), ValueError, "batch_size"),
-        (lambda: OURS.replace(latent_scale=-1), ValueError, "latent_scale=-1"),
+        (
+            lambda: GENERATOR.replace(latent_scale=-1),
+            ValueError,
+            "latent_scale=-1",
+        ),
+        (
+            lambda: OURS.replace(width=8),
+            ValueError,
+            "no generator.*Received: .'width': 8",
+        ),
         (lambda: Stage(0), ValueError, "steps"),
         (lambda: Stage(3, scale=1.5), ValueError, "scale=1.5"),
         (lambda: Stage(3, learning_rate=-1.0), ValueError, "g_rate=-1.0"),

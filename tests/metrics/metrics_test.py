@@ -6,10 +6,12 @@ import pytest
 from inversions import NORMALIZED
 from tiny import tiny_teacher
 
+import tf_deepinversion as di
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.metrics.verification import verification_table
 from tf_deepinversion.networks import reader
+from tf_deepinversion.networks.preprocessing import Preprocessing
 
 
 def some_images(n, seed=0):
@@ -36,6 +38,27 @@ def test_feature_distance_is_the_papers_whatever_the_pieces(
         expected += np.linalg.norm(x.var((0, 1, 2)) - variance)
     actual = recognition.feature_distance(teacher, images, NORMALIZED)
     assert actual == pytest.approx(expected, rel=1e-5)
+
+
+def test_agreement_knows_what_each_network_is_fed():
+    teacher, student = tiny_teacher(), tiny_teacher(1)
+    images = some_images(40)
+    for network, inputs in ((teacher, z_of(images)), (student, images / 255)):
+        head = network.layers[-1]
+        mean = network(inputs.astype("float32")).numpy().mean(0)
+        head.bias.assign(head.bias - mean)  # all classes occur
+    # The student reads [0, 1]; by default it reads what its teacher reads.
+    own, shares = Preprocessing(0.0, 255.0, "normalized"), set()
+    said = teacher(z_of(images)).numpy().argmax(-1)
+    for fed, inputs in ((own, images / 255), (None, z_of(images))):
+        answers = student(inputs.astype("float32")).numpy().argmax(-1)
+        found = recognition.agreement(teacher, student, images, NORMALIZED, fed)
+        assert found == (said == answers).mean()
+        shares.add(found)
+    assert len(shares) == 2, shares
+    other = di.models.ResNet20((8, 8, 1), 5, width=2)
+    with pytest.raises(ValueError, match="Received: 3 and 5 classes"):
+        recognition.agreement(teacher, other, images, NORMALIZED)
 
 
 def test_accuracy_counts():

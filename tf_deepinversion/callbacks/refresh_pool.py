@@ -10,7 +10,7 @@ import numpy as np
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import require_local
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.core.progress import verbosity
 from tf_deepinversion.inversion.synthesizer import require_synthesizer
 
@@ -269,5 +269,4 @@ class RefreshPool(keras.callbacks.Callback):
             # A bar shows the student's values, which have the same names.
             self._job.advance(BATCH, number + 1, logs, shown=False)
         if self._path:
-            content = json.dumps(self._terms).encode()
-            write_atomically(self._path, lambda file: file.write(content))
+            write_content(self._path, json.dumps(self._terms).encode())

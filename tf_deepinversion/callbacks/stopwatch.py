@@ -7,7 +7,7 @@ import keras
 
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import require_local
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 
 
 class Stopwatch(keras.callbacks.Callback):
@@ -68,5 +68,6 @@ class Stopwatch(keras.callbacks.Callback):
     def _keep(self, now):
         self.total = now - self._begin
         if self.path:
-            content = json.dumps([self.total, self.training]).encode()
-            write_atomically(self.path, lambda file: file.write(content))
+            write_content(
+                self.path, json.dumps([self.total, self.training]).encode()
+            )

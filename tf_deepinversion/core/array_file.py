@@ -3,6 +3,7 @@
 import io
 import json
 import pathlib
+import zipfile
 
 import numpy as np
 
@@ -20,6 +21,28 @@ def save_arrays(path, arrays, header):
     """
     entry = np.array(json.dumps(header))
     write_atomically(path, lambda file: np.savez(file, **arrays, _header=entry))
+
+
+def read_arrays(content) -> tuple:
+    """Reads the content of a file of `save_arrays`.
+
+    Args:
+        content: Bytes.
+
+    Returns:
+        A dict from names to arrays, and the header.
+
+    Raises:
+        Exception: if the content is damaged; the readers raise anything.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        # np.load does not check the sum of an array that claims to be small.
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"bad sum of {damaged}")
+    with np.load(io.BytesIO(content)) as file:
+        arrays = {name: file[name] for name in file.files}
+    return arrays, json.loads(str(arrays.pop("_header")))
 
 
 def load_arrays(path, format, build, expected):
@@ -45,15 +68,13 @@ def load_arrays(path, format, build, expected):
     """
     require_local(path=path)
     try:
-        content = io.BytesIO(pathlib.Path(path).read_bytes())
+        content = pathlib.Path(path).read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"Expected {expected}. Received: {path}, which does not exist"
         ) from error
     try:
-        with np.load(content) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(str(arrays.pop("_header")))
+        arrays, header = read_arrays(content)
         if header["format"] != format:
             raise ValueError(f"its format is {header['format']!r}")
         return build(arrays, header)

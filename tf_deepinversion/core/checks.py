@@ -11,10 +11,10 @@ import numpy as np
 
 def require_seed(seed):
     """Checks that a seed is a whole number in [0, 2**31)."""
-    if int(seed) != seed or not 0 <= seed < 2**31:
+    if not is_whole(seed, 0) or seed >= 2**31:
         raise ValueError(
             "`seed` must be a whole number in [0, 2**31). "
-            f"Received: seed={seed}"
+            f"Received: seed={seed!r}"
         )
 
 
@@ -84,7 +84,7 @@ def warn_caller(message):
     """Warns at the line of user code that called this package.
 
     Frames of Keras are skipped too: Keras's `fit` calls this package's
-        callbacks.
+    callbacks.
 
     Args:
         message: String.

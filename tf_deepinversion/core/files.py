@@ -9,6 +9,8 @@ import pathlib
 import tempfile
 import uuid
 
+import keras
+
 from tf_deepinversion.core.remote_path import REMOTE
 from tf_deepinversion.core.remote_path import RemotePath
 
@@ -89,12 +91,32 @@ def write_atomically(path, write):
         os.replace(part, path)
 
 
+def write_content(path, content):
+    """Writes bytes, or a string in UTF-8, atomically; see `write_atomically`.
+
+    Args:
+        path: String or path of the file to replace or create.
+        content: Bytes or string.
+    """
+    if isinstance(content, str):
+        content = content.encode()
+    write_atomically(path, lambda file: file.write(content))
+
+
 def bytes_of_network(network) -> bytes:
     """Returns the content of a `.keras` file of a network."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "network.keras")
         network.save(path)
         return path.read_bytes()
+
+
+def network_of_bytes(content) -> keras.Model:
+    """Returns the network of `bytes_of_network`, not compiled."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "network.keras")
+        path.write_bytes(content)
+        return keras.models.load_model(path, compile=False)
 
 
 def save_network(path, network):
@@ -105,8 +127,7 @@ def save_network(path, network):
         network: A `keras.Model`.
     """
     require_local(path=path)
-    content = bytes_of_network(network)
-    write_atomically(path, lambda file: file.write(content))
+    write_content(path, bytes_of_network(network))
 
 
 def write_first(path, content) -> bool:

@@ -11,7 +11,7 @@ from PIL import PngImagePlugin
 
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.files import require_local
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.core.labels import names_of
 
 # Marks the pictures of this package, which `save_folders` may delete.
@@ -83,7 +83,7 @@ def png(image, maker=None) -> bytes:
 
 def save_png(path, image, maker=None):
     """Writes an image `(height, width, 1 or 3)` as a PNG, atomically."""
-    write_atomically(path, lambda file: file.write(png(image, maker)))
+    write_content(path, png(image, maker))
 
 
 def save_folders(directory, images, labels, names=None):

@@ -1,18 +1,17 @@
 """The state of a run in one file, written atomically."""
 
 import hashlib
-import io
 import json
-import zipfile
 
 import keras
 import numpy as np
 
+from tf_deepinversion.core.array_file import read_arrays
+from tf_deepinversion.core.array_file import save_arrays
 from tf_deepinversion.core.described import add_arrays
 from tf_deepinversion.core.described import described
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import require_local
-from tf_deepinversion.core.files import write_atomically
 from tf_deepinversion.core.keras_internals import averages_of
 
 FORMAT = "tf_deepinversion checkpoint 1"
@@ -26,9 +25,8 @@ def save(path, arrays, run):
         arrays: Dict from names to arrays.
         run: String that identifies the run, see `fingerprint`.
     """
-    header = np.array(json.dumps({"format": FORMAT, "run": run}))
     exact = {name: _in_float32(array) for name, array in arrays.items()}
-    write_atomically(path, lambda f: np.savez(f, **exact, _header=header))
+    save_arrays(path, exact, {"format": FORMAT, "run": run})
 
 
 def _in_float32(array):
@@ -52,19 +50,11 @@ def load(path, run) -> dict | None:
     try:
         # What the system refuses to read is not damaged. Another worker may
         # remove the file at any moment.
-        content = io.BytesIO(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
-        with zipfile.ZipFile(content) as archive:
-            # np.load does not check the sum of an array that claims to be
-            # small.
-            if archive.testzip() is not None:
-                raise zipfile.BadZipFile(f"bad sum of {archive.testzip()}")
-        content.seek(0)
-        with np.load(content) as file:
-            arrays = {name: file[name] for name in file.files}
-        header = json.loads(str(arrays.pop("_header")))
+        arrays, header = read_arrays(content)
     except MemoryError:
         raise
     except Exception as e:  # damage makes zip and npy readers raise anything

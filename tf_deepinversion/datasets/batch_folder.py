@@ -19,7 +19,7 @@ import socket
 import numpy as np
 
 from tf_deepinversion.core.files import path_of
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.core.files import write_first
 from tf_deepinversion.core.remote_path import RemotePath
 from tf_deepinversion.core.run_state import difference
@@ -93,9 +93,7 @@ class BatchFolder:
         if grows and wanted > found:
             content = _content_of(self.plan)
             with self.explained():
-                write_atomically(
-                    self.path / "run.json", lambda file: file.write(content)
-                )
+                write_content(self.path / "run.json", content)
         elif wanted != found:
             raise ValueError(
                 f"{self.path} is for {found} batches: ask for as many, or take "
@@ -298,7 +296,7 @@ class BatchFolder:
         if not write_first(marker, told):
             # It may be damaged, or that of a shard that was removed since.
             if sha256.encode() not in marker.read_bytes():
-                write_atomically(marker, lambda file: file.write(told))
+                write_content(marker, told)
         self._failure(number).unlink(missing_ok=True)
 
     def fail(self, number, error):
@@ -310,9 +308,7 @@ class BatchFolder:
         }
         content = json.dumps(told).encode()
         with self.explained():
-            write_atomically(
-                self._failure(number), lambda file: file.write(content)
-            )
+            write_content(self._failure(number), content)
 
     def _failure(self, number):
         return self.path / "failed" / f"{number:05d}.json"

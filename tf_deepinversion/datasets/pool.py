@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import is_whole
+from tf_deepinversion.core.checks import require_seed
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.datasets.pool_filling import PoolFilling
@@ -336,7 +337,7 @@ class Pool:
 
         Args:
             batch_size: Int.
-            seed: Int, at least 0. Defaults to 0.
+            seed: Int in [0, 2**31). Defaults to 0.
             first_step: Int, the s of the first element, for a resumed run.
                 Defaults to 0.
 
@@ -353,7 +354,7 @@ class Pool:
         """
 
         require_whole(batch_size=batch_size)
-        require_whole(0, seed=seed)
+        require_seed(seed)
         return draws(lambda: self._rows, batch_size, seed, first_step)
 
     def close(self):

@@ -15,7 +15,7 @@ import weakref
 
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import path_of
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.core.run_state import difference
 from tf_deepinversion.datasets import tfrecords
 from tf_deepinversion.datasets.shard_index import ShardIndex
@@ -189,10 +189,7 @@ class PoolFolder:
             index=index_of(content),
         )
         with self._explained():
-            write_atomically(
-                self._path / shards[-1]["file"],
-                lambda file: file.write(content),
-            )
+            write_content(self._path / shards[-1]["file"], content)
             self._save_index(shards[-1])
             self._write_list(shards)
 
@@ -298,8 +295,7 @@ class PoolFolder:
         told = {**self._identity, "shards": listed}
         if told["jpeg_quality"] is None:
             del told["jpeg_quality"]  # as in the lists of earlier versions
-        content = json.dumps(told, indent=1)
-        write_atomically(self._list, lambda file: file.write(content.encode()))
+        write_content(self._list, json.dumps(told, indent=1))
 
     def _read_list(self):
         try:

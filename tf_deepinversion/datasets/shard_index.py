@@ -10,7 +10,7 @@ import struct
 import numpy as np
 import tensorflow as tf
 
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.datasets.tfrecords import PREFIX
 
 # Bytes before and after the data of a record: its length, and sums.
@@ -87,9 +87,7 @@ def save_index(folder, shard, index, sha256):
     """
     content = bytes.fromhex(sha256) + index.rows.tobytes()
     content = hashlib.sha256(content).digest() + content
-    write_atomically(
-        folder / index_name(shard), lambda file: file.write(content)
-    )
+    write_content(folder / index_name(shard), content)
 
 
 def load_index(folder, shard, sha256) -> ShardIndex | None:

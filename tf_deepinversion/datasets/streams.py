@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import require_seed
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.labels import int32_of
 from tf_deepinversion.core.run_state import fingerprint
@@ -105,7 +106,7 @@ def as_stream(images, batch_size=128, seed=0) -> Stream:
               step)`. The stream keeps its batches;
             - a `Stream`, which is returned.
         batch_size: Int, number of images of a batch. Defaults to 128.
-        seed: Int, at least 0. Defaults to 0.
+        seed: Int in [0, 2**31). Defaults to 0.
 
     Returns:
         A `Stream`.
@@ -122,7 +123,7 @@ def as_stream(images, batch_size=128, seed=0) -> Stream:
         [3, 2, 2, 1]
     """
     require_whole(batch_size=batch_size)
-    require_whole(0, seed=seed)
+    require_seed(seed)
     if isinstance(images, Stream):
         return images
     if isinstance(images, Pool):
@@ -230,7 +231,7 @@ def epochs_of(images, labels, batch_size, seed=0, first_step=0):
         images: Array `(n, height, width, channels)` of integers in [0, 255].
         labels: Int array `(n,)`.
         batch_size: Int, at least 1. A smaller data set makes one batch.
-        seed: Int, at least 0. Defaults to 0.
+        seed: Int in [0, 2**31). Defaults to 0.
         first_step: Int, the s of the first element, for a resumed run.
             Defaults to 0.
 
@@ -249,7 +250,7 @@ def epochs_of(images, labels, batch_size, seed=0, first_step=0):
         [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
     """
     require_whole(batch_size=batch_size)
-    require_whole(0, seed=seed)
+    require_seed(seed)
     images, labels = _checked(images, labels)
     labels = labels.astype("int32", copy=False)
     size = min(batch_size, len(labels))

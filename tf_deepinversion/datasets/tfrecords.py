@@ -13,7 +13,7 @@ import uuid
 import numpy as np
 import tensorflow as tf
 
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.datasets import image_bytes
 
 NAME, SPLIT, FORMAT = "pool", "train", "tfrecord"
@@ -171,10 +171,7 @@ def write_metadata(folder, features, images):
         _write_info(scratch, features, images, size)
         # dataset_info.json, the mark of completeness, comes last.
         for path in sorted(pathlib.Path(scratch).iterdir(), reverse=True):
-            content = path.read_bytes()
-            write_atomically(
-                folder / path.name, lambda file, c=content: file.write(c)
-            )
+            write_content(folder / path.name, path.read_bytes())
 
 
 def _write_info(scratch, features, images, size):

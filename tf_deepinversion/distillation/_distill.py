@@ -1,6 +1,5 @@
 """Trains a student without data in one call, and saves its state."""
 
-import inspect
 import pathlib
 import time
 
@@ -331,7 +330,15 @@ def _make_ready(model, batch_size, optimizer, steps):
     require_trainable(model.student, model.teacher)
     model.require_batch(batch_size)
     optimizer = muon if optimizer is None else optimizer
-    if inspect.isfunction(optimizer):
+    if isinstance(optimizer, type):
+        raise TypeError(
+            "`optimizer` must be an optimizer, its name, or a function from "
+            "the number of steps: call the class. "
+            f"Received: optimizer={optimizer}"
+        )
+    if callable(optimizer) and not isinstance(
+        optimizer, keras.optimizers.Optimizer
+    ):
         optimizer = optimizer(steps)
     optimizer = keras.optimizers.get(optimizer)
     if optimizer.built:

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import require_integers
+from tf_deepinversion.core.checks import require_seed
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.pieces import read_by_pieces
 from tf_deepinversion.datasets.elements import pixels_and_labels
@@ -153,7 +154,7 @@ class Distillation(StudentModel):
             steps_per_teacher_call=steps_per_teacher_call,
             teacher_cache_bytes=teacher_cache_bytes,
         )
-        require_whole(0, seed=seed)
+        require_seed(seed)
         self._seed = int(seed)
         self.teacher_cache = self._held = None
         if steps_per_teacher_call > 1:

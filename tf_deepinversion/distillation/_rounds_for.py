@@ -8,7 +8,7 @@ import keras
 
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.files import require_local
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 
 
 def rounds_for(minutes, trial, path=None, begin=None, **settings) -> int:
@@ -61,8 +61,7 @@ def rounds_for(minutes, trial, path=None, begin=None, **settings) -> int:
     if path:
         plan = {"minutes": minutes, **settings}
         plan |= {"rounds": rounds, "seconds_a_round": each}
-        content = json.dumps(plan).encode()
-        write_atomically(path, lambda file: file.write(content))
+        write_content(path, json.dumps(plan).encode())
     return rounds
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from keras import layers
 
 from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.core.checks import require_seed
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.incremental.cell_means import cell_means
 
@@ -70,6 +71,7 @@ def random_features(
     mean = _per_channel("mean", mean, channels)
     std = _per_channel("std", std, channels)
     require_positive(std=std.min())
+    require_seed(seed)
     kernel = np.random.default_rng(seed).normal(size=(size, size, 1, filters))
     kernel -= kernel.mean((0, 1))
     kernel /= np.sqrt((kernel**2).sum((0, 1)))

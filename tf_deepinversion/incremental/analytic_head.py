@@ -1,8 +1,5 @@
 """A head that sums over classes determine: nothing is forgotten."""
 
-import pathlib
-import tempfile
-
 import keras
 import numpy as np
 
@@ -12,6 +9,7 @@ from tf_deepinversion.core.array_file import symmetric_of
 from tf_deepinversion.core.array_file import upper_of
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.files import bytes_of_network
+from tf_deepinversion.core.files import network_of_bytes
 from tf_deepinversion.core.keras_internals import functional_of
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.incremental.check_tasks import as_task
@@ -280,7 +278,10 @@ class AnalyticHead:
 
     @classmethod
     def _of_arrays(cls, arrays, header) -> "AnalyticHead":
-        head = cls(_model_of(arrays["features"]), ridge=header["ridge"])
+        head = cls(
+            network_of_bytes(arrays["features"].tobytes()),
+            ridge=header["ridge"],
+        )
         head._second = symmetric_of(arrays["second"])
         labels = arrays["classes"].tolist()
         head._means = dict(zip(labels, arrays["means"], strict=True))
@@ -297,10 +298,3 @@ def _correlation(second, center) -> tuple:
     # Below the rounding of the sums a feature is constant, and tells nothing.
     scale = np.where(variance > 1e-6 * most, variance, np.inf) ** -0.5
     return covariance * np.outer(scale, scale), scale
-
-
-def _model_of(content) -> keras.Model:
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "features.keras"
-        path.write_bytes(content.tobytes())
-        return keras.models.load_model(path, compile=False)

@@ -5,6 +5,7 @@ import numpy as np
 from keras import layers
 from keras import ops
 
+from tf_deepinversion.core.checks import require_seed
 from tf_deepinversion.incremental.find_head import find_head
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.copies import twin_of
@@ -160,6 +161,7 @@ def grow_head(model, classes, *, noise=0.1, seed=0) -> keras.Model:
         return (*tensor.shape[:-1], classes)
 
     grown = copy_of(model, changed, input_shape)
+    require_seed(seed)
     random = np.random.default_rng(seed)
     twins[head.layer].set_weights(
         [

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import require_integers
+from tf_deepinversion.core.checks import require_seed
 from tf_deepinversion.datasets.elements import image_and_label
 from tf_deepinversion.datasets.elements import of_pixels
 from tf_deepinversion.datasets.pool import Pool
@@ -92,6 +93,7 @@ class IncrementalLearner(replicas.OneBatch):
         self.preprocessing = Preprocessing.of(model, preprocessing)
         transforms = [Shift(2)] if transforms is None else transforms
         self._transforms = require_transforms(transforms, labeled=True)
+        require_seed(seed)
         self._seed = int(seed)
         names = ["loss", *(term.name for term in self.terms)]
         self._means = [keras.metrics.Mean(name=name) for name in names]

@@ -8,7 +8,7 @@ import keras
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.files import sha256_of_file
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.core.run_state import difference
 
 FORMAT = "tf_deepinversion task 1"
@@ -47,9 +47,7 @@ def save_task(folder, name, model, figures, run):
             "figures": figures,
         }
     )
-    write_atomically(
-        folder / f"{name}.json", lambda file: file.write(content.encode())
-    )
+    write_content(folder / f"{name}.json", content)
 
 
 def load_task(folder, name, run):

@@ -2,12 +2,12 @@
 
 import contextlib
 import pathlib
-import tempfile
 
 import keras
 
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import bytes_of_network
+from tf_deepinversion.core.files import network_of_bytes
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.progress import Progress
 from tf_deepinversion.datasets.batch_folder import BatchFolder
@@ -146,10 +146,7 @@ def _received(sent):
     if callable(sent):
         return sent()
     _, content = sent
-    with tempfile.TemporaryDirectory() as scratch:
-        path = pathlib.Path(scratch, "teacher.keras")
-        path.write_bytes(content)
-        return keras.models.load_model(path, compile=False)
+    return network_of_bytes(content)
 
 
 def _imported():

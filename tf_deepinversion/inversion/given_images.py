@@ -6,6 +6,7 @@ These images give the upper and the lower limit for a student.
 import numpy as np
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import require_seed
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.inversion.synthesizer import Synthesizer
@@ -20,7 +21,7 @@ class GivenImages(Synthesizer):
         real: A pair, uint8 images and labels, or None for uniform noise. Each
             batch gets the next images in an order that depends on `seed`,
             regardless of the requested labels. Defaults to None.
-        seed: Int, at least 0. Defaults to 0.
+        seed: Int in [0, 2**31). Defaults to 0.
 
     Raises:
         ValueError: if the images have another shape, their labels do not
@@ -35,7 +36,7 @@ class GivenImages(Synthesizer):
 
     def __init__(self, image_shape, classes, real=None, seed=0):
         require_whole(classes=classes)
-        require_whole(0, seed=seed)
+        require_seed(seed)
         self.image_shape, self.classes = tuple(image_shape), int(classes)
         self._seed, self._real = int(seed), None
         if real is not None:

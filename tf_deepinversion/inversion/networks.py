@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.compute_policy import policy_named
 from tf_deepinversion.networks.feature_targets import FeatureTargets
@@ -225,6 +226,10 @@ class Networks:
         Returns:
             An int32 array `(n,)`, the class with the largest logit of each
             image.
+
+        Raises:
+            TypeError: if the images are not integers.
+            ValueError: if the images have another shape, or there is no image.
         """
         images, teacher = check_pixels(images), self.teacher
         # Predictions use the network's own precision, not that of the
@@ -233,8 +238,7 @@ class Networks:
             teacher = Classifier(teacher.model, teacher.image_shape)
         found = []
         with teacher.open():
-            for start in range(0, len(images), batch_size):
-                piece = tf.constant(images[start : start + batch_size])
+            for piece in pieces_of(images, batch_size):
                 logits = teacher.read(self.preprocessing.fed(piece)).logits
                 found.append(keras.ops.convert_to_numpy(logits).argmax(-1))
         return np.concatenate(found).astype("int32")

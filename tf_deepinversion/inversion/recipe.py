@@ -285,6 +285,8 @@ class Recipe(Settings):
 
         Raises:
             TypeError: if a field is unknown.
+            ValueError: if a field of `GeneratorTraining` changes a recipe
+                without a generator.
         """
         parts = {Recipe: {}, Stage: {}, GeneratorTraining: {}}
         for name, value in changes.items():
@@ -306,9 +308,16 @@ class Recipe(Settings):
                 for stage in changes.get("stages", self.stages)
             ]
         if parts[GeneratorTraining]:
-            found = changes.get("generator", self.generator)
+            generator = changes.get("generator", self.generator)
+            if generator is None:
+                raise ValueError(
+                    "This recipe optimizes pixels and has no generator: leave "
+                    "these fields out, or pass "
+                    "generator=GeneratorTraining(...). "
+                    f"Received: {parts[GeneratorTraining]}"
+                )
             changes["generator"] = dataclasses.replace(
-                found or GeneratorTraining(), **parts[GeneratorTraining]
+                generator, **parts[GeneratorTraining]
             )
         return dataclasses.replace(self, **changes)
 

@@ -12,3 +12,4 @@ from tf_deepinversion.metrics.recognition import confusion
 from tf_deepinversion.metrics.recognition import divergence
 from tf_deepinversion.metrics.recognition import feature_distance
 from tf_deepinversion.metrics.verification import verification_table
+from tf_deepinversion.networks.reader import penultimate_features

@@ -6,7 +6,9 @@ from keras import ops
 from tf_deepinversion.core.labels import require_classes
 from tf_deepinversion.core.predictions import share_right
 from tf_deepinversion.networks.ending import at_least_float32
+from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.reader import read
+from tf_deepinversion.networks.student_input import preprocessing_of_student
 from tf_deepinversion.objective import distances
 from tf_deepinversion.objective.losses import kullback_leibler
 
@@ -38,26 +40,43 @@ def accuracy(model, images, labels, preprocessing=None) -> float:
     return share_right(logits, labels)
 
 
-def agreement(teacher, student, images) -> float:
+def agreement(
+    teacher, student, images, preprocessing=None, student_preprocessing=None
+) -> float:
     """Computes the share of images that two networks assign to the same class.
-
-    The function must know both networks' preprocessing, as for networks of
-    `di.models`.
 
     Args:
         teacher: A `keras.Model` classifier.
         student: A `keras.Model` classifier with the same classes.
         images: uint8 array `(n, height, width, channels)`.
+        preprocessing: The teacher's `Preprocessing`. Not needed for a network
+            of `di.models` or of `keras.applications`. Defaults to None.
+        student_preprocessing: The student's. Not needed for a network that is
+            known, or contains its preprocessing. Defaults to the teacher's.
 
     Returns:
         A float in [0, 1].
+
+    Raises:
+        ValueError: if the networks have different numbers of classes, or there
+            is no image.
 
     Example:
         >>> di.metrics.agreement(teacher, teacher, images)
         1.0
     """
-    one, other = (read(model, images)[0] for model in (teacher, student))
-    return float((one.argmax(-1) == other.argmax(-1)).mean())
+    preprocessing = Preprocessing.of(teacher, preprocessing)
+    own = preprocessing_of_student(
+        student, student_preprocessing, preprocessing, teacher
+    )
+    logits, _ = read(teacher, images, preprocessing)
+    answers, _ = read(student, images, own)
+    if logits.shape != answers.shape:
+        raise ValueError(
+            "Expected two networks of the same classes. Received: "
+            f"{logits.shape[-1]} and {answers.shape[-1]} classes"
+        )
+    return float((logits.argmax(-1) == answers.argmax(-1)).mean())
 
 
 def feature_distance(model, images, preprocessing=None, targets=None) -> float:

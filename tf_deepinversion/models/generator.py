@@ -5,6 +5,8 @@ import math
 import keras
 from keras import layers
 
+from tf_deepinversion.core.checks import require_seed
+
 
 def Generator(
     image_shape,
@@ -41,6 +43,7 @@ def Generator(
     levels = max(1, round(math.log2(min(height, breadth) / 7)))
     start = [-(-size // 2**levels) for size in (height, breadth)]
     dtype = keras.dtype_policies.get(dtype)
+    require_seed(seed)
     # Each layer has a seed of its own: the weights depend on `seed` and on the
     # dtype alone.
     seeds = iter(range(1000 * seed, 1000 * (seed + 1)))

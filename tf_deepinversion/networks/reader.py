@@ -62,14 +62,29 @@ def _added(sums, piece) -> list:
 
 
 def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
-    """Reads the inputs of a network's last layer, `(n, features)`.
+    """Reads the inputs of a network's last layer.
+
+    The functions of `metrics` that compare features take these.
 
     Args:
         model: A `keras.Model` classifier. The function returns the logits of a
             model whose last layer is not dense.
         images: uint8 array `(n, height, width, channels)`.
         preprocessing: The network's `Preprocessing`, or None if the network is
-            known by its name.
+            known by its name. Defaults to None.
+
+    Returns:
+        A float array `(n, features)`.
+
+    Raises:
+        TypeError: if the images are not integers.
+        ValueError: if the images have another shape, or there is no image.
+
+    Example:
+        >>> features = di.metrics.penultimate_features(teacher, images)
+        >>> labels = np.argmax(teacher(images), axis=-1)
+        >>> di.metrics.within_class_spread(features, labels) > 0
+        True
     """
     images = check_pixels(images)
     preprocessing = Preprocessing.of(model, preprocessing)

@@ -119,7 +119,7 @@ class LiteRT:
         return steps.clip(bounds.min, bounds.max).astype(dtype)
 
     def __call__(self, images) -> np.ndarray:
-        """Computes logits, float32 `(n, classes)`, of uint8 images."""
+        """Computes the outputs, float32 `(n, classes)`, of uint8 images."""
         images = self.checked(images)
         logits = [self._read(b) for b in pieces_of(images, self.batch_size)]
         return self._dequantized(np.concatenate(logits), self.output)

@@ -5,7 +5,7 @@ import html
 
 import numpy as np
 
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.core.pictures import png
 
 STYLE = """
@@ -53,7 +53,7 @@ def write_page(path, title, body):
 {body}
 </html>
 """
-    write_atomically(path, lambda file: file.write(page.encode()))
+    write_content(path, page)
 
 
 def number(value, digits=1, factor=1.0, unit="") -> str:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.networks.preprocessing import Preprocessing
-from tf_deepinversion.pruning.channels.latency import compare
+from tf_deepinversion.pruning.channels.latency import compare_latency
 from tf_deepinversion.pruning.channels.traced_flops import count_flops
 from tf_deepinversion.serving import Served
 from tf_deepinversion.serving import export
@@ -60,7 +60,7 @@ def measure_pruned(
     batch, sample = tf.constant(images[:latency_batch]), images[:100]
     # The two take turns, so both see the same load of the machine. `numpy`
     # waits for the result.
-    seconds = compare(
+    seconds = compare_latency(
         [lambda n=n: n.signature(batch)["logits"].numpy() for n in served]
     )
     flops = [count_flops(network.signature) for network in served]

@@ -7,7 +7,7 @@ import numpy as np
 
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import save_network
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.core.pictures import grid
 from tf_deepinversion.core.pictures import save_png
 from tf_deepinversion.networks.reader import resized
@@ -53,8 +53,7 @@ def save_student(
         distilled,
     )
     save_network(folder / "student.keras", student)
-    curves = json.dumps(history).encode()
-    write_atomically(folder / "curves.json", lambda file: file.write(curves))
+    write_content(folder / "curves.json", json.dumps(history).encode())
     # Sorted by class, the picture is easy to read.
     order = np.argsort(pool.labels[-100:], kind="stable")
     save_png(folder / "grid.png", grid(pool.images[-100:][order], 10, 2))

@@ -7,7 +7,7 @@ import numpy as np
 
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import save_network
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.reports import page
 from tf_deepinversion.reports.charts import accuracy_curves
@@ -89,6 +89,5 @@ def report_tasks(
             accuracies=rows,
             figures=figures,
         )
-    content = json.dumps(figures).encode()
-    write_atomically(folder / "figures.json", lambda file: file.write(content))
+    write_content(folder / "figures.json", json.dumps(figures).encode())
     return found

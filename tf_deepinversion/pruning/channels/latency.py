@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.files import require_local
-from tf_deepinversion.core.files import write_atomically
+from tf_deepinversion.core.files import write_content
 from tf_deepinversion.networks.copies import twin_of
 from tf_deepinversion.pruning.channels import layer_rules
 
@@ -36,7 +36,7 @@ def measure(function, repeats=30, warmup=5) -> float:
     return statistics.median(seconds)
 
 
-def compare(functions, turns=7, repeats=10) -> list[float]:
+def compare_latency(functions, turns=7, repeats=10) -> list[float]:
     """Measures several functions in turns, so that all see equal conditions.
 
     Args:
@@ -45,7 +45,16 @@ def compare(functions, turns=7, repeats=10) -> list[float]:
         repeats: Int, calls of each function in a turn. Defaults to 10.
 
     Returns:
-        A list of floats, for each function the median over turns, in seconds.
+        A list of floats, for each function the median over turns, in seconds
+        for one call.
+
+    Example:
+        >>> short, long = [2.0] * 10, [2.0] * 10_000
+        >>> seconds = di.pruning.compare_latency(
+        ...     [lambda: sum(short), lambda: sum(long)]
+        ... )
+        >>> seconds[0] < seconds[1]
+        True
     """
     rows = [[measure(f, repeats, 2) for f in functions] for _ in range(turns)]
     return [statistics.median(column) for column in zip(*rows, strict=True)]
@@ -186,8 +195,7 @@ class LatencyTable:
 
     def save(self, path):
         """Writes the table as JSON, atomically."""
-        content = json.dumps(vars(self)).encode()
-        write_atomically(path, lambda file: file.write(content))
+        write_content(path, json.dumps(vars(self)).encode())
 
     @classmethod
     def load(cls, path):

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def removed(graph, order, count, must_stay, multiple_of=1) -> np.ndarray:
+def kept_after(graph, order, count, must_stay, multiple_of=1) -> np.ndarray:
     """Returns the channels that stay if the first `count` of `order` go.
 
     The number of remaining channels of each group is rounded to the nearest
@@ -47,7 +47,7 @@ def select(graph, importance, cost, limit, *, multiple_of=1):
             the later goes first. Channels of infinite importance stay.
         cost: Function of the graph and the remaining channels.
         limit: Float, largest cost that may remain.
-        multiple_of: Int, see `removed`.
+        multiple_of: Int, see `kept_after`.
 
     Returns:
         A bool array, the channels that stay: as many as the limit allows.
@@ -62,18 +62,18 @@ def select(graph, importance, cost, limit, *, multiple_of=1):
     # limit.
     few, many = 0, int((~must_stay).sum())
 
-    def left(count):
-        return removed(graph, order, count, must_stay, multiple_of)
+    def kept(count):
+        return kept_after(graph, order, count, must_stay, multiple_of)
 
-    if cost(graph, left(many)) > limit:
-        raise unreachable(cost(graph, left(many)), limit, multiple_of)
+    if cost(graph, kept(many)) > limit:
+        raise unreachable(cost(graph, kept(many)), limit, multiple_of)
     while few < many:
         middle = (few + many) // 2
-        if cost(graph, left(middle)) <= limit:
+        if cost(graph, kept(middle)) <= limit:
             many = middle
         else:
             few = middle + 1
-    return left(many)
+    return kept(many)
 
 
 def unreachable(least, limit, multiple_of) -> ValueError:
