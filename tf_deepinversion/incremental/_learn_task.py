@@ -71,16 +71,17 @@ def learn_task(
         replay_batch_size: Int, number of synthesized images in each step.
             Defaults to 64.
         learning_rate: Float, the peak, see `optimizers.sgd`. Defaults to 0.05.
-        transforms: As for `IncrementalLearner`.
+        transforms: List of transforms of all images, drawn anew every step.
+            Defaults to `[Shift(2)]`.
         preprocessing: The network's `Preprocessing`, or None if the network is
-            known by its name.
+            known by its name. Defaults to None.
         folder: Path of the state and of the images of `synthesize`, or None.
             With a folder, repeating the same call resumes after an interruption
-            and gives the same network.
+            and gives the same network. Defaults to None.
         run: String that identifies `synthesize` and the callbacks, used with
-            `folder`.
-        seed: Int. Defaults to 0.
-        callbacks: List of `keras.callbacks.Callback`.
+            `folder`. Defaults to `""`.
+        seed: Int in [0, 2**31). Defaults to 0.
+        callbacks: List of `keras.callbacks.Callback`. Defaults to None.
         verbose: As in `keras.Model.fit`. Defaults to `"auto"`.
 
     Returns:
@@ -88,11 +89,12 @@ def learn_task(
 
     Raises:
         FloatingPointError: if a value of the network is no longer finite.
-        TypeError: as for `Head` and `as_task`, or if `synthesize` does not
-            return a `Pool`.
-        ValueError: as for `Head`, `as_task`, `check_tasks` and
-            `require_teaching`, if a number is out of range, or if the folder is
-            damaged or belongs to another run.
+        TypeError: as for `Head`, if images or labels are not arrays of
+            integers, or if `synthesize` does not return a `Pool`.
+        ValueError: as for `Head`, if the images have another shape, if labels
+            are old or leave gaps, if no term teaches the new classes, if a
+            number is out of range, or if the folder is damaged or belongs to
+            another run.
 
     Example:
         ```python

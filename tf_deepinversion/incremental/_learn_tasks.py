@@ -112,6 +112,7 @@ def learn_tasks(
             `"image"` and `"label"` also work.
         terms: List of `Term`, such as `methods.abd()`.
         synthesize: As for `learn_task`; it gets the newest classes only.
+            Defaults to None.
         measure: Bool. False synthesizes with the network's own moving
             statistics, which mix new and replayed images. Defaults to True.
         targets: `FeatureTargets` of `model`, for a network without
@@ -128,21 +129,23 @@ def learn_tasks(
             the Gaussians of old classes move with the network after each task.
             The next task continues from the trained head. Defaults to None.
         tests: List of such pairs, one for the classes of `model` and one per
-            task, to measure accuracies; or None.
+            task, to measure accuracies; or None. Defaults to None.
         epochs: Int, see `learn_task`. Defaults to 20.
-        steps_per_epoch: Int, see `learn_task`.
+        steps_per_epoch: Int. Defaults to the number of batches.
         batch_size: Int, see `learn_task`. Defaults to 64.
         replay_batch_size: Int, see `learn_task`. Defaults to 64.
         learning_rate: Float, see `learn_task`. Defaults to 0.05.
-        transforms: List of transforms, see `learn_task`.
+        transforms: List of transforms of all images, drawn anew every step.
+            Defaults to `[Shift(2)]`.
         preprocessing: The network's `Preprocessing`, or None if the network is
-            known by its name.
+            known by its name. Defaults to None.
         folder: Path, or None. With a folder, repeating the same call resumes
-            after an interruption and gives the same network.
+            after an interruption and gives the same network. Defaults to None.
         run: String that identifies `synthesize` and the callbacks, used with
-            `folder`.
-        seed: Int. Defaults to 0.
-        callbacks: List of `keras.callbacks.Callback` for every task.
+            `folder`. Defaults to `""`.
+        seed: Int in [0, 2**31). Defaults to 0.
+        callbacks: List of `keras.callbacks.Callback` for every task. Defaults
+            to None.
         verbose: As in `keras.Model.fit`. Defaults to `"auto"`.
 
     Returns:
@@ -150,9 +153,9 @@ def learn_tasks(
 
     Raises:
         FloatingPointError: if a value of the network is no longer finite.
-        TypeError: as for `Head` and `as_tasks`.
-        ValueError: as for `learn_task`, and as for `restated` if statistics are
-            measured.
+        TypeError: as for `learn_task`, or if `tasks` is a data set.
+        ValueError: as for `learn_task`, or if statistics are measured and a
+            BatchNormalization lacks gamma or beta.
 
     Example:
         ```python

@@ -22,7 +22,7 @@ def pooled_features(network, preprocessing=None, *, places=None) -> keras.Model:
         network: A `keras.Model` classifier, see `Head`. The model shares its
             layers.
         preprocessing: The network's `Preprocessing`, or None if the network is
-            known by its name.
+            known by its name. Defaults to None.
         places: Int, the most cells of the grid along each axis, see
             `random_features`, or None for the features of the head. Defaults to
             None. The maps of a model within the network do not count, but its

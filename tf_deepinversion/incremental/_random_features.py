@@ -46,7 +46,7 @@ def random_features(
             127.5.
         std: Float or list of floats per channel, in gray levels, positive.
             Defaults to 64.
-        seed: Int, seed of the filters. Defaults to 0.
+        seed: Int in [0, 2**31), seed of the filters. Defaults to 0.
 
     Returns:
         A `keras.Model` from pixels in [0, 255] to features `(batch, features)`,

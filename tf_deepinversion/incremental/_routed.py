@@ -31,7 +31,7 @@ def routed(network, router, tasks, preprocessing=None) -> keras.Model:
         tasks: List of ints, number of classes of each task, in the order of the
             labels.
         preprocessing: The network's `Preprocessing`, or None if the network is
-            known by its name.
+            known by its name. Defaults to None.
 
     Returns:
         A plain `keras.Model` from pixels in [0, 255] to logits, of copies.

@@ -58,12 +58,13 @@ def train(
         folder: Path, or None. With a folder, repeating the same call resumes
             after an interruption and gives the same network. The folder knows
             the network by its architecture, not by its first weights: train
-            other weights in another folder, or with another `run`.
+            other weights in another folder, or with another `run`. Defaults to
+            None.
         name: String, name of the files in the folder. Defaults to `"network"`.
         run: String that identifies what the arguments do not, such as the
-            callbacks.
-        seed: Int, seed of order and transforms. Defaults to 0.
-        callbacks: List of `keras.callbacks.Callback`.
+            callbacks. Defaults to `""`.
+        seed: Int in [0, 2**31), seed of order and transforms. Defaults to 0.
+        callbacks: List of `keras.callbacks.Callback`. Defaults to None.
         verbose: As in `keras.Model.fit`. Defaults to `"auto"`.
 
     Returns:

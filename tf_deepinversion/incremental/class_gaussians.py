@@ -73,14 +73,15 @@ class ClassGaussians:
                 255].
             labels: Int array `(n,)`.
             preprocessing: The network's `Preprocessing`, or None if the network
-                is known by its name.
+                is known by its name. Defaults to None.
 
         Returns:
             A `ClassGaussians`.
 
         Raises:
-            TypeError: as for `Head` and `as_task`.
-            ValueError: as for `Head` and `as_task`.
+            TypeError: as for `Head`, or if images or labels are not arrays of
+                integers.
+            ValueError: as for `Head`, or if images and labels do not fit.
         """
         images, labels = as_task(images, labels)
         features = _extended(network, images, preprocessing)
@@ -122,7 +123,7 @@ class ClassGaussians:
                 features.
             labels: Int array `(n,)`. Each class weighs the same.
             preprocessing: The `Preprocessing` of both networks, or None if they
-                are known by their names.
+                are known by their names. Defaults to None.
 
         Returns:
             A `ClassGaussians`.

@@ -118,7 +118,7 @@ def grow_head(model, classes, *, noise=0.1, seed=0) -> keras.Model:
         model: A functional or sequential `keras.Model`, see `Head`.
         classes: Int, number of classes of the copy, more than the model's.
         noise: Float, at least 0. Defaults to 0.1.
-        seed: Int, seed of the noise. Defaults to 0.
+        seed: Int in [0, 2**31), seed of the noise. Defaults to 0.
 
     Returns:
         A plain `keras.Model` of the same kind, with the same names, not

@@ -32,10 +32,10 @@ class IncrementalLearner(replicas.OneBatch):
 
     `compile(optimizer=...)`, `fit` on a `tf.data.Dataset` of images and labels
     of the new classes, callbacks, and `evaluate` on labeled images work as
-    usual. All images are integers, pixels in [0, 255]; data sets are as for
-    `datasets.of_pixels`. `fit` adds the images of old classes itself. Only the
-    grown network is trained. Several replicas give the same result as one
-    device, or are refused: docs/strategies.md.
+    usual. All images are integers, pixels in [0, 255]; the batches of data sets
+    are pairs, or dictionaries as in TensorFlow Datasets. `fit` adds the images
+    of old classes itself. Only the grown network is trained. Several replicas
+    give the same result as one device, or are refused: docs/strategies.md.
 
     Args:
         old: A `keras.Model`, the network that knows the old classes.
@@ -46,10 +46,11 @@ class IncrementalLearner(replicas.OneBatch):
         batch_size: Int, number of images of old classes in each step. Defaults
             to 64.
         preprocessing: The `Preprocessing` of both networks, or None if they are
-            known by their names.
+            known by their names. Defaults to None.
         transforms: List of transforms of all images, drawn anew every step.
             Defaults to `[Shift(2)]`.
-        seed: Int, seed of transforms and images. Defaults to 0.
+        seed: Int in [0, 2**31), seed of transforms and images. Defaults to 0.
+        **kwargs: Arguments of `keras.Model`, such as `name`.
 
     Raises:
         TypeError: as for `Head`.

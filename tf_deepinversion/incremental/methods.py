@@ -79,7 +79,7 @@ class Term:
         equation: Function from a `Step`, and `settings`, to a float scalar.
         replays: Bool, whether the term needs images of old classes. Defaults to
             False.
-        settings: Dict of further arguments of the equation.
+        settings: Dict of further arguments of the equation. Defaults to `{}`.
         teaches: Int, smallest number of new classes that the term can teach; 0
             if the term teaches none. 2 for a term that only distinguishes new
             classes from each other. Defaults to 1.
@@ -186,6 +186,16 @@ def _distillation(weight, temperature):
 def finetune(new=1.0) -> list:
     """Makes one term: the new images' cross-entropy over all classes.
 
+    Args:
+        new: Float, finite, at least 0, weight of the cross-entropy over all
+            classes. Defaults to 1.
+
+    Returns:
+        A list of `Term`.
+
+    Raises:
+        ValueError: if the weight is out of range.
+
     Example:
         >>> [term.name for term in di.incremental.methods.finetune()]
         ['new']
@@ -198,6 +208,20 @@ def lwf(new=1.0, distillation=1.0, temperature=2.0) -> list:
 
     The method only distinguishes new classes from each other, so there must be
     at least two.
+
+    Args:
+        new: Float, finite, at least 0, weight of the cross-entropy among the
+            new classes. Defaults to 1.
+        distillation: Float, finite, at least 0, weight of the divergence from
+            the old network's outputs for new images. Defaults to 1.
+        temperature: Float, positive, which divides the logits of both networks.
+            Defaults to 2.
+
+    Returns:
+        A list of `Term`.
+
+    Raises:
+        ValueError: if a weight is out of range.
 
     Example:
         >>> [term.name for term in di.incremental.methods.lwf()]
@@ -215,6 +239,16 @@ def lwf(new=1.0, distillation=1.0, temperature=2.0) -> list:
 def lwf_mc(new=1.0) -> list:
     """Makes LwF.MC: a binary cross-entropy for every class.
 
+    Args:
+        new: Float, finite, at least 0, weight of the binary cross-entropies of
+            all classes. Defaults to 1.
+
+    Returns:
+        A list of `Term`.
+
+    Raises:
+        ValueError: if the weight is out of range.
+
     Example:
         >>> [term.name for term in di.incremental.methods.lwf_mc()]
         ['new']
@@ -227,6 +261,20 @@ def lwf_mc(new=1.0) -> list:
 
 def replay(replayed=1.0, new=1.0, distillation=1.0) -> list:
     """Makes the paper's three terms, on synthesized and on new images.
+
+    Args:
+        replayed: Float, finite, at least 0, weight of the divergence from the
+            old network's outputs for images of old classes. Defaults to 1.
+        new: Float, finite, at least 0, weight of the cross-entropy of new
+            images over all classes. Defaults to 1.
+        distillation: Float, finite, at least 0, weight of the divergence from
+            the old network's outputs for new images. Defaults to 1.
+
+    Returns:
+        A list of `Term`.
+
+    Raises:
+        ValueError: if a weight is out of range.
 
     Example:
         >>> terms = di.incremental.methods.replay(new=0.5)
@@ -250,6 +298,20 @@ def abd(local=1.0, balance=1.0, distillation=0.2) -> list:
     trains only the head to distinguish old from new classes. The third term
     distills features. Only the second term uses the labels of images of old
     classes. The default weights are not from the paper.
+
+    Args:
+        local: Float, finite, at least 0, weight of the cross-entropy among the
+            new classes. Defaults to 1.
+        balance: Float, finite, at least 0, weight of the head's cross-entropy
+            over all classes. Defaults to 1.
+        distillation: Float, finite, at least 0, weight of the distance of the
+            features. Defaults to 0.2.
+
+    Returns:
+        A list of `Term`.
+
+    Raises:
+        ValueError: if a weight is out of range.
 
     Example:
         >>> [term.name for term in di.incremental.methods.abd()]

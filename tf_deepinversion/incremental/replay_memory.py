@@ -172,10 +172,11 @@ class Memory:
             images: uint8 array `(n, height, width, channels)`.
             labels: Int array `(n,)`, the classes of the images.
             preprocessing: The network's `Preprocessing`, or None if the network
-                is known by its name.
+                is known by its name. Defaults to None.
 
         Raises:
-            ValueError: as for `restated`, or as for `FeatureTargets.measure`.
+            ValueError: if a BatchNormalization lacks gamma or beta, or as for
+                `FeatureTargets.measure`.
         """
         self._statistics.measure(model, images, labels, preprocessing)
 
@@ -189,7 +190,7 @@ class Memory:
         return sum(kept)
 
     def __call__(self, model, classes, folder, seed) -> Pool:
-        """Returns equally many images of all classes, see `equally_many`.
+        """Returns equally many images of all classes.
 
         Args:
             model: A `keras.Model`, the current network.
