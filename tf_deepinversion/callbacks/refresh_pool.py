@@ -34,7 +34,9 @@ class RefreshPool(keras.callbacks.Callback):
             synthesizer makes `images_per_label` images of each label. Defaults
             to 256.
         steps: Int, or a list with one int per stage, number of the
-            synthesizer's steps for each batch. Defaults to its recipe's.
+            synthesizer's steps for each batch. Defaults to its recipe's, also
+            for a `FastInversion`, where `synthesize` takes 300 for the first
+            batch and 30 for each other batch.
         first_steps: Like `steps`, for the very first batch, in which a
             generator learns most. Defaults to `steps`.
         when: `"start"` makes all batches before the first epoch.
@@ -45,8 +47,9 @@ class RefreshPool(keras.callbacks.Callback):
             epoch; defaults to 1. With `"start"`, number of batches in all;
             defaults to one batch per epoch, or fewer if the pool is full
             earlier.
-        pool: A `Pool`, or None inside `distill`.
-        synthesizer: A `Synthesizer`, or None inside `distill`.
+        pool: A `Pool`, or None inside `distill`. Defaults to None.
+        synthesizer: A `Synthesizer`, or None inside `distill`. Defaults to
+            None.
 
     Attributes:
         seconds: Float, time spent on synthesis so far, in seconds.
@@ -109,9 +112,10 @@ class RefreshPool(keras.callbacks.Callback):
             synthesizer: A `Synthesizer`.
             next_batch: Int, number of batches that exist already. Defaults
                 to 0.
-            path: Path of a file that stores `synthesis`, or None.
+            path: Path of a file that stores `synthesis`, or None. Defaults to
+                None.
             job: `JobProgress` with the part `BATCH`, in place of a bar of the
-                images alone; or None.
+                images alone; or None. Defaults to None.
         """
         require_local(path=path)
         require_synthesizer(synthesizer)

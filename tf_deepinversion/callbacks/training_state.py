@@ -24,7 +24,7 @@ class TrainingState(keras.callbacks.Callback):
         run: String that identifies the run.
         ring: A ring of rows that training changes besides `variables`, or None.
             A folder beside the file, `<name>.rows`, holds its rows, and each
-            epoch adds the new rows alone, see `core.row_parts`.
+            epoch adds the new rows alone. Defaults to None.
 
     Attributes:
         others: List of the other callbacks of `fit`. A callback that swaps

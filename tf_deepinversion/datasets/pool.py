@@ -38,9 +38,8 @@ class Pool:
             3 or 4 channels.
         classes: Int. Labels lie in [0, classes).
         folder: Path, or None for a pool in memory only. Defaults to None.
-        run: String that identifies teacher and recipe, see
-            `core.run_state.fingerprint`. Required with `folder`. The pool
-            refuses a folder of another run.
+        run: String of your choice that names teacher and recipe. Required with
+            `folder`; a folder of another `run` is refused. Defaults to None.
         soft_targets: Bool, whether each image also has float32 targets
             `(classes,)`, such as the teacher's logits. Defaults to False.
         jpeg_quality: Int in [1, 100], of the JPEG images in `folder`, which
@@ -217,7 +216,7 @@ class Pool:
             labels: Int array `(n,)` in [0, classes), the classes that the
                 images show.
             soft_targets: Finite float array `(n, classes)`, for a pool with
-                soft targets only.
+                soft targets only. Defaults to None.
             number: Int, number of the batch, at least `batches`. Defaults to
                 `batches`.
             requested: Int array `(n,)`, the classes that the synthesizer was
@@ -282,7 +281,9 @@ class Pool:
                 `images_per_label` images of each label. Defaults to 256.
             steps: Int, or a list with one int per stage, number of the
                 synthesizer's steps for each batch. Defaults to the
-                synthesizer's own.
+                synthesizer's own, the recipe's also for a `FastInversion`,
+                where `synthesize` takes 300 for the first batch and 30 for each
+                other batch.
             first_steps: Like `steps`, for batch 0, in which a generator learns
                 most. Defaults to `steps`.
             classes: List of the classes to synthesize. Defaults to all classes.
@@ -292,7 +293,7 @@ class Pool:
                 to `batches` of the pool.
             after_batch: Function of a batch's number, or None. The pool calls
                 it when it holds the batch; `synthesizer.logs` belong to that
-                batch.
+                batch. Defaults to None.
             verbose: `"auto"` or 1 for a bar, 2 for one line per batch, 0 for no
                 output. Defaults to `"auto"`.
             title: String, name of the bar. Defaults to `"Images"`.

@@ -287,10 +287,11 @@ def load_test_data(
 
     Args:
         shape: Tuple `(height, width, channels)` of one image.
-        path: Path of images and labels, see `load_images`, or None.
-        idx_dir: Path of a folder for `load_idx`, or None.
-        tfds_dir: Path of the data folder of TFDS, or None.
-        name: String, name of the data set in `tfds_dir`.
+        path: Path of images and labels, see `load_images`, or None. Defaults to
+            None.
+        idx_dir: Path of a folder for `load_idx`, or None. Defaults to None.
+        tfds_dir: Path of the data folder of TFDS, or None. Defaults to None.
+        name: String, name of the data set in `tfds_dir`. Defaults to None.
         shipped: Bool, whether to fall back to the 2,000 Fashion-MNIST images
             that ship. Set it only for a Fashion-MNIST teacher. Defaults to
             False.

@@ -24,7 +24,8 @@ class Stream:
         begin: Function from a step to a `tf.data.Dataset` of batches, which
             starts with the batch of that step.
         content: Function without arguments that returns a list of arrays, all
-            images and labels; or None if they are not available.
+            images and labels; or None if they are not available. Defaults to
+            None.
 
     Example:
         >>> stream = di.datasets.as_stream((images, labels), batch_size=4)

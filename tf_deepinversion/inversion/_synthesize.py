@@ -50,27 +50,28 @@ def synthesize(
             a folder, repeating the same call resumes after an interruption and
             gives the same pool, and with more `batches` adds to it. SIGTERM
             ends the process after the epoch that it is at, by `SystemExit` with
-            the code 143.
-        seed: Int. Defaults to 0.
-        batches: Int, number of batches, each with `images` labels of the
-            classes in turn.
+            the code 143. Defaults to None.
+        seed: Int in [0, 2**31). Defaults to 0.
+        batches: Int, at least 1, number of batches, each with `images` labels
+            of the classes in turn. Defaults to 10.
         images: Int, number of labels of a batch. All batches together need at
             least one label per class. Images that a recipe of pixels keeps
-            along the way, its `snapshots`, are added.
+            along the way, its `snapshots`, are added. Defaults to 256.
         first_steps: Int, steps of the first batch, in which a generator learns
             most. Defaults to 300 for a generator, otherwise to `steps`.
         steps: Int, steps of each other batch, or a list with one int per stage.
             Defaults to 30 for a generator, otherwise to the recipe's.
         preprocessing: The network's `Preprocessing`, or None if the network is
-            known by its name.
+            known by its name. Defaults to None.
         recipe: As for `FastInversion`; or a recipe of pixels, as for
             `DeepInversion`, whose batches are independent. Defaults to
             `"generator"`.
         image_shape: Tuple `(height, width, channels)`, required if the network
-            does not fix it.
+            does not fix it. Defaults to the network's.
         dtype: A dtype policy, see `DeepInversion`. With `"auto"` a folder that
-            has images keeps the policy that they were made with.
-        targets: `FeatureTargets`, see `DeepInversion`.
+            has images keeps the policy that they were made with. Defaults to
+            the network's own policy.
+        targets: `FeatureTargets`, see `DeepInversion`. Defaults to None.
         jpeg_quality: Int in [1, 100], to keep JPEG images in place of PNG in
             the folder, see `Pool`. Defaults to None.
         verbose: `"auto"` or 1 for a bar of the batches, 2 for one line per

@@ -53,7 +53,7 @@ def synthesize_batches(
         folder: Path of a folder that all workers share, also of an object
             store, as `"gs://bucket/run"` (extra `remote`). Another run is
             refused by the names of what differs.
-        classes: As for `synthesize`.
+        classes: As for `synthesize`. Defaults to None.
         worker: Int in [0, workers), number of this worker. Defaults to 0.
         workers: Int, number of workers. Defaults to 1.
         batches: Int, number of batches of all workers. Defaults to 100.
@@ -61,20 +61,22 @@ def synthesize_batches(
         chain: Int, for a recipe with a generator: number of batches that one
             generator makes, each going on from the one before. Chains are
             independent, and a worker takes whole chains. Defaults to 10.
-        seed: Int. Defaults to 0.
+        seed: Int in [0, 2**31). Defaults to 0.
         first_steps: Int, steps of the first batch of a chain. Defaults to 300
             for a generator, otherwise to `steps`.
         steps: As for `synthesize`.
-        preprocessing: As for `synthesize`.
-        recipe: As for `synthesize`.
-        image_shape: As for `synthesize`.
+        preprocessing: As for `synthesize`. Defaults to None.
+        recipe: As for `synthesize`. Defaults to `"generator"`.
+        image_shape: As for `synthesize`. Defaults to the network's.
         dtype: As for `synthesize`. With `"auto"` the first worker chooses.
-        targets: As for `synthesize`.
+            Defaults to the network's.
+        targets: As for `synthesize`. Defaults to None.
         micro_batch: Int, number of images that are read at once, see
             `DeepInversion.compile`. Workers may differ. Defaults to all.
         jpeg_quality: Int in [1, 100], to keep JPEG images in place of PNG, see
             `Pool`. Defaults to None.
         verbose: As for `synthesize`; the time left is that of all workers.
+            Defaults to `"auto"`.
 
     Returns:
         A `datasets.BatchesStatus`. `failed` lists batches whose synthesis

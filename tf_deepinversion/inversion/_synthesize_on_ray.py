@@ -52,7 +52,8 @@ def synthesize_on_ray(
             each, or a CPU each if the cluster has no GPU.
         poll_seconds: Float, seconds between two looks at the folder. Defaults
             to 1.
-        verbose: As for `synthesize`; one bar for all workers.
+        verbose: As for `synthesize`; one bar for all workers. Defaults to
+            `"auto"`.
         **kwargs: Further arguments of `synthesize_batches`, but no
             `dtype="auto"`.
 

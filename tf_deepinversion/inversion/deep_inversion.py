@@ -35,19 +35,19 @@ class DeepInversion(Synthesizer, ImagesModel):
         teacher: A `keras.Model` from images to logits, or to probabilities by a
             final softmax, with BatchNormalization layers or `targets`.
         preprocessing: A `Preprocessing`, required if the teacher is not known
-            by its name (see `Preprocessing.of`).
-        recipe: A name in `RECIPES`, or a `Recipe`.
+            by its name (see `Preprocessing.of`). Defaults to None.
+        recipe: A name in `RECIPES`, or a `Recipe`. Defaults to `"ours"`.
         student: A `keras.Model` with the teacher's classes to compete with
             (Adaptive DeepInversion), or None. Each step reads the current
             student, in inference mode. The images are resized if the student
-            takes another size.
+            takes another size. Defaults to None.
         student_preprocessing: The student's `Preprocessing`. Defaults to the
             student's own if it is known by its name, otherwise to the
             teacher's.
         image_shape: Tuple `(height, width, channels)`, required if the teacher
-            does not fix it.
-        seed: Int. Together with `batch_index` (see `fit`) it determines all
-            random numbers.
+            does not fix it. Defaults to the teacher's.
+        seed: Int in [0, 2**31). Together with `batch_index` (see `fit`) it
+            determines all random numbers. Defaults to 0.
         dtype: A dtype policy. With `"mixed_bfloat16"` the networks compute in
             bfloat16, while images and statistics stay in float32. `"auto"`
             takes `"mixed_bfloat16"` if a trial of one second finds it at least
@@ -55,6 +55,7 @@ class DeepInversion(Synthesizer, ImagesModel):
             networks' own policies.
         targets: `FeatureTargets`, the statistics for `FeatureStatistics`.
             Defaults to those of the teacher's BatchNormalization layers.
+        **kwargs: Arguments of `keras.Model`, such as `name`.
 
     Raises:
         TypeError: if a network is not a `keras.Model`.
@@ -141,7 +142,13 @@ class DeepInversion(Synthesizer, ImagesModel):
             run_eagerly: Bool, for debugging. TensorFlow then also computes the
                 unused gradients of the networks' weights. Defaults to False.
             steps_per_execution: Int, number of steps that the graph runs
-                between two calls of the callbacks.
+                between two calls of the callbacks. Defaults to 10.
+
+        Raises:
+            TypeError: if `loss` is not a list of terms with names.
+            ValueError: if the terms do not fit the networks, the optimizer is
+                unknown, `steps_per_execution` is not at least 1, or XLA cannot
+                compile the networks.
         """
         networks = self.networks
         if loss is None:
@@ -204,9 +211,11 @@ class DeepInversion(Synthesizer, ImagesModel):
                 and from which the same call resumes. A run that a callback
                 stopped stays stopped. Defaults to None.
             callbacks: List of `keras.callbacks.Callback`. Their own counters,
-                as of `EarlyStopping`, restart when a run resumes.
-            verbose: 0, 1, 2 or `"auto"`, as in `keras.Model.fit`.
-            steps_per_epoch: Int.
+                as of `EarlyStopping`, restart when a run resumes. Defaults to
+                None.
+            verbose: 0, 1, 2 or `"auto"`, as in `keras.Model.fit`. Defaults to
+                `"auto"`.
+            steps_per_epoch: Int, at least 1. Defaults to 100.
 
         Returns:
             A `keras.callbacks.History` with the loss, every weighted term, and
@@ -258,6 +267,10 @@ class DeepInversion(Synthesizer, ImagesModel):
     def check(self, labels, steps=None):
         """Checks labels and steps before a call of `fit`.
 
+        Args:
+            labels: Int array `(n,)` in [0, classes).
+            steps: As for `fit`. Defaults to None.
+
         Raises:
             TypeError: if the labels are not integers.
             ValueError: if labels or steps do not fit.
@@ -269,11 +282,17 @@ class DeepInversion(Synthesizer, ImagesModel):
     def make(self, labels, batch_index, steps=None, verbose=0, **kwargs):
         """Makes a batch by `fit`: its snapshots, then its images.
 
-        The arguments are those of `fit`.
+        Args:
+            labels: Int array `(n,)` in [0, classes), the classes to synthesize.
+            batch_index: Int, at least 0, number of the batch.
+            steps: As for `fit`. Defaults to None.
+            verbose: As for `fit`. Defaults to 0.
+            **kwargs: Further arguments of `fit`.
 
         Returns:
             A pair: uint8 images `(images_per_label n, height, width,
-            channels)`, and the teacher's predictions of them.
+            channels)`, and an int32 array `(images_per_label n,)`, the
+            teacher's predictions of them.
         """
         kwargs |= {"batch_index": batch_index, "verbose": verbose}
         self._in_make = True  # the pool warns once for all batches
@@ -308,7 +327,13 @@ class DeepInversion(Synthesizer, ImagesModel):
     def start(self, batch_index) -> np.ndarray:
         """Returns z before the first step, a function of seed and batch index.
 
-        For a generator these are the numbers that its latents start from.
+        Args:
+            batch_index: Int, at least 0, number of the batch.
+
+        Returns:
+            Float array `(n, height, width, channels)` of the first stage, one
+            row for each label of the latest `fit`. For a generator `(n,
+            latents)`, the numbers that its latents start from.
         """
         self.require_images()
         return starting_images(self.step.source, self, batch_index)
@@ -393,7 +418,7 @@ class DeepInversion(Synthesizer, ImagesModel):
 
         Args:
             images: uint8 array `(n, height, width, channels)`.
-            batch_size: Int, number of images per call.
+            batch_size: Int, number of images per call. Defaults to 50.
 
         Returns:
             An int32 array `(n,)`, the class of each image's largest logit.

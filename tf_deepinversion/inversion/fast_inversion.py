@@ -25,14 +25,20 @@ class FastInversion(DeepInversion):
     call `fit` again with another `batch_index`.
 
     Args:
-        teacher: As for `DeepInversion`, like `preprocessing` and the other
-            arguments.
+        teacher: As for `DeepInversion`.
+        preprocessing: As for `DeepInversion`. Defaults to None.
         generator: A `keras.Model` from `(batch, latents + classes)` to images
             in [0, 1]. Defaults to a new `Generator`, which computes in the
             dtype of the images, float32 or float64.
         draws: Int, number of images per label that `make` draws anew after the
             generator learned from a batch; they replace the batch. Needs a
             recipe with `latent_scale` 0. Defaults to 0, the batch itself.
+        recipe: A name in `RECIPES`, or a `Recipe`, that trains a generator.
+            Defaults to `"generator"`.
+        seed: Int in [0, 2**31). Together with `batch_index` (see `fit`) it
+            determines all random numbers, and the first weights of a new
+            generator. Defaults to 0.
+        **kwargs: Further arguments of `DeepInversion`.
 
     Raises:
         ValueError: as for `DeepInversion`, and if the generator does not fit,
@@ -115,7 +121,7 @@ class FastInversion(DeepInversion):
         Args:
             labels: Int array `(n,)` in [0, classes). The generator gets all
                 labels as one batch, as in `fit`.
-            batch_index: Int; another number gives other images.
+            batch_index: Int; another number gives other images. Defaults to 0.
 
         Returns:
             uint8 array `(n, height, width, channels)`.
@@ -157,7 +163,20 @@ class FastInversion(DeepInversion):
 
         A failed or interrupted run leaves the generator unchanged. Repeating
         the same call with the same `checkpoint` repeats the same run, from the
-        generator's weights at its start."""
+        generator's weights at its start.
+
+        Args:
+            *args: Arguments of `DeepInversion.fit`.
+            checkpoint: As for `DeepInversion.fit`. Defaults to None.
+            **kwargs: Further arguments of `DeepInversion.fit`.
+
+        Returns:
+            A `keras.callbacks.History`, as `DeepInversion.fit` does.
+
+        Raises:
+            ValueError: as for `DeepInversion.fit`.
+            FloatingPointError: as for `DeepInversion.fit`.
+        """
         found = self.generator.get_weights()
         before, after = self._start_of(checkpoint, found), found
         self.generator.set_weights(before)

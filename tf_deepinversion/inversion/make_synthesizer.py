@@ -12,8 +12,8 @@ def make_synthesizer(
 
     Args:
         teacher: As for `DeepInversion`.
-        preprocessing: As for `DeepInversion`.
-        recipe: A name in `RECIPES`, or a `Recipe`.
+        preprocessing: As for `DeepInversion`. Defaults to None.
+        recipe: A name in `RECIPES`, or a `Recipe`. Defaults to `"generator"`.
         draws: Int, as for `FastInversion`. Defaults to 0.
         **kwargs: As for `DeepInversion`.
 

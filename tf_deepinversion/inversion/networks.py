@@ -25,8 +25,7 @@ class Networks:
     """A teacher and a student, which read images in z.
 
     This class is no Keras object, so Keras does not track its attributes: a
-        model
-    that has a `Networks` does not count the networks' weights as its own.
+    model that has a `Networks` does not count the networks' weights as its own.
 
     Args:
         teacher: A `keras.Model`.

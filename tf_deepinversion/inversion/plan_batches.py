@@ -68,20 +68,20 @@ def plan_batches(
 
     Args:
         teacher: As for `synthesize_batches`, as all arguments.
-        classes: As for `synthesize_batches`.
-        batches: As for `synthesize_batches`.
-        images: As for `synthesize_batches`.
-        chain: As for `synthesize_batches`.
-        seed: As for `synthesize_batches`.
+        classes: As for `synthesize_batches`. Defaults to None.
+        batches: As for `synthesize_batches`. Defaults to 100.
+        images: As for `synthesize_batches`. Defaults to 256.
+        chain: As for `synthesize_batches`. Defaults to 10.
+        seed: Int in [0, 2**31). Defaults to 0.
         first_steps: As for `synthesize_batches`.
         steps: As for `synthesize_batches`.
-        preprocessing: As for `synthesize_batches`.
-        recipe: As for `synthesize_batches`.
-        image_shape: As for `synthesize_batches`.
-        dtype: As for `synthesize_batches`.
-        targets: As for `synthesize_batches`.
-        micro_batch: As for `synthesize_batches`.
-        jpeg_quality: As for `synthesize_batches`.
+        preprocessing: As for `synthesize_batches`. Defaults to None.
+        recipe: As for `synthesize_batches`. Defaults to `"generator"`.
+        image_shape: As for `synthesize_batches`. Defaults to the network's.
+        dtype: As for `synthesize_batches`. Defaults to the network's.
+        targets: As for `synthesize_batches`. Defaults to None.
+        micro_batch: As for `synthesize_batches`. Defaults to all.
+        jpeg_quality: As for `synthesize_batches`. Defaults to None.
 
     Returns:
         A `BatchesPlan`.

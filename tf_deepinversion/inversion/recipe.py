@@ -26,17 +26,19 @@ class Stage(Settings):
         steps: Int, at least 1.
         transforms: Sequence of transforms. Each step applies all of them, in
             this order, to the images before the networks read the images.
+            Defaults to no transform.
         scale: Float in (0, 1], the size of the images divided by the size that
-            the teacher reads.
+            the teacher reads. Defaults to 1.
         optimizer: A class of `keras.optimizers.Optimizer`, or its name. Each
-            inversion makes a new optimizer.
+            inversion makes a new optimizer. Defaults to `PyramidAdam`.
         optimizer_arguments: Dict, the arguments of that class, except for the
-            learning rate.
-        learning_rate: Float, positive, the largest learning rate.
-        warmup_steps: Int, number of first steps in which the learning rate
-            rises from 0; 0 with a constant rate.
+            learning rate. Defaults to `{}`.
+        learning_rate: Float, positive, the largest learning rate. Defaults to
+            0.2.
+        warmup_steps: Int, at least 0, number of first steps in which the
+            learning rate rises from 0; 0 with a constant rate. Defaults to 0.
         decay: `"constant"`, or `"cosine"` for a learning rate that falls to 0
-            by the last step.
+            by the last step. Defaults to `"cosine"`.
 
     Raises:
         TypeError: if an element of `transforms` is no transform.
@@ -200,22 +202,23 @@ class Recipe(Settings):
         loss: Sequence of `Term`. The objective is their weighted sum.
         stages: Sequence of `Stage`, which run one after the other.
         competition: The `Term` that joins the objective if the images compete
-            with a student, or None.
+            with a student, or None. Defaults to None.
         batch_size: Int, number of images that `fit` makes without labels.
             Defaults to 256.
         generator: `GeneratorTraining` for a recipe that trains a generator
             (`FastInversion`), or None for a recipe that optimizes pixels.
+            Defaults to None.
         start: `Start`, the images before the first step: `Noise` or
             `DeadLeaves`. A generator starts from its weights and takes `Noise`.
             Defaults to `Noise()`, independent pixels.
         snapshots: Sequence of floats in (0, 1), shares of the last stage's
             steps. After each share of the steps, the current images are kept as
-            additional images.
+            additional images. Defaults to no snapshot.
         means_labels: Bool, whether each image should show its label. False for
             images between the classes, from which students learn: no warning
             then tells that the teacher predicts other classes. Defaults to
             True.
-        source: String, origin of the numbers.
+        source: String, origin of the numbers. Defaults to `""`.
 
     Raises:
         TypeError: if an argument has the wrong type.
@@ -325,9 +328,11 @@ class Recipe(Settings):
         """Returns the terms for a teacher and perhaps a student.
 
         Args:
-            with_student: Bool, whether images compete with a student.
+            with_student: Bool, whether images compete with a student. Defaults
+                to False.
             with_features: Bool, whether the teacher's logits are the outputs of
-                a dense head. Feature dropout needs a dense head.
+                a dense head. Feature dropout needs a dense head. Defaults to
+                True.
 
         Raises:
             ValueError: if images compete and the recipe has no `competition`.
@@ -350,6 +355,7 @@ class Recipe(Settings):
 
         Args:
             steps: Int, or a list of one int per stage; None for the recipe's.
+                Defaults to None.
 
         Raises:
             ValueError: if the list has another length, or a number is not a

@@ -64,7 +64,7 @@ class Synthesizer:
 
         Args:
             labels: As for `make`.
-            steps: As for `make`.
+            steps: As for `make`. Defaults to None.
         """
 
     def make(self, labels, batch_index, steps=None, verbose=0):
@@ -76,7 +76,8 @@ class Synthesizer:
                 images of the same labels.
             steps: Int, or a list with one int per stage, the number of steps.
                 Defaults to the synthesizer's own.
-            verbose: 0, 1, 2 or `"auto"`, as in `keras.Model.fit`.
+            verbose: 0, 1, 2 or `"auto"`, as in `keras.Model.fit`. Defaults to
+                0.
 
         Returns:
             A pair: uint8 images `(k n, height, width, channels)`, where k is
@@ -92,7 +93,7 @@ class Synthesizer:
 
         Args:
             images: Int, number of labels.
-            steps: As for `make`.
+            steps: As for `make`. Defaults to None.
 
         Returns:
             A float, in multiplications; None if it is unknown.

@@ -131,7 +131,8 @@ def _network(version):
         input_shape: Tuple `(height, width, channels)`; `(None, None, 3)` for
             images of any size. Defaults to `({size}, {size}, 3)`.
         classes: Int, number of logits. Defaults to 1000.
-        name: String, the name of the model.
+        name: String, the name of the model. Defaults to
+            `"efficientnet_lite{version}"`.
 
     Returns:
         A functional `keras.Model` from pixels `(batch, *input_shape)` in

@@ -30,7 +30,7 @@ def VGG11BN(
             first layer subtracts it from the pixels. Defaults to 127.5.
         std: Float or list of `channels` floats, in gray levels. The first layer
             divides by it. Defaults to 64.
-        name: String, the name of the model.
+        name: String, the name of the model. Defaults to `"vgg11_bn"`.
 
     Returns:
         A functional `keras.Model` from pixels `(batch, *input_shape)` in

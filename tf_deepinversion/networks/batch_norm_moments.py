@@ -150,8 +150,7 @@ def mean_and_variance_gaps(sums: Moments, layer):
     """Computes mu(x) - moving_mean and var(x) - moving_variance.
 
     The variance is biased: the sum of squares divided by the count. Both
-        results
-    have the shape `(channels,)`.
+    results have the shape `(channels,)`.
     """
     mean_gap = sums.first / sums.count
     variance = sums.second / sums.count - ops.square(mean_gap)

@@ -96,14 +96,15 @@ class Classifier:
     Args:
         model: A `keras.Model` from images to logits or probabilities.
         image_shape: Tuple `(height, width, channels)`, required if the model
-            does not fix it.
+            does not fix it. Defaults to the model's.
         dtype_policy: String or `keras.DTypePolicy` in which all floating-point
             layers compute while the model is read, such as `"mixed_bfloat16"`.
             The variables keep their dtype. Defaults to the model's own policy,
             with float32 in place of float16, in which the gradients of images
             underflow.
         targets: `FeatureTargets` of the model, or None. `batch_norms` and the
-            calls of a `Reading` are then those of the targets.
+            calls of a `Reading` are then those of the targets. Defaults to
+            None.
 
     Attributes:
         image_shape: Tuple `(height, width, channels)`.

@@ -37,7 +37,7 @@ class FeatureTargets:
         statistics: List of `LayerStatistics`, in the order of the calls.
         network: String, the fingerprint of the teacher's weights.
         source: String, origin of the statistics, such as `"images"`.
-        images: Int, number of images that were measured.
+        images: Int, number of images that were measured. Defaults to 0.
 
     Raises:
         ValueError: if there are no statistics, or a value is not finite.
@@ -96,7 +96,7 @@ class FeatureTargets:
                 normalizations, to all convolutions and dense layers except the
                 head.
             preprocessing: The teacher's `Preprocessing`, or None if the teacher
-                is known by its name.
+                is known by its name. Defaults to None.
             batch_size: Int, number of images per call. Defaults to a number
                 that fits into memory.
 
@@ -141,7 +141,7 @@ class FeatureTargets:
         Args:
             teacher: A `keras.Model` classifier with normalizations.
             image_shape: Tuple `(height, width, channels)`, required if the
-                teacher does not fix it.
+                teacher does not fix it. Defaults to the teacher's.
 
         Returns:
             A `FeatureTargets`.

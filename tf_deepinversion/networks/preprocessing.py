@@ -27,7 +27,7 @@ class Preprocessing:
     Synthesis optimizes z = (pixel - mean) / std, so that natural images have
     mean 0 and variance 1. The paper's learning rates, weights and N(0, 1) start
     assume this for every teacher. A second map converts the same pixels to the
-    teacher's input.
+    teacher's input. Images have the shape `(..., channels)`, which stays.
 
     Args:
         mean: Float or one float per channel (red first), in gray levels
@@ -153,11 +153,11 @@ class Preprocessing:
         return (0 - self.mean) / self.std, (255 - self.mean) / self.std
 
     def normalize(self, pixels) -> np.ndarray:
-        """Converts pixels in [0, 255] to z: float32, same shape."""
+        """Converts an array of pixels in [0, 255] to z: a float32 array."""
         return ((np.asarray(pixels) - self.mean) / self.std).astype("float32")
 
     def to_pixels(self, z) -> np.ndarray:
-        """Converts z to the nearest gray levels: uint8, same shape.
+        """Converts z, a float array, to the nearest gray levels: uint8.
 
         Raises:
             ValueError: if a value is not finite.
@@ -168,7 +168,7 @@ class Preprocessing:
         return np.rint(z * self.std + self.mean).clip(0, 255).astype("uint8")
 
     def teacher_input(self, z):
-        """Converts z to the teacher's input: a tensor of the same shape."""
+        """Converts z, a float tensor, to the teacher's input, of z's dtype."""
         black, white = self._black_and_white()
         # black + pixel (white - black) / 255, with pixel = z std + mean.
         scale = self.std * (white - black) / 255
@@ -178,7 +178,7 @@ class Preprocessing:
         return ops.flip(fed, axis=-1) if self.channel_order == "bgr" else fed
 
     def pixels(self, z):
-        """Converts z to pixels in [0, 255], not rounded: a tensor."""
+        """Converts z, a float tensor, to unrounded gray levels of its dtype."""
         std = ops.convert_to_tensor(self.std, z.dtype)
         return z * std + ops.convert_to_tensor(self.mean, z.dtype)
 
@@ -192,7 +192,7 @@ class Preprocessing:
         )
 
     def fed(self, pixels):
-        """Converts pixels in [0, 255] to the teacher's input: a tensor."""
+        """Converts pixels in [0, 255] to the teacher's input, in float32."""
         mean, std = (
             ops.convert_to_tensor(v, "float32") for v in (self.mean, self.std)
         )
@@ -263,7 +263,8 @@ class Preprocessing:
 
         Args:
             model: A `keras.Model`.
-            given: A `Preprocessing`, which is returned as is, or None.
+            given: A `Preprocessing`, which is returned as is, or None. Defaults
+                to None.
 
         Returns:
             A `Preprocessing`.

@@ -258,7 +258,7 @@ class OneBatch(keras.Model):
         """Refuses settings whose result depends on the number of replicas.
 
         Raises:
-            ValueError: as for `require_training`.
+            ValueError: if several replicas would give another result.
         """
         require_training(self, self.trained, self.distribute_strategy)
 

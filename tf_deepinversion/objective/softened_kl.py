@@ -17,6 +17,8 @@ class SoftenedKL(keras.losses.Loss):
 
     Args:
         temperature: Float T, positive. Defaults to 4.
+        name: String. Defaults to `"softened_kl"`.
+        **kwargs: Arguments of `keras.losses.Loss`.
 
     Example:
         >>> teacher, student = np.array([[1.0, 3.0]]), np.array([[3.0, 1.0]])

@@ -13,9 +13,11 @@ class View(typing.NamedTuple):
         logits: Float tensor `(batch, classes)`, the teacher's.
         batch_norm_calls: List with one `Call` per BatchNormalization.
         student_logits: Float tensor `(batch, classes)`, or None without a
-            student.
+            student. Defaults to None.
         head: The `Call` of the `Dense` layer that outputs the logits, or None.
+            Defaults to None.
         numbers: Tensor that the term's own `draw` returned, one row per image.
+            Defaults to None.
 
     Example:
         >>> images = np.zeros((1, 2, 2, 1), "float32")
