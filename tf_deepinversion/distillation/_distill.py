@@ -87,12 +87,12 @@ def distill(
         images: None for a `DeepInversion` of the teacher with the recipe
             `distillation_pixels`; another `Synthesizer`; or existing images, as
             for `as_stream`: a `Pool`, a pair of arrays, a `tf.data.Dataset`, or
-            a function from a step to a data set of batches.
-        rounds: Int, at least 1; None with `minutes`.
+            a function from a step to a data set of batches. Defaults to None.
+        rounds: Int, at least 1; None with `minutes`. Defaults to None.
         minutes: Float, positive, in place of `rounds`: as many rounds as fit
             into this time, estimated by a trial of three rounds that leaves the
             student unchanged. The trial does not call your callbacks. With a
-            folder, `plan.json` stores the number of rounds.
+            folder, `plan.json` stores the number of rounds. Defaults to None.
         steps_per_round: Int, training steps of the student per round. Defaults
             to 480.
         batch_size: Int, of the student's steps. Defaults to 128.
@@ -102,7 +102,7 @@ def distill(
         fixed_images: A `Pool` of images that stay in use from the first round
             on, or None. A synthesizer that competes with the student seeks
             images that the student misjudges; fixed images add typical images.
-            See `synthesize`.
+            See `synthesize`. Defaults to None.
         fixed_share: Float in (0, 1), share of `fixed_images` in each of the
             student's batches. Defaults to 0.3.
         temperature: Float, see `SoftenedKL`. Defaults to 4.
@@ -115,30 +115,33 @@ def distill(
             optimizer, such as `optimizers.sgd`. Defaults to `optimizers.muon`
             over all steps.
         preprocessing: The teacher's `Preprocessing`, or None if the teacher is
-            known by its name.
+            known by its name. Defaults to None.
         student_preprocessing: The student's `Preprocessing`. Defaults to the
             student's own if it is known by its name, otherwise to the
             teacher's.
         image_shape: Tuple `(height, width, channels)`, required if the teacher
-            does not fix it.
-        dtype: A dtype policy for both networks, see `Distillation`.
+            does not fix it. Defaults to the teacher's.
+        dtype: A dtype policy for both networks, see `Distillation`. Defaults to
+            the networks' own policies.
         targets: `FeatureTargets` of the teacher for the default of `images`,
-            see `DeepInversion`. Another synthesizer has its own.
+            see `DeepInversion`. Another synthesizer has its own. Defaults to
+            None.
         capacity: Int, largest number of images in the pool, including
             snapshots. A full pool drops the oldest. Defaults to 50,000.
         folder: Path for the pool and the state, or None. With a folder,
             repeating the same call resumes after an interruption and gives the
             same student. Another call is refused with an error that names the
-            differences.
+            differences. Defaults to None.
         run: String, a name of `images`, required with `folder` if they are a
-            `tf.data.Dataset` or a function.
-        seed: Int. Defaults to 0.
+            `tf.data.Dataset` or a function. Defaults to `""`.
+        seed: Int in [0, 2**31). Defaults to 0.
         callbacks: List of `keras.callbacks.Callback`. Their own counters, such
             as the patience of `EarlyStopping`, restart after an interruption.
+            Defaults to None.
         verbose: As in `keras.Model.fit`, also for synthesis. Defaults to
             `"auto"`.
         validation_data: As in `keras.Model.fit`: labeled images that do not
-            affect training.
+            affect training. Defaults to None.
 
     Returns:
         A `Distilled`: the student, the history of all rounds, the pool, and the

@@ -49,7 +49,7 @@ class Distillation(StudentModel):
         student: A `keras.Model` with the teacher's classes, of any architecture
             and image size. The images are resized for the student.
         preprocessing: The teacher's `Preprocessing`, or None if the teacher is
-            known by its name.
+            known by its name. Defaults to None.
         student_preprocessing: The student's `Preprocessing`. Defaults to the
             student's own if it is known by its name, otherwise to the
             teacher's.
@@ -75,15 +75,17 @@ class Distillation(StudentModel):
             byte per pixel value and four per logit and per value of a class
             map. Defaults to 120 million, enough for 10,240 images of 32x32x3.
         image_shape: Tuple `(height, width, channels)`, required if the teacher
-            does not fix it.
+            does not fix it. Defaults to the teacher's.
         student_shape: Tuple `(height, width, channels)`. Defaults to the
             student's own; open sizes are the teacher's.
         dtype: A dtype policy for both networks in training. `"mixed_bfloat16"`
             takes 80% of the time on a CPU with instructions for it, and may
             take more on a CPU without. The student's variables keep their
             dtype; `evaluate`, `answers` and calls are exact. `"auto"` chooses
-            by a trial, see `DeepInversion`.
-        seed: Int, seed of the transforms. Defaults to 0.
+            by a trial, see `DeepInversion`. Defaults to the networks' own
+            policies.
+        seed: Int in [0, 2**31), seed of the transforms. Defaults to 0.
+        **kwargs: Arguments of `keras.Model`, such as `name`.
 
     Raises:
         TypeError: if a network is not a `keras.Model`, or a transform is not a
@@ -212,6 +214,7 @@ class Distillation(StudentModel):
         Args:
             pixels: Int array `(n, height, width, channels)` in [0, 255].
             training: Bool, whether to call the student in training mode.
+                Defaults to False.
 
         Returns:
             A float tensor `(n, classes)`.
@@ -316,8 +319,8 @@ class Distillation(StudentModel):
         """Refuses settings whose result depends on the number of replicas.
 
         Raises:
-            ValueError: as for `replicas.require_training`, or if steps share
-                calls of the teacher.
+            ValueError: if several replicas would give another result, or if
+                steps share calls of the teacher.
         """
         if self.teacher_cache:
             steps = self.teacher_cache.steps_per_call

@@ -45,8 +45,9 @@ def narrow(
             to 30.
         batch_size: Int, number of images of a batch. Defaults to 128.
         preprocessing: The model's `Preprocessing`, or None if the model is
-            known by its name.
-        seed: Int, of the random directions of the criterion. Defaults to 0.
+            known by its name. Defaults to None.
+        seed: Int in [0, 2**31), of the random directions of the criterion.
+            Defaults to 0.
 
     Returns:
         A plain functional `keras.Model` with the same preprocessing, not

@@ -128,16 +128,20 @@ def prune(
         keep_statistics: Bool, see `recover`. Defaults to False.
         temperature: Float, see `recover`. Defaults to 4.
         class_maps: Float, see `recover`. Defaults to 1.
-        transforms: List of transforms, see `recover`.
+        transforms: List of transforms of the images for both networks, drawn
+            anew every step. Defaults to `[Shift(2), HorizontalFlip()]`.
         preprocessing: The teacher's `Preprocessing`, or None if the teacher is
-            known by its name.
-        dtype: A dtype policy, see `recover`.
+            known by its name. Defaults to None.
+        dtype: A dtype policy, see `Distillation`. Defaults to the networks' own
+            policies.
         folder: Path for the state, or None. With a folder, repeating the same
             call resumes after an interruption and gives the same network.
+            Defaults to None.
         run: String, a name of the images, required with `folder` if the images
-            do not identify themselves.
-        seed: Int. Defaults to 0.
+            do not identify themselves. Defaults to `""`.
+        seed: Int in [0, 2**31). Defaults to 0.
         callbacks: List of `keras.callbacks.Callback` for every training.
+            Defaults to None.
         verbose: As in `keras.Model.fit`. Defaults to `"auto"`.
 
     Returns:

@@ -43,9 +43,9 @@ def shorten(
         ranking_batches: Int, number of batches of images. Defaults to 4.
         batch_size: Int, number of images of a batch. Defaults to 128.
         preprocessing: The model's `Preprocessing`, or None if the model is
-            known by its name.
+            known by its name. Defaults to None.
         temperature: Float, see `SoftenedKL`. Defaults to 4.
-        seed: Int, of the order of the images. Defaults to 0.
+        seed: Int in [0, 2**31), of the order of the images. Defaults to 0.
 
     Returns:
         A plain `keras.Model` with the same names of layers, not compiled.

@@ -87,28 +87,34 @@ def sparsify(
         steps: Int, training steps, at least 2; 0 for none.
         frequency: Int, number of steps between updates of the masks. Defaults
             to 20 updates in all.
-        policy: The layers to prune, see `prune_low_magnitude`.
-        block_size: Pair of ints, see `prune_low_magnitude`.
+        policy: The layers to prune, see `prune_low_magnitude`. Defaults to the
+            kernels of Keras's layers except depthwise kernels.
+        block_size: Pair of ints, see `prune_low_magnitude`. Defaults to `(1,
+            1)`.
         block_pooling_type: `"AVG"` or `"MAX"`, see `prune_low_magnitude`.
+            Defaults to `"AVG"`.
         sparsity_m_by_n: Pair of ints or None, see `prune_low_magnitude`.
+            Defaults to None.
         batch_size: Int, see `recover`. Defaults to 128.
         learning_rate: Float, see `recover`. Defaults to 0.02.
         steps_per_epoch: Int, see `recover`. Defaults to 100.
         keep_statistics: Bool, see `recover`. Defaults to False.
         temperature: Float, see `recover`. Defaults to 4.
         class_maps: Float, see `recover`. Defaults to 1.
-        transforms: List of transforms, see `recover`.
+        transforms: List of transforms of the images for both networks, drawn
+            anew every step. Defaults to `[Shift(2), HorizontalFlip()]`.
         preprocessing: The teacher's `Preprocessing`, or None if the teacher is
-            known by its name.
+            known by its name. Defaults to None.
         image_shape: Tuple `(height, width, channels)`, required if the teacher
-            does not fix it.
-        dtype: A dtype policy, see `recover`.
+            does not fix it. Defaults to the teacher's.
+        dtype: A dtype policy, see `Distillation`. Defaults to the networks' own
+            policies.
         folder: Path for the state, or None. With a folder, repeating the same
-            call resumes after an interruption.
+            call resumes after an interruption. Defaults to None.
         run: String, a name of the images, required with `folder` if the images
-            do not identify themselves.
-        seed: Int. Defaults to 0.
-        callbacks: List of `keras.callbacks.Callback`.
+            do not identify themselves. Defaults to `""`.
+        seed: Int in [0, 2**31). Defaults to 0.
+        callbacks: List of `keras.callbacks.Callback`. Defaults to None.
         verbose: As in `keras.Model.fit`. Defaults to `"auto"`.
 
     Returns:

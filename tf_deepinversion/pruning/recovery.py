@@ -49,24 +49,28 @@ def recover(
         learning_rate: Float, the peak of SGD, see `optimizers.sgd`. The first
             5% of the steps warm up, without weight decay. Defaults to 0.02.
         optimizer: A `keras.optimizers.Optimizer` that replaces SGD, or None.
+            Defaults to None.
         keep_statistics: Bool, whether BatchNormalization layers stay in
             inference mode, with the statistics of the teacher's data. Defaults
             to False.
         temperature: Float, temperature of the distillation. Defaults to 4.
         class_maps: Float, see `Distillation`. Defaults to 1.
-        transforms: List of transforms, see `Distillation`.
+        transforms: List of transforms of the images for both networks, drawn
+            anew every step. Defaults to `[Shift(2), HorizontalFlip()]`.
         preprocessing: The teacher's `Preprocessing`, or None if the teacher is
-            known by its name.
+            known by its name. Defaults to None.
         image_shape: Tuple `(height, width, channels)`, required if the teacher
-            does not fix it.
-        dtype: A dtype policy, see `Distillation`.
+            does not fix it. Defaults to the teacher's.
+        dtype: A dtype policy, see `Distillation`. Defaults to the networks' own
+            policies.
         folder: Path for the state, or None. With a folder, repeating the same
             call resumes after an interruption and gives the same network. The
             call trains `student` in place: make it again for the second call.
+            Defaults to None.
         run: String that identifies images and callbacks, used with `folder`;
-            required if the images do not identify themselves.
-        seed: Int, seed of batches and transforms. Defaults to 0.
-        callbacks: List of `keras.callbacks.Callback`.
+            required if the images do not identify themselves. Defaults to `""`.
+        seed: Int in [0, 2**31), seed of batches and transforms. Defaults to 0.
+        callbacks: List of `keras.callbacks.Callback`. Defaults to None.
         verbose: As in `keras.Model.fit`. Defaults to `"auto"`.
 
     Returns:

@@ -38,7 +38,7 @@ def compare(model, content, images, preprocessing=None) -> dict:
         content: Bytes of a `.tflite` file, from `quantize` or `to_litert`.
         images: uint8 array `(n, height, width, channels)`. A hundred suffice.
         preprocessing: The model's `Preprocessing`, or None if the model is
-            known by its name.
+            known by its name. Defaults to None.
 
     Returns:
         Dict from the layers' names, in the order of their calls, to floats in

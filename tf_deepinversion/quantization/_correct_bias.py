@@ -39,9 +39,9 @@ def correct_bias(
         model: A built functional or sequential `keras.Model`. It stays
             unchanged.
         images: uint8 images as for `quantize`, or None. Without images, layers
-            behind no BatchNormalization keep their bias.
+            behind no BatchNormalization keep their bias. Defaults to None.
         preprocessing: The model's `Preprocessing`, or None if the model is
-            known by its name. Used with images only.
+            known by its name. Used with images only. Defaults to None.
         scheme: String, the scheme of `quantize`. Defaults to "int8".
 
     Returns:

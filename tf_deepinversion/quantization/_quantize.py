@@ -51,13 +51,13 @@ def quantize(
             An array `(n, height, width, channels)`, a `Pool`, a pair of arrays
             `(images, labels)`, or a `tf.data.Dataset` of single images, of
             pairs (image, label) or of TFDS's dictionaries. The schemes
-            "dynamic" and "float16" need no images.
+            "dynamic" and "float16" need no images. Defaults to None.
         preprocessing: The model's `Preprocessing`, or None if the model is
-            known by its name.
+            known by its name. Defaults to None.
         verbose: "auto", 0, 1 or 2, as in Keras's `fit`. Defaults to "auto".
         ranges: Dict from names of activations to pairs of floats, which
             `train_quantized` returns with its student, in place of images. For
-            the schemes "int8" and "int4".
+            the schemes "int8" and "int4". Defaults to None.
         scheme: String, what the file computes in. "int8": all in int8. "int4":
             activations in int8, weights of convolutions and dense layers in
             int4, those of transposed convolutions in int8. "int16x8":

@@ -109,21 +109,24 @@ def train_quantized(
         learning_rate: Float, the peak of Adam's cosine schedule; the first 5%
             of the steps warm up. Defaults to 5e-4.
         optimizer: A `keras.optimizers.Optimizer` that replaces Adam, or None.
+            Defaults to None.
         steps_per_epoch: Int, number of steps after which the state is saved.
             Defaults to 100.
         keep_statistics: Bool, whether BatchNormalization layers stay in
             inference mode, as in the file; gamma and beta train nevertheless.
             Defaults to True.
         temperature: Float, temperature of the distillation. Defaults to 4.
-        transforms: List of transforms, see `Distillation`.
+        transforms: List of transforms of the images for both networks, drawn
+            anew every step. Defaults to `[Shift(2), HorizontalFlip()]`.
         preprocessing: The teacher's `Preprocessing`, or None if the teacher is
-            known by its name.
+            known by its name. Defaults to None.
         folder: Path for the state, or None. With a folder, repeating the same
             call resumes after an interruption and gives the same network.
+            Defaults to None.
         run: String, a name of the images, required with `folder` if the images
-            do not identify themselves.
-        seed: Int. Defaults to 0.
-        callbacks: List of `keras.callbacks.Callback`.
+            do not identify themselves. Defaults to `""`.
+        seed: Int in [0, 2**31). Defaults to 0.
+        callbacks: List of `keras.callbacks.Callback`. Defaults to None.
         verbose: As in `keras.Model.fit`. Defaults to `"auto"`.
 
     Returns:

@@ -79,9 +79,9 @@ def to_litert(
     Args:
         model: A `keras.Model` of any precision.
         preprocessing: The model's `Preprocessing`, or None if the model is
-            known by its name.
+            known by its name. Defaults to None.
         image_shape: Tuple `(height, width, channels)`, required if the network
-            does not fix it.
+            does not fix it. Defaults to the network's.
         batch_size: Int, the number of images that the file takes at once.
             Defaults to the network's own; an open number stays open.
 

@@ -16,9 +16,9 @@ def takes_pixels(
     Args:
         model: A `keras.Model` from images to logits or probabilities.
         preprocessing: The model's `Preprocessing`, or None if the model is
-            known by its name.
+            known by its name. Defaults to None.
         image_shape: Tuple `(height, width, channels)`, required if the network
-            does not fix it.
+            does not fix it. Defaults to the network's.
         batch_size: Int, the number of images of a call. Defaults to the
             network's own, or to any number.
 

@@ -193,7 +193,7 @@ def accuracy_curves(matrix, names=None) -> str:
 
     Args:
         matrix: As for `incremental.seen_accuracies`.
-        names: List of the names of the tasks, or None.
+        names: List of the names of the tasks, or None. Defaults to None.
 
     Example:
         >>> di.reports.accuracy_curves([[0.9, 0], [0.5, 0.8]])[:13]

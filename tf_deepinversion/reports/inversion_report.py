@@ -45,10 +45,12 @@ def measure(
         teacher: A `keras.Model`.
         preprocessing: The teacher's `Preprocessing`.
         verifier: Another network with the teacher's classes, known by its name;
-            or None.
-        seconds: Float, duration of the synthesis in seconds, or None.
+            or None. Defaults to None.
+        seconds: Float, duration of the synthesis in seconds, or None. Defaults
+            to None.
         targets: `FeatureTargets` of the teacher, or None. Without them and
-            without BatchNormalization there is no `feature_distance`.
+            without BatchNormalization there is no `feature_distance`. Defaults
+            to None.
 
     Returns:
         A dict of figures.
@@ -108,6 +110,8 @@ def write_report(
         names: List of the names of the classes, or None.
         history: Dict from names of terms to lists with one value per epoch.
         figures: Dict, printed as a list.
+        student: String of HTML, a part of the page about a student, or None.
+            Defaults to None.
 
     Raises:
         ValueError: if there are fewer names than classes, or images have

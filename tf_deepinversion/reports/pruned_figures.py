@@ -31,8 +31,8 @@ def measure_pruned(
         images: uint8 array `(n, height, width, channels)` to time.
         folder: Path of a folder for `teacher_saved_model` and `saved_model`.
         preprocessing: The teacher's `Preprocessing`, or None if the teacher is
-            known by its name.
-        test_data: A pair, real images and labels, or None.
+            known by its name. Defaults to None.
+        test_data: A pair, real images and labels, or None. Defaults to None.
         latency_batch: Int, number of images of a timed call. Defaults to 32.
 
     Returns:

@@ -20,7 +20,7 @@ def report_quantized(path, model, content, images, preprocessing=None) -> dict:
         content: Bytes of a `.tflite` file, from `quantize` or `to_litert`.
         images: uint8 array `(n, height, width, channels)`. A hundred suffice.
         preprocessing: The model's `Preprocessing`, or None if the model is
-            known by its name.
+            known by its name. Defaults to None.
 
     Returns:
         Dict from the layers' names to their ratios in dB, as

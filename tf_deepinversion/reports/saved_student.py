@@ -28,9 +28,11 @@ def save_student(
             `report.html`, see `report_student`.
         distillation: The `Distillation` of teacher and student.
         distilled: A `Distilled` with a pool, as `distill` returns.
-        real: A pair, real images and labels to score by, or None.
-        names: List of the names of the classes, or None.
-        figures: Dict of further figures for the page, or None.
+        real: A pair, real images and labels to score by, or None. Defaults to
+            None.
+        names: List of the names of the classes, or None. Defaults to None.
+        figures: Dict of further figures for the page, or None. Defaults to
+            None.
 
     Returns:
         A dict of figures: those of `report_student`; `agreement_on_pool`, the

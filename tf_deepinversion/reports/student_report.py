@@ -53,7 +53,8 @@ def measure_student(distillation, images, labels=None) -> dict:
     Args:
         distillation: A `Distillation`.
         images: uint8 array `(n, height, width, channels)`.
-        labels: Int array `(n,)`, true or requested classes, or None.
+        labels: Int array `(n,)`, true or requested classes, or None. Defaults
+            to None.
 
     Returns:
         A dict of figures and of `answers`, the student's predictions. Figures
@@ -129,10 +130,11 @@ def report_student(
             `distill` returns.
         pool: The `Pool` of the student's images.
         synthesis: Dict from names to lists with one number per batch, as
-            `RefreshPool.synthesis` returns; or None.
-        real: A pair, real images and labels, or None.
-        names: List of the names of the classes, or None.
-        figures: Dict of further figures for the page, or None.
+            `RefreshPool.synthesis` returns; or None. Defaults to None.
+        real: A pair, real images and labels, or None. Defaults to None.
+        names: List of the names of the classes, or None. Defaults to None.
+        figures: Dict of further figures for the page, or None. Defaults to
+            None.
 
     Returns:
         A dict of figures: of the newest images of the pool (`pool_...`) and,

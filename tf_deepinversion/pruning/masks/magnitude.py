@@ -168,8 +168,8 @@ def prune_low_magnitude(
             other weights that stay dense.
         block_size: Pair of ints, number of inputs and outputs that become zero
             together, whatever axes of a kernel they are. Defaults to `(1, 1)`.
-        block_pooling_type: `"AVG"` or `"MAX"`, see `patterns.blocks`. Defaults
-            to `"AVG"`.
+        block_pooling_type: `"AVG"` or `"MAX"` of the magnitudes of a block.
+            Defaults to `"AVG"`.
         sparsity_m_by_n: Pair of ints (m, n): m zeros in every n inputs. The
             schedule then sets only the time. Defaults to None.
 

@@ -36,6 +36,7 @@ class UpdatePruningStep(keras.callbacks.Callback):
         model: The model with masks. Required if `fit` trains another model,
             such as a `Distillation`. Defaults to the model of `fit`.
         log_dir: Path of a TensorBoard log for the same figures, or None.
+            Defaults to None.
 
     Raises:
         ValueError: at the start of training, if the model has no masks; at the
