@@ -115,7 +115,7 @@ MADE = {
     "synthesize": lambda given: functools.partial(synthesized, given),
     "names": lambda given: ["a", "b", "c"],
     "history": lambda given: keras.callbacks.History(),
-    "row": lambda given: di.reports.measure(
+    "row": lambda given: di.reports.measure_images(
         given["images"],
         given["labels"],
         given["teacher"],

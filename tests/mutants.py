@@ -260,7 +260,7 @@ MUTANTS = [
     ("inversion/step.py", "shown = tf.argmax(reading.logits", "shown = tf.argmin(reading.logits", "inversion/deep_inversion"),
     ("inversion/deep_inversion.py", "right = shown == np.resize(self.labels, len(shown))", "right = shown == shown", "inversion/deep_inversion"),
     ("inversion/deep_inversion.py", "if self.means_labels and not self._in_make:", "if not self._in_make:", "inversion/deep_inversion"),
-    ("core/checks.py", "if share < 0.5:", "if share <= 0.5:", "datasets/pool"),
+    ("core/caller_warnings.py", "if share < 0.5:", "if share <= 0.5:", "datasets/pool"),
     ("reports/charts.py", "np.log10(value) if logarithmic else value", "value", "reports/page"),
     ("callbacks/refresh_pool.py", "competes = synthesizer.student is not None\n        if (self", "competes = True\n        if (self", "distillation/distillation"),
     ("callbacks/stopwatch.py", "self._begin = begin - self.total", "self._begin = begin", "callbacks/callbacks"),

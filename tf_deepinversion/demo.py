@@ -81,7 +81,7 @@ def invert_and_measure(
 
     Returns:
         A pair: a dict of figures, and a function that writes `report.html`. The
-        function takes `student`, HTML about a student; see `write_report`.
+        function takes `student`, HTML about a student; see `report_inversion`.
     """
     output = pathlib.Path(output)
     teacher, preprocessing = model.teacher, model.preprocessing
@@ -110,7 +110,7 @@ def invert_and_measure(
         # As many real images of each class as synthesized images.
         sets["real images"] = diversity.alike(*real, labels)
     rows = {
-        name: inversion_report.measure(
+        name: inversion_report.measure_images(
             s,
             labels[: len(s)],
             teacher,
@@ -133,7 +133,7 @@ def invert_and_measure(
     names = names_of(names, int(max(labels)) + 1)
     save_folders(output / "images", images, labels, names)
     write = functools.partial(
-        inversion_report.write_report,
+        inversion_report.report_inversion,
         output / "report.html",
         title=f"What {teacher.name} remembers",
         sets=sets,

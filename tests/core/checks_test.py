@@ -9,7 +9,6 @@ import pytest
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_seed
 from tf_deepinversion.core.checks import require_whole
-from tf_deepinversion.core.checks import warn_caller
 
 
 @pytest.mark.parametrize("value", [1, np.int64(3), np.uint8(7)])
@@ -44,25 +43,6 @@ def test_the_least_can_be_another():
     require_whole(0, draws=0)
     with pytest.raises(ValueError, match="-1 or more. Received: end_step=-2"):
         require_whole(-1, end_step=-2)
-
-
-def test_a_warning_points_to_who_called_the_package():
-    deep = {"__name__": "tf_deepinversion.deep", "warn_caller": warn_caller}
-    exec("def one():\n    warn_caller('so')\ndef two():\n    one()", deep)
-    with pytest.warns(UserWarning, match="^so$") as seen:
-        deep["two"]()
-    assert seen[0].filename == __file__
-    # Keras calls what this package gave it.
-    between = {"__name__": "keras.src.callbacks", "inner": deep["two"]}
-    exec("def on_epoch_begin():\n    inner()", between)
-    deep["outer"] = between["on_epoch_begin"]
-    exec("def fit():\n    outer()", deep)
-    with pytest.warns(UserWarning, match="^so$") as seen:
-        deep["fit"]()
-    assert seen[0].filename == __file__
-    with pytest.warns(UserWarning) as seen:
-        exec("warn_caller('so')", {"warn_caller": warn_caller})
-    assert seen[0].filename == "<string>"
 
 
 @pytest.mark.parametrize(

@@ -225,9 +225,9 @@ def test_the_distance_of_images_to_targets():
     with pytest.raises(ValueError, match="of another network"):
         di.metrics.feature_distance(modern(seed=3), IMAGES, **given)
     labels = np.zeros(len(IMAGES), int)
-    row = di.reports.measure(IMAGES, labels, model, FED)
+    row = di.reports.measure_images(IMAGES, labels, model, FED)
     assert row["feature_distance"] is None
-    row = di.reports.measure(IMAGES, labels, model, FED, targets=targets)
+    row = di.reports.measure_images(IMAGES, labels, model, FED, targets=targets)
     assert row["feature_distance"] < 1e-4
 
 

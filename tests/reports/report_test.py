@@ -20,7 +20,7 @@ ROW = {
 def classes_shown(tmp_path, classes, size=2):
     labels = np.arange(classes)
     images = np.zeros((classes, size, size, 1), "uint8")
-    inversion_report.write_report(
+    inversion_report.report_inversion(
         tmp_path / "page.html",
         title="t",
         sets={"DeepInversion": images},

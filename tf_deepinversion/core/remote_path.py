@@ -172,9 +172,8 @@ def _store(scheme, url):
         import fsspec
     except ImportError as error:
         raise ImportError(
-            "Paths of object stores need fsspec: pip install "
-            "'tf_deepinversion[remote]', and gcsfs, s3fs or adlfs for the "
-            f"store. Received: {url!r}"
+            "Paths of object stores need fsspec: pip install fsspec, and "
+            f"gcsfs, s3fs or adlfs for the store. Received: {url!r}"
         ) from error
     try:
         store, _ = fsspec.core.url_to_fs(url, use_listings_cache=False)

@@ -10,8 +10,8 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from tf_deepinversion.core.caller_warnings import warn_caller
 from tf_deepinversion.core.checks import check_pixels
-from tf_deepinversion.core.checks import warn_caller
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.labels import int32_of
 

@@ -62,8 +62,8 @@ class PoolFolder:
     ):
         if not run:
             raise ValueError(
-                "A folder needs `run`, which identifies teacher and recipe, "
-                f"see `core.run_state.fingerprint`. Received: run={run!r}"
+                "A folder needs `run`, a string that names teacher and recipe: "
+                f"another string is refused later. Received: run={run!r}"
             )
         self._path, self._lock = path_of(path), None
         self._list = self._path / LIST

@@ -184,8 +184,7 @@ def load_digits(split, size=28) -> tuple[np.ndarray, np.ndarray]:
         from sklearn import datasets
     except ImportError as e:
         raise ImportError(
-            "The digits need scikit-learn: "
-            "pip install 'tf_deepinversion[digits]'."
+            "The digits need scikit-learn: pip install scikit-learn."
         ) from e
     digits = datasets.load_digits()
     images = digits.images[DIGITS_SPLITS[split], ..., np.newaxis] * 255 / 16

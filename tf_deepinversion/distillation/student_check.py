@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_deepinversion.core.checks import warn_caller
+from tf_deepinversion.core.caller_warnings import warn_caller
 
 # Keras's initial values of these variables, for any seed.
 INITIAL = {

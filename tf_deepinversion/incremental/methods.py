@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from tf_deepinversion.core.checks import warn_caller
+from tf_deepinversion.core.caller_warnings import warn_caller
 from tf_deepinversion.incremental import losses
 from tf_deepinversion.objective.losses import cross_entropy
 

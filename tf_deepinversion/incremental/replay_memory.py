@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tf_deepinversion.core.checks import warn_caller
+from tf_deepinversion.core.caller_warnings import warn_caller
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.incremental.task_statistics import statistics_for
 

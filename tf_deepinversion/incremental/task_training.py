@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from tf_deepinversion.callbacks.fit_resumable import fit_resumable
 from tf_deepinversion.core import run_state
+from tf_deepinversion.core.caller_warnings import warn_caller
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
-from tf_deepinversion.core.checks import warn_caller
 from tf_deepinversion.datasets.streams import epochs_of
 from tf_deepinversion.datasets.streams import steps_of_epoch
 from tf_deepinversion.incremental.head import Head

@@ -155,7 +155,7 @@ def _imported():
         import ray
     except ImportError as error:
         raise ImportError(
-            "synthesize_on_ray needs Ray: pip install 'tf_deepinversion[ray]'. "
+            "synthesize_on_ray needs Ray: pip install ray. "
             "`synthesize_batches` needs nothing beside this library."
         ) from error
     return ray

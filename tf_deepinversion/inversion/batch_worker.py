@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_deepinversion.core.checks import warn_if_not_recognized
+from tf_deepinversion.core.caller_warnings import warn_if_not_recognized
 from tf_deepinversion.core.progress import Progress
 from tf_deepinversion.core.progress import verbosity
 from tf_deepinversion.inversion.chain_states import ChainStates

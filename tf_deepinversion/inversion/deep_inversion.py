@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
+from tf_deepinversion.core.caller_warnings import warn_if_not_recognized
 from tf_deepinversion.core.checks import require_seed
 from tf_deepinversion.core.checks import require_whole
-from tf_deepinversion.core.checks import warn_if_not_recognized
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.inversion import recipes

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.core.caller_warnings import warn_again
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import is_whole
-from tf_deepinversion.core.checks import warn_again
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.remembered_input import RememberedInput

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.core.caller_warnings import warn_caller
 from tf_deepinversion.core.checks import not_finite
-from tf_deepinversion.core.checks import warn_caller
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks import ending
 from tf_deepinversion.networks.batch_norm_moments import cut_off

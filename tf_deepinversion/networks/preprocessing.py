@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_deepinversion.core.checks import warn_once
+from tf_deepinversion.core.caller_warnings import warn_once
 from tf_deepinversion.networks.known_inputs import APPLICATIONS
 from tf_deepinversion.networks.known_inputs import CAFFE_MEAN
 from tf_deepinversion.networks.known_inputs import IMAGENET_MEAN

@@ -2,7 +2,7 @@
 
 import keras
 
-from tf_deepinversion.core.checks import warn_caller
+from tf_deepinversion.core.caller_warnings import warn_caller
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks.layer_statistics import CONVOLUTIONS
 from tf_deepinversion.networks.layer_statistics import gamma_of

@@ -27,7 +27,7 @@ CAPTION = (
 )
 
 
-def measure(
+def measure_images(
     images,
     labels,
     teacher,
@@ -57,7 +57,7 @@ def measure(
 
     Example:
         >>> given = di.Preprocessing.of(teacher)
-        >>> row = di.reports.measure(images, labels, teacher, given)
+        >>> row = di.reports.measure_images(images, labels, teacher, given)
         >>> sorted(row)[:3]
         ['feature_distance', 'seconds', 'spread']
     """
@@ -84,7 +84,7 @@ def measure(
     }
 
 
-def write_report(
+def report_inversion(
     path,
     *,
     title,
@@ -119,7 +119,7 @@ def write_report(
 
     Example:
         ```python
-        di.reports.write_report(
+        di.reports.report_inversion(
             "report.html",
             title="What my network remembers",
             sets={"DeepInversion": images},
