@@ -102,7 +102,7 @@ def require_classes(classes, **values):
         if array.min() < 0 or array.max() >= classes:
             raise ValueError(
                 f"`{name}` must lie in [0, {classes}), the network's classes. "
-                f"Received: from {array.min()} to {array.max()}"
+                f"Received: {name} from {array.min()} to {array.max()}"
             )
 
 
