@@ -13,6 +13,7 @@ from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.core.predictions import share_right
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.networks.stored_names import require_stored_names
 
 SAVED_MODEL = {
     "saved_model.pb",
@@ -41,8 +42,8 @@ def export(model, folder, preprocessing=None, image_shape=None):
             does not know its shape; None marks an open size.
 
     Raises:
-        ValueError: if the folder holds other files, or the shape of the images
-            is unknown.
+        ValueError: if the folder holds other files, the shape of the images is
+            unknown, or TensorFlow cannot write the name of a layer.
 
     Example:
         ```python
@@ -55,13 +56,14 @@ def export(model, folder, preprocessing=None, image_shape=None):
     folder = pathlib.Path(os.path.realpath(folder))  # a link stays a link
     _check_replaceable(folder)
     shape = image_shape or getattr(model, "input_shape", (None,))[1:]
-    if len(shape) != 3:
+    if np.ndim(shape) != 1 or len(shape) != 3:
         raise ValueError(
             "The model does not fix the shape of its images: pass "
             "image_shape=(height, width, channels). "
             f"Received: image_shape={image_shape}"
         )
     preprocessing = Preprocessing.of(model, preprocessing)
+    require_stored_names(model)
 
     def serve(pixels):
         return {"logits": model(preprocessing.fed(pixels), training=False)}

@@ -323,6 +323,16 @@ def test_a_damaged_stopwatch_is_named(tmp_path, content):
         Stopwatch(path)
 
 
+@pytest.mark.parametrize("content", ["{", "[1.0]", '{"a": {}}', '{"0": 1}'])
+def test_damaged_losses_of_batches_are_named(tmp_path, content):
+    noise, pool = GivenImages((8, 8, 1), classes=3), Pool(8, (8, 8, 1), 3)
+    pool.fill(noise, batches=1, images=4, verbose=0)
+    path = tmp_path / "synthesis.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="synthesis.json is damaged.*delete"):
+        RefreshPool(4).bind(pool, noise, path=path)
+
+
 def test_a_pool_and_its_synthesizer_belong_together():
     noise = GivenImages((8, 8, 1), classes=3)
     for half in ({"pool": Pool(8, (8, 8, 1), 3)}, {"synthesizer": noise}):

@@ -98,3 +98,26 @@ def test_a_damaged_picture_of_another_stays(tmp_path):
     damaged.write_bytes(b"no picture")
     pictures.save_folders(tmp_path, some_images(1), [0])
     assert damaged.read_bytes() == b"no picture"
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1], r"3 images, and labels of shape \(2,\)"),
+        ([0, 1, -1], "from -1 to 1"),
+        ([0.0, 0.7, 1.0], "must be integers"),
+    ],
+)
+def test_labels_of_folders_are_checked_before_a_file_is_written(
+    tmp_path, labels, message
+):
+    with pytest.raises((TypeError, ValueError), match=message):
+        pictures.save_folders(tmp_path, some_images(3), labels)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_grid_refuses():
+    with pytest.raises(ValueError, match="at least one image"):
+        pictures.grid(some_images(0))
+    with pytest.raises(ValueError, match="`columns` must be"):
+        pictures.grid(some_images(2), columns=0)

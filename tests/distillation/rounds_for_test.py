@@ -45,3 +45,11 @@ def test_one_round_is_the_least():
             callbacks[0].on_epoch_end(epoch)
 
     assert rounds_for(1e-9, trial) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"rounds": "few"}'])
+def test_a_damaged_plan_is_named(tmp_path, content):
+    path = tmp_path / "plan.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="plan.json is damaged.*delete it"):
+        rounds_for(1, None, path=path)

@@ -140,6 +140,8 @@ def test_alike_gives_images_of_the_wanted_labels_each_once():
     assert chosen.tolist() == [2, 3, 1, 0]
     with pytest.raises(ValueError, match="3 images of class 1.*Received: 2"):
         diversity.alike(images, labels, [1, 1, 1])
+    with pytest.raises(ValueError, match=r"\(6,\) and labels of shape \(5,\)"):
+        diversity.alike(images, labels[:5], [1])
 
 
 def test_confusion_counts_each_pair():
@@ -168,6 +170,8 @@ def test_the_most_confused_are_those_of_the_matrix():
     assert recognition.most_confused([1, 2], [1, 2], 3) == []
     with pytest.raises(ValueError, match="`labels` must lie in"):
         recognition.most_confused([3], [0], 3)
+    with pytest.raises(ValueError, match="`most` must be.*most=-1"):
+        recognition.most_confused([2], [0], 3, most=-1)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +210,12 @@ def test_divergence_is_the_mean_of_kl():
         recognition.divergence(t, s[:1])
     with pytest.raises(ValueError, match=r"at least one.*\(0, 5\)"):
         recognition.divergence(t[:0], s[:0])
+    with pytest.raises(ValueError, match=r"two classes.*\(9, 1\)"):
+        recognition.divergence(t[:, :1], s[:, :1])
+    with pytest.raises(ValueError, match="`student_logits`.*NaN"):
+        recognition.divergence(t, s * np.nan)
+    mixed = recognition.divergence(t, s.astype("float32"))
+    assert mixed == pytest.approx(recognition.divergence(t, s), rel=1e-5)
 
 
 def test_classes_are_counted_by_how_frequent_they_are():

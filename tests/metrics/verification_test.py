@@ -59,3 +59,8 @@ def test_what_a_table_cannot_tell_is_refused():
                 networks,
                 dict.fromkeys(names, NORMALIZED),
             )
+
+
+def test_a_preprocessing_of_no_network_is_refused():
+    with pytest.raises(ValueError, match=r"\['other'\]. Received: \['anoth"):
+        verification.verification_table({}, {"other": None}, {"another": None})

@@ -10,6 +10,8 @@ from inversions import two_replicas
 from keras import layers
 
 from tf_deepinversion.callbacks.training_state import TrainingState
+from tf_deepinversion.incremental import grow_head
+from tf_deepinversion.pruning import ChannelGraph
 from tf_deepinversion.pruning import ConstantSparsity
 from tf_deepinversion.pruning import PolynomialDecay
 from tf_deepinversion.pruning import UpdatePruningStep
@@ -312,8 +314,12 @@ def test_what_was_never_called_or_has_lora_is_told_apart():
     assert [mask.layer for mask in masks_of(model)] == [model.used]
     adapted = small_model()
     adapted.layers[-1].enable_lora(2)
-    with pytest.raises(ValueError, match="'head' with LoRA"):
+    with pytest.raises(ValueError, match="without LoRA.*'head' with LoRA"):
         prune_low_magnitude(adapted, ConstantSparsity(0.5))
+    with pytest.raises(ValueError, match="'head' with LoRA"):
+        ChannelGraph(adapted)
+    with pytest.raises(ValueError, match="'head' with LoRA"):
+        grow_head(adapted, 9)
 
 
 def test_masks_are_saved_beside(tmp_path, eagerly):

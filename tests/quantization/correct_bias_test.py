@@ -166,3 +166,26 @@ def test_what_rounds_nothing_is_refused(model):
         correct_bias(model, scheme="int5")
     with pytest.raises(ValueError, match="functional or sequential"):
         correct_bias(L.Dense(2))
+
+
+@pytest.mark.parametrize(("size", "rounds"), [(15, False), (17, True)])
+def test_dynamic_corrects_what_it_rounds(size, rounds):
+    # The converter leaves weights of fewer than 1,024 elements in float.
+    inputs = keras.Input((8, 8, 1))
+    x = normalized(L.Conv2D(size, 1)(inputs), "bn")
+    x = L.GlobalAveragePooling2D()(L.ReLU()(x))
+    model = keras.Model(inputs, L.Dense(64, name="logits")(x))
+    corrected = correct_bias(model, scheme="dynamic")
+    moved = corrected.get_layer("logits").bias - model.get_layer("logits").bias
+    assert (np.abs(moved).max() > 0) == rounds
+
+
+@pytest.mark.parametrize("function", ["glu", "softmax", "log_softmax"])
+def test_functions_over_channels_have_no_known_mean(function):
+    inputs = keras.Input((8, 8, 1))
+    x = normalized(L.Conv2D(4, 3)(inputs), "bn")
+    x = L.Conv2D(2, 1, name="reader")(L.Activation(function)(x))
+    model = keras.Model(inputs, L.Dense(3)(L.Flatten()(x)))
+    graph = LayerGraph(model)
+    assert id(model.get_layer("reader")) not in expected_inputs(graph)
+    assert correct_bias(model) is not None

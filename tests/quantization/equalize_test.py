@@ -167,3 +167,14 @@ def test_int8_profits_where_channels_were_unequal():
         for m in (model, equalize(model))
     ]
     assert errors[1] < errors[0] / 5
+
+
+def test_a_pooling_whose_channels_come_first_ends_a_pair():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 1))
+    x = L.ReLU()(L.Conv2D(6, 3, name="stem")(inputs))
+    # It averages over columns and the layers' channels.
+    x = L.GlobalAveragePooling2D(data_format="channels_first")(x)
+    model = keras.Model(inputs, L.Dense(3, name="logits")(x))
+    with pytest.raises(ValueError, match="without such a pair"):
+        equalize(model)

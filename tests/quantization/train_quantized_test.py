@@ -298,3 +298,19 @@ def test_ranges_and_network_belong_together(teacher, result):
     refused(
         "one per output", ranges=ranges, scheme="int4", per_tensor_dense=True
     )
+
+
+def test_a_comparison_has_no_range():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 1))
+    x = L.Conv2D(4, 3, name="stem")(inputs)
+    x = keras.ops.where(x > 0, x, 0.25 * x)
+    logits = L.Dense(3, name="logits")(L.Flatten()(x))
+    model = keras.Model(inputs, logits, name="any")
+    student, _, ranges = trained(model, "int8")
+    assert not any("greater" in name for name in ranges)
+    content = quantize(student, None, PIXELS, ranges=ranges)
+    found = LiteRT(content)
+    expected = simulated(student, ranges, 8)
+    step = found.output["quantization"][0]
+    assert np.abs(found(IMAGES) - expected).max() < 2.01 * step

@@ -157,3 +157,12 @@ def test_a_page_appears_whole(tmp_path):
     assert "<title>a &amp; b</title>" in path.read_text()
     assert "<p>body</p>" in path.read_text()
     assert [p.name for p in path.parent.iterdir()] == ["page.html"]
+
+
+def test_each_task_has_a_line_of_its_own():
+    matrix = [[0.9, 0.0], [0.5, 0.8]]
+    assert ">second 0.8<" in charts.accuracy_curves(matrix, ["first", "second"])
+    for wrong in (["first"], ["one", "one"], ["one", "all seen"]):
+        with pytest.raises(ValueError, match="`names` must name the 2 tasks"):
+            charts.accuracy_curves(matrix, wrong)
+    assert charts.bars({}, "Nothing") == ""

@@ -9,6 +9,7 @@ import numpy as np
 
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import path_of
+from tf_deepinversion.core.files import read_json
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_content
 from tf_deepinversion.core.progress import verbosity
@@ -125,8 +126,11 @@ class RefreshPool(keras.callbacks.Callback):
         self._job = job
         if self._path and self._path.exists() and pool.batches:
             # JSON turned the numbers into strings.
-            found = json.loads(self._path.read_text())
-            self._terms = {int(number): logs for number, logs in found.items()}
+            self._terms = read_json(
+                self._path,
+                lambda found: {int(k): dict(logs) for k, logs in found.items()},
+                "delete it, and the losses of earlier batches are forgotten.",
+            )
 
     def settings(self) -> dict:
         """Returns the settings on which the images depend, as a dict."""

@@ -6,6 +6,7 @@ import time
 import keras
 
 from tf_deepinversion.core.files import path_of
+from tf_deepinversion.core.files import read_json
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_content
 
@@ -44,14 +45,11 @@ class Stopwatch(keras.callbacks.Callback):
         self.path = path and path_of(path)
         self.total = self.training = 0.0
         if self.path and self.path.exists():
-            try:
-                found = [float(x) for x in json.loads(self.path.read_text())]
-                self.total, self.training = found
-            except (TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{self.path} is damaged ({error}): delete it, and the "
-                    "time of this run counts from now."
-                ) from error
+            self.total, self.training = read_json(
+                self.path,
+                lambda pair: (float(pair[0]), float(pair[1])),
+                "delete it, and the time of this run counts from now.",
+            )
         begin = time.monotonic() if begin is None else begin
         # As if a resumed run had begun earlier by its past.
         self._begin = begin - self.total

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import json
 import os
 import pathlib
 import tempfile
@@ -101,6 +102,23 @@ def write_content(path, content):
     if isinstance(content, str):
         content = content.encode()
     write_atomically(path, lambda file: file.write(content))
+
+
+def read_json(path, build, advice):
+    """Reads a JSON file of this package.
+
+    Args:
+        path: String or path of a file that exists.
+        build: Function from the content to the result.
+        advice: String, what to do if the file is damaged.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    try:
+        return build(json.loads(path_of(path).read_bytes()))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): {advice}") from error
 
 
 def bytes_of_network(network) -> bytes:

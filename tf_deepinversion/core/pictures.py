@@ -10,9 +10,11 @@ from PIL import Image
 from PIL import PngImagePlugin
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_content
 from tf_deepinversion.core.labels import names_of
+from tf_deepinversion.core.labels import require_classes
 
 # Marks the pictures of this package, which `save_folders` may delete.
 MAKER = "tf_deepinversion"
@@ -29,9 +31,17 @@ def grid(images, columns=10, scale=1, gap=1) -> np.ndarray:
 
     Returns:
         A uint8 array `(height, width, channels)`.
+
+    Raises:
+        TypeError: if the images are not integers.
+        ValueError: if there is no image, or a number is out of range.
     """
     images = check_pixels(images)
+    require_whole(columns=columns, scale=scale)
+    require_whole(0, gap=gap)
     n, height, width, channels = images.shape
+    if not n:
+        raise ValueError("Expected at least one image. Received: no image")
     columns = min(columns, n)
     rows = math.ceil(n / columns)
     # Axes: row of images, pixel row, column of images, pixel column, channel.
@@ -102,14 +112,22 @@ def save_folders(directory, images, labels, names=None):
             numbers alone.
 
     Raises:
-        ValueError: if there are fewer names than classes, or images have other
-            channels.
+        TypeError: if images or labels are not integers.
+        ValueError: if there is not one label per image, none at all, a negative
+            label, fewer names than classes, or images have other channels.
     """
     require_local(directory=directory)
-    require_picture(np.shape(images)[1:])
-    digits = len(str(max(map(int, labels))))
+    images, labels = check_pixels(images), np.asarray(labels)
+    require_picture(images.shape[1:])
+    if labels.shape != images.shape[:1] or not labels.size:
+        raise ValueError(
+            "Expected one label per image, and at least one image. Received: "
+            f"{len(images)} images, and labels of shape {labels.shape}"
+        )
+    require_classes(np.inf, labels=labels)
+    digits = len(str(labels.max()))
     if names is not None and len(names):
-        names = names_of(names, max(map(int, labels)) + 1)
+        names = names_of(names, labels.max() + 1)
         digits = len(str(len(names) - 1))
     written, directory = set(), pathlib.Path(directory)
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):

@@ -3,10 +3,12 @@
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import is_whole
 from tf_deepinversion.core.checks import require_seed
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
+from tf_deepinversion.core.labels import require_classes
 from tf_deepinversion.datasets.pool_filling import PoolFilling
 from tf_deepinversion.datasets.pool_folder import PoolFolder
 from tf_deepinversion.datasets.pool_rows import PoolRows
@@ -80,6 +82,11 @@ class Pool:
         jpeg_quality=None,
     ):
         require_local(folder=folder)
+        if np.shape(image_shape) != (3,):
+            raise ValueError(
+                "`image_shape` must be (height, width, channels). "
+                f"Received: image_shape={image_shape}"
+            )
         height, width, channels = image_shape
         require_whole(capacity=capacity, classes=classes)
         require_whole(height=height, width=width, channels=channels)
@@ -154,12 +161,19 @@ class Pool:
         Returns:
             A `Pool`.
 
+        Raises:
+            TypeError: if images or labels are not integers.
+            ValueError: if there is no image, or images and labels do not fit.
+
         Example:
             >>> di.Pool.of(np.zeros((3, 2, 2, 1), "uint8"), [0, 4, 1]).classes
             5
         """
-        images, labels = np.asarray(images), np.asarray(labels)
+        images, labels = check_pixels(images), np.asarray(labels)
+        if not len(images):
+            raise ValueError("Expected at least one image. Received: no image")
         if classes is None:
+            require_classes(np.inf, labels=labels)
             classes = int(labels.max(initial=-1)) + 1
         pool = cls(len(labels), images.shape[1:], classes)
         pool.add(images, labels)

@@ -7,6 +7,7 @@ import time
 import keras
 
 from tf_deepinversion.core.checks import require_positive
+from tf_deepinversion.core.files import read_json
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_content
 
@@ -66,7 +67,12 @@ def rounds_for(minutes, trial, path=None, begin=None, **settings) -> int:
 
 
 def _planned(path, settings):
-    plan = json.loads(path.read_text())
+    plan = read_json(
+        path,
+        lambda plan: plan | {"rounds": int(plan["rounds"])},
+        "delete it, and the next call times a trial again. A run that has "
+        "begun takes the same `rounds` only.",
+    )
     for name, value in settings.items():
         if plan.get(name) != value:
             raise ValueError(

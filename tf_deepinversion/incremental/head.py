@@ -10,6 +10,7 @@ from tf_deepinversion.incremental.find_head import find_head
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.copies import twin_of
 from tf_deepinversion.networks.ending import two_logits
+from tf_deepinversion.networks.refuse_lora import refuse_lora
 
 # What may follow the logits.
 ENDINGS = (keras.activations.linear, keras.activations.softmax)
@@ -228,6 +229,7 @@ def _check_head(layer):
             raise _refused(layer, "it has groups, or its channels first")
     if layer.quantization_mode:
         raise _refused(layer, "it is quantized")
+    refuse_lora(layer)
 
 
 def _check_pooling(ending):

@@ -96,13 +96,20 @@ def alike(images, labels, wanted):
         An array `(m, ...)`, in the order of `wanted`.
 
     Raises:
-        ValueError: if a class has too few images.
+        ValueError: if there is not one label per image, or a class has too few
+            images.
 
     Example:
         >>> images, labels = np.array([10, 11, 12]), np.array([0, 1, 0])
         >>> di.metrics.alike(images, labels, [1, 0, 0]).tolist()
         [11, 10, 12]
     """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if labels.shape != images.shape[:1]:
+        raise ValueError(
+            "Expected one label per image. Received: images of shape "
+            f"{images.shape} and labels of shape {labels.shape}"
+        )
     chosen = np.empty(len(wanted), int)
     for c in np.unique(wanted):
         places = np.flatnonzero(np.asarray(wanted) == c)

@@ -1,8 +1,10 @@
 """Measures of how networks classify images, on the pixels as saved."""
 
+import keras
 import numpy as np
 from keras import ops
 
+from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.labels import require_classes
 from tf_deepinversion.core.predictions import share_right
 from tf_deepinversion.networks.ending import at_least_float32
@@ -129,7 +131,8 @@ def divergence(teacher_logits, student_logits) -> float:
         A float, at least 0.
 
     Raises:
-        ValueError: if the shapes differ, or there is no image.
+        ValueError: if the shapes differ, there is no image or a single output,
+            or a logit is a NaN.
 
     Example:
         >>> teacher = np.array([[2.0, 0.0]], "float32")
@@ -141,12 +144,22 @@ def divergence(teacher_logits, student_logits) -> float:
         at_least_float32(ops.convert_to_tensor(x))
         for x in (teacher_logits, student_logits)
     ]
-    if logits[0].shape != logits[1].shape or 0 in logits[0].shape:
+    wider = keras.backend.result_type(*(x.dtype for x in logits))
+    logits = [ops.cast(x, wider) for x in logits]
+    shape = tuple(logits[0].shape)
+    # A single output is no distribution over classes.
+    possible = len(shape) == 2 and shape[0] > 0 and shape[1] > 1
+    if logits[0].shape != logits[1].shape or not possible:
         raise ValueError(
-            "Expected logits of the same images and classes, at least one. "
-            "Received: shapes "
+            "Expected logits (n, classes) of the same images and classes, at "
+            "least one image and two classes. Received: shapes "
             f"{tuple(logits[0].shape)} and {tuple(logits[1].shape)}"
         )
+    for name, each in zip(
+        ("teacher_logits", "student_logits"), logits, strict=True
+    ):
+        if np.isnan(each).any():
+            raise ValueError(f"`{name}` must have no NaN. Received: a NaN")
     log_p, log_q = (ops.log_softmax(x, axis=-1) for x in logits)
     return float(ops.mean(kullback_leibler(log_p, log_q)))
 
@@ -200,6 +213,7 @@ def most_confused(labels, predictions, classes, most=10) -> list:
     [(0, 1, 2), (1, 2, 1)]
     """
     # Only pairs that occur take memory, not the whole matrix.
+    require_whole(0, most=most)
     places, counts = np.unique(
         _places(labels, predictions, classes), return_counts=True
     )
@@ -223,6 +237,7 @@ def _places(labels, predictions, classes):
             f"shapes {labels.shape} of labels and {predictions.shape} of "
             "predictions"
         )
+    require_whole(classes=classes)
     require_classes(classes, labels=labels, predictions=predictions)
     # Small integer types would overflow.
     return labels.astype(int) * classes + predictions.astype(int)

@@ -43,6 +43,11 @@ def verification_table(sets, networks, preprocessing=None) -> dict:
             f"which the table gives itself. Received: {list(networks)}"
         )
     preprocessing, table = preprocessing or {}, {}
+    if not set(preprocessing) <= set(networks):
+        raise ValueError(
+            f"`preprocessing` has names of networks: {list(networks)}. "
+            f"Received: {list(preprocessing)}"
+        )
     for name, (images, labels) in sets.items():
         right = {}
         for verifier, network in networks.items():

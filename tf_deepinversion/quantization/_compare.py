@@ -102,7 +102,7 @@ def _ratios(network, traced, served, images):
                 noise = value.reshape(exact.shape) - exact
                 exact, noise = exact[: len(batch)], noise[: len(batch)]
                 sums[i] += np.sum(exact**2), np.sum(noise**2)
-    return {i: _decibels(*pair) for i, pair in sums.items()}
+    return {i: decibels(*pair) for i, pair in sums.items()}
 
 
 def _names(calls):
@@ -120,7 +120,8 @@ def _names(calls):
     return names
 
 
-def _decibels(signal, noise):
+def decibels(signal, noise) -> float:
+    """Returns the ratio of two sums of squares in dB."""
     if noise == 0:
         return float("inf")
     return float(10 * np.log10(max(signal, 1e-30) / noise))

@@ -17,6 +17,7 @@ from tf_deepinversion.quantization.kernels import is_depthwise
 from tf_deepinversion.quantization.kernels import linear
 from tf_deepinversion.quantization.kernels import on_grid
 from tf_deepinversion.quantization.layer_graph import LayerGraph
+from tf_deepinversion.quantization.scheme import ROUNDED_IN_DYNAMIC
 from tf_deepinversion.quantization.scheme import weight_bits
 
 
@@ -67,6 +68,8 @@ def correct_bias(
     for node in graph.nodes:
         layer = node.operation
         if not (has_kernel(layer) and graph.called_once(layer)):
+            continue
+        if scheme == "dynamic" and np.size(layer.kernel) < ROUNDED_IN_DYNAMIC:
             continue
         if id(layer) in means:
             shifts[id(layer)] = _shift(layer, means[id(layer)], bits)

@@ -10,6 +10,8 @@ import sys
 import numpy as np
 
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.quantization.answers_check import check_answers
+from tf_deepinversion.quantization.answers_check import require_runs
 from tf_deepinversion.quantization.calibration import checked_images
 from tf_deepinversion.quantization.calibration import counted
 from tf_deepinversion.quantization.conversion import converted
@@ -24,8 +26,12 @@ from tf_deepinversion.quantization.ranged_conversion import (
 from tf_deepinversion.quantization.ranged_conversion import require_on_grid
 from tf_deepinversion.quantization.scheme import TRAINED
 from tf_deepinversion.quantization.scheme import check_scheme
+from tf_deepinversion.quantization.scheme import check_weights
 from tf_deepinversion.quantization.scheme import set_scheme
 from tf_deepinversion.quantization.simulated_calls import rounded_kernels
+from tf_deepinversion.quantization.symmetric_operands import (
+    with_symmetric_operands,
+)
 
 
 def quantize(
@@ -84,9 +90,14 @@ def quantize(
         TypeError: if the images are not uint8.
         ValueError: if there are no images, if they do not fit, if the scheme
             does not have the dtypes, if `ranges` come with images or are not
-            the network's, if softplus overflows, or if a scheme in
-            integers does not support an operation of the network. The error
-            names the layer.
+            the network's, if weights are not finite or too large for float16,
+            if softplus overflows, or if a scheme in integers does not support
+            an operation of the network. The error names the layer or the
+            operation.
+
+    Warns:
+        UserWarning: if a file in integers has a signal-to-noise ratio of less
+            than 10 dB on the calibration images.
 
     Example:
         ```python
@@ -97,14 +108,19 @@ def quantize(
     chosen, dtypes = check_scheme(
         scheme, input_dtype, output_dtype, per_tensor_dense
     )
+    check_weights(model, chosen)
     preprocessing = Preprocessing.of(model, preprocessing)
     if ranges is not None:
         _check_ranges(images, scheme, per_tensor_dense)
         require_on_grid(model, scheme)
-        content = converted_with_ranges(
-            model, ranges, preprocessing, scheme, dtypes, batch_size
+        content = _stored(
+            converted_with_ranges(
+                model, ranges, preprocessing, scheme, dtypes, batch_size
+            ),
+            chosen,
         )
-        return _stored(content, chosen)
+        require_runs(content, model, scheme)
+        return content
     calibration = _calibration(images, model, scheme, chosen.in_integers)
     shape = calibration[0].shape if calibration else None
     if chosen.in_integers:
@@ -130,18 +146,21 @@ def quantize(
         # The converter alone rounds to 8 bits.
         (lambda _: rounded_kernels(model, 4)) if chosen.bits == 4 else None,
     )
-    if chosen.in_integers:
-        require_integers_alone(content, model, scheme)
-    return _stored(content, chosen)
+    if not chosen.in_integers:
+        return content
+    require_integers_alone(content, model, scheme)
+    content = _stored(content, chosen)
+    check_answers(content, model, preprocessing, np.stack(calibration), scheme)
+    return content
 
 
 def _stored(content, scheme):
-    """Returns the converter's file with what the converter cannot write."""
+    """Returns a file in integers with what the converter cannot write."""
     if scheme.bits == 4:
         content = with_int4_weights(content)
-    if not scheme.in_integers:
-        return content
-    return with_loadable_scales(with_own_biases(content))
+    # The scale of a bias depends on the scale of what the operation reads.
+    content = with_own_biases(with_symmetric_operands(content))
+    return with_loadable_scales(content)
 
 
 def _check_ranges(images, scheme, per_tensor_dense):

@@ -80,7 +80,9 @@ def _homogeneous(operation):
         return operation.max_value is None and not operation.threshold
     if isinstance(operation, layers.Activation):
         return _positive(operation)
-    return isinstance(operation, _HOMOGENEOUS)
+    # Channels that come first would be places to the layers around.
+    first = getattr(operation, "data_format", None) == "channels_first"
+    return isinstance(operation, _HOMOGENEOUS) and not first
 
 
 def _positive(layer):

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tf_deepinversion.networks.compute_policy import reading
+from tf_deepinversion.networks.stored_names import require_stored_names
 from tf_deepinversion.quantization.pixel_input import takes_pixels
 
 
@@ -45,6 +46,7 @@ def converted(
         opened: Function from the network with pixels as inputs to a context in
             which the converter sees the network, or None.
     """
+    require_stored_names(model)
     with contextlib.ExitStack() as stack:
         stack.enter_context(reading(model, keras.DTypePolicy("float32")))
         fed = takes_pixels(model, preprocessing, image_shape, batch_size)

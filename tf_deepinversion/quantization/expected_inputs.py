@@ -19,6 +19,12 @@ _KEEPING = (
 )
 _SAME = (layers.Dropout, layers.SpatialDropout2D, layers.Identity)
 _ELEMENTWISE = (layers.ReLU, layers.LeakyReLU, layers.Activation, layers.ELU)
+_MIXING_CHANNELS = (
+    keras.activations.glu,
+    keras.activations.log_softmax,
+    keras.activations.softmax,
+    keras.activations.sparsemax,
+)
 
 
 class Moments(typing.NamedTuple):
@@ -75,13 +81,17 @@ def _moments(layer, read, shape):
     first = read[0]
     if isinstance(layer, _SAME):
         return first
+    if getattr(layer, "data_format", None) == "channels_first":
+        return None
     if isinstance(layer, _KEEPING):
         return Moments(first.mean)
     if isinstance(layer, layers.Add):
         return Moments(sum(moments.mean for moments in read))
     if isinstance(layer, layers.Flatten) and None not in shape[1:]:
         return Moments(np.tile(first.mean, math.prod(shape[1:-1])))
-    if isinstance(layer, _ELEMENTWISE) and first.deviation is not None:
+    mixes = getattr(layer, "activation", None) in _MIXING_CHANNELS
+    elementwise = isinstance(layer, _ELEMENTWISE) and not mixes
+    if elementwise and first.deviation is not None:
         return Moments(mean_of(layer, *first))
     return None
 

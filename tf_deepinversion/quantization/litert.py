@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.core.predictions import share_right
 from tf_deepinversion.quantization.file_operations import operations_of
@@ -68,8 +69,9 @@ class LiteRT:
             and a sorted tuple of strings: all dtypes of the file's tensors.
 
     Raises:
+        TypeError: if `content` is not bytes.
         ValueError: if the bytes are not a LiteRT model with one input and one
-            output.
+            output, or a number is out of range.
 
     Example:
         ```python
@@ -79,6 +81,12 @@ class LiteRT:
     """
 
     def __init__(self, content, batch_size=100, threads=1):
+        require_whole(batch_size=batch_size, threads=threads)
+        if not isinstance(content, (bytes, bytearray)):
+            raise TypeError(
+                "Expected the bytes of a LiteRT model, as `read_bytes` of its "
+                f"path returns. Received: {type(content)}"
+            )
         self._interpreter = interpreter_of(content, threads)
         self._size = None
         inputs = self._interpreter.get_input_details()

@@ -59,7 +59,7 @@ def converted_with_ranges(
         chosen.holds,
         simulation.file_of,
     )
-    require_integers_alone(content, model, scheme)
+    require_integers_alone(content, model, scheme, trained=True)
     return content
 
 

@@ -2,8 +2,10 @@
 
 import typing
 
+import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.core.checks import not_finite
 from tf_deepinversion.core.keras_internals import use_one_scale_per_dense_layer
 
 
@@ -55,6 +57,9 @@ SCHEMES = {
     ),
 }
 
+
+# Elements of the smallest weight that the converter rounds in "dynamic".
+ROUNDED_IN_DYNAMIC = 1024
 
 # Whose rounding `train_quantized` simulates.
 TRAINED = ("int8", "int4")
@@ -124,6 +129,35 @@ def check_scheme(
             )
         dtypes.append(dtype)
     return chosen, dtypes
+
+
+def check_weights(model, scheme):
+    """Checks that a file can hold the weights of a network.
+
+    Args:
+        model: A `keras.Model`.
+        scheme: A `Scheme`.
+
+    Raises:
+        ValueError: if a weight is not finite, or too large for float16.
+    """
+    wrong = not_finite(model.weights)
+    if wrong is not None:
+        raise ValueError(
+            "The model has weights that are not finite, so its training "
+            f"failed: load an earlier checkpoint. Received: {wrong.path}"
+        )
+    if scheme.weights is None:
+        return
+    limit = scheme.weights.max
+    for weight in model.weights:
+        largest = np.abs(np.asarray(weight, "float32")).max(initial=0)
+        if largest > limit:
+            raise ValueError(
+                f"A file with weights of {scheme.weights.name} holds weights "
+                f"of up to {limit:g}: take another scheme, or `equalize` the "
+                f"model first. Received: {largest:g} in {weight.path}"
+            )
 
 
 def set_scheme(converter, scheme, dtypes, per_tensor_dense):

@@ -141,6 +141,8 @@ class Simulation:
         ):
             inner = self._range(f"{operation.name}/inner")
             out = self._range(operation.name)
+        elif not keras.backend.is_float_dtype(node.outputs[0].dtype):
+            pass  # a comparison, whose output no scale applies to
         elif not self._is_joined(node) and function not in FIXED:
             out = self._range(operation.name)
         made = FixedRange(*FIXED[function]) if function in FIXED else out
@@ -155,8 +157,8 @@ class Simulation:
         ):
             raise ValueError(
                 "Training simulates the kernels of Conv2D, DepthwiseConv2D and "
-                "Dense: build a SeparableConv2D of a DepthwiseConv2D and a "
-                "Conv2D of size 1, or call `quantize` without this training. "
+                "Dense: call `quantize` without this training, or build a "
+                "SeparableConv2D of a DepthwiseConv2D and a Conv2D of size 1. "
                 f"Received: {operation.name!r} ({type(operation).__name__})"
             )
         if isinstance(operation, layers.Dense) and (

@@ -195,12 +195,20 @@ def accuracy_curves(matrix, names=None) -> str:
         matrix: As for `incremental.seen_accuracies`.
         names: List of the names of the tasks, or None. Defaults to None.
 
+    Raises:
+        ValueError: if there is not one name for each task.
+
     Example:
         >>> di.reports.accuracy_curves([[0.9, 0], [0.5, 0.8]])[:13]
         '<figure><svg '
     """
     matrix = check_matrix(matrix)
-    names = names or [f"task {i + 1}" for i in range(len(matrix))]
+    names = list(names or [f"task {i + 1}" for i in range(len(matrix))])
+    if len({*names, "all seen"}) != len(matrix) + 1:
+        raise ValueError(
+            f"`names` must name the {len(matrix)} tasks, each by another name "
+            f'than "all seen". Received: names={names}'
+        )
     lines = {name: matrix[i:, i] for i, name in enumerate(names)}
     lines["all seen"] = seen_accuracies(matrix)
     caption = "Accuracy after each task."
@@ -220,6 +228,8 @@ def bars(widths, caption) -> str:
         >>> di.reports.bars({"conv": (8, 2)}, "Channels")[:13]
         '<figure><svg '
     """
+    if not widths:
+        return ""
     # The names stand left of the bars, with about 8 pixels per character.
     left, marks = 8 * max(map(len, widths)), []
     for i, (name, (before, after)) in enumerate(widths.items()):

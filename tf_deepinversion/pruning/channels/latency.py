@@ -1,7 +1,6 @@
 """Latency measured on this machine: of functions, and of layers by width."""
 
 import json
-import pathlib
 import statistics
 import time
 
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.core.files import read_json
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.files import write_content
 from tf_deepinversion.networks.copies import twin_of
@@ -201,7 +201,9 @@ class LatencyTable:
     def load(cls, path):
         """Reads a file written by `save`."""
         require_local(path=path)
-        return cls(**json.loads(pathlib.Path(path).read_text()))
+        return read_json(
+            path, lambda table: cls(**table), "measure the table again."
+        )
 
 
 def _measured(graph) -> dict:

@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from tf_deepinversion.networks.refuse_lora import refuse_lora
 from tf_deepinversion.pruning.channels import operators
 
 # Layers that compute each output channel from the same input channel alone.
@@ -148,6 +149,7 @@ def check(layer, kind, rank):
     Raises:
         ValueError: for such a layer, with its name and the reason.
     """
+    refuse_lora(layer)
     # Each reason is a property that mixes channels, or that `shrink` cannot
     # change.
     reason = None
@@ -166,8 +168,6 @@ def check(layer, kind, rank):
         reason = "its channels come first"
     elif getattr(layer, "quantization_mode", None):
         reason = "it is quantized"
-    elif getattr(layer, "lora_enabled", False):
-        reason = "it has LoRA weights: merge them first"
     elif isinstance(layer, layers.BatchNormalization) and layer.renorm:
         reason = "its statistics are renormalized"
     elif isinstance(layer, layers.BatchNormalization) and (

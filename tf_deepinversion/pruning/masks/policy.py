@@ -5,6 +5,7 @@ import warnings
 import keras
 
 from tf_deepinversion.core.keras_internals import layers_of
+from tf_deepinversion.networks.refuse_lora import refuse_lora
 
 # The weights of Keras's layers that get masks. Depthwise convolutions have few
 # weights and get none, as in TensorFlow's toolkit.
@@ -171,12 +172,7 @@ class _Weights:
 
 
 def _weight_of(layer, name):
-    if getattr(layer, "lora_enabled", False):
-        raise ValueError(
-            "A layer with LoRA has no kernel of its own to prune: merge it "
-            "first, by saving and loading the model. "
-            f"Received: {layer.name!r} with LoRA"
-        )
+    refuse_lora(layer)
     return getattr(layer, name)
 
 

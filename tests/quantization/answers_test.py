@@ -1,0 +1,144 @@
+"""A new file is run: it must answer as the network does, or say so."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras import ops
+
+import tf_deepinversion as di
+from tf_deepinversion.quantization import LiteRT
+from tf_deepinversion.quantization.model_file import read_model
+
+FED = di.Preprocessing(127.5, 64.0, (-1, 1))
+IMAGES = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), "uint8")
+
+
+def network(body):
+    """A convolution, what `body` makes of its output, and a dense head."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    x = body(layers.Conv2D(4, 3)(inputs))
+    x = layers.Flatten()(x) if len(x.shape) == 4 else x
+    return keras.Model(inputs, layers.Dense(4)(x), name="any")
+
+
+def attention(x):
+    x = layers.Reshape((36, 4))(x)
+    x = layers.MultiHeadAttention(2, 4)(x, x)
+    return layers.GlobalAveragePooling1D()(x)
+
+
+def logits_of(model):
+    return np.asarray(model(FED.fed(IMAGES.astype("float32"))), "float64")
+
+
+def quantized(model, scheme="int8", **kwargs):
+    return di.quantize(model, IMAGES, FED, scheme=scheme, verbose=0, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "most"), [("int8", 0.02), ("int4", 0.1), ("int16x8", 0.01)]
+)
+def test_attention_answers_as_the_network_does(scheme, most):
+    model = network(attention)
+    content, logits = quantized(model, scheme), logits_of(model)
+    error = np.abs(LiteRT(content)(IMAGES) - logits).max()
+    assert error < most * np.ptp(logits)
+
+
+def test_second_operands_have_the_zero_point_0():
+    (graph,) = read_model(quantized(network(attention))).subgraphs
+    operands = [
+        graph.tensors[o.inputs[1]].quantization
+        for o in graph.operators
+        if len(o.inputs) == 2 and o.builtinOptions
+        if type(o.builtinOptions).__name__ == "BatchMatMulOptionsT"
+    ]
+    assert [list(known.zeroPoint) for known in operands] == [[0], [0]]
+
+
+def test_a_file_that_answers_otherwise_says_how_far():
+    # The converter gives celu's first operation the range of the second.
+    model = network(layers.Activation("celu"))
+    with pytest.warns(UserWarning, match="ratio of .* dB") as seen:
+        content = quantized(model)
+    text = " ".join(str(warning.message) for warning in seen)
+    (told,) = re.findall(r"ratio of (-?\d+) dB", text)
+    some = np.linspace(0, 59, 32).astype(int)
+    exact = logits_of(model)[some]
+    noise = LiteRT(content)(IMAGES[some]) - exact
+    ratio = np.sum((exact - exact.mean()) ** 2) / np.sum(noise**2)
+    assert int(told) == pytest.approx(10 * np.log10(ratio), abs=0.51)
+    assert int(told) < 10
+
+
+@pytest.mark.parametrize(
+    ("body", "scheme", "message"),
+    [
+        (
+            layers.UpSampling2D(2),
+            "int16x8",
+            "LiteRT cannot compute 'any'.*tile",
+        ),
+        (
+            lambda x: ops.sum(x, (1, 2)),
+            "int16x8",
+            "not add several values of int16.*`ops.mean`",
+        ),
+        (layers.Activation("softsign"), "int8", "LiteRT cannot compute"),
+    ],
+)
+def test_a_file_that_nobody_can_run_is_refused(body, scheme, message):
+    with pytest.raises(ValueError, match=message):
+        quantized(network(body), scheme)
+
+
+@pytest.mark.parametrize("scheme", ["int8", "dynamic", "float16"])
+def test_weights_that_are_not_finite_are_refused(scheme):
+    model = network(layers.ReLU())
+    kernel = np.array(model.layers[-1].kernel)
+    kernel[0, 0] = np.nan
+    model.layers[-1].kernel.assign(kernel)
+    with pytest.raises(ValueError, match="not finite.*dense.*/kernel"):
+        quantized(model, scheme)
+
+
+def test_weights_that_float16_cannot_hold_are_refused():
+    model = network(layers.ReLU())
+    kernel = np.array(model.layers[-1].kernel)
+    kernel[0, 0] = 1e5
+    model.layers[-1].kernel.assign(kernel)
+    with pytest.raises(ValueError, match="up to 65504.*100000 in .*/kernel"):
+        quantized(model, "float16")
+    kernel[0, 0] = 65504
+    model.layers[-1].kernel.assign(kernel)
+    assert quantized(model, "float16")
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ("model.tflite", TypeError, "`read_bytes`.*str"),
+        (b"none", ValueError, "4 bytes that are none"),
+    ],
+)
+def test_what_litert_refuses(content, error, message):
+    with pytest.raises(error, match=message):
+        LiteRT(content)
+    with pytest.raises(ValueError, match="`threads` must be a whole number"):
+        LiteRT(content, threads=0)
+
+
+def test_a_name_that_tensorflow_cannot_write_is_told(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(2, 3, name="_conv")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+    message = "rename the layer.*_conv/"
+    with pytest.raises(ValueError, match=message):
+        quantized(model)
+    with pytest.raises(ValueError, match=message):
+        di.export(model, tmp_path / "saved", FED)
+    assert not (tmp_path / "saved").exists()
