@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from tf_deepinversion.datasets import image_bytes
 from tf_deepinversion.datasets import png
 from tf_deepinversion.datasets import stored
-from tf_deepinversion.datasets.join_pools import join_pools
+from tf_deepinversion.datasets._join_pools import join_pools
 from tf_deepinversion.datasets.joined import Joined
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.shard_index import index_name

@@ -12,8 +12,8 @@ from tiny import tiny_teacher
 
 from tf_deepinversion.core.run_state import fingerprint
 from tf_deepinversion.inversion import recipes
+from tf_deepinversion.inversion._make_synthesizer import make_synthesizer
 from tf_deepinversion.inversion.fast_inversion import FastInversion
-from tf_deepinversion.inversion.make_synthesizer import make_synthesizer
 from tf_deepinversion.inversion.recipe import GeneratorTraining
 from tf_deepinversion.inversion.recipe import Recipe
 from tf_deepinversion.inversion.recipe import Stage

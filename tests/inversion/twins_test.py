@@ -9,7 +9,7 @@ from keras import layers
 from tiny import CLASSES
 from tiny import SHAPE
 
-from tf_deepinversion.inversion.make_synthesizer import make_synthesizer
+from tf_deepinversion.inversion._make_synthesizer import make_synthesizer
 from tf_deepinversion.inversion.recipes import RECIPES
 
 

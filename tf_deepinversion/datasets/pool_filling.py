@@ -35,12 +35,7 @@ class PoolFilling:
                 f"{pool.classes} classes, like the pool. Received: a "
                 f"synthesizer of images {found[0]} of {found[1]} classes"
             )
-        added = self._images * synthesizer.images_per_label
-        if added > pool.capacity:
-            raise ValueError(
-                f"`capacity` must hold the {added} images of a batch. "
-                f"Received: capacity={pool.capacity}"
-            )
+        require_capacity(synthesizer, self._images, pool.capacity)
 
     def run(
         self,
@@ -93,3 +88,22 @@ class PoolFilling:
         if number >= self._pool.batches:
             requested = np.resize(labels, expected)
             self._pool.add(images, shown, number=number, requested=requested)
+
+
+def require_capacity(synthesizer, images, capacity):
+    """Checks that a pool holds the images of a batch.
+
+    Args:
+        synthesizer: A `Synthesizer`.
+        images: Int, number of labels of a batch.
+        capacity: Int, number of images that the pool holds.
+
+    Raises:
+        ValueError: if the pool is too small.
+    """
+    added = images * synthesizer.images_per_label
+    if added > capacity:
+        raise ValueError(
+            f"`capacity` must hold the {added} images of a batch. "
+            f"Received: capacity={capacity}"
+        )

@@ -11,6 +11,7 @@ from tf_deepinversion.callbacks.refresh_pool import RefreshPool
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.labels import balanced_labels
 from tf_deepinversion.datasets.pool import Pool
+from tf_deepinversion.datasets.pool_filling import require_capacity
 from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.inversion.batches_job import require_all
 
@@ -48,12 +49,7 @@ class SynthesizedImages:
 
     def _require_possible(self):
         synthesizer, refresh = self._synthesizer, self._refresh
-        added = refresh.images * synthesizer.images_per_label
-        if added > self._capacity:
-            raise ValueError(
-                f"`capacity` must hold the {added} images of a batch. "
-                f"Received: capacity={self._capacity}"
-            )
+        require_capacity(synthesizer, refresh.images, self._capacity)
         # What could fail in a later round is refused before the first batch.
         classes = range(synthesizer.classes)
         require_all(classes, self._batches_by(self._rounds), refresh.images)

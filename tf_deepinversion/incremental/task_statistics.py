@@ -6,7 +6,7 @@ and asks for the images that the next task replays.
 
 import numpy as np
 
-from tf_deepinversion.datasets.join_pools import join_pools
+from tf_deepinversion.datasets._join_pools import join_pools
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.feature_targets import FEWEST
 from tf_deepinversion.networks.feature_targets import FeatureTargets
@@ -21,7 +21,7 @@ def statistics_for(targets):
             of the first network.
 
     Returns:
-        An `InNetwork`, a `Targets` or a `TargetsOfClasses`.
+        A `Statistics`.
     """
     if targets is None:
         return InNetwork()
@@ -30,15 +30,12 @@ def statistics_for(targets):
     return TargetsOfClasses(targets)
 
 
-class InNetwork:
-    """Statistics in the BatchNormalization layers of a copy of the network."""
-
-    def __init__(self):
-        self._measured = None  # a network and its restated copy
+class Statistics:
+    """The statistics of a task's images, whatever holds them."""
 
     def measure(self, model, images, labels, preprocessing):
-        """Measures the images of the newest classes, see `restated`."""
-        self._measured = model, restated(model, images, preprocessing)
+        """Measures the images of the newest classes."""
+        raise NotImplementedError
 
     def knows(self, label) -> bool:
         """Tells whether images of a class can be requested."""
@@ -47,7 +44,7 @@ class InNetwork:
     @property
     def layers(self) -> list:
         """What holds a mean and a variance each."""
-        return batch_norms(self._measured[1]) if self._measured else []
+        raise NotImplementedError
 
     def make(self, synthesize, model, classes, folder, seed, check):
         """Requests images of classes.
@@ -63,13 +60,31 @@ class InNetwork:
         Returns:
             A `Pool`.
         """
+        raise NotImplementedError
+
+
+class InNetwork(Statistics):
+    """Statistics in the BatchNormalization layers of a copy of the network."""
+
+    def __init__(self):
+        self._measured = None  # a network and its restated copy
+
+    def measure(self, model, images, labels, preprocessing):
+        """Measures the images of the newest classes, see `restated`."""
+        self._measured = model, restated(model, images, preprocessing)
+
+    @property
+    def layers(self) -> list:
+        return batch_norms(self._measured[1]) if self._measured else []
+
+    def make(self, synthesize, model, classes, folder, seed, check):
         # By identity: the statistics belong to this very network.
         if self._measured is not None and self._measured[0] is model:
             model = self._measured[1]
         return check(synthesize(model, classes, folder, seed))
 
 
-class Targets(InNetwork):
+class Targets(Statistics):
     """`FeatureTargets` of all classes of a task together."""
 
     def __init__(self, targets):
@@ -90,7 +105,7 @@ class Targets(InNetwork):
         return check(synthesize(model, classes, folder, seed, self._targets))
 
 
-class TargetsOfClasses(InNetwork):
+class TargetsOfClasses(Statistics):
     """`FeatureTargets` of each class, which is synthesized on its own."""
 
     def __init__(self, targets):

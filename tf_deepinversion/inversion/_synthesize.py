@@ -2,8 +2,8 @@
 
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.kept_values import unchanged_if_interrupted
+from tf_deepinversion.datasets._merge_batches import merge_batches
 from tf_deepinversion.datasets.batch_folder import BatchFolder
-from tf_deepinversion.datasets.merge_batches import merge_batches
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.inversion.batch_worker import BatchWorker
 from tf_deepinversion.inversion.batches_job import job_of

@@ -2,9 +2,9 @@
 
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import path_of
+from tf_deepinversion.datasets._merge_batches import BatchesStatus
+from tf_deepinversion.datasets._merge_batches import status_of_batches
 from tf_deepinversion.datasets.batch_folder import BatchFolder
-from tf_deepinversion.datasets.merge_batches import BatchesStatus
-from tf_deepinversion.datasets.merge_batches import status_of_batches
 from tf_deepinversion.inversion.batch_worker import BatchWorker
 from tf_deepinversion.inversion.batches_job import job_of
 from tf_deepinversion.networks.measured_policy import chosen_policy

@@ -10,8 +10,8 @@ from tf_deepinversion.core.files import bytes_of_network
 from tf_deepinversion.core.files import network_of_bytes
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.progress import Progress
+from tf_deepinversion.datasets._merge_batches import merge_batches
 from tf_deepinversion.datasets.batch_folder import BatchFolder
-from tf_deepinversion.datasets.merge_batches import merge_batches
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.inversion._synthesize_batches import synthesize_batches
 from tf_deepinversion.inversion.synthesizer import Synthesizer

@@ -11,9 +11,9 @@ from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.datasets.image_bytes import check_quality
 from tf_deepinversion.datasets.pool_rows import PoolRows
 from tf_deepinversion.datasets.tfrecords import MAX_SHARDS
+from tf_deepinversion.inversion._make_synthesizer import make_synthesizer
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
-from tf_deepinversion.inversion.make_synthesizer import make_synthesizer
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 
 

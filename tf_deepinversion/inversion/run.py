@@ -27,7 +27,7 @@ class Epoch(typing.NamedTuple):
     steps: int
 
 
-def epochs_of(counts, steps_per_epoch, moments) -> list:
+def split_into_epochs(counts, steps_per_epoch, moments) -> list:
     """Splits all stages into epochs. Each snapshot also ends an epoch.
 
     Args:
@@ -36,7 +36,7 @@ def epochs_of(counts, steps_per_epoch, moments) -> list:
         moments: List of ints, the steps of the last stage that end with a
             snapshot.
 
-    >>> [epoch.steps for epoch in epochs_of([5, 4], 2, [1])]
+    >>> [epoch.steps for epoch in split_into_epochs([5, 4], 2, [1])]
     [2, 2, 1, 1, 1, 2]
     """
     epochs = []
@@ -87,7 +87,7 @@ class InversionRun:
         self._model, self._counts, self._keep = model, counts, keep
         self._batch_index, self._checkpoint = batch_index, checkpoint
         self._moments = model.recipe.moments(counts[-1])
-        self._epochs = epochs_of(counts, steps_per_epoch, self._moments)
+        self._epochs = split_into_epochs(counts, steps_per_epoch, self._moments)
         self._history = keras.callbacks.History()
         self._past = [], {}, False
         self._saved = self._identity = None
@@ -180,7 +180,7 @@ class InversionRun:
             # A stage starts from the images of the stage before, resized.
             images = self.step.rows.gather(self.step.images)
             self._enter(epoch.stage)
-            self.step.reset(resized(images, self.step.shape[1:3]))
+            self.step.reset(resized_z(images, self.step.shape[1:3]))
         # Epochs differ in length; the bar reads the length here.
         callbacks.params["steps"] = epoch.steps
         callbacks.on_epoch_begin(number)
@@ -278,7 +278,7 @@ def _logs(terms, values):
     return {**logs, "recognized": float(recognized)}
 
 
-def resized(images, size):
+def resized_z(images, size):
     """Resizes images `(n, height, width, channels)`."""
     return keras.ops.image.resize(images, size)
 
