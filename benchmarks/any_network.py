@@ -12,7 +12,7 @@ shows
 
 - `recognized`, the share of the images that the teacher recognizes as the
   requested class;
-- the weighted terms at the last step;
+- the terms at the last step, without their weights;
 - `start`: for the images before the first step, each term without its weight,
   and the length of the weighted term's gradient for an image.
 
@@ -144,7 +144,10 @@ def measure(teacher, preprocessing, recipe) -> dict:
     return {
         "recognized": float((said == asked).mean()),
         "last_recognized": float((said == asked)[-len(labels) :].mean()),
-        "terms": {name: model.logs[name] for name in start},
+        "terms": {
+            name: model.logs[name] / term["weight"]
+            for name, term in start.items()
+        },
         "start": start,
         "images": len(images),
         "seconds": time.monotonic() - begin,

@@ -121,9 +121,12 @@ def test_a_row_says_what_a_recipe_makes(tmp_path):
     assert sum(
         term["weight"] * term["value"] for term in pixels["start"].values()
     ) == pytest.approx(history["loss"][0], rel=1e-4)
-    model.fit(labels, 2, batch_index=1, verbose=0)
+    last = model.fit(labels, 2, batch_index=1, verbose=0).history
     right = (model.classes_of(model.images) == labels).mean()
     assert pixels["recognized"] == pytest.approx(right)
+    for name, term in pixels["start"].items():
+        weighted = term["weight"] * pixels["terms"][name]
+        assert weighted == pytest.approx(last[name][-1], rel=1e-3)
     assert set(generated["terms"]) == set(generated["start"])
     assert set(generated["terms"]) == {"cross_entropy", "feature_statistics"}
     for row in figures["rows"]:
