@@ -10,6 +10,7 @@ from keras import ops
 
 import tf_deepinversion as di
 from tf_deepinversion.quantization import LiteRT
+from tf_deepinversion.quantization import _quantize
 from tf_deepinversion.quantization.model_file import read_model
 
 FED = di.Preprocessing(127.5, 64.0, (-1, 1))
@@ -49,15 +50,28 @@ def test_attention_answers_as_the_network_does(scheme, most):
     assert error < most * np.ptp(logits)
 
 
-def test_second_operands_have_the_zero_point_0():
-    (graph,) = read_model(quantized(network(attention))).subgraphs
-    operands = [
-        graph.tensors[o.inputs[1]].quantization
-        for o in graph.operators
-        if len(o.inputs) == 2 and o.builtinOptions
-        if type(o.builtinOptions).__name__ == "BatchMatMulOptionsT"
-    ]
-    assert [list(known.zeroPoint) for known in operands] == [[0], [0]]
+def ranges_of_operands(content):
+    """(low, high, zero point) of each second operand of two activations."""
+    (graph,) = read_model(content).subgraphs
+    found = []
+    for operation in graph.operators:
+        if type(operation.builtinOptions).__name__ == "BatchMatMulOptionsT":
+            known = graph.tensors[operation.inputs[1]].quantization
+            (scale,), (zero,) = known.scale, known.zeroPoint
+            found.append((scale * (-128 - zero), scale * (127 - zero), zero))
+    return found
+
+
+def test_ranges_of_second_operands_are_symmetric(monkeypatch):
+    model = network(attention)
+    symmetric = ranges_of_operands(quantized(model))
+    monkeypatch.setattr(
+        _quantize, "with_symmetric_operands", lambda content: content
+    )
+    plain = ranges_of_operands(quantized(model))
+    assert len(plain) == 2 and all(zero for *_, zero in plain)
+    for (low, high, _), (_, most, zero) in zip(plain, symmetric, strict=True):
+        assert zero == 0 and most == pytest.approx(max(-low, high), rel=1e-5)
 
 
 def test_a_file_that_answers_otherwise_says_how_far():
