@@ -163,6 +163,6 @@ print(f"It agrees with the teacher on {same.mean():.0%} of new images.")
   student with 25 % of the weights then reaches 92.2 % on Fashion-MNIST's test
   images (two seeds). The teacher reaches 94.6 %.
 - Add real images: make a pool of them by `di.Pool.of`, and join both pools by
-  `di.join_pools`.
+  `di.datasets.join_pools`.
 - Teach the network new classes by `di.learn_tasks`.
 """

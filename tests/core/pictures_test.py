@@ -116,6 +116,16 @@ def test_labels_of_folders_are_checked_before_a_file_is_written(
     assert not list(tmp_path.iterdir())
 
 
+def test_small_integers_name_their_folders(tmp_path):
+    names = [f"kind {i}" for i in range(256)]
+    labels = np.array([255, 0, 127], "uint8")
+    pictures.save_folders(tmp_path, some_images(3), labels, names)
+    found = sorted(path.name for path in tmp_path.iterdir())
+    assert found == ["000_kind_0", "127_kind_127", "255_kind_255"]
+    with pytest.raises(ValueError, match="must name all 256 classes"):
+        pictures.save_folders(tmp_path, some_images(3), labels, names[:100])
+
+
 def test_what_a_grid_refuses():
     with pytest.raises(ValueError, match="at least one image"):
         pictures.grid(some_images(0))

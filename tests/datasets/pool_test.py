@@ -871,3 +871,13 @@ def test_joined_pools_keep_what_each_image_was_requested_for():
         join_pools([])
     with pytest.raises(ValueError, match="without soft targets"):
         join_pools([pools[0], Pool(2, (2, 2, 1), 3, soft_targets=True)])
+
+
+def test_a_pool_of_labels_as_keras_datasets_has_them():
+    images, labels = np.zeros((3, 2, 2, 1), "uint8"), np.array([0, 4, 1])
+    found = Pool.of(images, labels.astype("uint8"))
+    assert found.classes == 5 and found.labels.tolist() == [0, 4, 1]
+    with pytest.raises(ValueError, match="at least one image"):
+        Pool.of(images[:0], labels[:0])
+    with pytest.raises(ValueError, match=r"\(height, width, channels\)"):
+        Pool(3, (2, 2), 3)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_deepinversion.metrics.image_sets import FrechetDistance
 from tf_deepinversion.metrics.image_sets import InceptionScore
@@ -78,21 +79,53 @@ def test_frechet_distance_with_fewer_images_than_features():
     assert float(same.result()) == pytest.approx(0, abs=1e-4)
 
 
-@pytest.mark.parametrize("offset", [1e8, -1e10])
-def test_frechet_distance_does_not_depend_on_the_origin(offset):
-    # Whole numbers: the offset adds no rounding to the features.
-    random = np.random.default_rng(0)
-    a, b = random.integers(-50, 50, (2, 100, 3)).astype("float64")
-    distance = FrechetDistance(features=3)
-    for piece in np.array_split(a, 3):
-        distance.update_state(piece + offset)
-    distance.update_state(b + offset, real=True)
+def test_features_far_from_0_are_refused_and_can_be_moved():
+    a, b = two_sets()
     expected = numpy_frechet(a, b)
-    assert float(distance.result()) == pytest.approx(expected, rel=1e-9)
-    distance.reset_state()
-    distance.update_state(a)
-    distance.update_state(b, real=True)
-    assert float(distance.result()) == pytest.approx(expected, rel=1e-9)
+    for offset in (0.0, 1e4, 1e8):
+        distance = FrechetDistance(features=5)
+        distance.update_state(a + offset)
+        distance.update_state(b + offset, real=True)
+        if offset < 1e8:
+            found = float(distance.result())
+            assert found == pytest.approx(expected, rel=1e-4)
+        else:
+            with pytest.raises(ValueError, match="subtract the same vector"):
+                distance.result()
+
+
+def test_states_add_up_as_replicas_add_them():
+    a, b = two_sets()
+    parts = [FrechetDistance(features=5) for _ in "ab"]
+    for metric, some, real in zip(
+        parts, (a[:15], a[15:]), (b[:9], b[9:]), strict=True
+    ):
+        metric.update_state(some)
+        metric.update_state(real, real=True)
+    whole = FrechetDistance(features=5)
+    for one, other, both in zip(
+        *(m.variables for m in parts), whole.variables, strict=True
+    ):
+        both.assign(one + other)
+    expected = numpy_frechet(a, b)
+    assert float(whole.result()) == pytest.approx(expected, rel=1e-10)
+
+
+def test_results_in_a_graph():
+    logits = np.random.default_rng(0).normal(size=(50, 7))
+    a, b = two_sets()
+    score, distance = InceptionScore(classes=7), FrechetDistance(features=5)
+
+    @tf.function
+    def results():
+        score.update_state(logits)
+        distance.update_state(a)
+        distance.update_state(b, real=True)
+        return score.result(), distance.result()
+
+    found = [float(x) for x in results()]
+    expected = [numpy_inception_score(logits), numpy_frechet(a, b)]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_too_little_is_an_error():

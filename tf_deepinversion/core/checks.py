@@ -5,10 +5,12 @@ import numbers
 import keras
 import numpy as np
 
+SEEDS = 2**31  # number of seeds, from 0
+
 
 def require_seed(seed):
     """Checks that a seed is a whole number in [0, 2**31)."""
-    if not is_whole(seed, 0) or seed >= 2**31:
+    if not is_whole(seed, 0) or seed >= SEEDS:
         raise ValueError(
             "`seed` must be a whole number in [0, 2**31). "
             f"Received: seed={seed!r}"

@@ -90,7 +90,7 @@ def require_classes(classes, **values):
     >>> require_classes(3, labels=np.array([0, 2]))
     >>> require_classes(2, labels=np.array([0, 2]))
     Traceback (most recent call last):
-    ValueError: `labels` must lie in [0, 2), the network's classes. Received...
+    ValueError: `labels` must lie in [0, 2), the classes. Received...
     """
     for name, array in values.items():
         if not array.size:
@@ -101,7 +101,7 @@ def require_classes(classes, **values):
             )
         if array.min() < 0 or array.max() >= classes:
             raise ValueError(
-                f"`{name}` must lie in [0, {classes}), the network's classes. "
+                f"`{name}` must lie in [0, {classes}), the classes. "
                 f"Received: {name} from {array.min()} to {array.max()}"
             )
 

@@ -125,9 +125,10 @@ def save_folders(directory, images, labels, names=None):
             f"{len(images)} images, and labels of shape {labels.shape}"
         )
     require_classes(np.inf, labels=labels)
-    digits = len(str(labels.max()))
+    most = int(labels.max())
+    digits = len(str(most))
     if names is not None and len(names):
-        names = names_of(names, labels.max() + 1)
+        names = names_of(names, most + 1)
         digits = len(str(len(names) - 1))
     written, directory = set(), pathlib.Path(directory)
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):

@@ -174,7 +174,7 @@ class Pool:
             raise ValueError("Expected at least one image. Received: no image")
         if classes is None:
             require_classes(np.inf, labels=labels)
-            classes = int(labels.max(initial=-1)) + 1
+            classes = int(labels.max()) + 1
         pool = cls(len(labels), images.shape[1:], classes)
         pool.add(images, labels)
         return pool

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tf_deepinversion.callbacks.stopwatch import Stopwatch
+from tf_deepinversion.core.checks import SEEDS
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.progress import TrainingProgress
 from tf_deepinversion.core.run_state import fingerprints
@@ -305,7 +306,7 @@ class _Sequence(NamedTuple):
             lambda model=model: self._replay(number, model),
             folder=folder and folder / name,
             run=f"{self.run} {number}",
-            seed=self.seed + number,
+            seed=(self.seed + number) % SEEDS,
             callbacks=[progress, watch, *(callbacks or [])],
             verbose=verbose,
         )
@@ -328,7 +329,7 @@ class _Sequence(NamedTuple):
     def _remembered(self, number, model):
         folder = self.folder and self.folder / f"task_{number}"
         wanted = list(range(Head(model).classes))
-        return self.memory(model, wanted, folder, self.seed + number)
+        return self.memory(model, wanted, folder, (self.seed + number) % SEEDS)
 
     def _replay(self, number, model):
         pool = self._remembered(number, model)
@@ -337,7 +338,7 @@ class _Sequence(NamedTuple):
             sorted(set(pool.labels.tolist())),
             pool.classes,
             self.training.replay_batch_size,
-            self.seed + number,
+            (self.seed + number) % SEEDS,
         )
 
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from tf_deepinversion.core import run_state
+from tf_deepinversion.core.checks import SEEDS
 from tf_deepinversion.models.generator import Generator
 
 
@@ -45,7 +46,7 @@ class ChainStates:
                 synthesizer.image_shape,
                 synthesizer.classes,
                 width=synthesizer.recipe.generator.width,
-                seed=self._job.seed + unit,
+                seed=(self._job.seed + unit) % SEEDS,
                 dtype=synthesizer.variable_dtype,
             )
             synthesizer.generator.set_weights(fresh.get_weights())

@@ -8,6 +8,7 @@ network have another scale.
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from tf_deepinversion.core.checks import not_finite
@@ -43,7 +44,9 @@ class _Metric(keras.metrics.Metric):
         return rows, ops.cast(ops.shape(rows)[0], "float64")
 
     def _require(self, least, what):
-        """Checks what `update_state` has added, which may run in a graph."""
+        """Checks what `update_state` has added, unless in a graph."""
+        if not tf.executing_eagerly():
+            return
         images = ops.convert_to_numpy(self.images.value)
         if images.min() < least:
             raise ValueError(
@@ -151,8 +154,6 @@ class FrechetDistance(_Metric):
     def __init__(self, features, name="frechet_distance"):
         super().__init__(features, name)
         self.images = self._sum("images", 2)
-        # The distance does not depend on the origin; its rounding does.
-        self.origin = self._sum("origin", self.size)
         self.first = self._sum("first", 2, self.size)
         self.second = self._sum("second", 2, self.size, self.size)
 
@@ -170,14 +171,28 @@ class FrechetDistance(_Metric):
             raise ValueError(f"`real` must be a bool. Received: real={real!r}")
         # Sums of features and of their products add up over any batches.
         rows, count = self._rows(features)
-        begun = ops.sum(self.images) > 0
-        self.origin.assign(ops.where(begun, self.origin, ops.mean(rows, 0)))
-        rows = rows - self.origin
         side = ops.one_hot(int(real), 2, dtype="float64")
         second = ops.transpose(rows) @ rows
         self.images.assign_add(side * count)
         self.first.assign_add(side[:, None] * ops.sum(rows, axis=0))
         self.second.assign_add(side[:, None, None] * second)
+
+    def _require_precise(self):
+        """Refuses features whose squares leave no digit for the variance."""
+        if not tf.executing_eagerly():
+            return
+        count = ops.convert_to_numpy(self.images.value)
+        power = np.trace(ops.convert_to_numpy(self.second.value), 0, 1, 2)
+        first = ops.convert_to_numpy(self.first.value)
+        variance = power / count - np.sum((first / count[:, None]) ** 2, 1)
+        if np.any(1e-12 * power / count > variance):
+            raise ValueError(
+                "The features vary too little for their distance from 0: "
+                "subtract the same vector from both sets, such as the mean of "
+                "the real features, which leaves the Frechet distance as it "
+                f"is. Received: variances of {variance.tolist()} beside mean "
+                f"squares of {(power / count).tolist()}"
+            )
 
     def _mean_and_covariance(self, side):
         count = self.images[side]
@@ -193,10 +208,11 @@ class FrechetDistance(_Metric):
             A scalar tensor.
 
         Raises:
-            ValueError: if a set has fewer than two images, or a feature was a
-                NaN or infinite.
+            ValueError: if a set has fewer than two images, a feature was a NaN
+                or infinite, or rounding is as large as the features' spread.
         """
         self._require(2, "two images of each set")
+        self._require_precise()
         mean, covariance = self._mean_and_covariance(0)
         other_mean, other = self._mean_and_covariance(1)
         # (C C')^(1/2) has the trace of (R C' R)^(1/2) with R = C^(1/2). The

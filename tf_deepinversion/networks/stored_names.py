@@ -2,6 +2,9 @@
 
 import re
 
+# What TensorFlow takes for the name of a scope.
+_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+
 
 def require_stored_names(model):
     """Checks that TensorFlow can trace the layers of a network under a name.
@@ -16,9 +19,10 @@ def require_stored_names(model):
         ValueError: if the path of a weight is no name of a scope.
     """
     for weight in model.weights:
-        if not re.match("[A-Za-z0-9.]", weight.path):
+        if not all(map(_NAME.fullmatch, weight.path.split("/"))):
             raise ValueError(
-                "TensorFlow writes no layer whose name begins with another "
-                "character than a letter, a digit or a dot: rename the layer. "
+                "TensorFlow writes no name with spaces or other characters "
+                "than letters, digits and . _ - > or that begins with _ or -: "
+                "rename the layer or the model. "
                 f"Received: a weight {weight.path!r}"
             )

@@ -10,11 +10,13 @@ import sys
 import numpy as np
 
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.networks.stored_names import require_stored_names
 from tf_deepinversion.quantization.answers_check import check_answers
 from tf_deepinversion.quantization.answers_check import require_runs
 from tf_deepinversion.quantization.calibration import checked_images
 from tf_deepinversion.quantization.calibration import counted
 from tf_deepinversion.quantization.conversion import converted
+from tf_deepinversion.quantization.float16_weights import require_float16
 from tf_deepinversion.quantization.int4_weights import with_int4_weights
 from tf_deepinversion.quantization.integers_alone import require_integers_alone
 from tf_deepinversion.quantization.loadable_scales import with_loadable_scales
@@ -108,7 +110,8 @@ def quantize(
     chosen, dtypes = check_scheme(
         scheme, input_dtype, output_dtype, per_tensor_dense
     )
-    check_weights(model, chosen)
+    check_weights(model)
+    require_stored_names(model)
     preprocessing = Preprocessing.of(model, preprocessing)
     if ranges is not None:
         _check_ranges(images, scheme, per_tensor_dense)
@@ -147,6 +150,7 @@ def quantize(
         (lambda _: rounded_kernels(model, 4)) if chosen.bits == 4 else None,
     )
     if not chosen.in_integers:
+        require_float16(content)
         return content
     require_integers_alone(content, model, scheme)
     content = _stored(content, chosen)

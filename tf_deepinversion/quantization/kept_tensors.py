@@ -10,7 +10,7 @@ class KeptTensors(LiteRT):
     def __init__(self, content):
         # The tensors of many images would not fit into memory.
         super().__init__(content, batch_size=10)
-        self.content = content
+        self.content = content = bytes(content)
         # Without the delegate, which computes several operations at once.
         self._interpreter = interpreter_of(content, threads=1, keeps=True)
 

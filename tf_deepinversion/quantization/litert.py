@@ -82,11 +82,12 @@ class LiteRT:
 
     def __init__(self, content, batch_size=100, threads=1):
         require_whole(batch_size=batch_size, threads=threads)
-        if not isinstance(content, (bytes, bytearray)):
+        if not isinstance(content, (bytes, bytearray, memoryview)):
             raise TypeError(
                 "Expected the bytes of a LiteRT model, as `read_bytes` of its "
                 f"path returns. Received: {type(content)}"
             )
+        content = bytes(content)
         self._interpreter = interpreter_of(content, threads)
         self._size = None
         inputs = self._interpreter.get_input_details()

@@ -2,7 +2,6 @@
 
 import typing
 
-import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import not_finite
@@ -131,15 +130,14 @@ def check_scheme(
     return chosen, dtypes
 
 
-def check_weights(model, scheme):
-    """Checks that a file can hold the weights of a network.
+def check_weights(model):
+    """Checks that the weights of a network are finite.
 
     Args:
         model: A `keras.Model`.
-        scheme: A `Scheme`.
 
     Raises:
-        ValueError: if a weight is not finite, or too large for float16.
+        ValueError: if a weight is not finite.
     """
     wrong = not_finite(model.weights)
     if wrong is not None:
@@ -147,17 +145,6 @@ def check_weights(model, scheme):
             "The model has weights that are not finite, so its training "
             f"failed: load an earlier checkpoint. Received: {wrong.path}"
         )
-    if scheme.weights is None:
-        return
-    limit = scheme.weights.max
-    for weight in model.weights:
-        largest = np.abs(np.asarray(weight, "float32")).max(initial=0)
-        if largest > limit:
-            raise ValueError(
-                f"A file with weights of {scheme.weights.name} holds weights "
-                f"of up to {limit:g}: take another scheme, or `equalize` the "
-                f"model first. Received: {largest:g} in {weight.path}"
-            )
 
 
 def set_scheme(converter, scheme, dtypes, per_tensor_dense):

@@ -203,7 +203,9 @@ def accuracy_curves(matrix, names=None) -> str:
         '<figure><svg '
     """
     matrix = check_matrix(matrix)
-    names = list(names or [f"task {i + 1}" for i in range(len(matrix))])
+    if names is None:
+        names = [f"task {i + 1}" for i in range(len(matrix))]
+    names = list(names)
     if len({*names, "all seen"}) != len(matrix) + 1:
         raise ValueError(
             f"`names` must name the {len(matrix)} tasks, each by another name "
