@@ -344,7 +344,7 @@ MUTANTS = [
     ("datasets/image_bytes.py", "chroma_downsampling=False", "chroma_downsampling=True", "datasets/jpeg"),
     ("networks/split_batches.py", "first = context.input_pipeline_id * count", "first = 0", "networks/machines"),
     ("inversion/batch_worker.py", "units[len(units) * self._worker // self._workers]", "units[0]", "inversion/batches"),
-    ("inversion/chain_states.py", "seed=self._job.seed + unit", "seed=self._job.seed", "inversion/network_batches"),
+    ("inversion/chain_states.py", "(self._job.seed + unit) % SEEDS", "self._job.seed", "inversion/network_batches"),
     ("inversion/chain_states.py", "if begin < made <= missing:", "if begin < made:", "inversion/network_batches"),
     ("inversion/batches_job.py", "number % self.chain == 0 if self.chained else number == 0", "number % self.chain == 0", "inversion/synthesis"),
     # Pruning.

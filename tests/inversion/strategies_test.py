@@ -8,9 +8,9 @@ import sys
 import pytest
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "benchmarks" / "strategies.py"
-# Two numbers of four and six channels, and how many, each float32; the sum and
-# count of the cross-entropy; four sums of the total variation; and whether all
-# is finite.
+# Two numbers of four and six channels, and how many, each float32; the sums
+# and counts of the cross-entropy and of the recognized images; four sums of the
+# total variation; and whether all is finite.
 MOMENTS = 4 * (2 * 4 + 1) + 4 * (2 * 6 + 1)
 
 
@@ -41,4 +41,4 @@ def test_replicas_do_what_one_device_does(case, jit, replicas):
     assert figures["max_gradient_difference"] < 1e-5
     assert figures["max_image_difference_float64"] < 1e-6
     assert figures["max_loss_difference"] < 0.01
-    assert figures["bytes_reduced_per_step"] == MOMENTS + 4 * (2 + 4 + 1)
+    assert figures["bytes_reduced_per_step"] == MOMENTS + 4 * (2 + 2 + 4 + 1)
