@@ -309,6 +309,10 @@ def test_distill_refuses_what_does_not_belong_together(tmp_path):
     of_a_like = di.DeepInversion(tiny_teacher(seed=1), FED)
     with pytest.raises(ValueError, match="of another network, 'tiny'"):
         distilled(tmp_path, teacher, synthesizer=of_a_like)
+    # Equal weights are no equal function.
+    of_other_layers = di.DeepInversion(tiny_teacher(pixel_scale=(1, 0)), FED)
+    with pytest.raises(ValueError, match="of another network, 'tiny'"):
+        distilled(tmp_path, teacher, synthesizer=of_other_layers)
     rival = with_head(keras.layers.Dense(CLASSES))
     competing = di.DeepInversion(teacher, FED, student=rival)
     with pytest.raises(ValueError, match="another network than the student"):

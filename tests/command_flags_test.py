@@ -214,3 +214,38 @@ def test_a_head_of_sums_takes_images_of_its_size(network, monkeypatch):
     )
     with pytest.raises(SystemExit, match="leave them out.*--image_size=8,8"):
         command.main()
+
+
+def test_other_images_beside_a_begun_training_are_refused(
+    network, monkeypatch, tmp_path
+):
+    flags = ("prune", *FEEDING, "--batches=3", "--output=out")
+    pool = tmp_path / "out" / "pool" / "pool.json"
+    pool.parent.mkdir(parents=True)
+    pool.write_text(json.dumps({"shards": [{}, {}]}))
+    (tmp_path / "out" / "prune.npz").touch()
+    line = said(monkeypatch, *flags)
+    assert "begun with 2 batches" in line and "--batches=3" in line
+    assert len(list(pool.parent.iterdir())) == 1
+
+
+def test_replayed_images_are_part_of_what_learn_resumes(monkeypatch, network):
+    """Each flag of the images makes another `run`."""
+    runs = set()
+
+    class Stop(Exception):
+        pass
+
+    def told(*_, run, **kwargs):
+        runs.add(run)
+        raise Stop
+
+    monkeypatch.setattr(di, "learn_tasks", told)
+    np.savez("new.npz", images=IMAGES, labels=np.full(12, CLASSES))
+    changes = "--batches=3", "--images_per_batch=7", "--steps_of_images=5"
+    for flag in ("--seed=0", *changes, "--recipe=ours", "--method=replay"):
+        line = ["learn", "mine.keras", "--data=new.npz", *FEEDING, flag]
+        monkeypatch.setattr("sys.argv", ["tf-deepinversion", *line])
+        with pytest.raises(Stop):
+            command.main()
+    assert len(runs) == 6

@@ -24,10 +24,14 @@ from tf_deepinversion.pruning import flops_of_model
 from tf_deepinversion.quantization import LiteRT
 
 ROOT = pathlib.Path(__file__).parent.parent
-TINY_DISTILLATION = (
-    "--student=ResNet14",
-    "--set=student_width=2,rounds=2,steps_per_round=2",
+TINY_ROUNDS = (
+    "--set=rounds=2,steps_per_round=2",
     "--set=images_per_round=20,first_steps=2,synthesis_steps=1",
+)
+TINY_DISTILLATION = (
+    *TINY_ROUNDS,
+    "--student=ResNet14",
+    "--set=student_width=2",
 )
 
 
@@ -170,7 +174,7 @@ def test_a_network_of_ones_own_is_not_scored_on_garments(tmp_path, script):
     small.save(tmp_path / "small.keras")
     code, printed = script(
         "distill.py",
-        *TINY_DISTILLATION,
+        *TINY_ROUNDS,
         *fed,
         f"--student={tmp_path / 'small.keras'}",
         "--synthesis_recipe=replay_pixels",
@@ -367,7 +371,9 @@ def test_quantize_scores_the_files_it_writes(tmp_path):
     )
     assert figures["calibration_images"] == 4 and figures["sets"] == 1
     assert figures["test_images"] == 1996
-    assert figures["trained_test_accuracy"] > 0.9
+    trained = LiteRT((tmp_path / "trained.tflite").read_bytes())
+    scored = trained.accuracy(images[4:], labels[4:])
+    assert figures["trained_test_accuracy"] == pytest.approx(scored)
     assert "CONV_2D" in (tmp_path / "layers.html").read_text()
     assert 10 < figures["lowest_ratio_db"] < 50
     int8 = figures["int8_test_accuracies"]
@@ -595,14 +601,14 @@ def test_incremental_routes_by_a_head_of_sums(tmp_path, garments):
         "--nojoint",
         "--width=2",
         "--joint_epochs=1",
-        "--least_steps=1",
-        "--epochs=1",
-        "--filters=2",
         f"--idx_dir={tmp_path}",
         f"--output={tmp_path}",
     )
-    alone = example("incremental.py", *arguments, "--method=analytic")
-    pair = example("incremental.py", *arguments, "--method=lwf", "--route")
+    learned = *arguments, "--method=lwf", "--least_steps=1", "--epochs=1"
+    alone = example(
+        "incremental.py", *arguments, "--method=analytic", "--filters=2"
+    )
+    pair = example("incremental.py", *learned, "--route", "--filters=2")
     assert (alone["route"], pair["route"]) == (None, "analytic")
     own = example(
         "incremental.py",
@@ -627,9 +633,7 @@ def test_incremental_routes_by_a_head_of_sums(tmp_path, garments):
     assert list(pair["accuracy_by_task"].values()) == [
         (found == labels)[row].mean() for row in rows
     ]
-    solved = example(
-        "incremental.py", *arguments, "--method=lwf", "--head=gaussians"
-    )
+    solved = example("incremental.py", *learned, "--head=gaussians")
     assert solved["head"] == "gaussians"
     assert (folder / "lwf/gaussians/network.keras").exists()
 

@@ -323,7 +323,29 @@ def pool_of(args, teacher, folder, classes=None, **changed):
     import tf_deepinversion as di
 
     given = {**_synthesis(args), **changed}
+    _require_batches(args, folder)
     return di.synthesize(teacher, classes, folder=folder, **given)
+
+
+def _require_batches(args, folder):
+    """Refuses more images in a folder whose training has begun.
+
+    The training would refuse them, and the pool would have them nevertheless.
+    """
+    from tf_deepinversion.core.files import read_json
+
+    pool = folder / "pool" / "pool.json"
+    states = "prune.npz", "recover_0.npz", "trained/train_quantized.npz"
+    begun = any((folder / name).exists() for name in states)
+    if not (begun and pool.exists()):
+        return
+    made = read_json(pool, lambda told: len(told["shards"]), "use another")
+    if made != args.batches:
+        raise ValueError(
+            f"The training in {folder} has begun with {made} batches of "
+            "images: pass as many, or another --output. "
+            f"Received: --batches={args.batches}"
+        )
 
 
 def _synthesis(args) -> dict:

@@ -1,5 +1,7 @@
 """The job `learn` of the command `tf-deepinversion`: new classes."""
 
+import json
+
 from tf_deepinversion.commands import OF_NEW_IMAGES
 from tf_deepinversion.commands import pool_of
 from tf_deepinversion.core.files import save_network
@@ -38,7 +40,12 @@ def learn(args):
         epochs=args.epochs,
         preprocessing=preprocessing(args),
         folder=args.output,
-        run=args.method,
+        # What the replayed images depend on, too.
+        run=json.dumps(
+            [args.method]
+            + [getattr(args, name) for name in OF_NEW_IMAGES]
+            + [args.dtype]
+        ),
         seed=args.seed,
     )
     path = args.output / "network.keras"

@@ -938,6 +938,21 @@ def test_competition_makes_images_on_which_the_student_differs():
     assert divergence(10.0) > 2 * divergence(0.0)
 
 
+def test_a_checkpoint_of_another_size_is_another_run(tmp_path, eagerly):
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(inputs))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    teacher = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
+    for side in (8, 12):
+        model = DeepInversion(teacher, NORMALIZED, image_shape=(side, side, 3))
+        job = {"steps": 1, "checkpoint": tmp_path / "a.npz", "verbose": 0}
+        if side == 8:
+            model.fit(LABELS, **job)
+            continue
+        with pytest.raises(ValueError, match="differs in: image_shape"):
+            model.fit(LABELS, **job)
+
+
 def test_stages_of_a_recipe_grow_the_images(eagerly):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None, None, 3))

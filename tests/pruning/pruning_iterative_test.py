@@ -15,8 +15,11 @@ from tiny import learned_teacher
 
 from tf_deepinversion.models import ResNet14
 from tf_deepinversion.pruning import ChannelGraph
+from tf_deepinversion.pruning import ConstantSparsity
 from tf_deepinversion.pruning import LatencyTable
+from tf_deepinversion.pruning import UpdatePruningStep
 from tf_deepinversion.pruning import prune
+from tf_deepinversion.pruning import prune_low_magnitude
 from tf_deepinversion.pruning import recover
 from tf_deepinversion.pruning import shrink
 from tf_deepinversion.pruning.channels import cost
@@ -177,6 +180,80 @@ def test_a_recovery_goes_on_with_the_same_images_alone(tmp_path):
         start(4, POOL.images[::-1], folder=tmp_path)
     with pytest.raises(ValueError, match="differs in: steps"):
         start(5, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("others", "pattern"), [((0.8, 0), {}), ((0.5, 0), {"block_size": (2, 1)})]
+)
+def test_a_recovery_of_other_masks_is_another_run(
+    tmp_path, eagerly, others, pattern
+):
+    teacher = learned_teacher()
+
+    def start(schedule, **kwargs):
+        student = learned_teacher()
+        prune_low_magnitude(student, ConstantSparsity(*schedule), **kwargs)
+        recover(
+            teacher,
+            student,
+            images,
+            steps=2,
+            steps_per_epoch=1,
+            preprocessing=NORMALIZED,
+            run="pool",
+            folder=tmp_path,
+            callbacks=[UpdatePruningStep(student)],
+            verbose=0,
+        )
+        return student.get_weights()
+
+    first = start((0.5, 0))
+    for a, b in zip(first, start((0.5, 0)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="differs in: masks"):
+        start(others, **pattern)
+
+
+def test_an_optimizer_may_come_again(tmp_path, eagerly):
+    teacher, optimizer = learned_teacher(), keras.optimizers.SGD(0.01)
+
+    def start(folder):
+        student = shrink(teacher, np.ones(ChannelGraph(teacher).count, bool))
+        recover(
+            teacher,
+            student,
+            images,
+            steps=2,
+            steps_per_epoch=1,
+            optimizer=optimizer,
+            preprocessing=NORMALIZED,
+            run="pool",
+            folder=folder,
+            verbose=0,
+        )
+        return student.get_weights()
+
+    optimizer.build(learned_teacher(1).trainable_variables)
+    first = start(tmp_path / "a")
+    for folder in "ab":
+        for x, y in zip(first, start(tmp_path / folder), strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_a_cost_of_one_s_own_takes_a_graph_and_channels():
+    counted = []
+
+    def channels(graph, keep):
+        counted.append(int(keep.sum()))
+        return float(keep.sum())
+
+    graph = ChannelGraph(learned_teacher())
+    result = run(
+        cost=channels, rounds=1, final_steps=0, criterion="filter_norm"
+    )
+    assert counted[0] == graph.count
+    assert result.keep.sum() <= 0.5 * graph.count
+    assert result.costs[-1] == result.keep.sum() / graph.count
 
 
 def test_networks_of_open_size_and_with_a_base_within_are_pruned():

@@ -33,6 +33,7 @@ from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.networks.require_trainable import require_trainable
+from tf_deepinversion.optimizers.apart import unbuilt
 from tf_deepinversion.optimizers.schedules import muon
 from tf_deepinversion.transforms.augmentations import augmentations
 
@@ -343,10 +344,7 @@ def _make_ready(model, batch_size, optimizer, steps):
         optimizer, keras.optimizers.Optimizer
     ):
         optimizer = optimizer(steps)
-    optimizer = keras.optimizers.get(optimizer)
-    if optimizer.built:
-        # Its momentum belongs to the variables of another training.
-        optimizer = optimizer.from_config(optimizer.get_config())
+    optimizer = unbuilt(keras.optimizers.get(optimizer))
     optimizer.build(model.student.trainable_variables)
     model.compile(optimizer=optimizer)
     model.require_replicas()

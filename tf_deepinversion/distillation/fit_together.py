@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from tf_deepinversion.callbacks.watches_images import WatchesImages
 from tf_deepinversion.core.checks import require_integers
+from tf_deepinversion.core.described import architecture
+from tf_deepinversion.core.run_state import fingerprint
 from tf_deepinversion.datasets.elements import image_and_label
 from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.distillation.training_images import fixed_count
@@ -22,9 +24,7 @@ def check_synthesizer(synthesizer, model):
         )
     # A copy of the teacher with equal weights counts as the teacher.
     seen = synthesizer.teacher
-    if seen not in (None, model.teacher) and not _same_weights(
-        seen, model.teacher
-    ):
+    if seen not in (None, model.teacher) and not _alike(seen, model.teacher):
         raise ValueError(
             "Expected a synthesizer of the teacher. Received: a synthesizer "
             f"of another network, {seen.name!r}"
@@ -64,11 +64,12 @@ def _check_fed(name, given, expected):
         )
 
 
-def _same_weights(a, b):
-    pairs = a.get_weights(), b.get_weights()
-    return len(pairs[0]) == len(pairs[1]) and all(
-        np.array_equal(*pair) for pair in zip(*pairs, strict=True)
-    )
+def _alike(a, b) -> bool:
+    """Whether two networks have the same function and the same weights."""
+    if fingerprint(architecture(a)) != fingerprint(architecture(b)):
+        return False
+    pairs = zip(a.get_weights(), b.get_weights(), strict=True)
+    return all(np.array_equal(*pair) for pair in pairs)
 
 
 def check_images(name, images, model):

@@ -12,6 +12,7 @@ from tf_deepinversion.core.run_state import fingerprints
 from tf_deepinversion.distillation._distillation import Distillation
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.optimizers.apart import unbuilt
 from tf_deepinversion.optimizers.schedules import sgd
 
 
@@ -92,7 +93,8 @@ class Recovery:
             student: See `recover`.
             stream: A `Stream`.
             steps: Int, 0 for none.
-            optimizer: A `keras.optimizers.Optimizer`, not yet built.
+            optimizer: A `keras.optimizers.Optimizer`; a used one is created
+                again.
             first_step: Int, first step of the stream.
             others: List of variables, besides the student's, that training
                 changes and the state must hold.
@@ -112,7 +114,7 @@ class Recovery:
         steps_per_epoch = min(self.steps_per_epoch, steps)
         with _statistics_kept(student, self.keep_statistics):
             model = self._distillation(teacher, student)
-            model.compile(optimizer=optimizer)
+            model.compile(optimizer=unbuilt(optimizer))
             with opened():
                 return fit_resumable(
                     model,

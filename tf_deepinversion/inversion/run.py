@@ -101,6 +101,7 @@ class InversionRun:
                     "steps": [counts, steps_per_epoch],
                     "batch_index": batch_index,
                     "keep": keep,
+                    **_open_shape(model),
                 },
                 {"labels": [labels]},
             )
@@ -312,3 +313,10 @@ def _require_policy(checkpoint, dtype):
             f"pass dtype={found!r} to go on, or use another file for this run. "
             f"Received: dtype={dtype!r}"
         )
+
+
+def _open_shape(model) -> dict:
+    """Returns the size of the images, as a dict, if the teacher has none."""
+    fixed = getattr(model.teacher, "input_shape", (None,))[1:]
+    known = len(fixed) == 3 and None not in fixed
+    return {} if known else {"image_shape": model.image_shape}

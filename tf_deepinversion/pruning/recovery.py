@@ -8,6 +8,7 @@ from tf_deepinversion.distillation.recovery import recovery_optimizer
 from tf_deepinversion.distillation.recovery import state_file
 from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.pruning.masks.magnitude import masks_of
+from tf_deepinversion.pruning.masks.magnitude import places_of
 
 
 def recover(
@@ -110,6 +111,11 @@ def recover(
         "optimizer": optimizer,
         "teacher": teacher,
         "student": student,
+        "masks": [
+            places_of(student),
+            [mask.schedule for mask in masks_of(student)],
+            [mask.pattern for mask in masks_of(student)],
+        ],
     }
     path, run = state_file(folder, "recover.npz", run, stream, parts)
     return recovery.train(

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
+
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.pruning.channels.criteria import require_criterion
@@ -109,7 +111,8 @@ class Rounds:
         smoothed = state.smoothed(found, self.momentum)
         # Shares refer to the cost of the teacher, not of the network as it is
         # now.
-        whole = self.cost(ChannelGraph(teacher))
+        before = ChannelGraph(teacher)
+        whole = self.cost(before, np.ones(before.count, bool))
         limit = whole * self.share_left(number)
         stays = SELECTIONS[self.selection](
             graph, smoothed, self.cost, limit, multiple_of=self.multiple_of

@@ -30,7 +30,7 @@ class MagnitudeMask:
 
     def __init__(self, variable, layer, schedule, pattern):
         self.variable, self.layer = variable, layer
-        self.schedule, self._pattern = schedule, pattern
+        self.schedule, self.pattern = schedule, pattern
         self.before = variable.constraint
         self.made = False  # whether a mask was ever computed
         self.watched = False  # whether an `UpdatePruningStep` exists
@@ -90,7 +90,7 @@ class MagnitudeMask:
     def update(self, sparsity):
         """Computes the mask of the current weights, and applies it."""
         weights = keras.ops.convert_to_numpy(self.variable).astype("float32")
-        self.mask.assign(self._pattern(weights, sparsity))
+        self.mask.assign(self.pattern(weights, sparsity))
         self.made = True
         self.apply()
 
