@@ -300,3 +300,9 @@ def test_metadata_is_in_setup_cfg():
 
 def test_each_mutant_is_of_the_present_code():
     mutants.require_planted()
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """Pytest imports them by their names alone."""
+    names = [pathlib.Path(path).name for path in files("*_test.py")]
+    assert sorted(names) == sorted(set(names))

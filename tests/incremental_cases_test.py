@@ -89,9 +89,9 @@ def test_digits_keep_their_gray_levels_and_their_split(sklearn):
         load_digits("all")
 
 
-def test_without_scikit_learn_the_extra_is_named(monkeypatch):
+def test_without_scikit_learn_its_name_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ImportError, match=r"tf_deepinversion\[digits\]"):
+    with pytest.raises(ImportError, match="pip install scikit-learn"):
         load_digits("test")
 
 
