@@ -147,10 +147,28 @@ class Power(layers.Layer):
         return x**self.exponent
 
 
+class Scaled(keras.Model):
+    """A block that cannot be saved; it has a name of its own."""
+
+    def __init__(self, inner, factors, name=None):
+        super().__init__(name=name)
+        self.inner, self.factors = inner, factors
+
+    def call(self, x):
+        return self.factors[0] * self.inner(x)
+
+
+def scaled(factor):
+    keras.utils.set_random_seed(0)
+    block = Scaled(layers.Conv2D(3, 3), [2.0, 1.0 + factor])
+    return Scaled(block, [1.0])
+
+
 @pytest.mark.parametrize(
     "make",
     [
         residual,
+        scaled,
         lambda x: with_head(layers.LeakyReLU(x / 10), layers.Dense(2)),
         lambda x: with_head(layers.Dense(2, ["relu", "tanh"][x])),
         lambda x: with_head(keras.Sequential([layers.LeakyReLU(x / 10)])),

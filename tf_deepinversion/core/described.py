@@ -127,7 +127,7 @@ def architecture(model) -> list:
 
 def _layer_config(layer) -> dict:
     if isinstance(layer, keras.Model):  # its layers follow
-        return {}
+        return _plain_arguments(layer)
     try:
         # A wrapper's config holds that of its layer, with its name.
         config = {**_nameless(layer.get_config(), {}), "name": None}
@@ -137,6 +137,24 @@ def _layer_config(layer) -> dict:
         for name in _arguments(layer):
             config.setdefault(name, getattr(layer, name, None))
     return config
+
+
+def _plain_arguments(model) -> dict:
+    """Returns numbers and strings that a user's network was made with."""
+    if type(model).__module__.partition(".")[0] == "keras":
+        return {}
+    found = {name: getattr(model, name, None) for name in _arguments(model)}
+    return {
+        name: list(value) if isinstance(value, (list, tuple)) else value
+        for name, value in found.items()
+        if name != "name" and _is_plain(value)
+    }
+
+
+def _is_plain(value) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return isinstance(value, (bool, int, float, str))
 
 
 def _nameless(config, places):
