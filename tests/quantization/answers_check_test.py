@@ -12,6 +12,9 @@ import tf_deepinversion as di
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import _quantize
 from tf_deepinversion.quantization.model_file import read_model
+from tf_deepinversion.quantization.symmetric_operands import (
+    with_symmetric_operands,
+)
 
 FED = di.Preprocessing(127.5, 64.0, (-1, 1))
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 3), "uint8")
@@ -103,12 +106,15 @@ def ranges_of_operands(content):
 
 
 def test_ranges_of_second_operands_are_symmetric(monkeypatch):
-    model = network(attention)
-    symmetric = ranges_of_operands(quantized(model))
-    monkeypatch.setattr(
-        _quantize, "with_symmetric_operands", lambda content: content
-    )
-    plain = ranges_of_operands(quantized(model))
+    made = []
+
+    def noted(content):
+        made.append(content)
+        return with_symmetric_operands(content)
+
+    monkeypatch.setattr(_quantize, "with_symmetric_operands", noted)
+    symmetric = ranges_of_operands(quantized(network(attention)))
+    plain = ranges_of_operands(*made)
     assert len(plain) == 2 and all(zero for *_, zero in plain)
     for (low, high, _), (_, most, zero) in zip(plain, symmetric, strict=True):
         assert zero == 0 and most == pytest.approx(max(-low, high), rel=1e-5)
