@@ -186,7 +186,7 @@ def climb(method, rounds, steps, teacher, preprocessing, test):
         "images": len(pool),
         "student_steps": int(seen.model.optimizer.iterations),
     }
-    write_content(folder / "figures.json", json.dumps(figures).encode())
+    write_content(folder / "figures.json", json.dumps(figures))
     return figures
 
 

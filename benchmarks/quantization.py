@@ -245,7 +245,7 @@ def main(_):
             else:
                 right = LiteRT(content).accuracy(*case.test)
                 figures[name] = [right, len(content)]
-            write_content(path, json.dumps(figures).encode())
+            write_content(path, json.dumps(figures))
         print(f"{name}: {figures[name]}", flush=True)
     print(
         json.dumps(

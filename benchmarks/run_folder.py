@@ -42,5 +42,5 @@ def claim(folder, *free) -> pathlib.Path:
             f"{folder} holds a run with {', '.join(differing)}: repeat these "
             "flags to go on with it, or pass another --output."
         )
-    write_content(path, json.dumps(settings).encode())
+    write_content(path, json.dumps(settings))
     return folder

@@ -162,7 +162,7 @@ def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
         transforms=augmentations(FLAGS.strength),
         **kwargs,
     )
-    write_content(folder / "curves.json", json.dumps(history).encode())
+    write_content(folder / "curves.json", json.dumps(history))
     return history
 
 

@@ -208,7 +208,7 @@ def main(_):
             path = output / f"{name}.{arm}.json"
             if not path.exists():
                 row = row_of(teacher, verifier, arm, data, test)
-                write_content(path, json.dumps(row).encode())
+                write_content(path, json.dumps(row))
                 print(row, flush=True)
             rows.append(json.loads(path.read_text()))
     print(json.dumps({"rows": rows, "machine": machine()}))

@@ -339,7 +339,9 @@ def _require_batches(args, folder):
     begun = any((folder / name).exists() for name in states)
     if not (begun and pool.exists()):
         return
-    made = read_json(pool, lambda told: len(told["shards"]), "use another")
+    made = read_json(
+        pool, lambda told: len(told["shards"]), "take another --output."
+    )
     if made != args.batches:
         raise ValueError(
             f"The training in {folder} has begun with {made} batches of "

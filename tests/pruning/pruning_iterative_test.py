@@ -182,30 +182,34 @@ def test_a_recovery_goes_on_with_the_same_images_alone(tmp_path):
         start(5, folder=tmp_path)
 
 
+def recovered(student, folder, **kwargs):
+    """The weights of a student after two steps in a folder."""
+    recover(
+        learned_teacher(),
+        student,
+        images,
+        steps=2,
+        steps_per_epoch=1,
+        preprocessing=NORMALIZED,
+        run="pool",
+        folder=folder,
+        verbose=0,
+        **kwargs,
+    )
+    return student.get_weights()
+
+
 @pytest.mark.parametrize(
     ("others", "pattern"), [((0.8, 0), {}), ((0.5, 0), {"block_size": (2, 1)})]
 )
 def test_a_recovery_of_other_masks_is_another_run(
     tmp_path, eagerly, others, pattern
 ):
-    teacher = learned_teacher()
-
     def start(schedule, **kwargs):
         student = learned_teacher()
         prune_low_magnitude(student, ConstantSparsity(*schedule), **kwargs)
-        recover(
-            teacher,
-            student,
-            images,
-            steps=2,
-            steps_per_epoch=1,
-            preprocessing=NORMALIZED,
-            run="pool",
-            folder=tmp_path,
-            callbacks=[UpdatePruningStep(student)],
-            verbose=0,
-        )
-        return student.get_weights()
+        updates = [UpdatePruningStep(student)]
+        return recovered(student, tmp_path, callbacks=updates)
 
     first = start((0.5, 0))
     for a, b in zip(first, start((0.5, 0)), strict=True):
@@ -219,19 +223,7 @@ def test_an_optimizer_may_come_again(tmp_path, eagerly):
 
     def start(folder):
         student = shrink(teacher, np.ones(ChannelGraph(teacher).count, bool))
-        recover(
-            teacher,
-            student,
-            images,
-            steps=2,
-            steps_per_epoch=1,
-            optimizer=optimizer,
-            preprocessing=NORMALIZED,
-            run="pool",
-            folder=folder,
-            verbose=0,
-        )
-        return student.get_weights()
+        return recovered(student, folder, optimizer=optimizer)
 
     optimizer.build(learned_teacher(1).trainable_variables)
     first = start(tmp_path / "a")

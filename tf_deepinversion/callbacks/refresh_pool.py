@@ -277,4 +277,4 @@ class RefreshPool(keras.callbacks.Callback):
             # A bar shows the student's values, which have the same names.
             self._job.advance(BATCH, number + 1, logs, shown=False)
         if self._path:
-            write_content(self._path, json.dumps(self._terms).encode())
+            write_content(self._path, json.dumps(self._terms))

@@ -105,6 +105,23 @@ def not_finite(variables):
     return None
 
 
+def require_finite_weights(model):
+    """Checks that the weights of a network are finite.
+
+    Args:
+        model: A `keras.Model`.
+
+    Raises:
+        ValueError: if a weight is not finite.
+    """
+    wrong = not_finite(model.weights)
+    if wrong is not None:
+        raise ValueError(
+            "The model has weights that are not finite, so its training "
+            f"failed: load an earlier checkpoint. Received: {wrong.path}"
+        )
+
+
 def require_integers(dtype):
     """Checks that images are integers. Floats in [0, 1] would turn black.
 

@@ -33,8 +33,8 @@ from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.networks.require_trainable import require_trainable
-from tf_deepinversion.optimizers.apart import unbuilt
 from tf_deepinversion.optimizers.schedules import muon
+from tf_deepinversion.optimizers.unbuilt import unbuilt
 from tf_deepinversion.transforms.augmentations import augmentations
 
 

@@ -62,7 +62,7 @@ def rounds_for(minutes, trial, path=None, begin=None, **settings) -> int:
     if path:
         plan = {"minutes": minutes, **settings}
         plan |= {"rounds": rounds, "seconds_a_round": each}
-        write_content(path, json.dumps(plan).encode())
+        write_content(path, json.dumps(plan))
     return rounds
 
 

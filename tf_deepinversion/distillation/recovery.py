@@ -12,8 +12,8 @@ from tf_deepinversion.core.run_state import fingerprints
 from tf_deepinversion.distillation._distillation import Distillation
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.preprocessing import Preprocessing
-from tf_deepinversion.optimizers.apart import unbuilt
 from tf_deepinversion.optimizers.schedules import sgd
+from tf_deepinversion.optimizers.unbuilt import unbuilt
 
 
 def state_file(folder, name, run, stream, parts) -> tuple:

@@ -306,7 +306,7 @@ class _Sequence(NamedTuple):
             lambda model=model: self._replay(number, model),
             folder=folder and folder / name,
             run=f"{self.run} {number}",
-            seed=(self.seed + number) % SEEDS,
+            seed=self._seed_of(number),
             callbacks=[progress, watch, *(callbacks or [])],
             verbose=verbose,
         )
@@ -326,10 +326,14 @@ class _Sequence(NamedTuple):
             for test in self.tests[:count]
         ]
 
+    def _seed_of(self, number) -> int:
+        """Returns the seed of a task; it stays among the seeds."""
+        return (self.seed + number) % SEEDS
+
     def _remembered(self, number, model):
         folder = self.folder and self.folder / f"task_{number}"
         wanted = list(range(Head(model).classes))
-        return self.memory(model, wanted, folder, (self.seed + number) % SEEDS)
+        return self.memory(model, wanted, folder, self._seed_of(number))
 
     def _replay(self, number, model):
         pool = self._remembered(number, model)
@@ -338,7 +342,7 @@ class _Sequence(NamedTuple):
             sorted(set(pool.labels.tolist())),
             pool.classes,
             self.training.replay_batch_size,
-            (self.seed + number) % SEEDS,
+            self._seed_of(number),
         )
 
 

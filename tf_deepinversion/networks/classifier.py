@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.caller_warnings import warn_caller
-from tf_deepinversion.core.checks import not_finite
+from tf_deepinversion.core.checks import require_finite_weights
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks import ending
 from tf_deepinversion.networks.batch_norm_moments import cut_off
@@ -163,13 +163,7 @@ class Classifier:
         self.classes = known.classes if known.certain else self._probe()
 
     def _check_weights(self):
-        weight = not_finite(self.model.weights)
-        if weight is not None:
-            raise ValueError(
-                "The model has weights that are not finite, so its training "
-                "failed: load an earlier checkpoint. "
-                f"Received: {weight.path}"
-            )
+        require_finite_weights(self.model)
 
     def _noise(self, image_shape=None):
         fixed = getattr(self.model, "input_shape", (None,))[0]

@@ -90,16 +90,3 @@ def _moved(optimizer, images, gradients, dtype) -> np.ndarray:
 
     tf.distribute.get_strategy().run(move)
     return variable.numpy()[0]
-
-
-def unbuilt(optimizer):
-    """Returns an optimizer without variables, or creates a used one again.
-
-    The momentum of a used one belongs to the variables of another training.
-
-    Args:
-        optimizer: A `keras.optimizers.Optimizer`.
-    """
-    if not optimizer.built:
-        return optimizer
-    return optimizer.from_config(optimizer.get_config())

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 
+from tf_deepinversion.core.checks import require_finite_weights
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.stored_names import require_stored_names
 from tf_deepinversion.quantization.answers_check import check_answers
@@ -28,7 +29,6 @@ from tf_deepinversion.quantization.ranged_conversion import (
 from tf_deepinversion.quantization.ranged_conversion import require_on_grid
 from tf_deepinversion.quantization.scheme import TRAINED
 from tf_deepinversion.quantization.scheme import check_scheme
-from tf_deepinversion.quantization.scheme import check_weights
 from tf_deepinversion.quantization.scheme import set_scheme
 from tf_deepinversion.quantization.simulated_calls import rounded_kernels
 from tf_deepinversion.quantization.symmetric_operands import (
@@ -110,7 +110,7 @@ def quantize(
     chosen, dtypes = check_scheme(
         scheme, input_dtype, output_dtype, per_tensor_dense
     )
-    check_weights(model)
+    require_finite_weights(model)
     require_stored_names(model)
     preprocessing = Preprocessing.of(model, preprocessing)
     if ranges is not None:

@@ -4,7 +4,6 @@ import typing
 
 import tensorflow as tf
 
-from tf_deepinversion.core.checks import not_finite
 from tf_deepinversion.core.keras_internals import use_one_scale_per_dense_layer
 
 
@@ -128,23 +127,6 @@ def check_scheme(
             )
         dtypes.append(dtype)
     return chosen, dtypes
-
-
-def check_weights(model):
-    """Checks that the weights of a network are finite.
-
-    Args:
-        model: A `keras.Model`.
-
-    Raises:
-        ValueError: if a weight is not finite.
-    """
-    wrong = not_finite(model.weights)
-    if wrong is not None:
-        raise ValueError(
-            "The model has weights that are not finite, so its training "
-            f"failed: load an earlier checkpoint. Received: {wrong.path}"
-        )
 
 
 def set_scheme(converter, scheme, dtypes, per_tensor_dense):

@@ -55,7 +55,7 @@ def save_student(
         distilled,
     )
     save_network(folder / "student.keras", student)
-    write_content(folder / "curves.json", json.dumps(history).encode())
+    write_content(folder / "curves.json", json.dumps(history))
     # Sorted by class, the picture is easy to read.
     order = np.argsort(pool.labels[-100:], kind="stable")
     save_png(folder / "grid.png", grid(pool.images[-100:][order], 10, 2))

@@ -89,5 +89,5 @@ def report_tasks(
             accuracies=rows,
             figures=figures,
         )
-    write_content(folder / "figures.json", json.dumps(figures).encode())
+    write_content(folder / "figures.json", json.dumps(figures))
     return found

@@ -195,7 +195,7 @@ class LatencyTable:
 
     def save(self, path):
         """Writes the table as JSON, atomically."""
-        write_content(path, json.dumps(vars(self)).encode())
+        write_content(path, json.dumps(vars(self)))
 
     @classmethod
     def load(cls, path):

@@ -1,0 +1,14 @@
+"""Optimizers that come again, for other variables."""
+
+
+def unbuilt(optimizer):
+    """Returns an optimizer without variables, or creates a used one again.
+
+    The momentum of a used one belongs to the variables of another training.
+
+    Args:
+        optimizer: A `keras.optimizers.Optimizer`.
+    """
+    if not optimizer.built:
+        return optimizer
+    return optimizer.from_config(optimizer.get_config())
