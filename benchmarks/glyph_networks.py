@@ -23,10 +23,12 @@ class Family(typing.NamedTuple):
     Attributes:
         build: Function from the number of classes and the width to a model.
         pixel_range: As for `Preprocessing`; None where the model rescales.
+        optimizer: Of `train_glyph_teachers.py`, by name.
     """
 
     build: typing.Callable
     pixel_range: object
+    optimizer: str = "muon"
 
 
 def _conv(x, filters, kernel=3, strides=1):
@@ -104,6 +106,17 @@ def densenet(classes, width, depth=4):
     return keras.Model(inputs, layers.Dense(classes)(x), name="densenet")
 
 
+def convnext_tiny(classes, width):
+    """ConvNeXtTiny of Keras, which has one width. It rescales pixels itself."""
+    del width
+    return keras.applications.ConvNeXtTiny(
+        weights=None,
+        input_shape=(32, 32, 3),
+        classes=classes,
+        classifier_activation=None,
+    )
+
+
 def _modern(name) -> Family:
     """A family of `modern_networks.py`, whose networks rescale pixels."""
     return Family(
@@ -119,6 +132,8 @@ FAMILIES = {
     "vgg": Family(vgg, None),
     "mobilenet": Family(mobilenet, (0, 1)),
     "densenet": Family(densenet, "normalized"),
+    # An orthogonal step takes seconds for 28 million weights.
+    "convnext_tiny": Family(convnext_tiny, None, "adamw"),
     **{name: _modern(name) for name in modern_networks.NETWORKS},
 }
 

@@ -1,4 +1,4 @@
-r"""Trains teachers of seven families on the letters that `glyphs.py` draws.
+r"""Trains teachers of eight families on the letters that `glyphs.py` draws.
 
     python benchmarks/glyphs.py --fonts=FOLDER --output=glyphs
     python benchmarks/train_glyph_teachers.py --sets=glyphs --output=teachers
@@ -29,7 +29,9 @@ from run_folder import claim
 import tf_deepinversion as di
 from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.files import write_content
+from tf_deepinversion.networks import grouped_convolutions
 from tf_deepinversion.optimizers.schedules import OPTIMIZERS
+from tf_deepinversion.optimizers.schedules import warmed_cosine
 
 # For each teacher: the folder of its images, its family and its width.
 TEACHERS = {
@@ -37,6 +39,7 @@ TEACHERS = {
     "k_to_t_vgg": ("k_to_t", "vgg", 16),
     "k_to_t_convnext": ("k_to_t", "convnext", 32),
     "k_to_t_convnext_batch_norm": ("k_to_t", "convnext_batch_norm", 32),
+    "k_to_t_convnext_tiny": ("k_to_t", "convnext_tiny", None),
     "k_to_t_vit": ("k_to_t", "vit", 32),
     "a_to_z_mobilenet": ("a_to_z", "mobilenet", 16),
     "pairs_densenet": ("pairs", "densenet", 12),
@@ -48,7 +51,6 @@ flags.DEFINE_list("teachers", list(TEACHERS), "Teachers, in this order.")
 flags.DEFINE_integer("width", None, "Of all teachers; each its own.", 1)
 flags.DEFINE_integer("epochs", 8, "Passes over the images.", 1)
 flags.DEFINE_integer("batch_size", 128, "Images in a step.", 1)
-flags.DEFINE_enum("optimizer", "muon", list(OPTIMIZERS), "At its defaults.")
 flags.DEFINE_integer("seed", 0, "Random seed.", 0)
 flags.DEFINE_integer("limit", None, "Number of training images; all.")
 flags.DEFINE_string("output", "output/glyph_teachers", "Folder.")
@@ -93,11 +95,17 @@ def preprocessing_of(images, pixel_range):
     )
 
 
+def adamw(steps):
+    rate = warmed_cosine(steps, 1e-3, steps // 10)
+    return keras.optimizers.AdamW(rate, weight_decay=0.05)
+
+
 def new_model(family, classes, width, steps):
+    make_optimizer = {**OPTIMIZERS, "adamw": adamw}[family.optimizer]
     keras.utils.set_random_seed(FLAGS.seed)
     model = family.build(classes, width)
     model.compile(
-        OPTIMIZERS[FLAGS.optimizer](FLAGS.epochs * steps),
+        make_optimizer(FLAGS.epochs * steps),
         keras.losses.SparseCategoricalCrossentropy(
             from_logits=model.layers[-1].activation is keras.activations.linear
         ),
@@ -122,14 +130,15 @@ def train(name, output):
     else:
         model = new_model(family, classes, width, steps)
     for epoch in range(int(model.optimizer.iterations) // steps, FLAGS.epochs):
-        model.fit(
-            Epoch(images, labels, preprocessing.fed, epoch),
-            initial_epoch=epoch,
-            epochs=epoch + 1,
-            shuffle=False,
-            callbacks=[watch],
-            verbose=2,
-        )
+        with grouped_convolutions.faster(model):
+            model.fit(
+                Epoch(images, labels, preprocessing.fed, epoch),
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                shuffle=False,
+                callbacks=[watch],
+                verbose=2,
+            )
         save_network(state, model)
     model.compile()  # a teacher needs no optimizer
     save_network(output / f"{name}.keras", model)

@@ -13,6 +13,7 @@ from keras import layers
 from tf_deepinversion.networks import fast_batch_norm
 from tf_deepinversion.networks.call_hooks import watch
 from tf_deepinversion.networks.fast_batch_norm import read
+from tf_deepinversion.networks.on_cpu import on_cpu
 
 CHANNELS = 3
 
@@ -298,11 +299,10 @@ def test_numerics_can_be_checked():
     ],
 )
 def test_only_layers_on_a_cpu_are_read_by_this(device, fast, monkeypatch):
-    value = SimpleNamespace(device=device)
-    placed = SimpleNamespace(moving_mean=SimpleNamespace(value=value))
-    assert fast_batch_norm._on_cpu(placed) == fast
+    variable = SimpleNamespace(value=SimpleNamespace(device=device))
+    assert on_cpu(variable) == fast
     # Elsewhere `read` calls Keras's own layer and makes no sums.
-    monkeypatch.setattr(fast_batch_norm, "_on_cpu", lambda layer: fast)
+    monkeypatch.setattr(fast_batch_norm, "on_cpu", lambda variable: fast)
     layer, x = make(), images((4, 3, 3))
     call = read(layer, layer.call, x)
     assert (call.sums is not None) == fast

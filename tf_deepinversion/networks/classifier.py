@@ -12,6 +12,7 @@ from tf_deepinversion.core.caller_warnings import warn_caller
 from tf_deepinversion.core.checks import require_finite_weights
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks import ending
+from tf_deepinversion.networks import grouped_convolutions
 from tf_deepinversion.networks.batch_norm_moments import cut_off
 from tf_deepinversion.networks.batch_norm_moments import require_vectors
 from tf_deepinversion.networks.batch_norm_moments import tap
@@ -298,6 +299,7 @@ class Classifier:
         with (
             sizes,
             tap(self.model, sums),
+            grouped_convolutions.faster(self.model),
             watch(own),
             watch(activated, "activation"),
             watch(self._last),

@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from tf_deepinversion.networks.call_hooks import Call
+from tf_deepinversion.networks.on_cpu import on_cpu
 
 
 def read(layer, function, inputs, *args, **kwargs) -> Call:
@@ -60,7 +61,7 @@ def _plain(layer, function, inputs, training=None, mask=None, **others):
         return False
     if not tf.is_tensor(inputs) or training not in (None, False, True):
         return False
-    if inputs.dtype != layer.compute_dtype or not _on_cpu(layer):
+    if inputs.dtype != layer.compute_dtype or not on_cpu(layer.moving_mean):
         return False
     rank = len(inputs.shape)
     if layer.axis not in (-1, rank - 1):
@@ -70,12 +71,6 @@ def _plain(layer, function, inputs, training=None, mask=None, **others):
     # TensorFlow's kernel handles images in float32, on one device.
     single = inputs.dtype in (tf.float32, tf.bfloat16, tf.float16)
     return rank == 4 and single and not (layer.renorm or layer.synchronized)
-
-
-def _on_cpu(layer) -> bool:
-    """Tells whether a layer's statistics, and so its calls, are on a CPU."""
-    device = tf.DeviceSpec.from_string(layer.moving_mean.value.device)
-    return device.device_type in (None, "CPU")
 
 
 def _parameters(layer, like, dtype):
