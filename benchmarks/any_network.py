@@ -14,7 +14,8 @@ shows
   requested class;
 - the terms at the last step, without their weights;
 - `start`: for the images before the first step, each term without its weight,
-  and the length of the weighted term's gradient for an image.
+  and the length of the weighted term's gradient for an image. A recipe of
+  several stages has none.
 
 A generator with few steps for a batch first learns for --first_steps.
 
@@ -105,8 +106,10 @@ def measure_start(model, labels) -> dict:
     1/n of its own. The factor n makes the length independent of the batch size.
     """
     model.compile()
-    terms, images = list(model.terms), first_images(model, labels)
     found = {}
+    if len(model.recipe.stages) > 1:  # the first is of smaller images
+        return found
+    terms, images = list(model.terms), first_images(model, labels)
     for term in terms:
         model.compile(loss=[term])
         model.fit(labels, 1, verbose=0)  # builds the step of this term
@@ -145,8 +148,8 @@ def measure(teacher, preprocessing, recipe) -> dict:
         "recognized": float((said == asked).mean()),
         "last_recognized": float((said == asked)[-len(labels) :].mean()),
         "terms": {
-            name: model.logs[name] / term["weight"]
-            for name, term in start.items()
+            term.name: float(model.logs[term.name]) / term.weight
+            for term in model.terms
         },
         "start": start,
         "images": len(images),
