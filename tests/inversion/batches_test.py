@@ -295,6 +295,17 @@ def test_another_run_is_refused_by_what_differs(tmp_path):
     assert not maker.asked and shards(tmp_path) == before
 
 
+def test_fewer_batches_than_there_are_are_refused(tmp_path):
+    """Whether run.json tells their number, or was deleted as damaged."""
+    work(tmp_path)
+    with pytest.raises(ValueError, match="is for 5 batches"):
+        work(tmp_path, batches=4)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(ValueError, match="has 5 batches.*Received: batches=4"):
+        work(tmp_path, batches=4)
+    assert work(tmp_path).done == 5
+
+
 def test_a_pool_does_not_write_where_workers_do(tmp_path):
     work(tmp_path)
     with pytest.raises(ValueError, match="would remove their batches"):
@@ -322,7 +333,7 @@ def test_a_pool_does_not_write_where_workers_do(tmp_path):
         ({"batches": 100_000}, "up to 99999 batches"),
         ({"images": 1}, "leave out some of the 7 classes"),
         ({"chain": 0}, "`chain` must be"),
-        ({"micro_batch": 2}, "`micro_batch` is of a `DeepInversion`"),
+        ({"micro_batch": 2}, "A synthesizer has its own.*micro_batch"),
         ({"recipe": "ours"}, "A synthesizer has its own"),
         ({"jpeg_quality": 101}, "must lie in .1, 100.. Received: jpeg_qual"),
     ],

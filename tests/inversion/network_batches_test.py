@@ -19,6 +19,7 @@ from tf_deepinversion.datasets import merge_batches
 from tf_deepinversion.datasets.batch_folder import BatchFolder
 from tf_deepinversion.inversion import batch_worker
 from tf_deepinversion.inversion import batches_job
+from tf_deepinversion.inversion.chain_states import ChainStates
 from tf_deepinversion.models.generator import Generator
 
 
@@ -44,6 +45,26 @@ def test_pixels_are_those_of_deep_inversion(tmp_path):
         mine = np.int32(pool.images[2 * number : 2 * number + 2])
         assert np.abs(mine - model.images).max() <= 1  # by micro-batches
     assert not list((tmp_path / "state").iterdir())
+
+
+def test_micro_batches_that_do_not_fit_are_refused_before_any_work(tmp_path):
+    with pytest.raises(ValueError, match="must divide the 6 images.* take 3"):
+        made(tmp_path / "run", images=6, micro_batch=4)
+    model = di.DeepInversion(learned_teacher(), NORMALIZED, recipe="ours")
+    model.compile(micro_batch=4)
+    with pytest.raises(ValueError, match="must divide the 6 images.* take 3"):
+        model.check([0, 1, 2] * 2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_synthesizer_was_compiled_with_stays(tmp_path):
+    model = di.DeepInversion(learned_teacher(), NORMALIZED, recipe="ours")
+    model.compile(loss=[di.CrossEntropy(3.0)])
+    for call in (di.inversion.plan_batches, di.synthesize_batches):
+        folder = [tmp_path] if call is di.synthesize_batches else []
+        with pytest.raises(ValueError, match="Received: micro_batch beside"):
+            call(model, *folder, batches=1, images=6, steps=2, micro_batch=3)
+    assert [term.weight for term in model.terms] == [3.0]
 
 
 def test_asked_to_end_it_ends_with_its_epoch_and_goes_on(tmp_path, monkeypatch):
@@ -131,3 +152,25 @@ def test_chains_go_on_from_batch_to_batch_and_are_independent(
     mine = merge_batches(killed).images[4:6]
     np.testing.assert_array_equal(mine, images)
     assert not list((killed / "state").iterdir())
+
+
+def test_a_damaged_state_of_a_chain_begins_the_chain_again(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(batches_job, "make_synthesizer", one_generator)
+    one = {"recipe": "generator", "chain": 3, "steps": 1, "first_steps": 1}
+    made(tmp_path / "whole", **one)
+    damaged = tmp_path / "damaged"
+    save = ChainStates.save
+
+    def die(self, unit, number):
+        save(self, unit, number)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(ChainStates, "save", die)
+        made(damaged, **one)
+    path = damaged / "state" / "chain-00000.npz"
+    path.write_bytes(path.read_bytes()[:100])
+    made(damaged, **one)
+    assert shards(damaged) == shards(tmp_path / "whole")

@@ -123,6 +123,29 @@ def test_a_teacher_is_read_without_xla():
     np.testing.assert_allclose(logits, teacher(x), rtol=1e-5, atol=1e-6)
 
 
+def test_a_layer_that_nothing_calls_and_one_with_lora_are_left_or_read():
+    class Auxiliary(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.own = layers.Conv2D(4, 1, groups=2)
+            self.unused = layers.Conv2D(4, 1, groups=2)
+            self.pool = layers.GlobalAveragePooling2D()
+            self.head = layers.Dense(3)
+
+        def call(self, x):
+            return self.head(self.pool(self.own(x)))
+
+    model = Auxiliary()
+    x = np.random.default_rng(0).normal(size=(2, 3, 3, 4)).astype("float32")
+    expected = model(x)
+    for adapt in (lambda: None, lambda: model.own.enable_lora(2)):
+        adapt()
+        with grouped_convolutions.faster(model):
+            assert "convolution_op" not in vars(model.unused)
+            assert "convolution_op" in vars(model.own)
+            np.testing.assert_allclose(model(x), expected, rtol=1e-5)
+
+
 def test_other_layers_keep_their_own_function():
     class Own(layers.Conv2D):
         def convolution_op(self, inputs, kernel):

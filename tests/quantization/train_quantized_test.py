@@ -167,6 +167,44 @@ def test_file_is_the_simulation_to_one_step(teacher, result, scheme):
     assert model.ops.count("CONV_2D") == 2 and "RELU6" not in model.ops
 
 
+@pytest.mark.parametrize("pixel_range", [(0, 1), (-1, 1)])
+def test_blue_first_is_red_first_with_another_kernel(pixel_range):
+    """The flip of the channels has the range of the rescaled pixels."""
+    keras.utils.set_random_seed(0)
+    images = RANDOM.integers(0, 256, (32, 8, 8, 3), "uint8")
+    contents = {}
+    for order in ("rgb", "bgr"):
+        fed = Preprocessing(127.5, 70.0, pixel_range, order)
+        network = keras.Sequential(
+            [
+                keras.Input((8, 8, 3)),
+                L.Conv2D(4, 3, activation="relu", name="stem"),
+                L.Flatten(),
+                L.Dense(3),
+            ],
+            name="any",
+        )
+        if order == "bgr":
+            kernel, *others = contents["weights"]
+            network.set_weights([kernel[:, :, ::-1], *others])
+        contents["weights"] = network.get_weights()
+        trained = train_quantized(
+            network,
+            (images, np.zeros(32, int)),
+            steps=0,
+            scheme="int8",
+            batch_size=16,
+            preprocessing=fed,
+            verbose=0,
+        )
+        contents[order] = quantize(
+            trained.student, preprocessing=fed, ranges=trained.ranges
+        )
+    red, blue = (LiteRT(contents[order])(images) for order in ("rgb", "bgr"))
+    assert np.ptp(red) > 0.1
+    np.testing.assert_allclose(red, blue, rtol=1e-5)
+
+
 def test_student_is_plain_and_on_the_grid(teacher, result, tmp_path):
     student = result.student
     student.save(tmp_path / "student.keras")

@@ -2,6 +2,7 @@
 
 import re
 
+import keras
 import numpy as np
 import pytest
 from inversions import NORMALIZED
@@ -11,10 +12,12 @@ from tiny import learned_teacher
 from tiny import tiny_teacher
 
 from tf_deepinversion import Pool
+from tf_deepinversion.distillation import Distilled
 from tf_deepinversion.distillation import _distillation
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.networks import reader
+from tf_deepinversion.reports import save_student
 from tf_deepinversion.reports import student_report
 from tf_deepinversion.reports.confusions import confusions as of_student
 from tf_deepinversion.reports.student_report import measure_student
@@ -67,6 +70,34 @@ def test_a_student_is_measured_by_its_logits():
         diversity.within_class_spread(features, t.argmax(-1))
     )
     assert measure_student(model, IMAGES)["teacher_accuracy"] is None
+
+
+@pytest.mark.parametrize(
+    ("outputs", "activation"),
+    [(CLASSES, None), (CLASSES, "softmax"), (1, None), (1, "sigmoid")],
+)
+def test_the_saved_model_is_compared_with_the_outputs_of_the_student(
+    tmp_path, outputs, activation
+):
+    """Not with the logits of the library, which probabilities are not."""
+    layers = keras.layers
+    teacher, student = (
+        keras.Sequential(
+            [
+                keras.Input(SHAPE),
+                layers.Conv2D(3, 3),
+                layers.BatchNormalization(),
+                layers.GlobalAveragePooling2D(),
+                layers.Dense(outputs, activation=activation),
+            ]
+        )
+        for _ in range(2)
+    )
+    model = _distillation.Distillation(teacher, student, NORMALIZED, NORMALIZED)
+    pool = Pool.of(IMAGES, LABELS % 2, 2 if outputs == 1 else CLASSES)
+    distilled = Distilled(student, {"agreement": [0.5]}, pool, None)
+    found = save_student(tmp_path, model, distilled)
+    assert found["saved_model_max_difference"] < 1e-5
 
 
 def test_floats_are_refused_where_they_would_be_black():

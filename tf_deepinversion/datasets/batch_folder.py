@@ -142,6 +142,13 @@ class BatchFolder:
                     f"{difference(self.plan['run'], made)}. Take another "
                     f"folder. Received: folder={str(self.path)!r}"
                 )
+        made, wanted = max(self.done, default=-1) + 1, self.plan["batches"]
+        if made > wanted:
+            raise ValueError(
+                f"{self.path} has {made} batches, though its run.json is gone: "
+                "ask for as many as before, or take another folder. "
+                f"Received: batches={wanted}"
+            )
 
     def _require_empty(self):
         # Another worker may have begun the run just now.

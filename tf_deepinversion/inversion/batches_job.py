@@ -12,7 +12,6 @@ from tf_deepinversion.datasets.image_bytes import check_quality
 from tf_deepinversion.datasets.pool_rows import PoolRows
 from tf_deepinversion.datasets.tfrecords import MAX_SHARDS
 from tf_deepinversion.inversion._make_synthesizer import make_synthesizer
-from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 
@@ -154,7 +153,9 @@ def job_of(
             f"A folder holds up to {MAX_SHARDS} batches: take more images a "
             f"batch. Received: batches={batches}"
         )
-    synthesizer = synthesizer_of(teacher, seed, **given)
+    synthesizer = synthesizer_of(
+        teacher, seed, micro_batch=micro_batch, **given
+    )
     check_quality(jpeg_quality, synthesizer.image_shape)
     chained = bool(synthesizer.state_variables)
     if chain is not None:
@@ -168,7 +169,6 @@ def job_of(
     require_all(wanted, batches, images)
     for count in (first_steps, steps):
         synthesizer.check(np.resize(wanted, images), count)
-    _set_micro_batch(synthesizer, micro_batch)
     return BatchesJob(
         synthesizer=synthesizer,
         classes=wanted,
@@ -183,12 +183,13 @@ def job_of(
     )
 
 
-def synthesizer_of(teacher, seed, **given) -> Synthesizer:
+def synthesizer_of(teacher, seed, micro_batch=None, **given) -> Synthesizer:
     """Returns the synthesizer that a call asks for.
 
     Args:
         teacher: A `keras.Model`, or a `Synthesizer`, which is returned.
         seed: Int.
+        micro_batch: Int, or None, see `DeepInversion.compile`.
         **given: Arguments of `make_synthesizer`; None stands for none.
 
     Raises:
@@ -196,8 +197,12 @@ def synthesizer_of(teacher, seed, **given) -> Synthesizer:
     """
     if not isinstance(teacher, Synthesizer):
         given["recipe"] = given["recipe"] or "generator"
-        return make_synthesizer(teacher, seed=seed, **given)
-    given["seed"] = seed or None
+        made = make_synthesizer(teacher, seed=seed, **given)
+        if micro_batch is not None:
+            require_whole(micro_batch=micro_batch)
+            made.compile(micro_batch=micro_batch)
+        return made
+    given |= {"seed": seed or None, "micro_batch": micro_batch}
     surplus = [name for name, value in given.items() if value is not None]
     if surplus:
         raise ValueError(
@@ -269,15 +274,3 @@ def _require_shared(synthesizer, stateful):
             "workers do not share: use a synthesizer without a student, or "
             "`distill`. Received: a synthesizer with a student"
         )
-
-
-def _set_micro_batch(synthesizer, micro_batch):
-    if micro_batch is None:
-        return
-    if not isinstance(synthesizer, DeepInversion):
-        raise ValueError(
-            "`micro_batch` is of a `DeepInversion`: leave it out. "
-            f"Received: micro_batch={micro_batch}"
-        )
-    require_whole(micro_batch=micro_batch)
-    synthesizer.compile(micro_batch=micro_batch)

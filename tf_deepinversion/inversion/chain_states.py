@@ -31,8 +31,7 @@ class ChainStates:
         Returns:
             The number of the chain's next batch.
         """
-        begin, path = unit * self._job.chain, self._path(unit)
-        saved = run_state.load(path, self._folder.plan["run"])
+        begin, saved = unit * self._job.chain, self._load(unit)
         made = begin + int(saved["batches"]) if saved else begin
         if begin < made <= missing:
             places = range(len(self._variables))
@@ -51,6 +50,15 @@ class ChainStates:
             )
             synthesizer.generator.set_weights(fresh.get_weights())
         return begin
+
+    def _load(self, unit) -> dict | None:
+        path = self._path(unit)
+        try:
+            return run_state.load(path, self._folder.plan["run"])
+        except ValueError:
+            # The disk has damaged it: the chain begins again.
+            path.unlink(missing_ok=True)
+            return None
 
     def save(self, unit, number):
         """Saves the state of a chain after batch `number`."""

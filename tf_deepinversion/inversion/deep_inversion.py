@@ -273,11 +273,14 @@ class DeepInversion(Synthesizer, ImagesModel):
 
         Raises:
             TypeError: if the labels are not integers.
-            ValueError: if labels or steps do not fit.
+            ValueError: if labels, steps or the compiled `micro_batch` do not
+                fit.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
-        check_labels(labels, self.classes, replicas)
+        labels = check_labels(labels, self.classes, replicas)
         self.recipe.steps_of_stages(steps)
+        if self.compiled:
+            self.stage_steps.check(len(labels) // replicas)
 
     def make(self, labels, batch_index, steps=None, verbose=0, **kwargs):
         """Makes a batch by `fit`: its snapshots, then its images.

@@ -1,6 +1,7 @@
 """Creates the steps of an inversion's stages when they are needed."""
 
 from tf_deepinversion.inversion.step import InversionStep
+from tf_deepinversion.inversion.step import pieces
 
 
 class StageSteps:
@@ -40,6 +41,17 @@ class StageSteps:
 
     def __len__(self):
         return len(self._steps)
+
+    def check(self, share):
+        """Checks a number of images before a step is created.
+
+        Args:
+            share: Int, number of images of a replica.
+
+        Raises:
+            ValueError: if `micro_batch` does not divide them.
+        """
+        pieces(share, self._micro_batch)
 
     def find(self, stage, steps, images, keep) -> InversionStep:
         """Returns the step of a stage, an earlier one or a new one.

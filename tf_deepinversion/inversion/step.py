@@ -17,8 +17,17 @@ from tf_deepinversion.transforms.base import draw
 from tf_deepinversion.transforms.base import require_rows
 
 
-def _pieces(share, micro_batch):
-    """Returns the number of pieces in which a replica reads its images."""
+def pieces(share, micro_batch) -> int:
+    """Returns the number of pieces in which a replica reads its images.
+
+    Args:
+        share: Int, number of images of a replica.
+        micro_batch: Int, largest number of images that are read at once, or
+            None for all.
+
+    Raises:
+        ValueError: if the pieces would not have the same size.
+    """
     if micro_batch is None or micro_batch >= share:
         return 1
     require_whole(micro_batch=micro_batch)
@@ -98,7 +107,7 @@ class InversionStep:
         self.jit_compile = jit_compile
         self.rows, self.shape = source.rows, source.shape
         self.share = self.images.shape[0]
-        self.pieces = _pieces(self.share, micro_batch)
+        self.pieces = pieces(self.share, micro_batch)
         dtype = self.images.dtype
         if self.rows.replicas > 1:
             keep_apart(optimizer, self.shape[1:], dtype)

@@ -32,9 +32,13 @@ def faster(model):
 def _is_grouped(layer) -> bool:
     if not isinstance(layer, keras.layers.Conv2D) or layer.groups == 1:
         return False
+    if not layer.built:  # a layer that no call reaches
+        return False
     # Another function means a subclass or a replaced method.
     own = getattr(original(layer, "convolution_op"), "__func__", None)
-    return own is keras.layers.Conv2D.convolution_op and on_cpu(layer.kernel)
+    # With LoRA, `kernel` is no variable but a sum.
+    variable = layer.variables[0]
+    return own is keras.layers.Conv2D.convolution_op and on_cpu(variable)
 
 
 def _of_groups(layer):

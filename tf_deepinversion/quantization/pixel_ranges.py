@@ -81,7 +81,16 @@ def normalized(layer, inner):
     return call
 
 
-def rescaled_pixels(layer):
-    """Returns the call of the Rescaling that makes a network's inputs."""
-    product, _ = ranges_of_rescaled(layer, PIXELS)
-    return rescaled(layer, lambda x: product(x, Phase.FIXED))
+def rescaled_pixels(layer, flipped):
+    """Returns the call of the Rescaling that makes a network's inputs.
+
+    Args:
+        layer: A `Rescaling`.
+        flipped: Bool, whether a flip of the channels follows. The converter
+            gives it no range, and LiteRT's flip keeps that of its input.
+    """
+    product, outputs = ranges_of_rescaled(layer, PIXELS)
+    call = rescaled(layer, lambda x: product(x, Phase.FIXED))
+    if not flipped:
+        return call
+    return lambda inputs: outputs(call(inputs), Phase.FIXED)

@@ -349,7 +349,12 @@ class Simulation:
         """
         outer = []
         if fed is not self._model:
-            outer = [(x, rescaled_pixels(x)) for x in fed.layers if rescales(x)]
+            kinds = {type(x).__name__ for x in fed.operations}
+            outer = [
+                (x, rescaled_pixels(x, "Flip" in kinds))
+                for x in fed.layers
+                if rescales(x)
+            ]
             outer.append((fed, _with_rounded_pixels(fed.call)))
         with self.open(Phase.FIXED), replace("call", outer):
             yield
