@@ -38,6 +38,7 @@ def _whole(text) -> int:
 
 
 _KINDS = {"N": _whole, "SHARE": float}
+_ANEW = "measure", "report"  # they keep no state
 
 _FEEDING = (
     ("--image_size", "H,W", None, "if NETWORK leaves its image size open"),
@@ -204,12 +205,13 @@ def parser() -> argparse.ArgumentParser:
                 type=_KINDS.get(metavar, str),
                 help=says if default is None else f"{says} ({default})",
             )
+        again = "starts anew" if name in _ANEW else "resumes from here"
         one.add_argument(
             "--output",
             type=pathlib.Path,
             default=pathlib.Path("output") / name,
             metavar="FOLDER",
-            help=f"(output/{name}); repeating the call resumes from here",
+            help=f"(output/{name}); repeating the call {again}",
         )
     return whole
 

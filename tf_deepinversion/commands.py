@@ -2,6 +2,7 @@
 
 import time
 
+from tf_deepinversion.core.caller_warnings import warn_caller
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.labels import classes_of
@@ -386,10 +387,18 @@ def _student(args, teacher, feeding):
             seed=args.seed,
         )
     if args.student:
-        return load_network(args.student)
-    return models.ResNet20(
-        teacher.input_shape[1:], classes_of(teacher), width=args.width
-    )
+        student = load_network(args.student)
+    else:
+        student = models.ResNet20(
+            teacher.input_shape[1:], classes_of(teacher), width=args.width
+        )
+    ratio = student.count_params() / teacher.count_params()
+    if ratio > 1:
+        warn_caller(
+            f"The student has {ratio:.1f} times as many weights as its "
+            "teacher: pass --share, another --width, or --student."
+        )
+    return student
 
 
 def _saved(teacher, network, args, history, preprocessing):

@@ -1,5 +1,7 @@
 """Refuses training that would change nothing, or another network."""
 
+from tf_deepinversion.core.caller_warnings import warn_once
+from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
 
 
@@ -9,6 +11,10 @@ def require_trainable(model, fixed):
     Args:
         model: A `keras.Model`, the network to train.
         fixed: A `keras.Model` that must stay as it is, such as the teacher.
+
+    Warns:
+        UserWarning: if some of its layers are frozen, as the base of a network
+            for transfer learning is.
 
     Raises:
         ValueError: if `model` has no trainable variables, or shares layers
@@ -20,6 +26,7 @@ def require_trainable(model, fixed):
             "learn: set `trainable = True` of it, or of the model that it is "
             f"a copy of. Received: {model.name!r}"
         )
+    _warn_of_frozen(model)
     # Training also changes the moving statistics of layers that are not frozen.
     norms = [x for x in batch_norms(model) if x.trainable]
     changed = [*model.trainable_variables]
@@ -32,4 +39,21 @@ def require_trainable(model, fixed):
             "stay as it is: freeze the shared layers (`layer.trainable = "
             "False`), or build the network from its own layers, for instance "
             f"by `keras.models.clone_model`. Received: shared {shared[:3]}"
+        )
+
+
+def _warn_of_frozen(model):
+    kernels = [
+        layer
+        for layer in layers_of(model)
+        if getattr(layer, "kernel", None) is not None
+    ]
+    frozen = [x.path for x in kernels if not x.trainable_weights]
+    if frozen:
+        warn_once(
+            model,
+            f"{len(frozen)} of the {len(kernels)} layers with a kernel are "
+            "frozen and learn nothing: set `trainable = True` of them, or of "
+            "the nested model that holds them, unless they are to stay. "
+            f"Received: frozen {frozen[:3]}",
         )
