@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tf_deepinversion.networks.compute_policy import reading
 from tf_deepinversion.networks.stored_names import require_stored_names
-from tf_deepinversion.quantization.centered_norms import centered_norms
+from tf_deepinversion.quantization.integer_norms import integer_norms
 from tf_deepinversion.quantization.pixel_input import takes_pixels
 
 
@@ -50,7 +50,7 @@ def converted(
     require_stored_names(model)
     with contextlib.ExitStack() as stack:
         stack.enter_context(reading(model, keras.DTypePolicy("float32")))
-        stack.enter_context(centered_norms(model))
+        stack.enter_context(integer_norms(model))
         fed = takes_pixels(model, preprocessing, image_shape, batch_size)
         if opened:
             stack.enter_context(opened(fed))
