@@ -206,8 +206,8 @@ def synthesizer_of(teacher, seed, micro_batch=None, **given) -> Synthesizer:
     surplus = [name for name, value in given.items() if value is not None]
     if surplus:
         raise ValueError(
-            "A synthesizer has its own: leave them out, or make the "
-            f"synthesizer with them. Received: {', '.join(surplus)} beside a "
+            "A synthesizer has its own: leave them out, or make or compile "
+            f"it with them. Received: {', '.join(surplus)} beside a "
             f"{type(teacher).__name__}"
         )
     return teacher
