@@ -33,6 +33,7 @@ from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.networks.require_trainable import require_trainable
+from tf_deepinversion.networks.require_trainable import warn_of_frozen
 from tf_deepinversion.optimizers.schedules import muon
 from tf_deepinversion.optimizers.unbuilt import unbuilt
 from tf_deepinversion.transforms.augmentations import augmentations
@@ -332,6 +333,7 @@ def _source_of(plan):
 def _make_ready(model, batch_size, optimizer, steps):
     """Compiles the model with a new optimizer."""
     require_trainable(model.student, model.teacher)
+    warn_of_frozen(model.student)
     model.require_batch(batch_size)
     optimizer = muon if optimizer is None else optimizer
     if isinstance(optimizer, type):

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.datasets.elements import image_and_label
 from tf_deepinversion.networks.require_trainable import require_trainable
+from tf_deepinversion.networks.require_trainable import warn_of_frozen
 
 
 def as_task(images, labels, name="the task") -> tuple:
@@ -194,3 +195,4 @@ def check_pair(old, model, old_classes, classes):
             f"Received: {shapes[0]} and {shapes[1]}"
         )
     require_trainable(model, old)
+    warn_of_frozen(model)

@@ -61,6 +61,18 @@ def original(owner, name):
     return replaced.original if replaced else getattr(owner, name, None)
 
 
+def is_method_of(kind, owner, name) -> bool:
+    """Tells whether an object has a class's method, and none of its own.
+
+    Args:
+        kind: A class, such as `keras.layers.Conv2D`.
+        owner: An object.
+        name: String, the method.
+    """
+    method = getattr(original(owner, name), "__func__", None)
+    return method is getattr(kind, name)
+
+
 @contextlib.contextmanager
 def replace(name, values):
     """Within the context, replaces an attribute of some objects.

@@ -1,8 +1,7 @@
 """Grouped convolutions with Keras's results, many times faster on a CPU.
 
 On a CPU, Keras has each grouped convolution compiled by XLA, which is slow
-there: with a gradient, an inner layer of ConvNeXtTiny takes 170 times as long
-as by TensorFlow's kernel for depthwise convolutions. On other devices Keras's
+there: benchmarks/grouped_convolutions.py measures it. On other devices Keras's
 own convolution runs: this code was never tried there.
 """
 
@@ -12,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from tf_deepinversion.core.keras_internals import layers_of
-from tf_deepinversion.networks.call_hooks import original
+from tf_deepinversion.networks.call_hooks import is_method_of
 from tf_deepinversion.networks.call_hooks import replace
 from tf_deepinversion.networks.on_cpu import on_cpu
 
@@ -34,11 +33,10 @@ def _is_grouped(layer) -> bool:
         return False
     if not layer.built:  # a layer that no call reaches
         return False
-    # Another function means a subclass or a replaced method.
-    own = getattr(original(layer, "convolution_op"), "__func__", None)
+    if not is_method_of(keras.layers.Conv2D, layer, "convolution_op"):
+        return False
     # With LoRA, `kernel` is no variable but a sum.
-    variable = layer.variables[0]
-    return own is keras.layers.Conv2D.convolution_op and on_cpu(variable)
+    return on_cpu(layer.variables[0])
 
 
 def _of_groups(layer):

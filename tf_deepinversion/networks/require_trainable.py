@@ -12,10 +12,6 @@ def require_trainable(model, fixed):
         model: A `keras.Model`, the network to train.
         fixed: A `keras.Model` that must stay as it is, such as the teacher.
 
-    Warns:
-        UserWarning: if some of its layers are frozen, as the base of a network
-            for transfer learning is.
-
     Raises:
         ValueError: if `model` has no trainable variables, or shares layers
             with `fixed` that its training would change.
@@ -26,7 +22,6 @@ def require_trainable(model, fixed):
             "learn: set `trainable = True` of it, or of the model that it is "
             f"a copy of. Received: {model.name!r}"
         )
-    _warn_of_frozen(model)
     # Training also changes the moving statistics of layers that are not frozen.
     norms = [x for x in batch_norms(model) if x.trainable]
     changed = [*model.trainable_variables]
@@ -42,7 +37,17 @@ def require_trainable(model, fixed):
         )
 
 
-def _warn_of_frozen(model):
+def warn_of_frozen(model):
+    """Tells of frozen layers, as the base of a transfer learning has.
+
+    Pruning has its own words for them, see `pruning.frozen_weights`.
+
+    Args:
+        model: A `keras.Model`, the network to train.
+
+    Warns:
+        UserWarning: if some layers with a kernel are frozen.
+    """
     kernels = [
         layer
         for layer in layers_of(model)

@@ -12,7 +12,7 @@ from keras import layers
 from keras import ops
 
 from tf_deepinversion.core.keras_internals import layers_of
-from tf_deepinversion.networks.call_hooks import original
+from tf_deepinversion.networks.call_hooks import is_method_of
 from tf_deepinversion.networks.call_hooks import replace
 
 
@@ -36,9 +36,7 @@ def _is_known(layer) -> bool:
     kind = type(layer)
     if kind not in _CALLS or not layer.built:
         return False
-    # Another function means a replaced `call`.
-    own = getattr(original(layer, "call"), "__func__", None)
-    if own is not kind.call:
+    if not is_method_of(kind, layer, "call"):
         return False
     if kind is layers.LayerNormalization:
         return not layer.rms_scaling
