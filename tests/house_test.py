@@ -32,8 +32,8 @@ FLOORS = (
     ("demo",),
     ("__init__",),
     ("flag_values",),
-    ("commands",),
-    ("learn_command",),
+    ("flag_images",),
+    ("commands", "learn_command"),
 )
 
 # The only file that may name what is private of Keras or TensorFlow.

@@ -7,6 +7,10 @@ from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.labels import classes_of
 from tf_deepinversion.core.remote_path import RemotePath
+from tf_deepinversion.flag_images import OF_NEW_IMAGES
+from tf_deepinversion.flag_images import pool_of
+from tf_deepinversion.flag_images import synthesis_of
+from tf_deepinversion.flag_images import synthesizer_of
 from tf_deepinversion.flag_values import images_of
 from tf_deepinversion.flag_values import network_of
 from tf_deepinversion.flag_values import numbers
@@ -18,21 +22,12 @@ from tf_deepinversion.flag_values import targets
 # The schemes that calibrate nothing.
 UNCALIBRATED = "dynamic", "float16"
 
-# What only new images need; no command that is given images reads it.
-OF_NEW_IMAGES = (
-    "recipe",
-    "batches",
-    "images_per_batch",
-    "steps_of_images",
-    "targets",
-)
-
 
 def invert(args):
     import tf_deepinversion as di
     from tf_deepinversion.core.pictures import save_folders
 
-    synthesizer = _synthesizer(args, args.recipe)
+    synthesizer = synthesizer_of(args, args.recipe)
     labels = args.labels and numbers("labels", args.labels, int)
     begin = time.monotonic()
     synthesizer.fit(labels, args.steps, checkpoint=args.output / "state.npz")
@@ -98,7 +93,7 @@ def _synthesize_batches(args):
     if args.only == "merge":
         pool = di.datasets.merge_batches(args.output)
         return {"images": len(pool), "pool": _output(args)}
-    given = {**_synthesis(args), "chain": args.chain}
+    given = {**synthesis_of(args), "chain": args.chain}
     if args.only == "plan":
         plan = di.inversion.plan_batches(network_of(args), **given)
         print(plan)
@@ -304,67 +299,6 @@ def report(args):
         real=args.test_data and di.datasets.load_images(args.test_data),
     )
     return {**figures, "page": str(page)}
-
-
-def _synthesizer(args, recipe):
-    from tf_deepinversion.inversion import make_synthesizer
-    from tf_deepinversion.networks.measured_policy import chosen_policy
-
-    return make_synthesizer(
-        network_of(args),
-        preprocessing(args),
-        recipe=recipe,
-        seed=args.seed,
-        dtype=chosen_policy(args.dtype, args.output, ["state.npz"]),
-        targets=targets(args),
-    )
-
-
-def pool_of(args, teacher, folder, classes=None, **changed):
-    import tf_deepinversion as di
-
-    given = {**_synthesis(args), **changed}
-    _require_batches(args, folder)
-    return di.synthesize(teacher, classes, folder=folder, **given)
-
-
-def _require_batches(args, folder):
-    """Refuses more images in a folder whose training has begun.
-
-    The training would refuse them, and the pool would have them nevertheless.
-    """
-    from tf_deepinversion.core.files import read_json
-
-    pool = folder / "pool" / "pool.json"
-    states = "prune.npz", "recover_0.npz", "trained/train_quantized.npz"
-    begun = any((folder / name).exists() for name in states)
-    if not (begun and pool.exists()):
-        return
-    made = read_json(
-        pool, lambda told: len(told["shards"]), "take another --output."
-    )
-    if made != args.batches:
-        raise ValueError(
-            f"The training in {folder} has begun with {made} batches of "
-            "images: pass as many, or another --output. "
-            f"Received: --batches={args.batches}"
-        )
-
-
-def _synthesis(args) -> dict:
-    """Returns the arguments of `synthesize` that the flags give."""
-    return {
-        "recipe": args.recipe,
-        "batches": args.batches,
-        "images": args.images_per_batch,
-        "steps": args.steps_of_images,
-        "first_steps": args.steps_of_images,
-        "preprocessing": preprocessing(args),
-        "seed": args.seed,
-        "dtype": args.dtype,
-        "targets": targets(args),
-        "jpeg_quality": getattr(args, "jpeg_quality", None),
-    }
 
 
 def _student(args, teacher, feeding):

@@ -2,9 +2,9 @@
 
 import json
 
-from tf_deepinversion.commands import OF_NEW_IMAGES
-from tf_deepinversion.commands import pool_of
 from tf_deepinversion.core.files import save_network
+from tf_deepinversion.flag_images import OF_NEW_IMAGES
+from tf_deepinversion.flag_images import pool_of
 from tf_deepinversion.flag_values import network_of
 from tf_deepinversion.flag_values import preprocessing
 from tf_deepinversion.flag_values import refuse_unread
