@@ -129,6 +129,7 @@ _COMMANDS = {
             ("--target", "SHARE", 0.5, "share of the cost to remove"),
             ("--cost", "NAME", "flops", "cost to reduce: flops or parameters"),
             ("--steps", "N", 500, "training steps after the last round"),
+            ("--steps_per_round", "N", 100, "after each of the other rounds"),
             _TARGETS,
             *_MADE,
         ),

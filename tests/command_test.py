@@ -20,6 +20,7 @@ import tf_deepinversion_command as command
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import commands
 from tf_deepinversion.datasets import load_images
+from tf_deepinversion.distillation.recovery import Recovery
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.serving import Served
@@ -87,7 +88,7 @@ def test_a_network_without_batch_norm_learns_by_targets(run, tmp_path):
     assert figures["classes"] == CLASSES + 2
 
 
-def test_a_pool_serves_prune(run):
+def test_a_pool_serves_prune(run, monkeypatch):
     figures, output, network = run("synthesize", *FEW)
     images, labels = load_images(output / "pool")
     assert figures["images"] == len(images) == 12
@@ -95,7 +96,16 @@ def test_a_pool_serves_prune(run):
     np.testing.assert_array_equal(labels, said)
 
     pool = f"--images={output / 'pool'}"
-    figures, output, _ = run("prune", pool, "--target=0.3", "--steps=2")
+    steps = "--steps=2", "--steps_per_round=1"
+    trained, train = [], Recovery.train
+
+    def counted(*args, steps, **kwargs):
+        trained.append(steps)
+        return train(*args, steps=steps, **kwargs)
+
+    monkeypatch.setattr(Recovery, "train", counted)
+    figures, output, _ = run("prune", pool, "--target=0.3", *steps)
+    assert trained == [1, 1, 1, 1, 2]  # of the five rounds
     student = keras.models.load_model(output / "network.keras")
     ratio = student.count_params() / network.count_params()
     assert figures["parameters_ratio"] == pytest.approx(ratio)

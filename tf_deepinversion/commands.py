@@ -190,6 +190,7 @@ def prune(args):
         else pool_of(args, teacher, args.output),
         target=args.target,
         cost=args.cost,
+        steps_per_round=args.steps_per_round,
         final_steps=args.steps,
         preprocessing=feeding,
         dtype=args.dtype,
