@@ -671,6 +671,20 @@ def test_fit_warns_where_less_than_half_of_the_images_show_their_labels():
     assert not warned(still(), right_in(2))
 
 
+def test_the_warning_is_of_the_finished_images(eagerly):
+    model = still()
+    model.fit([1], steps=1, verbose=0)
+    noise = model.start(0)
+    length = float(np.linalg.norm(noise))
+    model = inversion(told_by_contrast(noise), transforms=[])
+    # The teacher recognizes the image after the only step, not before it.
+    terms = [L2(0.01), CrossEntropy(1e-9)]
+    model.compile(keras.optimizers.SGD(0.75 * length / 0.01), terms)
+    assert not warned(model, [1])
+    assert model.history.history["recognized"] == [0]
+    assert model.classes_of(model.images).tolist() == [1]
+
+
 @pytest.mark.slow
 def test_nobody_is_warned_where_labels_are_not_meant():
     between = RECIPES["distillation_pixels"].replace(transforms=[])

@@ -261,7 +261,9 @@ class DeepInversion(Synthesizer, ImagesModel):
             self._run = run
             history = run.train(callbacks, verbose)
         if self.means_labels and not self._in_make:
-            warn_if_not_recognized(history.history["recognized"][-1])
+            warn_if_not_recognized(
+                np.mean(self.classes_of(self.images) == self.labels)
+            )
         return history
 
     def check(self, labels, steps=None):
