@@ -159,7 +159,12 @@ _COMMANDS = {
         "learn mine.keras --data=new.npz",
         (
             ("--data", "PATH", None, ".npz of images of the new classes"),
-            ("--method", "NAME", "abd", "lwf, lwf_mc, replay, abd or analytic"),
+            (
+                "--method",
+                "NAME",
+                "abd",
+                "finetune, lwf, lwf_mc, replay, abd or analytic",
+            ),
             ("--epochs", "N", 20, "number of epochs over the new images"),
             ("--places", "N", None, "analytic: maps in NxN cells, as features"),
             _TARGETS,
@@ -273,6 +278,7 @@ def run(arguments=None):
     args = parser().parse_args(arguments)
     # Only now: `--help` and mistyped flags need no TensorFlow.
     from tf_deepinversion import commands
+    from tf_deepinversion.core.checks import require_seed
     from tf_deepinversion.core.files import require_local
     from tf_deepinversion.learn_command import learn
 
@@ -295,6 +301,7 @@ def run(arguments=None):
     ]
     job = learn if args.command == "learn" else vars(commands)[args.command]
     if "seed" in args:
+        require_seed(args.seed)
         # The weights of a new student, too, which a repeated call must find.
         import keras
 

@@ -321,7 +321,11 @@ def test_learn_adds_classes_to_a_head_of_sums(run, tmp_path):
     figures, output, _ = run("learn", *flags, "--data=one.npz")
     assert figures["classes"] == 2
     head = str(output / "head.npz")
+    with pytest.raises(ValueError, match="alone.*head.npz and --method=abd"):
+        command.run(["learn", head, "--data=two.npz"])
     command.run(["learn", head, "--method=analytic", "--data=two.npz"])
+    with pytest.raises(ValueError, match=r"fewer: .*Received: classes \[0, 1"):
+        run("learn", *flags, "--data=one.npz")
     network = keras.models.load_model(output / "network.keras")
     assert network.output_shape == (None, 4)
     # The 4 channels of the 6x6 maps, in 2x2 cells.
@@ -365,6 +369,14 @@ def test_flags_that_belong_together_are_asked_for(run):
         (["quantize", "--scheme=dynamic", "--batches=9"], "--batches=9"),
         (["synthesize", "--workers=1", "--address=a"], "--engine: .*--address"),
         (["synthesize", "--engine=ray", "--worker=1"], "--worker=1"),
+        (["distill", "--share=0", "--images=a.npz"], "Received: share=0"),
+        (["distill", "--share=0", "--student=s.keras"], "not both.*share=0"),
+        (["prune", "--seed=5000000000"], "`seed` must be a whole number"),
+        (["quantize", "--batch_size=0"], "`batch_size` must be a whole"),
+        (
+            ["learn", "--data=a.npz", "--method=finetune", "--recipe=no"],
+            "replayed images: .*--recipe=no",
+        ),
         (["learn"], "pass --data=PATH"),
         (["learn", "--method=analytic"], "pass --data=PATH"),
         (["learn", "--data=a.npz", "--method=lwf", "--batches=9"], "--batches"),

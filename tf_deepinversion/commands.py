@@ -3,6 +3,7 @@
 import time
 
 from tf_deepinversion.core.caller_warnings import warn_caller
+from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.labels import classes_of
@@ -147,11 +148,11 @@ def distill(args):
 
     if args.images:
         refuse_unread(args, OF_NEW_IMAGES, "new images, without --images")
-    if args.share or args.student:
+    if args.share is not None or args.student:
         refuse_unread(args, ["width"], "the student of neither of the others")
     teacher, feeding = network_of(args), preprocessing(args)
     # Other students may contain a preprocessing of their own.
-    own = feeding if args.share else None
+    own = None if args.share is None else feeding
     refresh = None
     if not args.images:
         refresh = di.RefreshPool(
@@ -222,7 +223,10 @@ def quantize(args):
         "output_dtype": args.output_dtype,
         "per_tensor_dense": args.dense == "per_tensor",
     }
-    check_scheme(**options)  # before images are made
+    # Before images are made.
+    check_scheme(**options)
+    if args.batch_size is not None:
+        require_whole(batch_size=args.batch_size)
     if args.training_steps and (
         args.scheme not in TRAINED or options["per_tensor_dense"]
     ):
@@ -307,13 +311,13 @@ def _student(args, teacher, feeding):
     from tf_deepinversion.models.pretrained import load_network
     from tf_deepinversion.pruning import narrow
 
-    if args.share and args.student:
+    if args.share is not None and args.student:
         raise ValueError(
             "--share makes the student of the network's own channels: pass "
             "--share or --student, not both. "
             f"Received: --share={args.share} and --student={args.student}"
         )
-    if args.share:
+    if args.share is not None:
         return lambda images: narrow(
             teacher,
             images,

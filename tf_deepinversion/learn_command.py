@@ -16,7 +16,13 @@ def learn(args):
 
     if args.method == "analytic":
         return _learn_by_sums(args)
-    if args.method in ("lwf", "lwf_mc"):
+    if args.network.endswith(".npz"):
+        raise ValueError(
+            "A head of sums learns by --method=analytic alone. "
+            f"Received: {args.network} and --method={args.method}"
+        )
+    terms = di.incremental.method(args.method)
+    if not any(term.replays for term in terms):
         refuse_unread(args, [*OF_NEW_IMAGES, "dtype"], "replayed images")
     if args.places is not None:
         raise ValueError(
@@ -34,7 +40,7 @@ def learn(args):
     result = di.learn_tasks(
         network_of(args),
         [images],
-        di.incremental.method(args.method),
+        terms,
         synthesize=replayed,
         targets=targets(args),
         epochs=args.epochs,
@@ -102,11 +108,27 @@ def _learn_by_sums(args):
         )
         head = di.incremental.AnalyticHead(features)
     head.update(*images)
-    path = args.output / "network.keras"
+    sums, path = args.output / "head.npz", args.output / "network.keras"
+    _require_more(sums, head)
     save_network(path, head.classifier())
-    head.save(path.with_name("head.npz"))
+    head.save(sums)
     return {
         "classes": len(head.classes),
         "network": str(path),
         "kept_bytes": head.kept_bytes,
     }
+
+
+def _require_more(path, head):
+    """Refuses to replace a head of sums by one that lacks some classes."""
+    import tf_deepinversion as di
+
+    if not path.exists():
+        return
+    there = di.incremental.AnalyticHead.load(path).classes
+    if not set(there) <= set(head.classes):
+        raise ValueError(
+            f"{path} has the classes {there}, and this call would replace it "
+            "by fewer: pass that file in place of the network, or another "
+            f"--output. Received: classes {head.classes}"
+        )

@@ -182,6 +182,17 @@ def test_what_does_not_fit_is_refused(position, value, error):
     assert len(pool) == pool.batches == 0
 
 
+def test_labels_that_int32_cannot_hold_are_refused():
+    with pytest.raises(ValueError, match="2147483647.*to 4294967296"):
+        Pool.of(GOOD[0], [0, 2**32])
+
+
+def test_what_is_not_finite_is_counted():
+    soft_targets = np.where(GOOD[2] == GOOD[2].max(), np.nan, GOOD[2])
+    with pytest.raises(ValueError, match="soft_targets with 1 NaN"):
+        make(soft_targets=True).add(*GOOD[:2], soft_targets)
+
+
 def test_other_misuse_is_refused(tmp_path):
     with pytest.raises(ValueError, match="if and only if"):
         make().add(*GOOD)

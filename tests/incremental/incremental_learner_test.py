@@ -169,6 +169,15 @@ def test_labels_of_other_classes_are_refused(labels, eagerly):
         model.fit(wrong, steps_per_epoch=1, verbose=0)
 
 
+def test_labels_of_a_byte_are_compared_with_256_classes(eagerly):
+    def fitted(dtype):
+        data = tf.data.Dataset.from_tensors((NEW, LABELS.astype(dtype)))
+        model = compiled("finetune", grow_head(tiny_teacher(0), 256))
+        return model.fit(data, verbose=0).history
+
+    assert fitted("uint8") == fitted("int32")
+
+
 def step_numbers(step):
     """Batches of one image, whose pixels are the number of the step."""
     numbers = tf.data.Dataset.range(step, 200)

@@ -249,6 +249,7 @@ BAD_TASKS = {
     "none": (images(2), None, TypeError, "as arrays.*NoneType"),
     "range": (images(2) / 255, [3, 4], TypeError, "uint8 pixels.*float64"),
     "labels": (images(2), [3.0, 4.0], TypeError, "integer labels"),
+    "large": (images(2), [3, 2**32], ValueError, "from 3 to 4294967296"),
 }
 
 
@@ -273,12 +274,14 @@ def test_tasks_of_any_whole_numbers_and_of_tfds_are_the_same():
     for given in (
         (pixels.astype("int64"), labels),
         (pixels.tolist(), labels.tolist()),
+        (pixels, labels.astype("uint64")),
         {"label": labels, "image": tf.constant(pixels), "id": 1},
     ):
         ((found, as_given),) = as_tasks([given])
         assert found.dtype == "uint8"
         np.testing.assert_array_equal(found, pixels)
         np.testing.assert_array_equal(as_given, labels)
+        assert as_given.dtype == "int32"
     batch, _ = next(iter(epochs_of(pixels.astype("int32"), labels, 8)))
     assert batch.dtype == "uint8"
     with pytest.raises(TypeError, match="uint8 pixels.*float64"):

@@ -455,6 +455,20 @@ def test_bad_arguments(arguments, message):
         run(**arguments)
 
 
+def test_a_target_that_no_network_reaches_is_refused_at_once(tmp_path):
+    teacher = learned_teacher()
+    graph = ChannelGraph(teacher)
+    one_each = np.zeros(graph.count, bool)
+    one_each[np.unique(graph.groups, return_index=True)[1]] = True
+    least = cost.flops(graph, one_each) / cost.flops(graph)
+    # The first of the two rounds could leave the square root.
+    with pytest.raises(ValueError, match=f"costs {least:.1%} of the network"):
+        run(teacher, target=1 - 0.99 * least, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+    found = run(teacher, target=1 - 1.01 * least, folder=tmp_path)
+    assert found.costs[-1] == pytest.approx(least)
+
+
 def test_no_batches():
     empty = tf.data.Dataset.from_tensor_slices(
         (np.zeros((0, *SHAPE), "uint8"), np.zeros(0, "int32"))

@@ -111,8 +111,8 @@ def check_labels(labels, classes, replicas=1) -> np.ndarray:
 
     Raises:
         TypeError: if the labels are not integers.
-        ValueError: if the labels have another shape, are out of [0, classes),
-            or their number is not a multiple of the replicas.
+        ValueError: if the labels have another shape, are out of [0, classes)
+            or of int32, or their number is not a multiple of the replicas.
     """
     labels = np.asarray(labels)
     if labels.ndim != 1 or not labels.size:
@@ -127,4 +127,4 @@ def check_labels(labels, classes, replicas=1) -> np.ndarray:
             f"replicas: add {-len(labels) % replicas} labels or drop "
             f"{len(labels) % replicas}. Received: {len(labels)} labels"
         )
-    return labels.astype("int32")
+    return int32_of(labels)

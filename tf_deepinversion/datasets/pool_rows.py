@@ -106,10 +106,15 @@ class PoolRows:
             batch["soft_targets"] = np.array(soft_targets, "float32")
         for name, array in batch.items():
             expected = (len(labels), *self.kinds[name][0])
-            if array.shape != expected or not np.isfinite(array).all():
+            if array.shape != expected:
                 raise ValueError(
-                    f"Expected the {name} of {len(labels)} examples, finite "
-                    f"and of shape {expected}. Received: shape {array.shape}"
+                    f"Expected the {name} of {len(labels)} examples, of shape "
+                    f"{expected}. Received: shape {array.shape}"
+                )
+            if not np.isfinite(array).all():
+                raise ValueError(
+                    f"Expected finite numbers. Received: {name} with "
+                    f"{np.sum(~np.isfinite(array))} NaN or infinite numbers"
                 )
         return batch
 

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
+from tf_deepinversion.core.labels import int32_of
 from tf_deepinversion.datasets.elements import image_and_label
 from tf_deepinversion.networks.require_trainable import require_trainable
 from tf_deepinversion.networks.require_trainable import warn_of_frozen
@@ -18,11 +19,12 @@ def as_task(images, labels, name="the task") -> tuple:
         name: String, the name of the task in errors.
 
     Returns:
-        A pair: uint8 images and the labels.
+        A pair: uint8 images and the labels as int32.
 
     Raises:
         TypeError: if images or labels are not arrays of integers.
-        ValueError: if shapes do not fit, or values are out of range.
+        ValueError: if shapes do not fit, or values are out of range: labels
+            from 0 to the largest int32.
     """
     for given in (images, labels):
         if isinstance(given, (tf.data.Dataset, dict)) or given is None:
@@ -50,7 +52,7 @@ def as_task(images, labels, name="the task") -> tuple:
             f"Received: {len(images)} images and labels of shape "
             f"{labels.shape} in {name}"
         )
-    return images, labels
+    return images, int32_of(labels)
 
 
 def as_tasks(tasks, kind="task") -> list:

@@ -299,6 +299,8 @@ class IncrementalLearner(replicas.OneBatch):
 
     def _check_labels(self, images, labels):
         """Checks labels in the data set: XLA would drop it from the step."""
+        # 256 is no number of uint8.
+        labels = tf.cast(labels, "int64")
         wrong = (labels < self.old_classes) | (labels >= self.classes)
         check = tf.debugging.Assert(
             ~tf.reduce_any(wrong),

@@ -215,6 +215,7 @@ def _start(teacher, plan, path, run) -> PruningState:
     graph = ChannelGraph(teacher)
     graph.check_size()
     graph.check_channels()
+    plan.require_reachable(graph)
     if any(map(plan.steps, range(plan.rounds))):
         check_frozen(teacher, _cut_weights(graph))
     return PruningState(teacher, graph.count, path, run)

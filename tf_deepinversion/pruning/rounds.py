@@ -11,6 +11,7 @@ from tf_deepinversion.pruning.channels.criteria import require_criterion
 from tf_deepinversion.pruning.channels.criteria import scores_of
 from tf_deepinversion.pruning.channels.graph import ChannelGraph
 from tf_deepinversion.pruning.channels.knapsack import knapsack
+from tf_deepinversion.pruning.channels.selection import narrowest
 from tf_deepinversion.pruning.channels.selection import select
 
 SELECTIONS = {"ranking": select, "knapsack": knapsack}
@@ -87,6 +88,24 @@ class Rounds:
         """Returns the share of the whole cost that a round may leave."""
         # Each round leaves the same share of what the round before left.
         return (1 - self.target) ** ((number + 1) / self.rounds)
+
+    def require_reachable(self, graph):
+        """Checks that the narrowest network is within the target.
+
+        Args:
+            graph: The `ChannelGraph` of the teacher.
+
+        Raises:
+            ValueError: if it is not.
+        """
+        whole = self.cost(graph, np.ones(graph.count, bool))
+        least = self.cost(graph, narrowest(graph, self.multiple_of)) / whole
+        if least > self.share_left(self.rounds - 1):
+            raise ValueError(
+                "The target cannot be reached: each group of channels keeps at "
+                f"least {self.multiple_of}, which costs {least:.1%} of the "
+                f"network. Received: target={self.target}"
+            )
 
     def remove(self, number, state, teacher, stream, recovery):
         """Ranks the channels of a network, and removes the least important.

@@ -38,6 +38,18 @@ def kept_after(graph, order, count, must_stay, multiple_of=1) -> np.ndarray:
     return keep
 
 
+def narrowest(graph, multiple_of=1) -> np.ndarray:
+    """Returns the fewest channels that `kept_after` leaves, the first ones.
+
+    Args:
+        graph: A `ChannelGraph`.
+        multiple_of: Int, see `kept_after`.
+    """
+    last_first = np.arange(graph.count)[::-1]
+    nothing = np.zeros(graph.count, bool)
+    return kept_after(graph, last_first, graph.count, nothing, multiple_of)
+
+
 def select(graph, importance, cost, limit, *, multiple_of=1):
     """Removes the least important channels until the cost is within a limit.
 
