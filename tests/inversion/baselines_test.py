@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tf_deepinversion import Pool
 from tf_deepinversion.inversion.given_images import GivenImages
 
 
@@ -19,6 +20,15 @@ def test_real_images_come_in_turn_with_their_labels():
     assert sorted(seen) == sorted([*range(7)] * 3)
     assert seen[:7] == seen[7:14] == seen[14:] != sorted(seen[:7])
     assert given.make([0] * 3, 2)[0].ravel().tolist() == seen[6:9]
+
+
+def test_nobody_is_warned_of_the_labels_of_given_images(recwarn):
+    images = np.arange(20, dtype="uint8").reshape(20, 1, 1, 1)
+    given = GivenImages((1, 1, 1), 20, real=(images, np.arange(20)))
+    pool = Pool(20, (1, 1, 1), 20)
+    pool.fill(given, batches=1, images=20, verbose=0)
+    assert np.mean(pool.labels == pool.requested) < 0.5
+    assert not recwarn.list
 
 
 def test_noise_is_a_function_of_seed_and_batch():

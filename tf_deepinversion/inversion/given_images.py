@@ -34,6 +34,8 @@ class GivenImages(Synthesizer):
         ((3, 2, 2, 1), [0, 1, 2])
     """
 
+    means_labels = False  # the images are of their own labels
+
     def __init__(self, image_shape, classes, real=None, seed=0):
         require_whole(classes=classes)
         require_seed(seed)
