@@ -57,6 +57,22 @@ def test_a_layer_tells_what_it_was_fed(mean, deviation):
     assert found.deviation == pytest.approx(deviation, rel=0.25)
 
 
+def left(model, share):
+    """Leaves a share of the initial statistics, as after few steps."""
+    norm = model.layers[1]
+    norm.moving_mean.assign((1 - share) * norm.moving_mean)
+    norm.moving_variance.assign(share + (1 - share) * norm.moving_variance)
+    return model
+
+
+def test_statistics_that_are_half_those_of_the_beginning_tell_nothing():
+    # The values tell deviations three times as large as the images'.
+    assert remembered_input(left(trained(0.3, 0.2), 0.5)) is None
+    found = remembered_input(left(trained(0.3, 0.2), 0.002))
+    assert found.mean == pytest.approx(0.3, abs=0.02)
+    assert found.deviation == pytest.approx(0.2, rel=0.25)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_networks_that_ship_remember_their_data(name):
     """Fashion-MNIST's pixels have a mean of 72.9 and a deviation of 90.0."""

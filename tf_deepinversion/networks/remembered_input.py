@@ -26,6 +26,8 @@ _BRIGHT = 0.5
 # Deviations further apart than this factor, or means further apart than one
 # deviation, are a contradiction: [0, 1] and [-1, 1] differ by a factor of 2.
 _FACTOR = 1.7
+# The largest share of a moving variance that may be of its beginning.
+_BEGUN = 0.5
 # Pixels of images deviate by more gray levels.
 _LEAST_LEVELS = 15
 
@@ -63,8 +65,8 @@ def remembered_input(model, image_shape=None):
     Returns:
         A `RememberedInput`, or None if the layers do not tell: without
         BatchNormalization, with fewer than 8 channels or fewer than 2 channels
-        of brightness, after an activation, without training, or if the channels
-        contradict each other.
+        of brightness, after an activation, without training or after few
+        steps, or if the channels contradict each other.
     """
     shape = tuple(image_shape or model.input_shape[1:])
     if not any(_may_tell(layer) for layer in batch_norms(model)):
@@ -97,6 +99,8 @@ def remembered_input(model, image_shape=None):
     unit = (seen[3:7] - seen[0]).var((0, 1, 2))
     bright = slope**2 > _BRIGHT * unit
     if bright.sum() < 2:
+        return None
+    if _least_variance(model) > _BEGUN * np.median(variance[bright]):
         return None
     deviations = np.sqrt(variance[bright] / unit[bright])
     low, s, high = np.quantile(deviations, [0.25, 0.5, 0.75])
@@ -177,6 +181,16 @@ def _may_tell(layer) -> bool:
     mean = np.asarray(layer.moving_mean)
     trained = mean.any() or (np.asarray(layer.moving_variance) != 1).any()
     return mean.size >= _LEAST_CHANNELS and bool(trained)
+
+
+def _least_variance(model) -> float:
+    """Returns the least moving variance of a network's channels.
+
+    Of the initial variance 1, a training of few steps leaves a share in each
+    moving variance, and this share is at most the least of them.
+    """
+    layers = [layer for layer in batch_norms(model) if _may_tell(layer)]
+    return min(float(np.min(layer.moving_variance)) for layer in layers)
 
 
 def _size(values):
