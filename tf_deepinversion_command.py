@@ -159,6 +159,7 @@ _COMMANDS = {
         "learn mine.keras --data=new.npz",
         (
             ("--data", "PATH", None, ".npz of images of the new classes"),
+            ("--test_data", "PATH", None, ".npz of images of all classes"),
             (
                 "--method",
                 "NAME",
@@ -241,6 +242,13 @@ def main():
         warnings.showwarning = _show_once()
         try:
             run()
+        except KeyboardInterrupt:
+            print(
+                "tf-deepinversion: interrupted. The same command continues "
+                "where it stopped, or starts anew: see its --help.",
+                file=sys.stderr,
+            )
+            sys.exit(130)
         except REFUSALS as error:
             if not _refused_here(error):
                 raise

@@ -301,12 +301,29 @@ def test_learn_makes_room_for_the_classes_of_a_file(
         labels=np.arange(8) % 2 + CLASSES,
     )
     few = FEW if method == "replay" else ()
-    figures, output, _ = run(
-        "learn", "--data=new.npz", f"--method={method}", "--epochs=1", *few
+    with np.load("new.npz") as new:
+        images, labels = new["images"], new["labels"]
+    labels[:4] %= CLASSES
+    np.savez("test.npz", images=images, labels=labels)
+    test = "--test_data=test.npz"
+    figures, output, before = run(
+        "learn",
+        "--data=new.npz",
+        test,
+        f"--method={method}",
+        "--epochs=1",
+        *few,
     )
     assert figures["classes"] == CLASSES + 2
     network = keras.models.load_model(output / "network.keras")
     assert network.output_shape == (None, CLASSES + 2)
+    for name, which, rows in (
+        ("old_accuracy_before", before, slice(4)),
+        ("old_accuracy", network, slice(4)),
+        ("new_accuracy", network, slice(4, None)),
+    ):
+        said = np.argmax(which(FED.fed(images[rows])), -1)
+        assert figures[name] == np.mean(said == labels[rows])
 
 
 def test_learn_adds_classes_to_a_head_of_sums(run, tmp_path):
@@ -412,6 +429,18 @@ def test_numbers_are_whole_and_at_least_zero(capsys, flag):
         command.run(["invert", "mine.keras", flag])
     assert end.value.code == 2
     assert "a whole number, at least 0" in capsys.readouterr().err
+
+
+def test_an_interruption_is_one_line(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run", interrupted)
+    with pytest.raises(SystemExit) as end:
+        command.main()
+    assert end.value.code == 130
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tf-deepinversion: interrupted.")
 
 
 @pytest.mark.parametrize("error", command.REFUSALS)

@@ -333,9 +333,10 @@ def _student(args, teacher, feeding):
         )
     ratio = student.count_params() / teacher.count_params()
     if ratio > 1:
+        smaller = "--student" if args.student else "--width"
         warn_caller(
             f"The student has {ratio:.1f} times as many weights as its "
-            "teacher: pass --share, another --width, or --student."
+            f"teacher: pass --share, a smaller {smaller}, or another student."
         )
     return student
 

@@ -3,6 +3,7 @@
 import json
 
 from tf_deepinversion.core.files import save_network
+from tf_deepinversion.core.labels import classes_of
 from tf_deepinversion.flag_images import OF_NEW_IMAGES
 from tf_deepinversion.flag_images import pool_of
 from tf_deepinversion.flag_values import network_of
@@ -32,6 +33,7 @@ def learn(args):
         )
 
     images = _new_images(args)
+    test = args.test_data and di.datasets.load_images(args.test_data)
 
     def replayed(model, classes, folder, seed, targets=None):
         given = {"classes": classes, "seed": seed, "targets": targets}
@@ -58,8 +60,31 @@ def learn(args):
     save_network(path, result.network)
     return {
         "classes": result.classes[-1],
+        **_scores(args, result.network, test),
         "network": str(path),
         "kept_bytes": result.kept_bytes,
+    }
+
+
+def _scores(args, network, test) -> dict:
+    """Scores both networks on test images of the old and of all classes."""
+    if test is None:
+        return {}
+    from tf_deepinversion.metrics import accuracy
+
+    images, labels = test
+    before = network_of(args)
+    old = labels < classes_of(before)
+    scored = {
+        "old_accuracy_before": (before, old),
+        "old_accuracy": (network, old),
+        "new_accuracy": (network, ~old),
+    }
+    return {
+        name: accuracy(of, images[rows], labels[rows], preprocessing(args))
+        if rows.any()
+        else None
+        for name, (of, rows) in scored.items()
     }
 
 
@@ -80,6 +105,7 @@ OF_TRAINING = (
     *OF_NEW_IMAGES,
     "dtype",
     "seed",
+    "test_data",
 )
 OF_A_NETWORK = (
     "image_size",

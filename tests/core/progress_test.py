@@ -51,6 +51,17 @@ def test_lines_of_a_file_say_what_is_left_of_the_whole_job(clock, capsys):
     assert "\r" not in printed and "\x08" not in printed
 
 
+def test_a_first_unit_may_take_longer(clock, capsys):
+    job = Progress("Images", 6, "batch", verbose=2, first=10)
+    for seconds in (100, 14):
+        clock.seconds += seconds
+        job.advance()
+    assert capsys.readouterr().out.splitlines() == [
+        "Images: batch 1/6 - 50s left",  # a tenth for each of the others
+        "Images: batch 2/6 - 41s left",
+    ]
+
+
 def test_less_than_ten_seconds_are_not_worth_a_word(clock, capsys):
     job = Progress("Images", 3, "batch", verbose=2)
     clock.seconds += 4.9

@@ -260,6 +260,12 @@ def test_bad_tasks_are_refused(name):
         learn_tasks(tiny_teacher(), [(pixels, labels)], method("finetune"))
 
 
+@pytest.mark.parametrize("terms", ["abd", [1], ["abd"]])
+def test_terms_are_no_names(terms):
+    with pytest.raises(TypeError, match=r"method\('abd'\).*Received: terms"):
+        learn_tasks(tiny_teacher(), TASKS, terms)
+
+
 def test_a_data_set_is_no_task_and_no_list_of_tasks():
     data = tf.data.Dataset.from_tensors(TASKS[0])
     for tasks in (data, [data], [(data, None)], {"image": 1, "label": 2}):

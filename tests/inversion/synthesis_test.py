@@ -17,20 +17,21 @@ from tf_deepinversion import DeepInversion
 from tf_deepinversion import FastInversion
 from tf_deepinversion import Pool
 from tf_deepinversion import synthesize
+from tf_deepinversion.core.progress import Progress
 from tf_deepinversion.inversion import Synthesizer
 from tf_deepinversion.inversion import chain_states
 from tf_deepinversion.inversion.recipes import RECIPES
 
 
 def synthesized(folder, batches=2, **kwargs):
+    sizes = {"batches": batches, "images": 4, "first_steps": 2, "steps": 1}
     return synthesize(
         learned_teacher(),
         CLASSES,
         folder=folder,
-        **{"batches": batches, "images": 4, "first_steps": 2, "steps": 1},
         preprocessing=NORMALIZED,
         recipe=RECIPES["generator"],
-        **kwargs,
+        **{**sizes, **kwargs},
     )
 
 
@@ -457,6 +458,22 @@ def test_images_that_are_not_of_their_classes_are_told(eagerly):
             steps=1,
             preprocessing=NORMALIZED,
         )
+
+
+def test_the_time_left_knows_that_a_generator_learns_most_at_first(
+    tmp_path, eagerly, monkeypatch
+):
+    seen, begin = [], Progress.__init__
+
+    def told(self, title, total, unit, verbose, first):
+        seen.append((total, first))
+        begin(self, title, total, unit, verbose, first)
+
+    monkeypatch.setattr(Progress, "__init__", told)
+    for folder in (None, tmp_path):
+        synthesized(folder, first_steps=3)
+    synthesized(tmp_path, batches=4, first_steps=3)
+    assert seen == [(2, 3), (2, 3), (2, 1)]
 
 
 def test_pixels_are_those_of_deep_inversion(tmp_path):

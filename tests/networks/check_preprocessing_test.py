@@ -9,9 +9,15 @@ from tf_deepinversion import Preprocessing
 from tf_deepinversion import check_preprocessing
 from tf_deepinversion import load_pretrained
 from tf_deepinversion.datasets import load_test_images
+from tf_deepinversion.incremental import learn_tasks
+from tf_deepinversion.incremental import method
+from tf_deepinversion.metrics import accuracy
+from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.remembered_input import RememberedInput
 from tf_deepinversion.networks.remembered_input import contradict
+from tf_deepinversion.networks.remembered_input import disregard
 from tf_deepinversion.networks.remembered_input import feedings
+from tf_deepinversion.networks.remembered_input import input_of
 from tf_deepinversion.networks.remembered_input import natural_noise
 from tf_deepinversion.networks.remembered_input import remembered_input
 
@@ -55,6 +61,38 @@ def test_a_layer_tells_what_it_was_fed(mean, deviation):
     assert found.mean == pytest.approx(mean, abs=0.1 * deviation)
     # Another spectrum than the one that is assumed.
     assert found.deviation == pytest.approx(deviation, rel=0.25)
+
+
+def test_what_is_disregarded_tells_again_after_a_training():
+    model = trained(0.45, 0.25)
+    disregard(model)
+    assert input_of(model) is None
+    norm = model.layers[1]
+    norm.moving_mean.assign(norm.moving_mean * 1.01)
+    assert input_of(model).mean == pytest.approx(0.45, abs=0.05)
+
+
+def test_a_network_that_learned_other_images_is_no_contradiction(recwarn):
+    model = trained(0.45, 0.25)
+    first, norm = model.layers[:2]
+    norm.momentum = 0.0  # the statistics are those of the last batch
+    features = layers.GlobalAveragePooling2D()(norm(first(model.inputs[0])))
+    model = keras.Model(model.inputs, layers.Dense(3)(features))
+    fed = Preprocessing(115, 64, (0, 1))
+    dark = np.random.default_rng(0).integers(0, 20, (12, *SHAPE), "uint8")
+    learned = learn_tasks(
+        model,
+        [(dark, 3 + np.arange(12) % 2)],
+        method("finetune"),
+        epochs=1,
+        preprocessing=fed,
+        verbose=0,
+    )
+    accuracy(learned.network, dark, 3 + np.arange(12) % 2, fed)
+    assert not [w for w in recwarn if "remembers" in str(w.message)]
+    # A copy of the network that nobody trained here is told of.
+    with pytest.warns(UserWarning, match="remembers inputs"):
+        accuracy(copy_of(learned.network), dark, np.zeros(12, int), fed)
 
 
 def left(model, share):

@@ -64,10 +64,12 @@ class Progress:
         total: Int, number of units of the job.
         unit: String, name of a unit, such as `"batch"`.
         verbose: See `verbosity`.
+        first: Float, how many times as long as another unit the first takes.
     """
 
-    def __init__(self, title, total, unit, verbose="auto"):
+    def __init__(self, title, total, unit, verbose="auto", first=1.0):
         self._title, self._total, self._unit = title, total, unit
+        self._first = first
         self._done, self._begin = 0, time.monotonic()
         self._verbose = verbosity(verbose) if total else 0
         if self._verbose == 1:
@@ -103,7 +105,8 @@ class Progress:
             print()
 
     def _left(self):
-        each = (time.monotonic() - self._begin) / self._done
+        taken = time.monotonic() - self._begin
+        each = taken / (self._first + self._done - 1)
         return each * (self._total - self._done)
 
 

@@ -176,8 +176,10 @@ class AnalyticHead:
         if count < 2 or self.classes != list(range(count)):
             raise ValueError(
                 "The classes must be 0, 1 and so on without gaps, at least 2, "
-                "before the head can be solved: update it with the missing "
-                f"classes. Received: classes {self.classes}"
+                "before the head can be solved: update it with images of the "
+                "missing classes. A head of sums knows no other classes; if "
+                "those images are gone, `abd` and `replay` teach a network. "
+                f"Received: classes {self.classes}"
             )
         means = np.array([self._means[c] for c in self.classes], "float64")
         center = means.mean(0)

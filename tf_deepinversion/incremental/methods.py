@@ -345,8 +345,14 @@ def require_teaching(terms, new_classes):
         UserWarning: if a term teaches nothing, but others do.
 
     Raises:
+        TypeError: if `terms` is no list of terms.
         ValueError: if no term teaches the new classes.
     """
+    if isinstance(terms, str) or not all(isinstance(t, Term) for t in terms):
+        raise TypeError(
+            "Expected a list of terms, such as `incremental.method('abd')`. "
+            f"Received: terms={terms!r}"
+        )
     # A term of weight 0 teaches nothing.
     weighted = [term for term in terms if term.weight]
     idle = [term.name for term in weighted if term.teaches > new_classes]

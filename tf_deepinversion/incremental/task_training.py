@@ -21,6 +21,7 @@ from tf_deepinversion.incremental.methods import require_teaching
 from tf_deepinversion.metrics.recognition import accuracy
 from tf_deepinversion.networks import replicas
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.networks.remembered_input import disregard
 from tf_deepinversion.optimizers.schedules import sgd
 from tf_deepinversion.transforms.base import require_transforms
 
@@ -137,6 +138,7 @@ class TaskTraining:
             callbacks=callbacks,
             verbose=verbose,
         )
+        disregard(network)
         _warn_if_not_learned(network, images, labels, self.preprocessing)
         return network, history
 
@@ -183,8 +185,7 @@ def _warn_if_not_learned(network, images, labels, preprocessing, most=1000):
         warn_caller(
             f"After its training the network recognizes {share:.0%} of the "
             "images of new classes: it has not learned these classes. Train "
-            "longer, or with more weight on the terms that teach them. "
-            "`lwf_mc` teaches each class separately, so an old class that the "
-            "old network sees in the new images stays ahead. `abd` and "
-            "`replay` compare classes."
+            "longer, or with more weight on the terms that teach them. A "
+            "method that compares all classes, such as `abd` or `replay`, "
+            "learns classes that resemble old ones sooner than `lwf_mc`."
         )

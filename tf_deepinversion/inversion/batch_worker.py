@@ -79,9 +79,16 @@ class BatchWorker:
 
     def run(self):
         """Works until nothing is missing that this worker has not tried."""
-        missing = len(self._folder.missing)
-        self._progress = Progress("Images", missing, "batch", self._verbose)
-        self._before = missing
+        job, missing = self._job, self._folder.missing
+        first = 1.0
+        if job.endless and 0 in missing:
+            first = self._synthesizer.first_takes(
+                job.images, job.first_steps, job.steps
+            )
+        self._before = len(missing)
+        self._progress = Progress(
+            "Images", self._before, "batch", self._verbose, first
+        )
         with self._until_terminated():
             for unit in range(self._worker, self._units, self._workers):
                 self._work_on(unit)

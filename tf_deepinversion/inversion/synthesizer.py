@@ -98,6 +98,20 @@ class Synthesizer:
         Returns:
             A float, in multiplications; None if it is unknown.
         """
+
+    def first_takes(self, images, first_steps, steps) -> float:
+        """Estimates how many times the work of another batch the first takes.
+
+        Args:
+            images: Int, number of labels.
+            first_steps: Steps of the first batch, as for `make`.
+            steps: Steps of another batch, as for `make`.
+
+        Returns:
+            A float; 1 if the work is unknown.
+        """
+        first, other = (self.work(images, n) for n in (first_steps, steps))
+        return first / other if first and other else 1.0
         return None
 
     def settings(self) -> dict:

@@ -218,7 +218,8 @@ class Preprocessing:
             f"a mean of {told.mean:.3g} and a deviation of "
             f"{told.deviation:.3g}. With wrong inputs, synthesized images show "
             "nothing: compare `pixel_range`, `mean` and `std` with the "
-            "teacher's training.",
+            "teacher's training. A network that has learned other images since "
+            "remembers those, too.",
         )
 
     def _warn_of_own_rescaling(self, model):

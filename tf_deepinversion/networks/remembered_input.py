@@ -128,6 +128,15 @@ def input_of(model) -> RememberedInput | None:
     return _found[model][1]
 
 
+def disregard(model):
+    """Takes the present statistics of a network as telling nothing.
+
+    Those of a network that has just learned new classes are of the new images,
+    too; another training makes them tell again.
+    """
+    _found[model] = _statistics(model), None
+
+
 def _statistics(model) -> int:
     """Returns a hash of all moving means: training changes it."""
     means = (np.asarray(layer.moving_mean) for layer in batch_norms(model))

@@ -175,9 +175,9 @@ def report_student(
     ]
     # Sorted by class, the picture is easy to read.
     order = np.argsort(pool.labels[-100:], kind="stable")
-    body = f"""<p>The student trained on the images of the pool, with the
-teacher's predictions as targets. Real images, if any, only measure the result:
-no network trained on them here.</p>
+    body = f"""<p>The page compares the student with its teacher on images of a
+pool, on real images if there are any, and on noise. The page trains no
+network.</p>
 <h2>How far the student is from its teacher</h2>
 {_table(rows)}
 {LEGEND}
