@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import sys
 import traceback
 import warnings
@@ -252,7 +253,30 @@ def main():
         except REFUSALS as error:
             if not _refused_here(error):
                 raise
-            sys.exit(f"tf-deepinversion: error: {error}")
+            sys.exit(f"tf-deepinversion: error: {in_flags(str(error))}")
+
+
+# What the library's messages call by the names of Python, and the flags.
+_FLAGS_OF = {
+    r"Preprocessing\(([-\d.]+), ([-\d.]+), \((-?\d+), (\d+)\)\)": (
+        r"--mean=\1 --std=\2 --pixel_range=\3,\4"
+    ),
+    r'Preprocessing\(mean, std, "normalized"\)': (
+        "--mean=MEAN --std=STD --pixel_range=normalized"
+    ),
+    r"\(`steps`, `first_steps`\)": "(--steps or --steps_of_images)",
+}
+
+
+def in_flags(message) -> str:
+    """Names the flags in a message where it names arguments of Python.
+
+    >>> in_flags("as from about Preprocessing(81, 89, (0, 255))")
+    'as from about --mean=81 --std=89 --pixel_range=0,255'
+    """
+    for words, flags in _FLAGS_OF.items():
+        message = re.sub(words, flags, message)
+    return message
 
 
 def _show_once():
@@ -264,7 +288,8 @@ def _show_once():
     def show(message, *_, **__):
         if str(message) not in shown:
             shown.add(str(message))
-            print(f"tf-deepinversion: warning: {message}", file=sys.stderr)
+            text = in_flags(str(message))
+            print(f"tf-deepinversion: warning: {text}", file=sys.stderr)
 
     return show
 

@@ -431,6 +431,25 @@ def test_numbers_are_whole_and_at_least_zero(capsys, flag):
     assert "a whole number, at least 0" in capsys.readouterr().err
 
 
+def test_messages_name_flags(monkeypatch, capsys):
+    def told():
+        warnings.warn("Take more steps (`steps`, `first_steps`).", stacklevel=1)
+        warnings.warn(
+            "It is Preprocessing(81, 8.5, (-1, 1)) or Preprocessing(mean, std, "
+            '"normalized").',
+            stacklevel=1,
+        )
+
+    monkeypatch.setattr(command, "run", told)
+    command.main()
+    begin = "tf-deepinversion: warning: "
+    assert capsys.readouterr().err.splitlines() == [
+        begin + "Take more steps (--steps or --steps_of_images).",
+        begin + "It is --mean=81 --std=8.5 --pixel_range=-1,1 or --mean=MEAN "
+        "--std=STD --pixel_range=normalized.",
+    ]
+
+
 def test_an_interruption_is_one_line(monkeypatch, capsys):
     def interrupted():
         raise KeyboardInterrupt
