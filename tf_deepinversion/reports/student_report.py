@@ -16,9 +16,11 @@ from tf_deepinversion.reports.confusions import confusions
 
 LEGEND = """<p><b>Agreement</b>: the share of images for which student and
 teacher predict the same class. <b>Divergence</b>: the mean of
-KL(p<sub>T</sub> || p<sub>S</sub>) at temperature 1. <b>Teacher</b> and
-<b>student</b>: the share of images that the network recognizes as the true
-class, or, in the pool, as the requested class. <b>Classes</b>: the number of
+KL(p<sub>T</sub> || p<sub>S</sub>) at temperature 1. <b>Teacher right</b> and
+<b>student right</b>: the share of images that the network recognizes as the
+true class, or, in the pool, as the requested class. Images between the classes,
+as <code>distill</code> makes them, rarely show the requested class: in such a
+pool these shares say nothing of the student. <b>Classes</b>: the number of
 classes that the teacher sees in the images, computed as the exponential of the
 entropy of its predictions. <b>Spread</b>: the spread of the features that feed
 the teacher's head, within each class that the teacher predicts.
@@ -232,8 +234,9 @@ def _table(rows):
         ]
         for name, row in rows.items()
     ]
-    heads = ["images", "agreement", "divergence", "teacher", "student"]
-    return page.table([*heads, "classes", "spread", "diversity"], lines)
+    heads = ["images", "agreement", "divergence", "teacher right"]
+    heads += ["student right", "classes", "spread", "diversity"]
+    return page.table(heads, lines)
 
 
 def _round_curves(history, synthesis):
