@@ -326,6 +326,22 @@ def test_learn_makes_room_for_the_classes_of_a_file(
         assert figures[name] == np.mean(said == labels[rows])
 
 
+def test_a_head_of_sums_may_begin_with_any_classes(run, tmp_path):
+    random = np.random.default_rng(0)
+    for name, classes in (("late", [1]), ("early", [0, 2])):
+        np.savez(
+            tmp_path / f"{name}.npz",
+            images=random.integers(0, 256, (8, *SHAPE), "uint8"),
+            labels=np.resize(classes, 8),
+        )
+    with pytest.raises(ValueError, match=r"without gaps.*classes \[1\]"):
+        run("learn", "--method=analytic", "--data=late.npz")
+    head = str(tmp_path / "output/learn/head.npz")
+    command.run(["learn", head, "--method=analytic", "--data=early.npz"])
+    network = keras.models.load_model(tmp_path / "output/learn/network.keras")
+    assert network.output_shape == (None, 3)
+
+
 def test_learn_adds_classes_to_a_head_of_sums(run, tmp_path):
     random = np.random.default_rng(0)
     for name, first in (("one", 0), ("two", 2)):

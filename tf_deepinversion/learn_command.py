@@ -136,8 +136,9 @@ def _learn_by_sums(args):
     head.update(*images)
     sums, path = args.output / "head.npz", args.output / "network.keras"
     _require_more(sums, head)
-    save_network(path, head.classifier())
+    # First: the sums of classes with gaps serve a later call, too.
     head.save(sums)
+    save_network(path, head.classifier())
     return {
         "classes": len(head.classes),
         "network": str(path),
