@@ -413,6 +413,14 @@ def test_flags_that_belong_together_are_asked_for(run):
         (["learn"], "pass --data=PATH"),
         (["learn", "--method=analytic"], "pass --data=PATH"),
         (["learn", "--data=a.npz", "--method=lwf", "--batches=9"], "--batches"),
+        (
+            ["learn", "--data=new.npz", "--test_data=far.npz"],
+            r"`test_data` must lie in \[0, 4\).*to 9",
+        ),
+        (
+            ["learn", "--data=new.npz", "--test_data=wide.npz"],
+            r"shape \(8, 8, 1\) of the new.*\(8, 9, 1\) in wide.npz",
+        ),
         (["measure", "--images=a.npz", "--output=a.npz/x"], "a.npz/x"),
     ],
 )
@@ -420,6 +428,9 @@ def test_flags_that_nothing_reads_and_files_that_nobody_can_read(
     run, monkeypatch, flags, message
 ):
     np.savez("a.npz", images=np.zeros((12, *SHAPE), "uint8"))
+    np.savez("new.npz", images=np.zeros((1, *SHAPE), "uint8"), labels=[3])
+    np.savez("far.npz", images=np.zeros((1, *SHAPE), "uint8"), labels=[9])
+    np.savez("wide.npz", images=np.zeros((1, 8, 9, 1), "uint8"), labels=[0])
     pathlib.Path("broken.npz").write_bytes(b"PK\x03\x04 and no more")
     monkeypatch.setenv("HOME", "/somebody")
     name, *others = flags

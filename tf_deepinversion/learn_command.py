@@ -4,6 +4,7 @@ import json
 
 from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.labels import classes_of
+from tf_deepinversion.core.labels import require_classes
 from tf_deepinversion.flag_images import OF_NEW_IMAGES
 from tf_deepinversion.flag_images import pool_of
 from tf_deepinversion.flag_values import network_of
@@ -32,15 +33,15 @@ def learn(args):
             f"--method={args.method}"
         )
 
-    images = _new_images(args)
-    test = args.test_data and di.datasets.load_images(args.test_data)
+    network, images = network_of(args), _new_images(args)
+    test = _test_images(args, network, images)
 
     def replayed(model, classes, folder, seed, targets=None):
         given = {"classes": classes, "seed": seed, "targets": targets}
         return pool_of(args, model, folder, **given)
 
     result = di.learn_tasks(
-        network_of(args),
+        network,
         [images],
         terms,
         synthesize=replayed,
@@ -60,20 +61,36 @@ def learn(args):
     save_network(path, result.network)
     return {
         "classes": result.classes[-1],
-        **_scores(args, result.network, test),
+        **_scores(network, result.network, test, preprocessing(args)),
         "network": str(path),
         "kept_bytes": result.kept_bytes,
     }
 
 
-def _scores(args, network, test) -> dict:
-    """Scores both networks on test images of the old and of all classes."""
+def _test_images(args, network, new):
+    """Loads --test_data, and checks it before the training; or returns None."""
+    import tf_deepinversion as di
+
+    if args.test_data is None:
+        return None
+    images, labels = di.datasets.load_images(args.test_data)
+    classes = classes_of(network) + len(set(new[1].tolist()))
+    require_classes(classes, test_data=labels)
+    if images.shape[1:] != new[0].shape[1:]:
+        raise ValueError(
+            f"Expected test images of the shape {new[0].shape[1:]} of the new "
+            f"images. Received: {images.shape[1:]} in {args.test_data}"
+        )
+    return images, labels
+
+
+def _scores(before, network, test, fed) -> dict:
+    """Scores both networks on test images of the old and of the new classes."""
     if test is None:
         return {}
     from tf_deepinversion.metrics import accuracy
 
     images, labels = test
-    before = network_of(args)
     old = labels < classes_of(before)
     scored = {
         "old_accuracy_before": (before, old),
@@ -81,7 +98,7 @@ def _scores(args, network, test) -> dict:
         "new_accuracy": (network, ~old),
     }
     return {
-        name: accuracy(of, images[rows], labels[rows], preprocessing(args))
+        name: accuracy(of, images[rows], labels[rows], fed)
         if rows.any()
         else None
         for name, (of, rows) in scored.items()
