@@ -110,6 +110,11 @@ def _expected(kind, path):
         ) from error
 
 
+def _received(path) -> str:
+    missing = "" if path.exists() else ", which does not exist"
+    return f"Received: {path}{missing}"
+
+
 def arrays_of(path, *names) -> list:
     """Reads arrays of an .npz file.
 
@@ -119,10 +124,7 @@ def arrays_of(path, *names) -> list:
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        missing = "" if path.exists() else ", which does not exist"
-        raise FileNotFoundError(
-            f"Expected an .npz file. Received: {path}{missing}"
-        )
+        raise FileNotFoundError(f"Expected an .npz file. {_received(path)}")
     kind = "an .npz file of numbers"
     with path.open("rb") as file:
         with _expected(kind, path):
@@ -176,11 +178,10 @@ def _of_folders(path, channels):
         )
     numbers = [re.match(r"\d+", file.parent.name) for file in files]
     if not files or not all(numbers):
-        missing = "" if path.exists() else ", which does not exist"
         raise FileNotFoundError(
             "Expected the folder of a pool, a folder of folders of PNG files "
             "by class (0_name, 1_name, ...), or an .npz file of `images` and "
-            f"`labels`. Received: {path}{missing}"
+            f"`labels`. {_received(path)}"
         )
     images = [_pixels_of(file, channels) for file in files]
     shapes = {image.shape for image in images}

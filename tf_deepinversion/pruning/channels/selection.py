@@ -39,7 +39,7 @@ def kept_after(graph, order, count, must_stay, multiple_of=1) -> np.ndarray:
 
 
 def narrowest(graph, multiple_of=1) -> np.ndarray:
-    """Returns the fewest channels that `kept_after` leaves, the first ones.
+    """Returns the fewest channels that `kept_after` leaves, as the first ones.
 
     Args:
         graph: A `ChannelGraph`.
