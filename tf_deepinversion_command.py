@@ -264,8 +264,8 @@ _FLAGS_OF = {
     r'Preprocessing\(mean, std, "normalized"\)': (
         "--mean=MEAN --std=STD --pixel_range=normalized"
     ),
-    r"\(`steps`, `first_steps`\)": "(--steps or --steps_of_images)",
 }
+_STEPS = "(`steps`, `first_steps`)"
 
 
 def in_flags(message) -> str:
@@ -276,7 +276,10 @@ def in_flags(message) -> str:
     """
     for words, flags in _FLAGS_OF.items():
         message = re.sub(words, flags, message)
-    return message
+    alone = sys.argv[1:2] == ["invert"]
+    return message.replace(
+        _STEPS, "(--steps)" if alone else "(--steps_of_images)"
+    )
 
 
 def _show_once():

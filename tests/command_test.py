@@ -19,6 +19,7 @@ import tf_deepinversion as di
 import tf_deepinversion_command as command
 from tf_deepinversion import Preprocessing
 from tf_deepinversion import commands
+from tf_deepinversion import learn_command
 from tf_deepinversion.datasets import load_images
 from tf_deepinversion.distillation.recovery import Recovery
 from tf_deepinversion.metrics import accuracy
@@ -342,6 +343,28 @@ def test_a_head_of_sums_may_begin_with_any_classes(run, tmp_path):
     assert network.output_shape == (None, 3)
 
 
+def test_an_interrupted_head_of_sums_can_be_updated_again(
+    run, tmp_path, monkeypatch
+):
+    random = np.random.default_rng(0)
+    for name, first in (("one", 0), ("two", 2)):
+        np.savez(
+            tmp_path / f"{name}.npz",
+            images=random.integers(0, 256, (8, *SHAPE), "uint8"),
+            labels=np.arange(8) % 2 + first,
+        )
+    _, output, _ = run("learn", "--method=analytic", "--data=one.npz")
+    head = str(output / "head.npz")
+    later = ["learn", head, "--method=analytic", "--data=two.npz"]
+    with monkeypatch.context() as patched:
+        patched.setattr(learn_command, "save_network", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            command.run(later)
+    command.run(later)
+    network = keras.models.load_model(output / "network.keras")
+    assert network.output_shape == (None, 4)
+
+
 def test_learn_adds_classes_to_a_head_of_sums(run, tmp_path):
     random = np.random.default_rng(0)
     for name, first in (("one", 0), ("two", 2)):
@@ -402,7 +425,7 @@ def test_flags_that_belong_together_are_asked_for(run):
         (["quantize", "--scheme=dynamic", "--batches=9"], "--batches=9"),
         (["synthesize", "--workers=1", "--address=a"], "--engine: .*--address"),
         (["synthesize", "--engine=ray", "--worker=1"], "--worker=1"),
-        (["distill", "--share=0", "--images=a.npz"], "Received: share=0"),
+        (["distill", "--share=0", "--images=a.npz"], "Received: --share=0"),
         (["distill", "--share=0", "--student=s.keras"], "not both.*share=0"),
         (["prune", "--seed=5000000000"], "`seed` must be a whole number"),
         (["quantize", "--batch_size=0"], "`batch_size` must be a whole"),
@@ -458,7 +481,12 @@ def test_numbers_are_whole_and_at_least_zero(capsys, flag):
     assert "a whole number, at least 0" in capsys.readouterr().err
 
 
-def test_messages_name_flags(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("name", "flag"), [("invert", "--steps"), ("prune", "--steps_of_images")]
+)
+def test_messages_name_flags(monkeypatch, capsys, name, flag):
+    monkeypatch.setattr("sys.argv", ["tf-deepinversion", name])
+
     def told():
         warnings.warn("Take more steps (`steps`, `first_steps`).", stacklevel=1)
         warnings.warn(
@@ -471,7 +499,7 @@ def test_messages_name_flags(monkeypatch, capsys):
     command.main()
     begin = "tf-deepinversion: warning: "
     assert capsys.readouterr().err.splitlines() == [
-        begin + "Take more steps (--steps or --steps_of_images).",
+        begin + f"Take more steps ({flag}).",
         begin + "It is --mean=81 --std=8.5 --pixel_range=-1,1 or --mean=MEAN "
         "--std=STD --pixel_range=normalized.",
     ]

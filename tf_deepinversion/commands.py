@@ -317,6 +317,11 @@ def _student(args, teacher, feeding):
             "--share or --student, not both. "
             f"Received: --share={args.share} and --student={args.student}"
         )
+    if args.share is not None and not 0 < args.share < 1:
+        raise ValueError(
+            "--share is the share of the channels that stay, between 0 and 1. "
+            f"Received: --share={args.share}"
+        )
     if args.share is not None:
         return lambda images: narrow(
             teacher,

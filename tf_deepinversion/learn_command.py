@@ -74,7 +74,7 @@ def _test_images(args, network, new):
     if args.test_data is None:
         return None
     images, labels = di.datasets.load_images(args.test_data)
-    classes = classes_of(network) + len(set(new[1].tolist()))
+    classes = max(classes_of(network), 1 + new[1].max())
     require_classes(classes, test_data=labels)
     if images.shape[1:] != new[0].shape[1:]:
         raise ValueError(
@@ -153,9 +153,15 @@ def _learn_by_sums(args):
     head.update(*images)
     sums, path = args.output / "head.npz", args.output / "network.keras"
     _require_more(sums, head)
-    # First: the sums of classes with gaps serve a later call, too.
+    try:
+        network = head.classifier()
+    except ValueError:
+        # The sums of classes with gaps serve a later call.
+        head.save(sums)
+        raise
+    # The sums come last: a call that was interrupted before can be repeated.
+    save_network(path, network)
     head.save(sums)
-    save_network(path, head.classifier())
     return {
         "classes": len(head.classes),
         "network": str(path),

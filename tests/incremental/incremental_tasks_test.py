@@ -260,7 +260,7 @@ def test_bad_tasks_are_refused(name):
         learn_tasks(tiny_teacher(), [(pixels, labels)], method("finetune"))
 
 
-@pytest.mark.parametrize("terms", ["abd", [1], ["abd"]])
+@pytest.mark.parametrize("terms", ["abd", [1], ["abd"], None, method("lwf")[0]])
 def test_terms_are_no_names(terms):
     with pytest.raises(TypeError, match=r"method\('abd'\).*Received: terms"):
         learn_tasks(tiny_teacher(), TASKS, terms)

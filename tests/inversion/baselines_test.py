@@ -22,6 +22,13 @@ def test_real_images_come_in_turn_with_their_labels():
     assert given.make([0] * 3, 2)[0].ravel().tolist() == seen[6:9]
 
 
+def test_labels_are_no_longer_the_caller_s():
+    labels = np.arange(3, dtype="int32")
+    _, shown = GivenImages((1, 1, 1), 3).make(labels, 0)
+    labels[:] = 0
+    assert shown.tolist() == [0, 1, 2]
+
+
 def test_nobody_is_warned_of_the_labels_of_given_images(recwarn):
     images = np.arange(20, dtype="uint8").reshape(20, 1, 1, 1)
     given = GivenImages((1, 1, 1), 20, real=(images, np.arange(20)))

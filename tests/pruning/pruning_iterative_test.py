@@ -469,6 +469,27 @@ def test_a_target_that_no_network_reaches_is_refused_at_once(tmp_path):
     assert found.costs[-1] == pytest.approx(least)
 
 
+def test_the_narrowest_need_not_be_the_cheapest_by_a_cost_of_one_s_own():
+    def first_is_dear(graph, keep):
+        return cost.flops(graph, keep) * (1 + 9 * keep[0])
+
+    teacher = learned_teacher()
+    whole = first_is_dear(ChannelGraph(teacher), np.ones(10, bool))
+    narrow = first_is_dear(
+        ChannelGraph(teacher), np.isin(np.arange(10), [0, 4])
+    )
+    assert narrow > 0.09 * whole
+    found = run(
+        teacher,
+        target=0.91,
+        rounds=1,
+        final_steps=0,
+        cost=first_is_dear,
+        criterion=lambda graph, *_: np.arange(graph.count) + 1.0,
+    )
+    assert found.costs[0] <= 0.09 and not found.keep[0]
+
+
 def test_no_batches():
     empty = tf.data.Dataset.from_tensor_slices(
         (np.zeros((0, *SHAPE), "uint8"), np.zeros(0, "int32"))

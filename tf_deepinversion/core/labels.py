@@ -127,4 +127,4 @@ def check_labels(labels, classes, replicas=1) -> np.ndarray:
             f"replicas: add {-len(labels) % replicas} labels or drop "
             f"{len(labels) % replicas}. Received: {len(labels)} labels"
         )
-    return int32_of(labels)
+    return np.array(int32_of(labels))  # not the caller's own

@@ -64,7 +64,7 @@ class PoolFilling:
         wanted = check_labels(list(wanted), pool.classes)
         first_steps = steps if first_steps is None else first_steps
         first = 1.0
-        if 0 in numbers:
+        if 0 in numbers and len(numbers) > 1:
             first = synthesizer.first_takes(self._images, first_steps, steps)
         progress = Progress(title, len(numbers), "batch", verbose, first)
         for number in numbers:

@@ -28,6 +28,7 @@ from tf_deepinversion.incremental.task_training import TaskTraining
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.networks.image_shape import filled
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.networks.remembered_input import disregard
 from tf_deepinversion.networks.replace_statistics import check_restatable
 
 
@@ -293,6 +294,7 @@ class _Sequence(NamedTuple):
         name, folder = f"task_{number}", self.folder
         saved = folder and load_task(folder, name, self.run)
         if saved:
+            disregard(saved[0])
             steps = self.training.steps(task[1])
             progress.skip(self.training.epochs * steps)
             if self.memory is not None:  # reads the saved images again

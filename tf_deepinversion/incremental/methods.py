@@ -348,7 +348,8 @@ def require_teaching(terms, new_classes):
         TypeError: if `terms` is no list of terms.
         ValueError: if no term teaches the new classes.
     """
-    if isinstance(terms, str) or not all(isinstance(t, Term) for t in terms):
+    listed = isinstance(terms, (list, tuple))
+    if not listed or not all(isinstance(term, Term) for term in terms):
         raise TypeError(
             "Expected a list of terms, such as `incremental.method('abd')`. "
             f"Received: terms={terms!r}"

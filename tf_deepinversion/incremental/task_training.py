@@ -22,6 +22,7 @@ from tf_deepinversion.metrics.recognition import accuracy
 from tf_deepinversion.networks import replicas
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.remembered_input import disregard
+from tf_deepinversion.networks.remembered_input import input_of
 from tf_deepinversion.optimizers.schedules import sgd
 from tf_deepinversion.transforms.base import require_transforms
 
@@ -118,6 +119,8 @@ class TaskTraining:
         new = len(set(labels.tolist()))
         require_teaching(self.terms, new)
         network = _grown(model, Head(model).classes + new, seed)
+        if input_of(model) is None:
+            disregard(network)
         path = None
         steps = self.steps(labels)
         if folder is not None:

@@ -81,7 +81,7 @@ class BatchWorker:
         """Works until nothing is missing that this worker has not tried."""
         job, missing = self._job, self._folder.missing
         first = 1.0
-        if job.endless and 0 in missing:
+        if job.endless and 0 in missing and len(missing) > 1:
             first = self._synthesizer.first_takes(
                 job.images, job.first_steps, job.steps
             )

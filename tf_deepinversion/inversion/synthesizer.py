@@ -98,6 +98,7 @@ class Synthesizer:
         Returns:
             A float, in multiplications; None if it is unknown.
         """
+        return None
 
     def first_takes(self, images, first_steps, steps) -> float:
         """Estimates how many times the work of another batch the first takes.
@@ -110,9 +111,10 @@ class Synthesizer:
         Returns:
             A float; 1 if the work is unknown.
         """
+        if first_steps == steps:
+            return 1.0
         first, other = (self.work(images, n) for n in (first_steps, steps))
         return first / other if first and other else 1.0
-        return None
 
     def settings(self) -> dict:
         """Returns the settings on which the images depend.

@@ -196,10 +196,11 @@ def _least_variance(model) -> float:
     """Returns the least moving variance of a network's channels.
 
     Of the initial variance 1, a training of few steps leaves a share in each
-    moving variance, and this share is at most the least of them.
+    moving variance. This share is at most the least of them, and at most 1.
     """
     layers = [layer for layer in batch_norms(model) if _may_tell(layer)]
-    return min(float(np.min(layer.moving_variance)) for layer in layers)
+    least = min(float(np.min(layer.moving_variance)) for layer in layers)
+    return min(1.0, least)
 
 
 def _size(values):

@@ -7,6 +7,7 @@ import numpy as np
 
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
+from tf_deepinversion.pruning.channels.cost import COSTS
 from tf_deepinversion.pruning.channels.criteria import require_criterion
 from tf_deepinversion.pruning.channels.criteria import scores_of
 from tf_deepinversion.pruning.channels.graph import ChannelGraph
@@ -92,19 +93,23 @@ class Rounds:
     def require_reachable(self, graph):
         """Checks that the narrowest network is within the target.
 
+        Of other costs than those by name, another network may be the cheapest.
+
         Args:
             graph: The `ChannelGraph` of the teacher.
 
         Raises:
             ValueError: if it is not.
         """
+        if self.cost not in COSTS.values():
+            return
         whole = self.cost(graph, np.ones(graph.count, bool))
-        least = self.cost(graph, narrowest(graph, self.multiple_of)) / whole
-        if least > self.share_left(self.rounds - 1):
+        least = self.cost(graph, narrowest(graph, self.multiple_of))
+        if least > whole * self.share_left(self.rounds - 1):
             raise ValueError(
                 "The target cannot be reached: each group of channels keeps at "
-                f"least {self.multiple_of}, which costs {least:.1%} of the "
-                f"network. Received: target={self.target}"
+                f"least {self.multiple_of}, which costs {least / whole:.1%} of "
+                f"the network. Received: target={self.target}"
             )
 
     def remove(self, number, state, teacher, stream, recovery):
