@@ -289,18 +289,24 @@ def test_report_scores_a_student_beside_its_teacher(run, tmp_path):
         run("report", "--images=some.npz")
 
 
+def save_images_of(folder, **classes):
+    """Saves eight random images of the classes in turn, for each name."""
+    random = np.random.default_rng(0)
+    for name, labels in classes.items():
+        np.savez(
+            folder / f"{name}.npz",
+            images=random.integers(0, 256, (8, *SHAPE), "uint8"),
+            labels=np.resize(labels, 8),
+        )
+
+
 @pytest.mark.parametrize(
     "method", ["lwf", pytest.param("replay", marks=pytest.mark.slow)]
 )
 def test_learn_makes_room_for_the_classes_of_a_file(
     run, tmp_path, method, eagerly
 ):
-    random = np.random.default_rng(0)
-    np.savez(
-        tmp_path / "new.npz",
-        images=random.integers(0, 256, (8, *SHAPE), "uint8"),
-        labels=np.arange(8) % 2 + CLASSES,
-    )
+    save_images_of(tmp_path, new=[CLASSES, CLASSES + 1])
     few = FEW if method == "replay" else ()
     with np.load("new.npz") as new:
         images, labels = new["images"], new["labels"]
@@ -328,13 +334,7 @@ def test_learn_makes_room_for_the_classes_of_a_file(
 
 
 def test_a_head_of_sums_may_begin_with_any_classes(run, tmp_path):
-    random = np.random.default_rng(0)
-    for name, classes in (("late", [1]), ("early", [0, 2])):
-        np.savez(
-            tmp_path / f"{name}.npz",
-            images=random.integers(0, 256, (8, *SHAPE), "uint8"),
-            labels=np.resize(classes, 8),
-        )
+    save_images_of(tmp_path, late=[1], early=[0, 2])
     with pytest.raises(ValueError, match=r"without gaps.*classes \[1\]"):
         run("learn", "--method=analytic", "--data=late.npz")
     head = str(tmp_path / "output/learn/head.npz")
@@ -346,13 +346,7 @@ def test_a_head_of_sums_may_begin_with_any_classes(run, tmp_path):
 def test_an_interrupted_head_of_sums_can_be_updated_again(
     run, tmp_path, monkeypatch
 ):
-    random = np.random.default_rng(0)
-    for name, first in (("one", 0), ("two", 2)):
-        np.savez(
-            tmp_path / f"{name}.npz",
-            images=random.integers(0, 256, (8, *SHAPE), "uint8"),
-            labels=np.arange(8) % 2 + first,
-        )
+    save_images_of(tmp_path, one=[0, 1], two=[2, 3])
     _, output, _ = run("learn", "--method=analytic", "--data=one.npz")
     head = str(output / "head.npz")
     later = ["learn", head, "--method=analytic", "--data=two.npz"]
@@ -366,13 +360,7 @@ def test_an_interrupted_head_of_sums_can_be_updated_again(
 
 
 def test_learn_adds_classes_to_a_head_of_sums(run, tmp_path):
-    random = np.random.default_rng(0)
-    for name, first in (("one", 0), ("two", 2)):
-        np.savez(
-            tmp_path / f"{name}.npz",
-            images=random.integers(0, 256, (8, *SHAPE), "uint8"),
-            labels=np.arange(8) % 2 + first,
-        )
+    save_images_of(tmp_path, one=[0, 1], two=[2, 3])
     flags = ("--method=analytic", "--places=2")
     figures, output, _ = run("learn", *flags, "--data=one.npz")
     assert figures["classes"] == 2

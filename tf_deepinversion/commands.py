@@ -311,18 +311,18 @@ def _student(args, teacher, feeding):
     from tf_deepinversion.models.pretrained import load_network
     from tf_deepinversion.pruning import narrow
 
-    if args.share is not None and args.student:
-        raise ValueError(
-            "--share makes the student of the network's own channels: pass "
-            "--share or --student, not both. "
-            f"Received: --share={args.share} and --student={args.student}"
-        )
-    if args.share is not None and not 0 < args.share < 1:
-        raise ValueError(
-            "--share is the share of the channels that stay, between 0 and 1. "
-            f"Received: --share={args.share}"
-        )
     if args.share is not None:
+        if args.student:
+            raise ValueError(
+                "--share makes the student of the network's own channels: "
+                "pass --share or --student, not both. "
+                f"Received: --share={args.share} and --student={args.student}"
+            )
+        if not 0 < args.share < 1:
+            raise ValueError(
+                "--share is the share of the channels that stay, between 0 "
+                f"and 1. Received: --share={args.share}"
+            )
         return lambda images: narrow(
             teacher,
             images,

@@ -632,12 +632,17 @@ def told_by_contrast(noise):
     return teacher
 
 
-def test_what_is_recognized_is_no_part_of_the_loss(eagerly):
+def of_a_teacher_of_contrast():
+    """A model whose image begins as class 0, and the norm of its noise."""
     model = still()
     model.fit([1], steps=1, verbose=0)
     noise = model.start(0)
-    length = float(np.linalg.norm(noise))
     model = inversion(told_by_contrast(noise), transforms=[])
+    return model, float(np.linalg.norm(noise))
+
+
+def test_what_is_recognized_is_no_part_of_the_loss(eagerly):
+    model, length = of_a_teacher_of_contrast()
     # Each step shortens z by a quarter, and so the loss by less than 0.1.
     model.compile(keras.optimizers.SGD(length / 4 / 0.01), [L2(0.01)])
     history = model.fit(
@@ -672,11 +677,7 @@ def test_fit_warns_where_less_than_half_of_the_images_show_their_labels():
 
 
 def test_the_warning_is_of_the_finished_images(eagerly):
-    model = still()
-    model.fit([1], steps=1, verbose=0)
-    noise = model.start(0)
-    length = float(np.linalg.norm(noise))
-    model = inversion(told_by_contrast(noise), transforms=[])
+    model, length = of_a_teacher_of_contrast()
     # The teacher recognizes the image after the only step, not before it.
     terms = [L2(0.01), CrossEntropy(1e-9)]
     model.compile(keras.optimizers.SGD(0.75 * length / 0.01), terms)

@@ -475,7 +475,7 @@ def test_the_time_left_knows_that_a_generator_learns_most_at_first(
     synthesized(tmp_path, batches=4, first_steps=3)
     assert seen == [(2, 3), (2, 3), (2, 1)]
     # Nothing is traced for a ratio that is 1.
-    assert Synthesizer.first_takes(None, 4, 5, 5) == 1
+    assert Synthesizer.first_takes(None, [0, 1], 4, 5, 5) == 1
 
 
 def test_pixels_are_those_of_deep_inversion(tmp_path):

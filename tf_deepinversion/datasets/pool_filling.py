@@ -63,9 +63,9 @@ class PoolFilling:
         wanted = range(pool.classes) if classes is None else classes
         wanted = check_labels(list(wanted), pool.classes)
         first_steps = steps if first_steps is None else first_steps
-        first = 1.0
-        if 0 in numbers and len(numbers) > 1:
-            first = synthesizer.first_takes(self._images, first_steps, steps)
+        first = synthesizer.first_takes(
+            numbers, self._images, first_steps, steps
+        )
         progress = Progress(title, len(numbers), "batch", verbose, first)
         for number in numbers:
             labels = wanted[balanced_labels(len(wanted), self._images, number)]

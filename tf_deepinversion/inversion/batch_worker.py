@@ -80,11 +80,12 @@ class BatchWorker:
     def run(self):
         """Works until nothing is missing that this worker has not tried."""
         job, missing = self._job, self._folder.missing
-        first = 1.0
-        if job.endless and 0 in missing and len(missing) > 1:
-            first = self._synthesizer.first_takes(
-                job.images, job.first_steps, job.steps
-            )
+        first = self._synthesizer.first_takes(
+            missing if job.endless else (),
+            job.images,
+            job.first_steps,
+            job.steps,
+        )
         self._before = len(missing)
         self._progress = Progress(
             "Images", self._before, "batch", self._verbose, first

@@ -100,18 +100,19 @@ class Synthesizer:
         """
         return None
 
-    def first_takes(self, images, first_steps, steps) -> float:
+    def first_takes(self, numbers, images, first_steps, steps) -> float:
         """Estimates how many times the work of another batch the first takes.
 
         Args:
+            numbers: Collection of the numbers of the batches to make.
             images: Int, number of labels.
-            first_steps: Steps of the first batch, as for `make`.
+            first_steps: Steps of the batch 0, as for `make`.
             steps: Steps of another batch, as for `make`.
 
         Returns:
-            A float; 1 if the work is unknown.
+            A float; 1 if the work is unknown, or without batch 0 and another.
         """
-        if first_steps == steps:
+        if 0 not in numbers or len(numbers) < 2 or first_steps == steps:
             return 1.0
         first, other = (self.work(images, n) for n in (first_steps, steps))
         return first / other if first and other else 1.0
