@@ -285,6 +285,49 @@ def test_flops_of_a_dense_layer_on_a_map_of_features(tmp_path):
     assert count_flops(served) == flops_of_model(model) == expected
 
 
+def test_flops_of_attention(tmp_path):
+    """Its projections, the products of queries and keys, and the answers."""
+    tokens, width, heads, key = 8, 6, 2, 3
+    inputs = keras.Input((tokens, width))
+    attention = layers.MultiHeadAttention(heads, key)
+    model = keras.Model(inputs, attention(inputs, inputs))
+    projections = 4 * tokens * width * heads * key
+    expected = 2 * (projections + 2 * heads * tokens * tokens * key)
+    assert flops_of_model(model) == expected
+    model.export(tmp_path, verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path))
+    assert count_flops(loaded.signatures["serving_default"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "expected"),
+    [
+        ("ab,bc->ac", [(2, 3), (3, 4)], 2 * 3 * 4),
+        ("...a,ab->...b", [(5, 6, 3), (3, 4)], 5 * 6 * 3 * 4),
+        ("b...a,c...a->bc...", [(2, 5, 3), (4, 5, 3)], 2 * 4 * 5 * 3),
+        ("ab->ba", [(2, 3)], 0),
+    ],
+)
+def test_flops_of_sums_over_indices(equation, shapes, expected):
+    others = [tf.ones(shape) for shape in shapes[1:]]
+    call = tf.function(
+        lambda x: tf.raw_ops.Einsum(inputs=[x, *others], equation=equation)
+    )
+    traced = call.get_concrete_function(tf.TensorSpec(shapes[0]))
+    assert count_flops(traced) == 2 * expected
+
+
+def test_flops_of_stacks_of_matrices():
+    call = tf.function(
+        lambda x: (
+            tf.raw_ops.BatchMatMulV2(x=x, y=tf.ones((3, 5, 4)))
+            + tf.raw_ops.BatchMatMulV2(x=x, y=tf.ones((3, 4, 5)), adj_y=True)
+        )
+    )
+    traced = call.get_concrete_function(tf.TensorSpec((3, 2, 5)))
+    assert count_flops(traced) == 2 * 2 * (3 * 2 * 5 * 4)
+
+
 def fake_timer(call):
     """As if a layer took as long as its output has numbers."""
     return float(call().size)

@@ -7,13 +7,18 @@ import tensorflow as tf
 
 from tf_deepinversion.core.keras_internals import with_constants
 
-COUNTED = (
+# A product of stacks of matrices, such as the projections of an attention.
+_BATCHED = {"BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"}
+
+COUNTED = {
     "Conv2D",
     "Conv2DBackpropInput",
     "Conv3D",
     "DepthwiseConv2dNative",
+    "Einsum",
     "MatMul",
-)
+    *_BATCHED,
+}
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 
 # The attributes of functions that TensorFlow does not inline. Keras computes a
@@ -33,11 +38,11 @@ def counted_operations(function) -> list:
             signature of `tf.saved_model.load`.
 
     Returns:
-        List of pairs: a `tf.Operation`, and a list of ints, the shape of its
-        output.
+        List of triples: a `tf.Operation`; the shapes of its inputs, a list of
+        lists of ints; and the shape of its output, a list of ints.
     """
     operations = _counted(function.graph)
-    shapes = [operation.outputs[0].shape for operation in operations]
+    shapes = [x.shape for each in operations for x in _tensors(each)]
     known = all(shape.is_fully_defined() for shape in shapes)
     if known and not _types(function.graph) & _CALLS:
         sizes = [shape.as_list() for shape in shapes]
@@ -45,26 +50,58 @@ def counted_operations(function) -> list:
         function = _inlined(function)
         operations = _counted(function.graph)
         sizes = _sizes(function, operations)
-    return list(zip(operations, sizes, strict=True))
+    left, found = iter(sizes), []
+    for operation in operations:
+        *inputs, output = [next(left) for _ in _tensors(operation)]
+        found.append((operation, inputs, output))
+    return found
 
 
-def multiplications(operation, output) -> int:
+def multiplications(operation, inputs, output) -> int:
     """Counts the multiplications of one operation.
 
     Args:
         operation: A `tf.Operation` of a type in `COUNTED`.
+        inputs: List of lists of ints, the shapes of its inputs.
         output: List of ints, the shape of its output.
     """
-    kernel = operation.inputs[1].shape.as_list()
+    if operation.type == "Einsum":
+        return _of_einsum(operation, inputs)
+    kernel = inputs[1]
     # Each output of a matrix product is a sum over the inner size.
     if operation.type == "MatMul":
         inner = kernel[1 if operation.get_attr("transpose_b") else 0]
         return math.prod(output) * inner
+    if operation.type in _BATCHED:
+        inner = kernel[-1 if operation.get_attr("adj_y") else -2]
+        return math.prod(output) * inner
     # A transposed convolution applies its kernel at each position of its input.
     if operation.type == "Conv2DBackpropInput":
-        output = operation.inputs[2].shape.as_list()
+        output = inputs[2]
     # A convolution applies its whole kernel at each position.
     return math.prod(output[:-1]) * math.prod(kernel)
+
+
+def _of_einsum(operation, inputs):
+    """Counts one multiplication for each set of values of all indices."""
+    if len(inputs) < 2:  # such as a transposition
+        return 0
+    sizes = {}
+    names = operation.get_attr("equation").decode().split("->")[0].split(",")
+    for name, shape in zip(names, inputs, strict=True):
+        # The axes of an ellipsis are one index, of the product of their sizes.
+        before, dots, after = name.partition("...")
+        end = len(shape) - len(after)
+        sizes.update(zip(before, shape[: len(before)], strict=True))
+        sizes.update(zip(after, shape[end:], strict=True))
+        if dots:
+            inner = math.prod(shape[len(before) : end])
+            sizes[dots] = max(inner, sizes.get(dots, 1))
+    return math.prod(sizes.values())
+
+
+def _tensors(operation):
+    return [*operation.inputs, operation.outputs[0]]
 
 
 def _types(graph):
@@ -110,9 +147,9 @@ def _inlinable(graph):
 
 
 def _sizes(function, operations) -> list:
-    """Computes the shapes of the operations' outputs for one image."""
+    """Computes the shapes of the operations' tensors for one image."""
     with function.graph.as_default():
-        shapes = [tf.shape(x.outputs[0]) for x in operations]
+        shapes = [tf.shape(x) for each in operations for x in _tensors(each)]
     whole = function.prune(function.inputs, shapes)
     given = [tf.zeros([n or 1 for n in x.shape], x.dtype) for x in whole.inputs]
     return [shape.numpy().tolist() for shape in whole(*given)]

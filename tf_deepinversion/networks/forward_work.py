@@ -53,7 +53,7 @@ def _traced_work(model, input_shape):
     signature = tf.TensorSpec((count, *input_shape), "float32")
     work = 0.0
     traced = call.get_concrete_function(signature)
-    for operation, output in counted_operations(traced):
-        work += multiplications(operation, output)
+    for operation, inputs, output in counted_operations(traced):
+        work += multiplications(operation, inputs, output)
         work += _PER_OUTPUT * math.prod(output)
     return work / count or None
