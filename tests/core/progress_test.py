@@ -145,7 +145,7 @@ def test_one_training_has_a_line_an_epoch_of_all_epochs(clock, capsys):
     assert f"loss: {history['loss'][-1]:.4g}" in printed.splitlines()[-1]
 
 
-def test_what_was_done_before_is_not_counted(clock, capsys, tmp_path):
+def test_what_was_done_before_is_said_and_not_counted(clock, capsys, tmp_path):
     keras.utils.set_random_seed(0)
 
     class Stop(keras.callbacks.Callback):
@@ -158,6 +158,7 @@ def test_what_was_done_before_is_not_counted(clock, capsys, tmp_path):
     capsys.readouterr()
     train(3, [Waits(clock)], path=tmp_path / "state.npz")
     assert counts(capsys.readouterr().out) == [
+        "Training: 1 of 3 epochs done before",
         "Training: step 3/6 - 30s left",
         "Training: step 6/6",
     ]

@@ -35,13 +35,17 @@ def synthesized(folder, batches=2, **kwargs):
     )
 
 
-def test_synthesis_goes_on_to_the_same_pool(tmp_path, eagerly):
+def test_synthesis_goes_on_to_the_same_pool(tmp_path, eagerly, capsys):
     whole = synthesized(None)
     assert isinstance(whole, Pool)
     assert whole.requested.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     part = synthesized(tmp_path, batches=1)
     np.testing.assert_array_equal(part.images, whole.images[:4])
+    capsys.readouterr()
     again = synthesized(tmp_path)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "Images: 1 of 2 batches done before"
+    assert len(told) == 2 and told[1].startswith("Images: batch 1/1")
     for name in ("images", "labels", "requested"):
         np.testing.assert_array_equal(
             getattr(again, name), getattr(whole, name)

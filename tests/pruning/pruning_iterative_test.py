@@ -302,6 +302,20 @@ def test_without_recovery_it_is_the_shrunken_teacher():
     assert history == {}
 
 
+def test_no_round_of_the_default_removes_too_much(tmp_path, capsys):
+    """Each leaves 85 % or more of the cost that the last round left."""
+    kwargs = {"criterion": "filter_norm", "steps_per_round": 0}
+    kwargs |= {"rounds": None, "final_steps": 0, "folder": tmp_path}
+    costs = run(target=0.5, **kwargs).costs
+    limits = 0.5 ** (np.arange(1, 6) / 5)
+    assert len(costs) == 5 and (np.asarray(costs) <= limits).all()
+    assert limits[0] >= 0.85
+    # An earlier run has done all of it.
+    assert run(target=0.5, **kwargs, verbose=2).costs == costs
+    told = capsys.readouterr().out
+    assert told == "Pruning: 5 of 5 rounds done before\n"
+
+
 def test_recovery_brings_the_answers_nearer():
     teacher = learned_teacher()
     student, history, keep, costs = run(teacher, rounds=1, final_steps=0)
@@ -448,6 +462,7 @@ def test_widths_are_multiples():
             "with 10 NaN or -infinity",
         ),
         ({"target": 0.999, "rounds": 1}, "cannot be reached"),
+        ({"target": 1.0, "rounds": None}, "between 0 and 1: .*target=1.0"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -6,6 +6,7 @@ from tf_deepinversion.callbacks.require_finite import RequireFinite
 from tf_deepinversion.callbacks.training_state import TrainingState
 from tf_deepinversion.core import run_state
 from tf_deepinversion.core.progress import TrainingProgress
+from tf_deepinversion.core.progress import tell_done_before
 from tf_deepinversion.core.progress import verbosity
 
 
@@ -109,6 +110,7 @@ def fit_resumable(
     bars = [isinstance(c, keras.callbacks.ProgbarLogger) for c in callbacks]
     if verbose and not any(bars):
         callbacks.insert(0, TrainingProgress(title))
+        tell_done_before(title, done, epochs, "epochs", verbose)
     history = model.fit(
         batches(done * steps_per_epoch),
         epochs=epochs,

@@ -53,6 +53,25 @@ def line_of(title, count, logs, seconds) -> str:
     return f"{title}: {count}{terms}{left}"
 
 
+def tell_done_before(title, done, total, unit, verbose):
+    """Prints how much of a job an earlier run has done, if any.
+
+    A `Progress` counts only what is left.
+
+    Args:
+        title: String, name of the job.
+        done: Int, number of units that are done.
+        total: Int, number of units of the job.
+        unit: String, name of several units.
+        verbose: See `verbosity`.
+
+    >>> tell_done_before("Training", 2, 5, "epochs", verbose=2)
+    Training: 2 of 5 epochs done before
+    """
+    if done and verbosity(verbose):
+        print(f"{title}: {done} of {total} {unit} done before", flush=True)
+
+
 class Progress:
     """Shows how much of a job is done, as a bar or as lines.
 

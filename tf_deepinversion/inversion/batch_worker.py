@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tf_deepinversion.core.caller_warnings import warn_if_not_recognized
 from tf_deepinversion.core.progress import Progress
+from tf_deepinversion.core.progress import tell_done_before
 from tf_deepinversion.core.progress import verbosity
 from tf_deepinversion.inversion.chain_states import ChainStates
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
@@ -86,7 +87,10 @@ class BatchWorker:
             job.first_steps,
             job.steps,
         )
-        self._before = len(missing)
+        self._before, total = len(missing), self._folder.plan["batches"]
+        tell_done_before(
+            "Images", total - self._before, total, "batches", self._verbose
+        )
         self._progress = Progress(
             "Images", self._before, "batch", self._verbose, first
         )

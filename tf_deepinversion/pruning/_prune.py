@@ -8,6 +8,7 @@ import numpy as np
 
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.progress import TrainingProgress
+from tf_deepinversion.core.progress import tell_done_before
 from tf_deepinversion.datasets.streams import stream_for
 from tf_deepinversion.distillation.recovery import Recovery
 from tf_deepinversion.distillation.recovery import recovery_optimizer
@@ -21,6 +22,7 @@ from tf_deepinversion.pruning.channels.graph import ChannelGraph
 from tf_deepinversion.pruning.frozen_weights import check_frozen
 from tf_deepinversion.pruning.pruning_state import PruningState
 from tf_deepinversion.pruning.rounds import Rounds
+from tf_deepinversion.pruning.rounds import rounds_to
 
 
 class Pruned(NamedTuple):
@@ -61,7 +63,7 @@ def prune(
     target,
     cost="flops",
     criterion="taylor",
-    rounds=5,
+    rounds=None,
     steps_per_round=100,
     final_steps=500,
     ranking_batches=30,
@@ -107,7 +109,9 @@ def prune(
             `ranking_batches` batches of pixels and labels, an int seed) to a
             float array, the importance of each channel, infinite if it must
             stay. Defaults to `"taylor"`.
-        rounds: Int. Defaults to 5.
+        rounds: Int. Defaults to the fewest of which none removes more than
+            15% of the cost that the round before left: 5 for a target of 0.5,
+            9 for 0.75.
         steps_per_round: Int, training steps after each round but the last.
             Defaults to 100.
         final_steps: Int, training steps after the last round; 0 for none.
@@ -167,7 +171,7 @@ def prune(
         target,
         _cost_function(cost),
         criterion,
-        rounds,
+        rounds_to(target) if rounds is None else rounds,
         steps_per_round,
         final_steps,
         ranking_batches,
@@ -237,6 +241,8 @@ def _run_rounds(plan, state, recovery, teacher, stream, callbacks, verbose):
     numbers = range(len(state.costs), plan.rounds)
     steps = sum(recovery.whole_epochs(plan.steps(number)) for number in numbers)
     progress = TrainingProgress("Pruning", steps)
+    done = numbers.start
+    tell_done_before("Pruning", done, plan.rounds, "rounds", verbose)
     for number in numbers:
         plan.remove(number, state, teacher, stream, recovery)
         # Each round draws other random numbers.

@@ -1,6 +1,7 @@
 """The rounds of `prune`: each ranks the channels and removes some."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -40,11 +41,7 @@ class Rounds:
     seed: int
 
     def __post_init__(self):
-        if not 0 < self.target < 1:
-            raise ValueError(
-                "`target` is the share of the cost to remove, between 0 and 1: "
-                f"0.5 halves the cost. Received: target={self.target}"
-            )
+        _require_target(self.target)
         require_criterion(self.criterion)
         require_whole(
             rounds=self.rounds,
@@ -148,3 +145,32 @@ class Rounds:
         if self.criterion == "taylor" and number == 0:
             return "fisher"
         return self.criterion
+
+
+def rounds_to(target) -> int:
+    """Returns the fewest rounds of which none removes over 15% of the cost.
+
+    The share counts from what the round before left. A network that loses more
+    at once recovers less.
+
+    Args:
+        target: Float in (0, 1), the share of the whole cost to remove.
+
+    Raises:
+        ValueError: if the target is out of range.
+
+    >>> rounds_to(0.15), rounds_to(0.5), rounds_to(0.75)
+    (1, 5, 9)
+    """
+    _require_target(target)
+    # Rounding of floats must not add a round.
+    rounds = math.ceil(math.log(1 - target) / math.log(0.85) - 1e-9)
+    return max(1, rounds)
+
+
+def _require_target(target):
+    if not 0 < target < 1:
+        raise ValueError(
+            "`target` is the share of the cost to remove, between 0 and 1: "
+            f"0.5 halves the cost. Received: target={target}"
+        )
