@@ -7,6 +7,9 @@ r"""Distills a glyph teacher into a student with a quarter of its weights.
 
 The student is of the teacher's family and has half of its width. It starts from
 random weights, or with --start=narrow from half of the teacher's channels. With
+--start=pruned it is the teacher, from which `prune` removes 75 % of the weights
+in rounds, on --rounds batches of images that are made first; --student_steps
+then counts the steps after a round, and ten times as many after the last. With
 --resnet20=4 it is a ResNet-20 of width 4 in place of that. The call of
 `distill` is the default, for --rounds rounds. With --real it trains on the
 training images of the set, the ceiling. With --unlabeled=100 the statistics of
@@ -46,7 +49,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("sets", "output/glyphs", "Folder that glyphs.py wrote.")
 flags.DEFINE_enum(
-    "start", "random", ["random", "narrow"], "Weights of the student."
+    "start", "random", ["random", "narrow", "pruned"], "Weights of the student."
 )
 flags.DEFINE_integer("resnet20", None, "Width of a ResNet-20.", 1)
 flags.DEFINE_bool("real", False, "Real images in place of synthesized ones.")
@@ -56,7 +59,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("rounds", 32, "See `distill`.", 1)
 flags.DEFINE_integer("images", 256, "Images in a batch, without snapshots.", 1)
 flags.DEFINE_integer("steps", None, "Steps of a batch; the recipe's.", 1)
-flags.DEFINE_integer("student_steps", 480, "In each round.", 1)
+flags.DEFINE_integer("student_steps", None, "In each round; 480, or 300.", 1)
 flags.DEFINE_integer("seed", 0, "Of images and students.", 0)
 flags.DEFINE_string("dtype", "mixed_bfloat16", "Of images and students.")
 flags.DEFINE_string("output", "output/glyph_students", "Folder.")
@@ -93,11 +96,54 @@ def load_images(set_name, split) -> tuple:
         return file["images"], file["labels"]
 
 
+def distilled(teacher, figures, images, preprocessing, **kwargs):
+    """Returns a narrower student, and the pool that `distill` made for it."""
+    found = di.distill(
+        teacher,
+        make_student(teacher, preprocessing, figures),
+        images,
+        rounds=FLAGS.rounds,
+        steps_per_round=FLAGS.student_steps or 480,
+        refresh=None
+        if FLAGS.real
+        else di.RefreshPool(FLAGS.images, FLAGS.steps),
+        preprocessing=preprocessing,
+        **kwargs,
+    )
+    return found.student, found.pool
+
+
+def pruned(teacher, figures, images, targets, callbacks, **kwargs):
+    """Returns the pruned teacher, and the pool that it recovered on."""
+    if images is None:
+        images = di.synthesize(
+            teacher,
+            recipe="distillation_pixels",
+            batches=FLAGS.rounds,
+            images=FLAGS.images,
+            steps=FLAGS.steps,
+            targets=targets,
+            **kwargs,
+        )
+    steps = FLAGS.student_steps or 300
+    found = di.prune(
+        teacher,
+        images,
+        target=0.75,
+        cost="parameters",
+        steps_per_round=steps,
+        final_steps=10 * steps,
+        callbacks=callbacks,
+        **kwargs,
+    )
+    return found.student, images
+
+
 def main(_):
-    if FLAGS.resnet20 and FLAGS.start == "narrow":
+    if FLAGS.resnet20 and FLAGS.start != "random":
         raise app.UsageError(
             "A ResNet-20 has no channels of the teacher: pass --resnet20 or "
-            "--start=narrow, not both."
+            f"--start={FLAGS.start}, not both."
         )
     if FLAGS.real and FLAGS.unlabeled:
         raise app.UsageError(
@@ -114,30 +160,24 @@ def main(_):
         kind = f"{kind}_{FLAGS.unlabeled}_unlabeled"
     folder = pathlib.Path(FLAGS.output) / f"{name}_{kind}_{FLAGS.seed}"
     watch = di.callbacks.Stopwatch(folder / "seconds.json", time.monotonic())
-    distilled = di.distill(
+    learn = pruned if FLAGS.start == "pruned" else distilled
+    student, pool = learn(
         teacher,
-        make_student(teacher, fed, figures),
+        figures,
         images,
-        rounds=FLAGS.rounds,
-        steps_per_round=FLAGS.student_steps,
-        refresh=None
-        if FLAGS.real
-        else di.RefreshPool(FLAGS.images, FLAGS.steps),
-        preprocessing=fed,
         targets=measured_targets(teacher, fed, figures),
+        preprocessing=fed,
         dtype=FLAGS.dtype,
         seed=FLAGS.seed,
         folder=folder,
         callbacks=[watch],
     )
-    student = distilled.student
     save_network(folder / "student.keras", student)
     test = load_images(figures["set"], "test")
     # A ResNet-20 contains its preprocessing.
     own = preprocessing_of_student(student, None, fed)
     taught = recognition.accuracy(teacher, *test, fed)
     learned = recognition.accuracy(student, *test, own)
-    pool = distilled.pool
     met = None if FLAGS.real else np.mean(pool.labels == pool.requested)
     row = {
         "teacher": name,

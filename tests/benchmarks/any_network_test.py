@@ -142,6 +142,7 @@ def test_a_row_says_what_a_recipe_makes(tmp_path):
     [
         ("random", "--start=random"),
         ("narrow", "--start=narrow"),
+        ("pruned", "--start=pruned"),
         ("resnet20_1", "--resnet20=1"),
         ("random_real", "--real"),
         ("random_12_unlabeled", "--unlabeled=12"),
