@@ -23,6 +23,7 @@ from tf_deepinversion.pruning.frozen_weights import check_frozen
 from tf_deepinversion.pruning.pruning_state import PruningState
 from tf_deepinversion.pruning.rounds import Rounds
 from tf_deepinversion.pruning.rounds import rounds_to
+from tf_deepinversion.transforms.augmentations import augmentations
 
 
 class Pruned(NamedTuple):
@@ -64,8 +65,8 @@ def prune(
     cost="flops",
     criterion="taylor",
     rounds=None,
-    steps_per_round=100,
-    final_steps=500,
+    steps_per_round=300,
+    final_steps=3000,
     ranking_batches=30,
     momentum=0.9,
     multiple_of=1,
@@ -113,9 +114,9 @@ def prune(
             15% of the cost that the round before left: 5 for a target of 0.5,
             9 for 0.75.
         steps_per_round: Int, training steps after each round but the last.
-            Defaults to 100.
+            Defaults to 300.
         final_steps: Int, training steps after the last round; 0 for none.
-            Defaults to 500.
+            Defaults to 3000.
         ranking_batches: Int, number of batches that rank the channels in each
             round. Defaults to 30.
         momentum: Float in [0, 1), the weight of earlier rounds in the ranking.
@@ -133,7 +134,7 @@ def prune(
         temperature: Float, see `recover`. Defaults to 4.
         class_maps: Float, see `recover`. Defaults to 1.
         transforms: List of transforms of the images for both networks, drawn
-            anew every step. Defaults to `[Shift(2), HorizontalFlip()]`.
+            anew every step. Defaults to `augmentations()`.
         preprocessing: The teacher's `Preprocessing`, or None if the teacher is
             known by its name. Defaults to None.
         dtype: A dtype policy, see `Distillation`. Defaults to the networks' own
@@ -186,7 +187,7 @@ def prune(
         steps_per_epoch,
         keep_statistics,
         temperature,
-        transforms,
+        augmentations() if transforms is None else transforms,
         Preprocessing.of(teacher, preprocessing),
         chosen_policy(dtype, folder, ("prune.npz", "recover_0.npz")),
         seed,

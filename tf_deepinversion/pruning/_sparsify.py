@@ -21,6 +21,7 @@ from tf_deepinversion.pruning.masks.magnitude import prune_low_magnitude
 from tf_deepinversion.pruning.masks.magnitude import strip_pruning
 from tf_deepinversion.pruning.masks.schedule import PolynomialDecay
 from tf_deepinversion.pruning.masks.update_pruning_step import UpdatePruningStep
+from tf_deepinversion.transforms.augmentations import augmentations
 
 
 class Sparsified(NamedTuple):
@@ -102,7 +103,7 @@ def sparsify(
         temperature: Float, see `recover`. Defaults to 4.
         class_maps: Float, see `recover`. Defaults to 1.
         transforms: List of transforms of the images for both networks, drawn
-            anew every step. Defaults to `[Shift(2), HorizontalFlip()]`.
+            anew every step. Defaults to `augmentations()`.
         preprocessing: The teacher's `Preprocessing`, or None if the teacher is
             known by its name. Defaults to None.
         image_shape: Tuple `(height, width, channels)`, required if the teacher
@@ -138,7 +139,7 @@ def sparsify(
         steps_per_epoch,
         keep_statistics,
         temperature,
-        transforms,
+        augmentations() if transforms is None else transforms,
         preprocessing,
         chosen_policy(dtype, folder, ["sparsify.npz"]),
         seed,

@@ -9,6 +9,7 @@ from tf_deepinversion.distillation.recovery import state_file
 from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.pruning.masks.magnitude import masks_of
 from tf_deepinversion.pruning.masks.magnitude import places_of
+from tf_deepinversion.transforms.augmentations import augmentations
 
 
 def recover(
@@ -57,7 +58,7 @@ def recover(
         temperature: Float, temperature of the distillation. Defaults to 4.
         class_maps: Float, see `Distillation`. Defaults to 1.
         transforms: List of transforms of the images for both networks, drawn
-            anew every step. Defaults to `[Shift(2), HorizontalFlip()]`.
+            anew every step. Defaults to `augmentations()`.
         preprocessing: The teacher's `Preprocessing`, or None if the teacher is
             known by its name. Defaults to None.
         image_shape: Tuple `(height, width, channels)`, required if the teacher
@@ -96,7 +97,7 @@ def recover(
         steps_per_epoch,
         keep_statistics,
         temperature,
-        transforms,
+        augmentations() if transforms is None else transforms,
         preprocessing,
         chosen_policy(dtype, folder, ["recover.npz"]),
         seed,
