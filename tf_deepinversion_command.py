@@ -54,10 +54,11 @@ _SIZES = (
     ("--steps_of_images", "N", None, "steps of a batch; default: the recipe's"),
 )
 
+_BATCHES = (("--batches", "N", 10, "number of batches of images"), *_SIZES)
+
 _MADE = (
     ("--recipe", "NAME", "generator", "recipe of the images, in RECIPES"),
-    ("--batches", "N", 10, "number of batches of images"),
-    *_SIZES,
+    *_BATCHES,
 )
 
 _GIVEN = ("--images", "PATH", None, "pool folder or .npz; default: new images")
@@ -129,10 +130,17 @@ _COMMANDS = {
             _GIVEN,
             ("--target", "SHARE", 0.5, "share of the cost to remove"),
             ("--cost", "NAME", "flops", "cost to reduce: flops or parameters"),
-            ("--steps", "N", 500, "training steps after the last round"),
-            ("--steps_per_round", "N", 100, "after each of the other rounds"),
+            ("--rounds", "N", None, "of removing; default: by the target"),
+            ("--steps", "N", 3000, "training steps after the last round"),
+            ("--steps_per_round", "N", 300, "after each of the other rounds"),
             _TARGETS,
-            *_MADE,
+            (
+                "--recipe",
+                "NAME",
+                "distillation_pixels",
+                "recipe of the images, in RECIPES",
+            ),
+            *_BATCHES,
         ),
     ),
     "quantize": (

@@ -6,7 +6,10 @@ r"""Measures how much sooner other images are as good as the paper's.
 The slow way is `DeepInversion` with the paper's recipe: it fills a pool, and a
 student trains on the pool. The fast way is one of two. With --fast=pixels it is
 the same with the recipe --fast_recipe and other numbers. With --fast=generator
-a `FastInversion` learns beside the same student, for the same steps.
+a `FastInversion` learns beside the same student, for the same steps. With
+--fast_start=narrow the student of fast pixels starts from half of the teacher's
+channels, and is the same network if --student has half of the teacher's width;
+the seconds of ranking the channels count as synthesis.
 
 Quality is the student's accuracy after each round on held-out images, which no
 student trains on: the last 5,000 training images of --idx_dir, or --held_out.
@@ -37,6 +40,7 @@ import json
 import os
 import pathlib
 import sys
+import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -62,6 +66,12 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("fast_batch", None, "Default 256; generator: 128.", 1)
 flags.DEFINE_integer("fast_steps", None, "Default 100; generator: 10.", 1)
 flags.DEFINE_string("fast_recipe", "distillation_pixels", "Of pixels.")
+flags.DEFINE_enum(
+    "fast_start",
+    "random",
+    ["random", "narrow"],
+    "Weights of the student of pixels.",
+)
 flags.DEFINE_integer("first_steps", 100, "The generator's, in round one.", 1)
 flags.DEFINE_integer("draws", 10, "Batches it draws in a round.", 1)
 flags.DEFINE_integer("rounds", 80, "Of the student.", lower_bound=1)
@@ -131,8 +141,20 @@ def fill_pool(
     return pool, synthesizer.seconds
 
 
-def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
-    """Trains a student and returns its history. Only the images differ."""
+def train(
+    name,
+    teacher,
+    preprocessing,
+    scored,
+    make_synthesizer,
+    start=None,
+    **kwargs,
+):
+    """Trains a student and returns its history.
+
+    Only the images differ, and the weights that `start`, a function of images
+    as for `distill`, gives to a student.
+    """
     from students import learn
     from students import make_student
 
@@ -149,7 +171,7 @@ def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
     )
     _, (_, history, *_) = learn(
         teacher,
-        student,
+        start or student,
         make_synthesizer(student),
         rounds=FLAGS.rounds,
         steps_per_round=FLAGS.steps_per_round,
@@ -166,8 +188,45 @@ def train(name, teacher, preprocessing, scored, make_synthesizer, **kwargs):
     return history
 
 
-def train_filled(name, pool, seconds, *args):
-    """Trains a student on a full pool; returns the history and the seconds."""
+class Narrow:
+    """Makes students from half of a teacher's channels, and measures it."""
+
+    def __init__(self, teacher, preprocessing):
+        self.seconds = 0.0
+        self._teacher, self._preprocessing = teacher, preprocessing
+
+    def __call__(self, images):
+        from students import make_student
+
+        from tf_deepinversion.pruning import narrow
+
+        begin = time.monotonic()
+        student = narrow(
+            self._teacher,
+            images,
+            preprocessing=self._preprocessing,
+            seed=FLAGS.seed,
+        )
+        self.seconds += time.monotonic() - begin
+        asked = make_student(
+            FLAGS.student,
+            FLAGS.student_width,
+            self._teacher,
+            self._preprocessing,
+            FLAGS.seed,
+        )
+        sizes = student.count_params(), asked.count_params()
+        if sizes[0] != sizes[1]:
+            raise app.UsageError(
+                "--fast_start=narrow needs --student and --student_width of "
+                f"half of the teacher's channels, {sizes[0]} weights. "
+                f"Received: a student of {sizes[1]} weights"
+            )
+        return student
+
+
+def train_filled(name, pool, seconds, *args, start=None):
+    """Trains a student on a full pool; returns its history."""
     from students import Given
 
     from tf_deepinversion import RefreshPool
@@ -183,9 +242,12 @@ def train_filled(name, pool, seconds, *args):
         name,
         *args,
         lambda _: given,
+        start=start,
         refresh=RefreshPool(len(pool), when="every_round"),
         capacity=len(pool),
     )
+    if start is not None:
+        seconds += start.seconds
     history["synthesis_seconds"] = [seconds, *[0.0] * (FLAGS.rounds - 1)]
     return history
 
@@ -228,7 +290,8 @@ def train_fast(*args):
         FLAGS.fast_steps or 100,
         dtype=FLAGS.dtype,
     )
-    history = train_filled("pixels", pool, seconds, *args)
+    start = Narrow(*args[:2]) if FLAGS.fast_start == "narrow" else None
+    history = train_filled("pixels", pool, seconds, *args, start=start)
     # Snapshots are versions of the same image and do not count.
     return history, seconds / FLAGS.fast_images
 
@@ -268,6 +331,7 @@ def compare(slow, fast, each):
             first,
         ),
         "fast": FLAGS.fast,
+        "fast_start": FLAGS.fast_start,
         "extrapolated_to_images": FLAGS.extrapolated,
         "target_accuracy": target,
         "fast_best_accuracy": best,
@@ -284,6 +348,8 @@ def main(_):
     from tf_deepinversion.models.pretrained import load_network
 
     # A history holds the accuracies of its own held-out images.
+    if FLAGS.fast == "generator" and FLAGS.fast_start == "narrow":
+        raise app.UsageError("--fast_start=narrow is for --fast=pixels.")
     claim(FLAGS.output, "fast", "extrapolated")
     teacher = load_network(FLAGS.teacher)
     preprocessing = Preprocessing.of(teacher)

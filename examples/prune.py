@@ -67,18 +67,23 @@ flags.DEFINE_enum(
 flags.DEFINE_enum("data", "synthesized", DATA, "Training images.")
 flags.DEFINE_string("pool", None, "Folder of existing images.")
 flags.DEFINE_integer("images", 2560, "Number of images.", lower_bound=1)
-flags.DEFINE_integer("synthesis_steps", 50, "Per batch of 256 images.")
-flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
-flags.DEFINE_integer("rounds", 5, "Each ranks, removes, trains.")
-flags.DEFINE_integer("steps_per_round", 100, "Training steps.")
-flags.DEFINE_integer("steps", 1000, "Training steps in the last round.")
+flags.DEFINE_string("recipe", "distillation_pixels", "Of the images.")
+flags.DEFINE_integer(
+    "synthesis_steps", None, "Per batch of 256 images; the recipe's."
+)
+flags.DEFINE_integer(
+    "first_steps", None, "Of a generator's first batch; the recipe's."
+)
+flags.DEFINE_integer("rounds", None, "Of removing; as --target needs.")
+flags.DEFINE_integer("steps_per_round", 300, "Training steps.")
+flags.DEFINE_integer("steps", 3000, "Training steps in the last round.")
 flags.DEFINE_integer("ranking_batches", 30, "Batches for the ranking.")
 flags.DEFINE_integer("batch_size", 128, "For training and ranking.")
 flags.DEFINE_integer("multiple_of", 1, "Divisor of the widths; 8: fast.")
 flags.DEFINE_enum(
     "selection", "ranking", ["ranking", "knapsack"], "How to choose channels."
 )
-flags.DEFINE_float("strength", 1.0, "Strength of the augmentations.")
+flags.DEFINE_float("strength", 0.25, "Strength of the augmentations.")
 flags.DEFINE_integer("latency_batch", 32, "Images of a timed call.")
 flags.DEFINE_enum(
     "runtime", "tensorflow", [*RUNTIMES], "For the table of --cost=latency."
@@ -106,6 +111,7 @@ def make_images(teacher, fed, output):
         batch = min(256, FLAGS.images)
         return di.synthesize(
             teacher,
+            recipe=FLAGS.recipe,
             folder=output,
             seed=FLAGS.seed,
             batches=FLAGS.images // batch,
@@ -175,7 +181,7 @@ def unread() -> list:
     if FLAGS.pool:
         found += ["images"]
     if FLAGS.pool or FLAGS.data in ("noise", "real"):
-        found += ["synthesis_steps", "first_steps", "targets"]
+        found += ["recipe", "synthesis_steps", "first_steps", "targets"]
     return found
 
 

@@ -191,6 +191,7 @@ def prune(args):
         else pool_of(args, teacher, args.output),
         target=args.target,
         cost=args.cost,
+        rounds=args.rounds,
         steps_per_round=args.steps_per_round,
         final_steps=args.steps,
         preprocessing=feeding,

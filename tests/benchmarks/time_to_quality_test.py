@@ -156,3 +156,21 @@ def test_bfloat16_is_of_the_fast_way_alone(tmp_path):
         for way in ("slow", "pixels")
     ]
     assert same == [True, False]
+
+
+@pytest.mark.slow
+def test_a_start_from_the_teacher_s_channels_takes_its_time(tmp_path):
+    output = tmp_path / "output"
+    flags = "--fast=pixels", "--fast_start=narrow", "--steps=2"
+    command = (*tiny(tmp_path), *flags, f"--output={output}")
+    figures = end(start(*command))
+    assert figures["fast_start"] == "narrow"
+    batches = [output / "pixels" / f"batches/batch_{i}.npz" for i in (0, 1)]
+    made = sum(sum(past(batch)["seconds"]) for batch in batches)
+    # The seconds of one image do not count the ranking of the channels.
+    assert figures["seconds_per_fast_image"] == pytest.approx(made / 20)
+    assert figures["fast_seconds_in_all"] > made
+    wide = f"--output={tmp_path / 'wide'}", "--student_width=3"
+    running = start(*command, *wide)
+    told = running.communicate()[0]
+    assert running.returncode and "of half of the teacher's channels" in told
