@@ -145,6 +145,9 @@ def main(_):
             "A ResNet-20 has no channels of the teacher: pass --resnet20 or "
             f"--start={FLAGS.start}, not both."
         )
+    made = [x for x in ("rounds", "images", "steps") if FLAGS[x].present]
+    if FLAGS.real and FLAGS.start == "pruned" and made:
+        raise app.UsageError(f"Real images are not made: leave out {made}.")
     if FLAGS.real and FLAGS.unlabeled:
         raise app.UsageError(
             "Real images need no statistics: pass --real or --unlabeled, not "

@@ -31,7 +31,11 @@ def claim(folder, *free) -> pathlib.Path:
     own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
     settings = {x.name: x.value for x in own if x.name not in ("output", *free)}
     path = folder / "settings.json"
-    held = json.loads(path.read_text()) if path.exists() else settings
+    held = dict(settings)
+    if path.exists():
+        # A flag that is younger than the folder had its default.
+        held = {x.name: x.default for x in own if x.name in settings}
+        held |= json.loads(path.read_text())
     if held != settings:
         differing = [
             f"--{name}={held.get(name)}"

@@ -44,6 +44,7 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 from absl import app
 from absl import flags
 from machine import machine
@@ -189,15 +190,17 @@ def train(
 
 
 class Narrow:
-    """Makes students from half of a teacher's channels, and measures it."""
+    """Makes students from half of a teacher's channels, and measures it.
+
+    The seconds of the first call are stored beside the images.
+    """
 
     def __init__(self, teacher, preprocessing):
-        self.seconds = 0.0
         self._teacher, self._preprocessing = teacher, preprocessing
+        self._path = pathlib.Path(FLAGS.output) / "pixels" / "ranking.json"
 
     def __call__(self, images):
-        from students import make_student
-
+        from tf_deepinversion.core.files import write_content
         from tf_deepinversion.pruning import narrow
 
         begin = time.monotonic()
@@ -207,7 +210,30 @@ class Narrow:
             preprocessing=self._preprocessing,
             seed=FLAGS.seed,
         )
-        self.seconds += time.monotonic() - begin
+        if not self._path.exists():
+            seconds = time.monotonic() - begin
+            write_content(self._path, json.dumps(seconds))
+        return student
+
+    @property
+    def seconds(self) -> float:
+        return json.loads(self._path.read_text())
+
+    def require_same_size(self):
+        """Checks that the slow way's student is the same network."""
+        from students import make_student
+
+        from tf_deepinversion.pruning import narrow
+
+        shape = self._teacher.input_shape[1:]
+        narrowed = narrow(
+            self._teacher,
+            (np.zeros((8, *shape), "uint8"), np.zeros(8, int)),
+            criterion="filter_norm",
+            ranking_batches=1,
+            batch_size=8,
+            preprocessing=self._preprocessing,
+        )
         asked = make_student(
             FLAGS.student,
             FLAGS.student_width,
@@ -215,14 +241,13 @@ class Narrow:
             self._preprocessing,
             FLAGS.seed,
         )
-        sizes = student.count_params(), asked.count_params()
+        sizes = narrowed.count_params(), asked.count_params()
         if sizes[0] != sizes[1]:
             raise app.UsageError(
                 "--fast_start=narrow needs --student and --student_width of "
                 f"half of the teacher's channels, {sizes[0]} weights. "
                 f"Received: a student of {sizes[1]} weights"
             )
-        return student
 
 
 def train_filled(name, pool, seconds, *args, start=None):
@@ -274,11 +299,16 @@ def train_beside(teacher, preprocessing, scored):
         "generator", teacher, preprocessing, scored, make, refresh=refresh
     )
     drawn = FLAGS.rounds * refresh.images * FLAGS.draws
-    return history, sum(history["draw_seconds"]) / drawn
+    return history, sum(history["draw_seconds"]) / drawn, None
 
 
 def train_fast(*args):
-    """Runs the fast way; returns history and seconds for one more image."""
+    """Runs the fast way.
+
+    Returns:
+        A history, the seconds for one more image, and the seconds before the
+        first image; None for those of a generator that learns.
+    """
     if FLAGS.fast == "generator":
         return train_beside(*args)
     pool, seconds = fill_pool(
@@ -292,17 +322,20 @@ def train_fast(*args):
     )
     start = Narrow(*args[:2]) if FLAGS.fast_start == "narrow" else None
     history = train_filled("pixels", pool, seconds, *args, start=start)
+    first = 0.0 if start is None else start.seconds
     # Snapshots are versions of the same image and do not count.
-    return history, seconds / FLAGS.fast_images
+    return history, seconds / FLAGS.fast_images, first
 
 
-def compare(slow, fast, each):
+def compare(slow, fast, each, first):
     """Computes the figures from the histories of the two students.
 
     Args:
         slow: Dict of lists, a history.
         fast: The same.
         each: Float, the fast way's seconds for one more image.
+        first: Float, its seconds before the first image, or None for those
+            until it reaches the target.
     """
     from speedup import seconds_until
     from speedup import speedups
@@ -318,9 +351,6 @@ def compare(slow, fast, each):
             file=sys.stderr,
         )
     slow_seconds = sum(slow["synthesis_seconds"])
-    # The generator must learn before it draws. Each batch of pixels starts
-    # anew.
-    first = None if FLAGS.fast == "generator" else 0.0
     return {
         **speedups(
             slow_seconds,
@@ -347,12 +377,14 @@ def main(_):
     from tf_deepinversion.core.run_state import fingerprint
     from tf_deepinversion.models.pretrained import load_network
 
-    # A history holds the accuracies of its own held-out images.
-    if FLAGS.fast == "generator" and FLAGS.fast_start == "narrow":
-        raise app.UsageError("--fast_start=narrow is for --fast=pixels.")
-    claim(FLAGS.output, "fast", "extrapolated")
     teacher = load_network(FLAGS.teacher)
     preprocessing = Preprocessing.of(teacher)
+    if FLAGS.fast_start == "narrow":
+        if FLAGS.fast == "generator":
+            raise app.UsageError("--fast_start=narrow is for --fast=pixels.")
+        Narrow(teacher, preprocessing).require_same_size()
+    # A history holds the accuracies of its own held-out images.
+    claim(FLAGS.output, "fast", "extrapolated")
     scored_on, *scored = held_out(teacher.input_shape[1:])
     run = teacher, preprocessing, tuple(scored)
     pool, seconds = fill_pool(

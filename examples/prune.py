@@ -59,7 +59,7 @@ DATA = ["none", "noise", "synthesized", "real"]
 given.define_network()
 given.define_images()
 given.define_targets()
-flags.DEFINE_float("target", 0.5, "Share of the cost to remove.")
+flags.DEFINE_float("target", 0.5, "Share of the cost to remove.", 0, 1)
 flags.DEFINE_enum("cost", "flops", COSTS, "Cost to reduce.")
 flags.DEFINE_enum(
     "criterion", "taylor", [*CRITERIA, "magnitude"], "How to rank."
@@ -72,7 +72,7 @@ flags.DEFINE_integer(
     "synthesis_steps", None, "Per batch of 256 images; the recipe's."
 )
 flags.DEFINE_integer(
-    "first_steps", None, "Of a generator's first batch; the recipe's."
+    "first_steps", None, "Of the first batch, in which a generator learns most."
 )
 flags.DEFINE_integer("rounds", None, "Of removing; as --target needs.")
 flags.DEFINE_integer("steps_per_round", 300, "Training steps.")

@@ -453,6 +453,23 @@ def test_flags_that_nothing_reads_and_files_that_nobody_can_read(
         command.main()
 
 
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--rounds=0", "`rounds` must be a whole number, 1 or more"),
+        ("--target=1", "between 0 and 1: .*Received: .*target=1"),
+        ("--target=0.999", "cannot be reached: .*target=0.999"),
+        ("--cost=flop", "must be one of .*Received: .*cost='flop'"),
+    ],
+)
+def test_prune_refuses_before_it_makes_images(run, monkeypatch, flag, message):
+    monkeypatch.setattr("tf_deepinversion.commands.pool_of", None)
+    arguments = ["tf-deepinversion", "prune", "mine.keras", *FEEDING, flag]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
+        command.main()
+
+
 def test_a_network_that_is_cut_off_is_said_to_be(run, monkeypatch):
     content = pathlib.Path("mine.keras").read_bytes()
     pathlib.Path("cut.keras").write_bytes(content[: len(content) // 2])

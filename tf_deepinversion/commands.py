@@ -180,10 +180,12 @@ def distill(args):
 
 def prune(args):
     import tf_deepinversion as di
+    from tf_deepinversion.pruning._prune import check_removal
 
     if args.images:
         refuse_unread(args, OF_NEW_IMAGES, "new images, without --images")
     teacher, feeding = network_of(args), preprocessing(args)
+    check_removal(teacher, args.target, args.cost, args.rounds)
     result = di.prune(
         teacher,
         images_of(args.images, labeled=False)

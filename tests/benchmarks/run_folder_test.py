@@ -32,5 +32,8 @@ def test_a_folder_is_found_again_by_the_same_flags_alone(given, tmp_path):
     with pytest.raises(app.UsageError, match="with --seed=0, --steps=9: rep"):
         run_folder.claim(folder, "rows")
     given.seed, given.steps = 0, 9
-    with pytest.raises(app.UsageError, match="with --rows=None"):
+    # A flag that the folder does not tell had its default.
+    with pytest.raises(app.UsageError, match="with --rows=1"):
         run_folder.claim(folder)
+    given.rows = 1
+    assert run_folder.claim(folder) == folder

@@ -170,7 +170,9 @@ def test_a_start_from_the_teacher_s_channels_takes_its_time(tmp_path):
     # The seconds of one image do not count the ranking of the channels.
     assert figures["seconds_per_fast_image"] == pytest.approx(made / 20)
     assert figures["fast_seconds_in_all"] > made
+    assert end(start(*command)) == figures  # also its seconds
     wide = f"--output={tmp_path / 'wide'}", "--student_width=3"
     running = start(*command, *wide)
     told = running.communicate()[0]
     assert running.returncode and "of half of the teacher's channels" in told
+    assert not (tmp_path / "wide").exists()

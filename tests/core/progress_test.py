@@ -170,6 +170,7 @@ def test_a_job_can_go_on_amid_a_training(clock, capsys, tmp_path):
     job = TrainingProgress("Tasks", 9)
     train(3, [job, Waits(clock)], path=tmp_path / "state.npz")
     assert counts(capsys.readouterr().out) == [
+        "Training: 1 of 3 epochs done before",
         "Tasks: step 3/6 - 30s left",
         "Tasks: step 6/6",
     ]

@@ -303,13 +303,12 @@ def test_without_recovery_it_is_the_shrunken_teacher():
 
 
 def test_no_round_of_the_default_removes_too_much(tmp_path, capsys):
-    """Each leaves 85 % or more of the cost that the last round left."""
     kwargs = {"criterion": "filter_norm", "steps_per_round": 0}
     kwargs |= {"rounds": None, "final_steps": 0, "folder": tmp_path}
     costs = run(target=0.5, **kwargs).costs
+    # Each leaves what the sixth, at 85 % a round, would not.
     limits = 0.5 ** (np.arange(1, 6) / 5)
     assert len(costs) == 5 and (np.asarray(costs) <= limits).all()
-    assert limits[0] >= 0.85
     # An earlier run has done all of it.
     assert run(target=0.5, **kwargs, verbose=2).costs == costs
     told = capsys.readouterr().out

@@ -107,9 +107,14 @@ def fit_resumable(
         callbacks.append(state)
     verbose = verbosity(verbose)
     # A caller that shows one bar for several trainings brings it along.
-    bars = [isinstance(c, keras.callbacks.ProgbarLogger) for c in callbacks]
-    if verbose and not any(bars):
-        callbacks.insert(0, TrainingProgress(title))
+    bars = [
+        c for c in callbacks if isinstance(c, keras.callbacks.ProgbarLogger)
+    ]
+    if verbose and not bars:
+        bars = [TrainingProgress(title)]
+        callbacks = [*bars, *callbacks]
+    # Other bars count what was done before.
+    if any(isinstance(bar, TrainingProgress) for bar in bars):
         tell_done_before(title, done, epochs, "epochs", verbose)
     history = model.fit(
         batches(done * steps_per_epoch),

@@ -88,9 +88,8 @@ class BatchWorker:
             job.steps,
         )
         self._before, total = len(missing), self._folder.plan["batches"]
-        tell_done_before(
-            "Images", total - self._before, total, "batches", self._verbose
-        )
+        done = len(self._folder.done)
+        tell_done_before("Images", done, total, "batches", self._verbose)
         self._progress = Progress(
             "Images", self._before, "batch", self._verbose, first
         )

@@ -3,6 +3,7 @@
 import math
 import uuid
 
+import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.keras_internals import with_constants
@@ -86,18 +87,16 @@ def _of_einsum(operation, inputs):
     """Counts one multiplication for each set of values of all indices."""
     if len(inputs) < 2:  # such as a transposition
         return 0
-    sizes = {}
+    sizes, dots = {}, []
     names = operation.get_attr("equation").decode().split("->")[0].split(",")
     for name, shape in zip(names, inputs, strict=True):
-        # The axes of an ellipsis are one index, of the product of their sizes.
-        before, dots, after = name.partition("...")
+        before, _, after = name.partition("...")
         end = len(shape) - len(after)
         sizes.update(zip(before, shape[: len(before)], strict=True))
         sizes.update(zip(after, shape[end:], strict=True))
-        if dots:
-            inner = math.prod(shape[len(before) : end])
-            sizes[dots] = max(inner, sizes.get(dots, 1))
-    return math.prod(sizes.values())
+        dots.append(shape[len(before) : end])  # none without an ellipsis
+    # The axes of ellipses are broadcast.
+    return math.prod([*sizes.values(), *np.broadcast_shapes(*dots)])
 
 
 def _tensors(operation):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.progress import TrainingProgress
 from tf_deepinversion.core.progress import tell_done_before
@@ -22,6 +23,7 @@ from tf_deepinversion.pruning.channels.graph import ChannelGraph
 from tf_deepinversion.pruning.frozen_weights import check_frozen
 from tf_deepinversion.pruning.pruning_state import PruningState
 from tf_deepinversion.pruning.rounds import Rounds
+from tf_deepinversion.pruning.rounds import require_reachable
 from tf_deepinversion.pruning.rounds import rounds_to
 from tf_deepinversion.transforms.augmentations import augmentations
 
@@ -100,9 +102,10 @@ def prune(
         images: Synthesized, real or noise images of any kind, see
             `datasets.as_stream`. Their labels are not used.
         target: Float in (0, 1), the share of the cost to remove.
-        cost: `"flops"`, `"parameters"`, a `LatencyTable`, or a function from a
-            `ChannelGraph` and the remaining channels to a float. Defaults to
-            `"flops"`.
+        cost: `"flops"` (of convolutions and dense layers, not of the products
+            within an attention), `"parameters"`, a `LatencyTable`, or a
+            function from a `ChannelGraph` and the remaining channels to a
+            float. Defaults to `"flops"`.
         criterion: `"taylor"` (second order in the first round, first order
             later), `"fisher"` (always second order), `"bn_scale"`,
             `"filter_norm"` or `"random"`; or a function from (a `ChannelGraph`
@@ -204,6 +207,25 @@ def prune(
     return Pruned(student, state.history, state.keep, state.costs)
 
 
+def check_removal(teacher, target, cost, rounds):
+    """Checks what `prune` is to remove, before images are made for it.
+
+    Args:
+        teacher: See `prune`. A teacher of open size is not asked whether it
+            can be that small.
+        target: See `prune`.
+        cost: See `prune`.
+        rounds: See `prune`.
+
+    Raises:
+        ValueError: as `prune`.
+    """
+    require_whole(rounds=rounds_to(target) if rounds is None else rounds)
+    cost = _cost_function(cost)
+    if None not in functional(teacher).inputs[0].shape[1:]:
+        require_reachable(ChannelGraph(teacher), target, cost)
+
+
 def _cost_function(cost):
     """Returns the cost function that a name or a function stands for."""
     found = COSTS.get(cost) if isinstance(cost, str) else cost
@@ -220,7 +242,7 @@ def _start(teacher, plan, path, run) -> PruningState:
     graph = ChannelGraph(teacher)
     graph.check_size()
     graph.check_channels()
-    plan.require_reachable(graph)
+    require_reachable(graph, plan.target, plan.cost, plan.multiple_of)
     if any(map(plan.steps, range(plan.rounds))):
         check_frozen(teacher, _cut_weights(graph))
     return PruningState(teacher, graph.count, path, run)

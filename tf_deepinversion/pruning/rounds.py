@@ -87,28 +87,6 @@ class Rounds:
         # Each round leaves the same share of what the round before left.
         return (1 - self.target) ** ((number + 1) / self.rounds)
 
-    def require_reachable(self, graph):
-        """Checks that the narrowest network is within the target.
-
-        Of other costs than those by name, another network may be the cheapest.
-
-        Args:
-            graph: The `ChannelGraph` of the teacher.
-
-        Raises:
-            ValueError: if it is not.
-        """
-        if self.cost not in COSTS.values():
-            return
-        whole = self.cost(graph, np.ones(graph.count, bool))
-        least = self.cost(graph, narrowest(graph, self.multiple_of))
-        if least > whole * self.share_left(self.rounds - 1):
-            raise ValueError(
-                "The target cannot be reached: each group of channels keeps at "
-                f"least {self.multiple_of}, which costs {least / whole:.1%} of "
-                f"the network. Received: target={self.target}"
-            )
-
     def remove(self, number, state, teacher, stream, recovery):
         """Ranks the channels of a network, and removes the least important.
 
@@ -166,6 +144,32 @@ def rounds_to(target) -> int:
     # Rounding of floats must not add a round.
     rounds = math.ceil(math.log(1 - target) / math.log(0.85) - 1e-9)
     return max(1, rounds)
+
+
+def require_reachable(graph, target, cost, multiple_of=1):
+    """Checks that the narrowest network is within a target.
+
+    Of other costs than those by name, another network may be the cheapest.
+
+    Args:
+        graph: The `ChannelGraph` of the teacher.
+        target: Float in (0, 1), the share of the cost to remove.
+        cost: Function of a `ChannelGraph` and the remaining channels.
+        multiple_of: Int, see `prune`.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if cost not in COSTS.values():
+        return
+    whole = cost(graph, np.ones(graph.count, bool))
+    least = cost(graph, narrowest(graph, multiple_of))
+    if least > whole * (1 - target):
+        raise ValueError(
+            "The target cannot be reached: each group of channels keeps at "
+            f"least {multiple_of}, which costs {least / whole:.1%} of "
+            f"the network. Received: target={target}"
+        )
 
 
 def _require_target(target):
