@@ -84,6 +84,9 @@ flags.DEFINE_enum(
     "selection", "ranking", ["ranking", "knapsack"], "How to choose channels."
 )
 flags.DEFINE_float("strength", 0.25, "Strength of the augmentations.")
+flags.DEFINE_string(
+    "dtype", None, "mixed_bfloat16; or auto, which takes it if faster here."
+)
 flags.DEFINE_integer("latency_batch", 32, "Images of a timed call.")
 flags.DEFINE_enum(
     "runtime", "tensorflow", [*RUNTIMES], "For the table of --cost=latency."
@@ -119,6 +122,7 @@ def make_images(teacher, fed, output):
             steps=FLAGS.synthesis_steps,
             first_steps=FLAGS.first_steps,
             preprocessing=fed,
+            dtype=FLAGS.dtype,
             targets=flag_values.targets(FLAGS),
         )
     return di.Pool.of(images, labels, classes)
@@ -131,6 +135,7 @@ def prune(teacher, fed, pool, output):
         "batch_size": FLAGS.batch_size,
         "transforms": di.augmentations(FLAGS.strength),
         "preprocessing": fed,
+        "dtype": FLAGS.dtype,
         "folder": output,
         "seed": FLAGS.seed,
     }
