@@ -453,6 +453,11 @@ def test_flags_that_nothing_reads_and_files_that_nobody_can_read(
         command.main()
 
 
+def test_a_network_is_pruned_on_the_images_that_teach_most():
+    given = command.parser().parse_args(["prune", "mine.keras"])
+    assert given.recipe == "distillation_pixels"
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [

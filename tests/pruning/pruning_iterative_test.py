@@ -22,8 +22,25 @@ from tf_deepinversion.pruning import prune
 from tf_deepinversion.pruning import prune_low_magnitude
 from tf_deepinversion.pruning import recover
 from tf_deepinversion.pruning import shrink
+from tf_deepinversion.pruning import sparsify
 from tf_deepinversion.pruning.channels import cost
 from tf_deepinversion.pruning.pruning_state import PruningState
+from tf_deepinversion.transforms import HorizontalFlip
+from tf_deepinversion.transforms import Shift
+from tf_deepinversion.transforms import augmentations
+
+
+def run_sparsify(**kwargs):
+    sparsify(
+        learned_teacher(),
+        images,
+        target=0.5,
+        steps=2,
+        preprocessing=NORMALIZED,
+        run="pool",
+        verbose=0,
+        **kwargs,
+    )
 
 
 def run(teacher=None, **kwargs):
@@ -425,6 +442,24 @@ def test_the_folder_of_another_run_is_refused(tmp_path):
     run(folder=tmp_path, final_steps=0, steps_per_round=0)
     with pytest.raises(ValueError, match="another run"):
         run(folder=tmp_path, final_steps=0, steps_per_round=0, seed=1)
+
+
+def a_recovery(**kwargs):
+    student = shrink(
+        learned_teacher(), np.ones(ChannelGraph(learned_teacher()).count, bool)
+    )
+    recovered(student, **kwargs)
+
+
+@pytest.mark.parametrize("train", [run, run_sparsify, a_recovery])
+def test_images_are_varied_as_for_a_student(tmp_path, train):
+    """In the folder of a run only the same run goes on."""
+    few = {"rounds": 1, "final_steps": 1, "criterion": "filter_norm"}
+    kwargs = {"folder": tmp_path, **(few if train is run else {})}
+    train(**kwargs)
+    train(**kwargs, transforms=augmentations())
+    with pytest.raises(ValueError, match="differs in: .*transforms"):
+        train(**kwargs, transforms=[Shift(2), HorizontalFlip()])
 
 
 @pytest.mark.slow
