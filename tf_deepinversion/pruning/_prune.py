@@ -74,7 +74,7 @@ def prune(
     multiple_of=1,
     selection="ranking",
     batch_size=128,
-    learning_rate=0.02,
+    learning_rate=0.06,
     steps_per_epoch=100,
     keep_statistics=False,
     temperature=4.0,
@@ -131,7 +131,7 @@ def prune(
             importances is about the largest that the cost allows, for a
             `LatencyTable` best with `multiple_of=8`. Defaults to `"ranking"`.
         batch_size: Int, see `recover`. Defaults to 128.
-        learning_rate: Float, see `recover`. Defaults to 0.02.
+        learning_rate: Float, see `recover`. Defaults to 0.06.
         steps_per_epoch: Int, see `recover`. Defaults to 100.
         keep_statistics: Bool, see `recover`. Defaults to False.
         temperature: Float, see `recover`. Defaults to 4.
