@@ -77,6 +77,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("rounds", None, "Of removing; as --target needs.")
 flags.DEFINE_integer("steps_per_round", 300, "Training steps.")
 flags.DEFINE_integer("steps", 3000, "Training steps in the last round.")
+flags.DEFINE_float("learning_rate", 0.06, "Of the training.")
 flags.DEFINE_integer("ranking_batches", 30, "Batches for the ranking.")
 flags.DEFINE_integer("batch_size", 128, "For training and ranking.")
 flags.DEFINE_integer("multiple_of", 1, "Divisor of the widths; 8: fast.")
@@ -167,6 +168,7 @@ def prune(teacher, fed, pool, output):
         rounds=FLAGS.rounds if recovered else 1,
         steps_per_round=FLAGS.steps_per_round,
         final_steps=FLAGS.steps if recovered else 0,
+        learning_rate=FLAGS.learning_rate,
         ranking_batches=FLAGS.ranking_batches,
         multiple_of=FLAGS.multiple_of,
         selection=FLAGS.selection,
@@ -180,7 +182,7 @@ def unread() -> list:
     found = []
     if FLAGS.criterion == "magnitude":
         found += ["cost", "rounds", "steps_per_round", "ranking_batches"]
-        found += ["multiple_of", "selection"]
+        found += ["multiple_of", "selection", "learning_rate"]
     if FLAGS.cost != "latency" or FLAGS.criterion == "magnitude":
         found += ["runtime"]
     if FLAGS.pool:
