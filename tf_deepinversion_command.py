@@ -54,12 +54,14 @@ _SIZES = (
     ("--steps_of_images", "N", None, "steps of a batch; default: the recipe's"),
 )
 
+
+def _recipe(default) -> tuple:
+    return ("--recipe", "NAME", default, "recipe of the images, in RECIPES")
+
+
 _BATCHES = (("--batches", "N", 10, "number of batches of images"), *_SIZES)
 
-_MADE = (
-    ("--recipe", "NAME", "generator", "recipe of the images, in RECIPES"),
-    *_BATCHES,
-)
+_MADE = (_recipe("generator"), *_BATCHES)
 
 _GIVEN = ("--images", "PATH", None, "pool folder or .npz; default: new images")
 
@@ -76,7 +78,7 @@ _COMMANDS = {
         "show what a network remembers: pictures of its classes",
         "invert fashion_mnist_resnet20 --steps=50",
         (
-            ("--recipe", "NAME", "ours", "recipe of the images, in RECIPES"),
+            _recipe("ours"),
             (
                 "--labels",
                 "N,N",
@@ -134,12 +136,7 @@ _COMMANDS = {
             ("--steps", "N", 3000, "training steps after the last round"),
             ("--steps_per_round", "N", 300, "after each of the other rounds"),
             _TARGETS,
-            (
-                "--recipe",
-                "NAME",
-                "distillation_pixels",
-                "recipe of the images, in RECIPES",
-            ),
+            _recipe("distillation_pixels"),
             *_BATCHES,
         ),
     ),

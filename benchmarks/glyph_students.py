@@ -9,7 +9,7 @@ The student is of the teacher's family and has half of its width. It starts from
 random weights, or with --start=narrow from half of the teacher's channels. With
 --start=pruned it is the teacher, from which `prune` removes 75 % of the weights
 in rounds, on --rounds batches of images that are made first; --student_steps
-then counts the steps after a round, and ten times as many after the last. With
+are then the steps after a round, with ten times as many after the last. With
 --resnet20=4 it is a ResNet-20 of width 4 in place of that. The call of
 `distill` is the default, for --rounds rounds. With --real it trains on the
 training images of the set, the ceiling. With --unlabeled=100 the statistics of
@@ -59,7 +59,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("rounds", 32, "See `distill`.", 1)
 flags.DEFINE_integer("images", 256, "Images in a batch, without snapshots.", 1)
 flags.DEFINE_integer("steps", None, "Steps of a batch; the recipe's.", 1)
-flags.DEFINE_integer("student_steps", None, "In each round; 480, or 300.", 1)
+flags.DEFINE_integer("student_steps", None, "In each round.", 1)
 flags.DEFINE_integer("seed", 0, "Of images and students.", 0)
 flags.DEFINE_string("dtype", "mixed_bfloat16", "Of images and students.")
 flags.DEFINE_string("output", "output/glyph_students", "Folder.")
@@ -96,6 +96,15 @@ def load_images(set_name, split) -> tuple:
         return file["images"], file["labels"]
 
 
+def steps_given(**multiples) -> dict:
+    """Returns arguments of --student_steps, or none for the defaults."""
+    steps = FLAGS.student_steps
+    if steps is None:
+        return {}
+    multiples["steps_per_round"] = 1
+    return {name: many * steps for name, many in multiples.items()}
+
+
 def distilled(teacher, figures, images, preprocessing, **kwargs):
     """Returns a narrower student, and the pool that `distill` made for it."""
     found = di.distill(
@@ -103,11 +112,11 @@ def distilled(teacher, figures, images, preprocessing, **kwargs):
         make_student(teacher, preprocessing, figures),
         images,
         rounds=FLAGS.rounds,
-        steps_per_round=FLAGS.student_steps or 480,
         refresh=None
         if FLAGS.real
         else di.RefreshPool(FLAGS.images, FLAGS.steps),
         preprocessing=preprocessing,
+        **steps_given(),
         **kwargs,
     )
     return found.student, found.pool
@@ -125,15 +134,13 @@ def pruned(teacher, figures, images, targets, callbacks, **kwargs):
             targets=targets,
             **kwargs,
         )
-    steps = FLAGS.student_steps or 300
     found = di.prune(
         teacher,
         images,
         target=0.75,
         cost="parameters",
-        steps_per_round=steps,
-        final_steps=10 * steps,
         callbacks=callbacks,
+        **steps_given(final_steps=10),
         **kwargs,
     )
     return found.student, images

@@ -142,6 +142,18 @@ def fill_pool(
     return pool, synthesizer.seconds
 
 
+def new_student(teacher, preprocessing):
+    from students import make_student
+
+    return make_student(
+        FLAGS.student,
+        FLAGS.student_width,
+        teacher,
+        preprocessing,
+        FLAGS.seed,
+    )
+
+
 def train(
     name,
     teacher,
@@ -157,19 +169,12 @@ def train(
     as for `distill`, gives to a student.
     """
     from students import learn
-    from students import make_student
 
     from tf_deepinversion import augmentations
     from tf_deepinversion.core.files import write_content
 
     folder = pathlib.Path(FLAGS.output) / name
-    student = make_student(
-        FLAGS.student,
-        FLAGS.student_width,
-        teacher,
-        preprocessing,
-        FLAGS.seed,
-    )
+    student = new_student(teacher, preprocessing)
     _, (_, history, *_) = learn(
         teacher,
         start or student,
@@ -221,8 +226,6 @@ class Narrow:
 
     def require_same_size(self):
         """Checks that the slow way's student is the same network."""
-        from students import make_student
-
         from tf_deepinversion.pruning import narrow
 
         shape = self._teacher.input_shape[1:]
@@ -234,13 +237,7 @@ class Narrow:
             batch_size=8,
             preprocessing=self._preprocessing,
         )
-        asked = make_student(
-            FLAGS.student,
-            FLAGS.student_width,
-            self._teacher,
-            self._preprocessing,
-            FLAGS.seed,
-        )
+        asked = new_student(self._teacher, self._preprocessing)
         sizes = narrowed.count_params(), asked.count_params()
         if sizes[0] != sizes[1]:
             raise app.UsageError(

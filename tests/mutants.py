@@ -461,6 +461,7 @@ MUTANTS = [
     ("networks/split_batches.py", "if few_fail:", "if False:", "networks/replicas"),
     ("pruning/rounds.py", "math.log(0.85)", "math.log(0.8)", "pruning/pruning_iterative"),
     ("pruning/_prune.py", "done = numbers.start", "done = 0", "pruning/pruning_iterative"),
+    ("inversion/batch_worker.py", "len(self._folder.done)", "total - self._before", "inversion/synthesis"),
     ("core/progress.py", "if done and verbosity(verbose):", "if verbosity(verbose):", "core/progress"),
     ("pruning/rounds.py", "((number + 1) / self.rounds)", "(number / self.rounds)", "pruning/pruning_iterative"),
     ("pruning/pruning_state.py", "self.keep[np.flatnonzero(self.keep)[~stays]] = False", "self.keep[: len(stays)] = stays", "pruning/pruning_iterative"),

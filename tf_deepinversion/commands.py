@@ -185,7 +185,8 @@ def prune(args):
     if args.images:
         refuse_unread(args, OF_NEW_IMAGES, "new images, without --images")
     teacher, feeding = network_of(args), preprocessing(args)
-    check_removal(teacher, args.target, args.cost, args.rounds)
+    if not args.images:  # else `prune` itself refuses at once
+        check_removal(teacher, args.target, args.cost, args.rounds)
     result = di.prune(
         teacher,
         images_of(args.images, labeled=False)

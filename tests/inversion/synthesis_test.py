@@ -170,7 +170,7 @@ def test_what_a_synthesizer_makes_is_checked(
         shaded(folder, Changed())
 
 
-def test_a_worker_counts_what_it_cannot_store_as_failed(tmp_path):
+def test_a_worker_counts_what_it_cannot_store_as_failed(tmp_path, capsys):
     class Floats(Shades):
         def make(self, labels, batch_index, steps=None, verbose=0):
             images, labels = super().make(labels, batch_index)
@@ -179,6 +179,11 @@ def test_a_worker_counts_what_it_cannot_store_as_failed(tmp_path):
     plan = {"batches": 2, "images": 3}
     status = di.synthesize_batches(Floats(), tmp_path, verbose=0, **plan)
     assert (status.done, status.failed) == (0, [0, 1])
+    # Having failed twice they are left out, but not done.
+    di.synthesize_batches(Floats(), tmp_path, verbose=0, **plan)
+    capsys.readouterr()
+    di.synthesize_batches(Floats(), tmp_path, verbose=2, **plan)
+    assert "done before" not in capsys.readouterr().out
     with pytest.raises(TypeError, match="must be uint8 pixels"):
         di.inversion.plan_batches(Floats(), **plan)
 

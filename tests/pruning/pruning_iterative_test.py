@@ -9,6 +9,7 @@ from pruned import NORMALIZED
 from pruned import POOL
 from pruned import Killed
 from pruned import images
+from pruned import require_augmentations
 from tiny import CLASSES
 from tiny import SHAPE
 from tiny import learned_teacher
@@ -22,25 +23,8 @@ from tf_deepinversion.pruning import prune
 from tf_deepinversion.pruning import prune_low_magnitude
 from tf_deepinversion.pruning import recover
 from tf_deepinversion.pruning import shrink
-from tf_deepinversion.pruning import sparsify
 from tf_deepinversion.pruning.channels import cost
 from tf_deepinversion.pruning.pruning_state import PruningState
-from tf_deepinversion.transforms import HorizontalFlip
-from tf_deepinversion.transforms import Shift
-from tf_deepinversion.transforms import augmentations
-
-
-def run_sparsify(**kwargs):
-    sparsify(
-        learned_teacher(),
-        images,
-        target=0.5,
-        steps=2,
-        preprocessing=NORMALIZED,
-        run="pool",
-        verbose=0,
-        **kwargs,
-    )
 
 
 def run(teacher=None, **kwargs):
@@ -451,15 +435,13 @@ def a_recovery(**kwargs):
     recovered(student, **kwargs)
 
 
-@pytest.mark.parametrize("train", [run, run_sparsify, a_recovery])
+def a_pruning(**kwargs):
+    run(rounds=1, final_steps=1, criterion="filter_norm", **kwargs)
+
+
+@pytest.mark.parametrize("train", [a_pruning, a_recovery])
 def test_images_are_varied_as_for_a_student(tmp_path, train):
-    """In the folder of a run only the same run goes on."""
-    few = {"rounds": 1, "final_steps": 1, "criterion": "filter_norm"}
-    kwargs = {"folder": tmp_path, **(few if train is run else {})}
-    train(**kwargs)
-    train(**kwargs, transforms=augmentations())
-    with pytest.raises(ValueError, match="differs in: .*transforms"):
-        train(**kwargs, transforms=[Shift(2), HorizontalFlip()])
+    require_augmentations(train, tmp_path)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from pruned import Killed
 from pruned import chain
 from pruned import conv
 from pruned import images
+from pruned import require_augmentations
 from tiny import learned_teacher
 
 from tf_deepinversion.pruning import ConstantSparsity
@@ -56,6 +57,10 @@ def test_each_layer_keeps_a_quarter(steps):
 def test_the_target_is_reached_in_any_number_of_steps(steps, frequency):
     left = run(steps=steps, frequency=frequency).kept
     assert all(stay == round(0.25 * size) for size, stay in left.values())
+
+
+def test_images_are_varied_as_for_a_student(tmp_path):
+    require_augmentations(run, tmp_path)
 
 
 def test_training_helps():

@@ -2,12 +2,16 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 from tiny import CLASSES
 from tiny import SHAPE
 
 from tf_deepinversion import Pool
 from tf_deepinversion import Preprocessing
+from tf_deepinversion.transforms import HorizontalFlip
+from tf_deepinversion.transforms import Shift
+from tf_deepinversion.transforms import augmentations
 
 RANDOM = np.random.default_rng(0)
 NORMALIZED = Preprocessing(127.5, 64.0, "normalized")
@@ -20,6 +24,17 @@ POOL.add(
 
 def images(step):
     return POOL.dataset(8, 0, step)
+
+
+def require_augmentations(train, folder):
+    """Checks how a training varies its images by default.
+
+    In the folder of a run only the same run goes on.
+    """
+    train(folder=folder)
+    train(folder=folder, transforms=augmentations())
+    with pytest.raises(ValueError, match="differs in: .*transforms"):
+        train(folder=folder, transforms=[Shift(2), HorizontalFlip()])
 
 
 class Killed(Exception):
