@@ -13,9 +13,10 @@ are then the steps after a round, with ten times as many after the last. With
 --resnet20=4 it is a ResNet-20 of width 4 in place of that. The call of
 `distill` is the default, for --rounds rounds. With --real it trains on the
 training images of the set, the ceiling. With --unlabeled=100 the statistics of
-a teacher without BatchNormalization are measured on 100 training images. Both
-networks are scored on the test images of the set. Their fonts are in no
-training image.
+a teacher without BatchNormalization are measured on 100 training images. With
+--priors_only the images have no statistics to meet, for a teacher without
+BatchNormalization whose user has no image. Both networks are scored on the test
+images of the set. Their fonts are in no training image.
 
 --output has a folder with the student. Repeating the same command resumes a
 stopped run. The last line printed is JSON.
@@ -56,6 +57,7 @@ flags.DEFINE_bool("real", False, "Real images in place of synthesized ones.")
 flags.DEFINE_integer(
     "unlabeled", 0, "Images to measure; 0 for those of BatchNormalization.", 0
 )
+flags.DEFINE_bool("priors_only", False, "Images without statistics to meet.")
 flags.DEFINE_integer("rounds", 32, "See `distill`.", 1)
 flags.DEFINE_integer("images", 256, "Images in a batch, without snapshots.", 1)
 flags.DEFINE_integer("steps", None, "Steps of a batch; the recipe's.", 1)
@@ -91,6 +93,10 @@ def measured_targets(teacher, fed, figures):
     return di.FeatureTargets.measure(teacher, images[rows], preprocessing=fed)
 
 
+def recipe_of_images():
+    return students.recipe_of("distillation_pixels", FLAGS.priors_only)
+
+
 def load_images(set_name, split) -> tuple:
     with np.load(pathlib.Path(FLAGS.sets) / set_name / f"{split}.npz") as file:
         return file["images"], file["labels"]
@@ -107,6 +113,14 @@ def steps_given(**multiples) -> dict:
 
 def distilled(teacher, figures, images, preprocessing, **kwargs):
     """Returns a narrower student, and the pool that `distill` made for it."""
+    if FLAGS.priors_only:
+        images = di.DeepInversion(
+            teacher,
+            preprocessing,
+            recipe=recipe_of_images(),
+            seed=FLAGS.seed,
+            dtype=FLAGS.dtype,
+        )
     found = di.distill(
         teacher,
         make_student(teacher, preprocessing, figures),
@@ -127,7 +141,7 @@ def pruned(teacher, figures, images, targets, callbacks, **kwargs):
     if images is None:
         images = di.synthesize(
             teacher,
-            recipe="distillation_pixels",
+            recipe=recipe_of_images(),
             batches=FLAGS.rounds,
             images=FLAGS.images,
             steps=FLAGS.steps,
@@ -155,10 +169,11 @@ def main(_):
     made = [x for x in ("rounds", "images", "steps") if FLAGS[x].present]
     if FLAGS.real and FLAGS.start == "pruned" and made:
         raise app.UsageError(f"Real images are not made: leave out {made}.")
-    if FLAGS.real and FLAGS.unlabeled:
+    given = [x for x in ("real", "unlabeled", "priors_only") if FLAGS[x].value]
+    if len(given) > 1:
         raise app.UsageError(
-            "Real images need no statistics: pass --real or --unlabeled, not "
-            "both."
+            "Images are real, or made with statistics, or without: pass one "
+            f"of these flags. Received: {given}"
         )
     teacher, fed, figures = load_glyph_teacher(FLAGS.teacher)
     name = pathlib.Path(FLAGS.teacher).name
@@ -168,6 +183,8 @@ def main(_):
         kind, images = f"{kind}_real", load_images(figures["set"], "train")
     if FLAGS.unlabeled:
         kind = f"{kind}_{FLAGS.unlabeled}_unlabeled"
+    if FLAGS.priors_only:
+        kind = f"{kind}_priors_only"
     folder = pathlib.Path(FLAGS.output) / f"{name}_{kind}_{FLAGS.seed}"
     watch = di.callbacks.Stopwatch(folder / "seconds.json", time.monotonic())
     learn = pruned if FLAGS.start == "pruned" else distilled

@@ -1,4 +1,4 @@
-"""Students and timed synthesizers for `ladder.py` and `time_to_quality.py`."""
+"""Students, timed synthesizers and a recipe that several benchmarks share."""
 
 import sys
 import time
@@ -11,6 +11,7 @@ from tf_deepinversion.distillation._distill import distill
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
 from tf_deepinversion.inversion.given_images import GivenImages
+from tf_deepinversion.inversion.recipes import RECIPES
 
 
 class EpochSeconds(keras.callbacks.Callback):
@@ -155,3 +156,12 @@ def learn(teacher, student, synthesizer, *, scored=None, **kwargs):
         verbose=2,
         **kwargs,
     )
+
+
+def recipe_of(name, priors_only):
+    """Returns a recipe, with `priors_only` without its statistics."""
+    recipe = RECIPES[name]
+    if not priors_only:
+        return recipe
+    terms = [t for t in recipe.loss if not t.needs_batch_norms]
+    return recipe.replace(loss=terms)

@@ -35,6 +35,7 @@ from machine import machine
 from modern_networks import NETWORKS
 from run_folder import claim
 from students import make_student
+from students import recipe_of
 
 import tf_deepinversion as di
 from tf_deepinversion.core.files import save_network
@@ -123,21 +124,12 @@ def targets_of(arm, teacher, images):
     return di.FeatureTargets.from_weights(teacher) if arm == "weights" else None
 
 
-def recipe_of(name, arm):
-    """A recipe; of the arm `none`, without statistics."""
-    recipe = di.RECIPES[name]
-    if arm != "none":
-        return recipe
-    terms = [t for t in recipe.loss if not t.needs_batch_norms]
-    return recipe.replace(loss=terms)
-
-
 def look(teacher, verifier, arm, targets) -> dict:
     """One batch of images, and what two teachers take them for."""
     model = di.DeepInversion(
         teacher,
         targets=targets,
-        recipe=recipe_of(FLAGS.recipe, arm),
+        recipe=recipe_of(FLAGS.recipe, arm == "none"),
         seed=FLAGS.seed,
     )
     labels, begin = balanced_labels(model.classes, FLAGS.images), time.time()
@@ -160,7 +152,7 @@ def teach(teacher, arm, targets, test) -> dict:
     synthesizer = di.DeepInversion(
         teacher,
         targets=targets,
-        recipe=recipe_of("distillation_pixels", arm),
+        recipe=recipe_of("distillation_pixels", arm == "none"),
         seed=FLAGS.seed,
     )
     begin = time.time()

@@ -146,6 +146,7 @@ def test_a_row_says_what_a_recipe_makes(tmp_path):
         ("resnet20_1", "--resnet20=1"),
         ("random_real", "--real"),
         ("random_12_unlabeled", "--unlabeled=12"),
+        ("random_priors_only", "--priors_only"),
     ],
 )
 def test_a_student_is_scored_on_the_fonts_of_no_training(folder, kind, flag):
