@@ -6,6 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+import tf_deepinversion as di
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_seed
 from tf_deepinversion.core.checks import require_whole
@@ -72,3 +74,36 @@ def test_numbers_of_any_kind_are_positive(value):
     for wrong in (-value, 0 * value):
         with pytest.raises(ValueError, match="`rate` must be positive and fin"):
             require_positive(rate=wrong)
+
+
+@pytest.mark.parametrize("low", "([")
+@pytest.mark.parametrize("high", ")]")
+def test_an_interval_holds_its_ends_by_its_brackets(low, high):
+    values = -1.5, -1, 0, np.float32(2), np.ones(()), 2.5
+    found = [is_within(value, f"{low}-1, 2{high}") for value in values]
+    assert found == [False, low == "[", True, high == "]", True, False]
+    assert is_within(1e300, f"{low}0, inf)")
+    for wrong in (np.nan, np.inf, "1", None, True, [1.0], 10**400):
+        assert not is_within(wrong, f"{low}-1, inf)")
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (di.augmentations, "strength"),
+        (di.HorizontalFlip, "probability"),
+        (di.transforms.MixUp, "probability"),
+        (di.CrossEntropy, "weight"),
+        (di.CrossEntropy, "feature_dropout"),
+        (di.FeatureStatistics, "first_weight"),
+        (di.optimizers.PyramidAdam, "beta_1"),
+        (di.optimizers.PyramidAdam, "epsilon"),
+        (di.inversion.DeadLeaves, "largest"),
+        (di.inversion.DeadLeaves, "spread"),
+        (di.inversion.DeadLeaves, "textured"),
+        (di.pruning.ConstantSparsity, "target_sparsity"),
+    ],
+)
+def test_a_word_is_in_no_range(make, name):
+    with pytest.raises(ValueError, match=f"{name}`? .*{name}='?half"):
+        make(**{name: "half"})

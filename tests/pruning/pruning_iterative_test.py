@@ -1,5 +1,7 @@
 """Pruning in rounds: the target is reached, and a kill changes nothing."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -472,6 +474,13 @@ def test_widths_are_multiples():
         ({"final_steps": 4.0}, "final_steps=4.0"),
         ({"learning_rate": float("nan")}, "learning_rate=nan"),
         ({"cost": "weight"}, "cost='weight'"),
+        ({"cost": lambda graph, keep: 0.0}, "positive, finite.*Received: 0.0"),
+        ({"cost": lambda graph, keep: np.nan}, "finite number.*Received: nan"),
+        (
+            {"cost": lambda graph, keep: 1.0 if keep.all() else np.nan},
+            "finite number.*Received: nan",
+        ),
+        ({"target": "half"}, "0.5 halves the cost.*target=half"),
         ({"criterion": lambda graph, *_: [1.0]}, "scores.*shape .1,."),
         (
             {"criterion": lambda graph, *_: np.full(graph.count, -np.inf)},
@@ -486,6 +495,13 @@ def test_bad_arguments(arguments, message):
         run(**arguments)
 
 
+def test_a_cost_of_nothing_is_refused_before_any_ranking():
+    ranked = []
+    with pytest.raises(ValueError, match="positive, finite.*Received: 0"):
+        run(cost=lambda *_: 0, criterion=lambda *given: ranked.append(given))
+    assert not ranked
+
+
 def test_a_target_that_no_network_reaches_is_refused_at_once(tmp_path):
     teacher = learned_teacher()
     graph = ChannelGraph(teacher)
@@ -493,11 +509,17 @@ def test_a_target_that_no_network_reaches_is_refused_at_once(tmp_path):
     one_each[np.unique(graph.groups, return_index=True)[1]] = True
     least = cost.flops(graph, one_each) / cost.flops(graph)
     # The first of the two rounds could leave the square root.
-    with pytest.raises(ValueError, match=f"costs {least:.1%} of the network"):
+    with pytest.raises(
+        ValueError, match=f"costs {least:.1%} of the network"
+    ) as told:
         run(teacher, target=1 - 0.99 * least, folder=tmp_path)
     assert not list(tmp_path.iterdir())
-    found = run(teacher, target=1 - 1.01 * least, folder=tmp_path)
+    found = run(teacher, target=1 - 1.01 * least, folder=tmp_path / "least")
     assert found.costs[-1] == pytest.approx(least)
+    most = float(re.search("at most ([0-9.]+). Received", str(told.value))[1])
+    assert run(teacher, target=most).costs[-1] <= 1 - most
+    with pytest.raises(ValueError, match="cannot be reached"):
+        run(teacher, target=most + 0.01)
 
 
 def test_the_narrowest_need_not_be_the_cheapest_by_a_cost_of_one_s_own():

@@ -57,6 +57,20 @@ def is_number(value) -> bool:
         return False
 
 
+def is_within(value, interval) -> bool:
+    """Tells whether `value` is one number within an interval.
+
+    >>> is_within(0, "[0, 1)"), is_within(1, "[0, 1)"), is_within("1", "(0, 2)")
+    (True, False, False)
+    """
+    low, high = map(float, interval[1:-1].split(","))
+    if not is_number(value):
+        return False
+    above = value >= low if interval[0] == "[" else value > low
+    below = value <= high if interval[-1] == "]" else value < high
+    return bool(above and below)
+
+
 def require_positive(**values):
     """Checks that arguments are positive and finite.
 

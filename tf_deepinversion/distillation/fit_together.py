@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.callbacks.watches_images import WatchesImages
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.core.checks import require_integers
 from tf_deepinversion.core.described import architecture
 from tf_deepinversion.core.run_state import fingerprint
@@ -84,7 +85,7 @@ def check_images(name, images, model):
 
 def check_fixed_images(images, share, batch_size, model):
     """Checks that fixed images exist, and leave room for others in a batch."""
-    if not 0 < share < 1:
+    if not is_within(share, "(0, 1)"):
         raise ValueError(
             "`fixed_share` must lie between 0 and 1. "
             f"Received: fixed_share={share}"

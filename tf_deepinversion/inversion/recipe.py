@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.inversion.settings import Settings
@@ -74,7 +75,7 @@ class Stage(Settings):
                 "Pass `learning_rate` to the stage, which makes its schedule. "
                 f"Received: optimizer_arguments={self.optimizer_arguments}"
             )
-        if not 0 < self.scale <= 1:
+        if not is_within(self.scale, "(0, 1]"):
             raise ValueError(
                 "`scale` of a stage must lie in (0, 1]. "
                 f"Received: scale={self.scale}"
@@ -172,19 +173,19 @@ class GeneratorTraining(Settings):
 
     def __post_init__(self):
         require_whole(width=self.width)
-        if not 0 <= self.latent_scale < math.inf:
+        if not is_within(self.latent_scale, "[0, inf)"):
             raise ValueError(
                 "`latent_scale` must be 0 or more. "
                 f"Received: latent_scale={self.latent_scale}"
             )
-        for name, most in (
-            ("latent_noise", math.inf),
-            ("latent_rate", math.inf),
-            ("meta_rate", 1),
+        for name, interval in (
+            ("latent_noise", "(0, inf)"),
+            ("latent_rate", "(0, inf)"),
+            ("meta_rate", "(0, 1]"),
         ):
-            if not 0 < getattr(self, name) <= most:
+            if not is_within(getattr(self, name), interval):
                 raise ValueError(
-                    f"`{name}` must be positive and at most {most}. "
+                    f"`{name}` must lie in {interval}. "
                     f"Received: {name}={getattr(self, name)}"
                 )
 

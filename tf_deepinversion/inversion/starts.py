@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.inversion.settings import Settings
 
@@ -117,17 +118,21 @@ class DeadLeaves(Start):
 
     def __post_init__(self):
         require_whole(shapes=self.shapes)
-        if not 0 < self.smallest <= self.largest <= 1:
+        sizes = self.smallest, self.largest
+        if (
+            not all(is_within(size, "(0, 1]") for size in sizes)
+            or self.smallest > self.largest
+        ):
             raise ValueError(
                 "`smallest` and `largest` are shares of the image's side, "
                 "0 < smallest <= largest <= 1. Received: "
                 f"smallest={self.smallest}, largest={self.largest}"
             )
-        if not 0 < self.spread < np.inf:
+        if not is_within(self.spread, "(0, inf)"):
             raise ValueError(
                 f"`spread` must be positive. Received: spread={self.spread}"
             )
-        if not 0 <= self.textured <= 1:
+        if not is_within(self.textured, "[0, 1]"):
             raise ValueError(
                 "`textured` is a share of the grounds, in [0, 1]. "
                 f"Received: textured={self.textured}"

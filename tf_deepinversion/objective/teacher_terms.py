@@ -1,12 +1,10 @@
 """Terms for images that resemble the teacher's training data."""
 
-import math
-
 import keras
 import tensorflow as tf
 from keras import ops
 
-from tf_deepinversion.core.checks import is_number
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.networks import batch_norm_moments
 from tf_deepinversion.networks.ending import masked_logits
@@ -51,7 +49,7 @@ class CrossEntropy(Term):
     def __init__(self, weight=1.0, temperature=1.0, feature_dropout=0.0):
         super().__init__(weight)
         require_positive(temperature=temperature)
-        if not 0 <= feature_dropout < 1:
+        if not is_within(feature_dropout, "[0, 1)"):
             raise ValueError(
                 "`feature_dropout` must lie in [0, 1). "
                 f"Received: feature_dropout={feature_dropout}"
@@ -142,7 +140,7 @@ class FeatureStatistics(Term):
         synchronized=True,
     ):
         super().__init__(weight)
-        if not (is_number(first_weight) and 0 <= first_weight < math.inf):
+        if not is_within(first_weight, "[0, inf)"):
             raise ValueError(
                 "`first_weight` must be finite and not negative. "
                 f"Received: first_weight={first_weight}"

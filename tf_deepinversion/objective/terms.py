@@ -11,12 +11,10 @@ Devices therefore exchange only S, and the gradient of a piece is exact for any
 split of the batch.
 """
 
-import math
-
 import tensorflow as tf
 from keras import ops
 
-from tf_deepinversion.core.checks import is_number
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.core.random_keys import fold_in
 
 
@@ -50,7 +48,7 @@ class Term:
     needs_features = False
 
     def __init__(self, weight=1.0):
-        if not (is_number(weight) and 0 <= weight < math.inf):
+        if not is_within(weight, "[0, inf)"):
             raise ValueError(
                 "`weight` must be finite and not negative. "
                 f"Received: weight={weight} for {type(self).__name__}"

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.keras_internals import index_of
 
@@ -55,12 +56,12 @@ class PyramidAdam(keras.optimizers.Optimizer):
         if levels is not None:
             require_whole(levels=levels)
         for beta, value in (("beta_1", beta_1), ("beta_2", beta_2)):
-            if not 0 <= value < 1:
+            if not is_within(value, "[0, 1)"):
                 raise ValueError(
                     f"`{beta}` must lie in [0, 1): the share of the running "
                     f"mean that each step keeps. Received: {beta}={value}"
                 )
-        if not 0 < epsilon < math.inf:
+        if not is_within(epsilon, "(0, inf)"):
             raise ValueError(
                 "`epsilon` must be positive: a gradient of 0 is divided by it. "
                 f"Received: epsilon={epsilon}"

@@ -2,6 +2,7 @@
 
 import keras
 
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.datasets.streams import stream_for
 from tf_deepinversion.networks.preprocessing import Preprocessing
@@ -65,7 +66,7 @@ def narrow(
         >>> [x.filters for x in half.layers if hasattr(x, "filters")]
         [2]
     """
-    if not 0 < share < 1:
+    if not is_within(share, "(0, 1)"):
         raise ValueError(
             "`share` is the share of the channels that stay, between 0 and 1: "
             f"0.5 halves the width. Received: share={share}"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.datasets.streams import stream_for
@@ -172,7 +173,7 @@ def sparsify(
 
 
 def _schedule(target, steps, frequency) -> PolynomialDecay:
-    if not 0 < target < 1:
+    if not is_within(target, "(0, 1)"):
         raise ValueError(
             "`target` is the share of weights that become zero, between 0 and "
             f"1. Received: target={target}"

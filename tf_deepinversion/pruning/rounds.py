@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.pruning.channels.cost import COSTS
@@ -53,7 +54,7 @@ class Rounds:
             steps_per_round=self.steps_per_round,
             final_steps=self.final_steps,
         )
-        if not 0 <= self.momentum < 1:
+        if not is_within(self.momentum, "[0, 1)"):
             raise ValueError(
                 "`momentum` must lie in [0, 1). "
                 f"Received: momentum={self.momentum}"
@@ -116,7 +117,9 @@ class Rounds:
         stays = SELECTIONS[self.selection](
             graph, smoothed, self.cost, limit, multiple_of=self.multiple_of
         )
-        state.remove(stays, smoothed, self.cost(graph, stays) / whole)
+        left = self.cost(graph, stays)
+        _require_cost(left)
+        state.remove(stays, smoothed, left / whole)
 
     def _criterion_of(self, number):
         # Before any channel is removed, the gradient of first order is 0.
@@ -147,7 +150,7 @@ def rounds_to(target) -> int:
 
 
 def require_reachable(graph, target, cost, multiple_of=1):
-    """Checks that the narrowest network is within a target.
+    """Checks that the network has a cost, and the narrowest is within a target.
 
     Of other costs than those by name, another network may be the cheapest.
 
@@ -158,22 +161,37 @@ def require_reachable(graph, target, cost, multiple_of=1):
         multiple_of: Int, see `prune`.
 
     Raises:
-        ValueError: if it is not.
+        ValueError: if it has none, or is not.
     """
+    whole = cost(graph, np.ones(graph.count, bool))
+    _require_cost(whole)
     if cost not in COSTS.values():
         return
-    whole = cost(graph, np.ones(graph.count, bool))
     least = cost(graph, narrowest(graph, multiple_of))
     if least > whole * (1 - target):
         raise ValueError(
             "The target cannot be reached: each group of channels keeps at "
             f"least {multiple_of}, which costs {least / whole:.1%} of "
-            f"the network. Received: target={target}"
+            f"the network. Choose a target of at most {_most(least / whole)}. "
+            f"Received: target={target}"
+        )
+
+
+def _most(least):
+    """Returns the largest target that leaves a share, of two digits."""
+    return math.floor(100 * (1 - least)) / 100
+
+
+def _require_cost(value):
+    if not is_within(value, "(0, inf)"):
+        raise ValueError(
+            "`cost` must return a positive, finite number for a network and "
+            f"the channels that stay. Received: {value!r}"
         )
 
 
 def _require_target(target):
-    if not 0 < target < 1:
+    if not is_within(target, "(0, 1)"):
         raise ValueError(
             "`target` is the share of the cost to remove, between 0 and 1: "
             f"0.5 halves the cost. Received: target={target}"

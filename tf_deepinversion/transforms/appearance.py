@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.networks import replicas
 from tf_deepinversion.transforms.base import Transform
 from tf_deepinversion.transforms.base import uniform
@@ -38,7 +39,7 @@ class MixUp(Transform):
     blends = True
 
     def __init__(self, probability=0.25):
-        if not 0 <= probability <= 1:
+        if not is_within(probability, "[0, 1]"):
             raise ValueError(
                 "`probability` must lie in [0, 1]. "
                 f"Received: probability={probability}"

@@ -1,5 +1,6 @@
 """The transforms that vary synthesized images for a student."""
 
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.transforms.appearance import MixUp
 from tf_deepinversion.transforms.appearance import Tone
 from tf_deepinversion.transforms.resampling import Affine
@@ -30,7 +31,7 @@ def augmentations(strength=0.25) -> list:
         >>> [type(transform).__name__ for transform in di.augmentations()]
         ['Affine', 'HorizontalFlip', 'Tone', 'MixUp']
     """
-    if not 0 <= strength <= 10:
+    if not is_within(strength, "[0, 10]"):
         raise ValueError(
             f"`strength` must lie in [0, 10]. Received: strength={strength}"
         )

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.transforms.base import Transform
 from tf_deepinversion.transforms.base import uniform
 
@@ -72,7 +73,7 @@ class ResizedCrop(Transform):
                 "`area` must be a pair of shares, 0 < least <= largest <= 1. "
                 f"Received: area={area}"
             )
-        if not 1 <= ratio < float("inf"):
+        if not is_within(ratio, "[1, inf)"):
             raise ValueError(
                 f"`ratio` must be at least 1. Received: ratio={ratio}"
             )

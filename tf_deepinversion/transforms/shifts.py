@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.transforms.base import Transform
 from tf_deepinversion.transforms.base import uniform
@@ -136,7 +137,7 @@ class HorizontalFlip(Transform):
     """
 
     def __init__(self, probability=0.5):
-        if not 0 <= probability <= 1:
+        if not is_within(probability, "[0, 1]"):
             raise ValueError(
                 "`probability` must lie in [0, 1]. "
                 f"Received: probability={probability}"

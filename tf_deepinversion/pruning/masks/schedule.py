@@ -1,5 +1,6 @@
 """Schedules of sparsity over training steps."""
 
+from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.core.checks import require_whole
 
 
@@ -64,7 +65,7 @@ def trained_and_last(schedule, steps) -> tuple[float, float]:
 
 def _check_sparsity(**given):
     for name, value in given.items():
-        if not 0 <= value < 1:
+        if not is_within(value, "[0, 1)"):
             raise ValueError(
                 f"`{name}` must lie in [0, 1): 0.8 makes 80% of the weights "
                 f"zero. Received: {name}={value}"
