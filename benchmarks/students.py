@@ -12,6 +12,7 @@ from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
 from tf_deepinversion.inversion.given_images import GivenImages
 from tf_deepinversion.inversion.recipes import RECIPES
+from tf_deepinversion.objective.teacher_terms import FeatureStatistics
 
 
 class EpochSeconds(keras.callbacks.Callback):
@@ -161,7 +162,4 @@ def learn(teacher, student, synthesizer, *, scored=None, **kwargs):
 def recipe_of(name, priors_only):
     """Returns a recipe, with `priors_only` without its statistics."""
     recipe = RECIPES[name]
-    if not priors_only:
-        return recipe
-    terms = [t for t in recipe.loss if not t.needs_batch_norms]
-    return recipe.replace(loss=terms)
+    return recipe.without(FeatureStatistics) if priors_only else recipe

@@ -73,7 +73,9 @@ flags.DEFINE_string(
     "dtype", None, "mixed_bfloat16; or auto, which takes it if faster here."
 )
 flags.DEFINE_integer("seed", 0, "Random seed of images and student.")
-flags.DEFINE_string("output", None, "Folder; default: output/RECIPE_METHOD.")
+flags.DEFINE_string(
+    "output", None, "Folder; default: output/distill_METHOD for garments."
+)
 
 
 def make_student(plan, teacher, fed):

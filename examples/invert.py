@@ -3,7 +3,10 @@ r"""Synthesizes the images that a network remembers, and reports on them.
 This command inverts the network that ships, as `make demo` does, but with 256
 images. It takes about eight minutes on two CPU cores:
 
-    python examples/invert.py --teacher=fashion_mnist_resnet20
+    python examples/invert.py --teacher=fashion_mnist_resnet20 --noprior_alone
+
+Without `--noprior_alone` it repeats the inversion without the network's
+statistics, for a comparison.
 
 This command inverts your own network. The network takes pixels in [0, 1]; its
 training pixels have a mean of 110 and a standard deviation of 60 gray levels:

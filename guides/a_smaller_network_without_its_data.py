@@ -160,8 +160,8 @@ print(f"It agrees with the teacher on {same.mean():.0%} of new images.")
 ## What to do next
 
 - Train a better student with the numbers in the comments of the setup. A
-  student with 25 % of the weights then reaches 92.2 % on Fashion-MNIST's test
-  images (two seeds). The teacher reaches 94.6 %.
+  `ResNet20` of width 8, which has 25 % of the weights, then reaches 92.2 % on
+  Fashion-MNIST's test images (three seeds). The teacher reaches 94.6 %.
 - Add real images: make a pool of them by `di.Pool.of`, and join both pools by
   `di.datasets.join_pools`.
 - Teach the network new classes by `di.learn_tasks`.

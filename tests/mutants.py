@@ -462,6 +462,7 @@ MUTANTS = [
     ("pruning/rounds.py", "    _require_cost(whole)\n", "", "pruning/pruning_iterative"),
     ("pruning/rounds.py", "        _require_cost(left)\n", "", "pruning/pruning_iterative"),
     ("pruning/rounds.py", "100 * (1 - least)", "100 * least", "pruning/pruning_iterative"),
+    ("inversion/recipe.py", "if len(loss) == len(self.loss):", "if False:", "inversion/recipes"),
     ("core/checks.py", "interval[0] == \"[\"", "True", "core/checks"),
     ("core/checks.py", "interval[-1] == \"]\"", "False", "core/checks"),
     ("pruning/rounds.py", "math.log(0.85)", "math.log(0.8)", "pruning/pruning_iterative"),

@@ -18,8 +18,10 @@ from tf_deepinversion.inversion.recipe import GeneratorTraining
 from tf_deepinversion.inversion.recipe import Recipe
 from tf_deepinversion.inversion.recipe import Stage
 from tf_deepinversion.inversion.starts import Noise
+from tf_deepinversion.objective.image_terms import L2
 from tf_deepinversion.objective.image_terms import TotalVariation
 from tf_deepinversion.objective.teacher_terms import CrossEntropy
+from tf_deepinversion.objective.teacher_terms import FeatureStatistics
 from tf_deepinversion.objective.terms import Term
 from tf_deepinversion.optimizers.pyramid_adam import PyramidAdam
 from tf_deepinversion.transforms.shifts import Shift
@@ -138,6 +140,17 @@ class Contrast(Term):
     """A term of a user's, which Keras does not know."""
 
     name = "contrast"
+
+
+def test_a_recipe_without_statistics_has_its_other_terms():
+    old = recipes.find("distillation_pixels")
+    new = old.without(FeatureStatistics)
+    # The sum of the other terms, and nothing else of the recipe.
+    assert [type(term) for term in new.loss] == [CrossEntropy, TotalVariation]
+    assert new.loss == (old.loss[0], old.loss[2])
+    assert new.replace(loss=old.loss).get_config() == old.get_config()
+    with pytest.raises(ValueError, match="'CrossEntropy'.*Received: L2"):
+        old.without(L2)
 
 
 def test_terms_and_optimizers_of_the_users_own():

@@ -195,9 +195,9 @@ class GeneratorTraining(Settings):
 class Recipe(Settings):
     """The objective of an inversion, its stages, and its start.
 
-    `RECIPES` holds the recipes of the library; `replace` returns a changed
-    copy. `keras.saving.serialize_keras_object` converts a recipe to a form that
-    JSON can store.
+    `RECIPES` holds the recipes of the library; `replace` and `without` return
+    changed copies. `keras.saving.serialize_keras_object` converts a recipe to a
+    form that JSON can store.
 
     Args:
         loss: Sequence of `Term`. The objective is their weighted sum.
@@ -324,6 +324,29 @@ class Recipe(Settings):
                 generator, **parts[GeneratorTraining]
             )
         return dataclasses.replace(self, **changes)
+
+    def without(self, kind) -> "Recipe":
+        """Returns a copy whose loss lacks the terms of a class.
+
+        Args:
+            kind: Class of `Term`, such as `FeatureStatistics` for a teacher
+                that stores no statistics.
+
+        Raises:
+            ValueError: if the loss has no such term.
+
+        >>> import tf_deepinversion as di
+        >>> recipe = di.RECIPES["replay"].without(di.FeatureStatistics)
+        >>> [term.name for term in recipe.loss]
+        ['cross_entropy']
+        """
+        loss = [term for term in self.loss if not isinstance(term, kind)]
+        if len(loss) == len(self.loss):
+            names = [type(term).__name__ for term in self.loss]
+            raise ValueError(
+                f"The loss has the terms {names}. Received: {kind.__name__}"
+            )
+        return dataclasses.replace(self, loss=loss)
 
     def terms(self, with_student=False, with_features=True) -> list:
         """Returns the terms for a teacher and perhaps a student.

@@ -94,6 +94,6 @@ def _no_statistics(model):
         "`tf-deepinversion measure` and --targets; derive them from "
         "the weights of other normalizations, "
         "`targets=FeatureTargets.from_weights(teacher)`; or use image priors "
-        "only, by a `loss` without `FeatureStatistics` for `compile`. "
+        "only, by `recipe=RECIPES[name].without(FeatureStatistics)`. "
         f"Received: {model.name!r}"
     )
