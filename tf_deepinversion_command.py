@@ -38,6 +38,20 @@ def _whole(text) -> int:
     return int(text)
 
 
+def _text(text) -> str:
+    """Reads a text that is not empty, as a variable that a shell lacks is."""
+    if not text:
+        raise argparse.ArgumentTypeError(
+            "expected a value: leave the flag out for its default. Received: "
+            "an empty text"
+        )
+    return text
+
+
+def _folder(text) -> pathlib.Path:
+    return pathlib.Path(_text(text))
+
+
 _KINDS = {"N": _whole, "SHARE": float}
 _ANEW = "measure", "report"  # they keep no state
 
@@ -208,20 +222,22 @@ def parser() -> argparse.ArgumentParser:
         )
         one.set_defaults(command=name)
         one.add_argument(
-            "network", help="a .keras or .h5 file, or a shipped name"
+            "network",
+            type=_text,
+            help="a .keras or .h5 file, or a shipped name",
         )
         for flag, metavar, default, says in (*flags, *_FEEDING, *_COMMON):
             one.add_argument(
                 flag,
                 metavar=metavar,
                 default=default,
-                type=_KINDS.get(metavar, str),
+                type=_KINDS.get(metavar, _text),
                 help=says if default is None else f"{says} ({default})",
             )
         again = "starts anew" if name in _ANEW else "resumes from here"
         one.add_argument(
             "--output",
-            type=pathlib.Path,
+            type=_folder,
             default=pathlib.Path("output") / name,
             metavar="FOLDER",
             help=f"(output/{name}); repeating the call {again}",
@@ -341,6 +357,7 @@ def run(arguments=None):
         if vars(args)[name] != value
     ]
     job = learn if args.command == "learn" else vars(commands)[args.command]
+    commands.check_output(args)
     if "seed" in args:
         require_seed(args.seed)
         # The weights of a new student, too, which a repeated call must find.

@@ -150,7 +150,7 @@ def test_a_flag_fixes_an_open_image_size(network, monkeypatch):
         load_images(f"{folder}/images") for folder in ("fixed", "open")
     )
     np.testing.assert_array_equal(one, other)
-    for wrong in ("", "8", "8,8,1", "0,8", "a,8"):
+    for wrong in ("8", "8,8,1", "0,8", "a,8"):
         line = said(monkeypatch, "invert", f"--image_size={wrong}")
         assert f"Received: --image_size={wrong}" in line
     line = said(monkeypatch, "invert", "--image_size=9,8", *flags)

@@ -475,6 +475,80 @@ def test_prune_refuses_before_it_makes_images(run, monkeypatch, flag, message):
         command.main()
 
 
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            [keras.layers.Flatten(), keras.layers.Dense(CLASSES)],
+            "No channel of this network can be removed",
+        ),
+        (
+            [
+                keras.layers.Conv2D(4, 3, trainable=False),
+                keras.layers.GlobalAveragePooling2D(),
+                keras.layers.Dense(CLASSES, trainable=False),
+            ],
+            "no trainable weights",
+        ),
+    ],
+)
+def test_prune_looks_at_the_network_before_it_makes_images(
+    run, monkeypatch, network, message
+):
+    keras.Sequential([keras.Input(SHAPE), *network]).save("mine.keras")
+    monkeypatch.setattr("tf_deepinversion.commands.pool_of", None)
+    arguments = ["tf-deepinversion", "prune", "mine.keras", *FEEDING]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
+        command.main()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["prune"],
+        ["distill"],
+        ["distill", "--student=out/network.keras"],
+        ["learn", "--data=new.npz"],
+        ["learn", "--data=new.npz", "--method=analytic"],
+        ["quantize", "--training_steps=2"],
+    ],
+)
+def test_no_job_replaces_the_network_that_it_reads(run, monkeypatch, flags):
+    pathlib.Path("out").mkdir()
+    written = pathlib.Path("out/network.keras")
+    written.write_bytes(pathlib.Path("mine.keras").read_bytes())
+    before = written.read_bytes()
+    name, *others = flags
+    network = "mine.keras" if "student" in str(flags) else "out/network.keras"
+    pathlib.Path("link").symlink_to("out")
+    given = [name, network, *FEEDING, *others, "--output=link"]
+    monkeypatch.setattr("sys.argv", ["tf-deepinversion", *given])
+    with pytest.raises(SystemExit, match="would replace the network.*--output"):
+        command.main()
+    assert written.read_bytes() == before
+
+
+@pytest.mark.parametrize("taken", ["network.keras", "saved_model"])
+def test_what_cannot_be_written_is_refused_first(run, monkeypatch, taken):
+    (pathlib.Path("out") / taken).mkdir(parents=True)
+    (pathlib.Path("out") / taken / "letter.txt").write_text("of mine")
+    monkeypatch.setattr("tf_deepinversion.commands.pool_of", None)
+    given = ["prune", "mine.keras", *FEEDING, "--output=out"]
+    monkeypatch.setattr("sys.argv", ["tf-deepinversion", *given])
+    with pytest.raises(SystemExit, match=f"error: .*{taken}"):
+        command.main()
+
+
+@pytest.mark.parametrize("flag", ["--images=", "--output=", "--recipe="])
+def test_an_empty_text_is_no_value(capsys, flag):
+    with pytest.raises(SystemExit) as end:
+        command.run(["prune", "mine.keras", flag])
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert f"{flag[:-1]}: expected a value" in told
+
+
 def test_a_network_that_is_cut_off_is_said_to_be(run, monkeypatch):
     content = pathlib.Path("mine.keras").read_bytes()
     pathlib.Path("cut.keras").write_bytes(content[: len(content) // 2])

@@ -1,5 +1,6 @@
 """The jobs of the command `tf-deepinversion`, each a function of flags."""
 
+import pathlib
 import time
 
 from tf_deepinversion.core.caller_warnings import warn_caller
@@ -186,7 +187,8 @@ def prune(args):
         refuse_unread(args, OF_NEW_IMAGES, "new images, without --images")
     teacher, feeding = network_of(args), preprocessing(args)
     if not args.images:  # else `prune` itself refuses at once
-        check_removal(teacher, args.target, args.cost, args.rounds)
+        trains = bool(args.steps or args.steps_per_round)
+        check_removal(teacher, args.target, args.cost, args.rounds, trains)
     result = di.prune(
         teacher,
         images_of(args.images, labeled=False)
@@ -348,6 +350,35 @@ def _student(args, teacher, feeding):
             f"teacher: pass --share, a smaller {smaller}, or another student."
         )
     return student
+
+
+def check_output(args):
+    """Checks that a job can write its network, and replaces none that it reads.
+
+    Raises:
+        ValueError: if it cannot, or would.
+    """
+    from tf_deepinversion.serving import check_replaceable
+
+    if args.command not in ("distill", "prune", "learn", "quantize"):
+        return
+    if args.command == "quantize" and not args.training_steps:
+        return
+    path = args.output / "network.keras"
+    for read in (args.network, vars(args).get("student")):
+        if read and path.resolve() == pathlib.Path(read).resolve():
+            raise ValueError(
+                "The job writes `network.keras` and would replace the network "
+                "that it reads: pass another --output. "
+                f"Received: --output={args.output} and {read}"
+            )
+    if path.is_dir():
+        raise ValueError(
+            f"Expected no folder {path}, since the job writes a file of that "
+            f"name: pass another --output. Received: --output={args.output}"
+        )
+    if args.command in ("distill", "prune"):
+        check_replaceable(args.output / "saved_model")
 
 
 def _saved(teacher, network, args, history, preprocessing):

@@ -54,7 +54,7 @@ def export(model, folder, preprocessing=None, image_shape=None):
     """
     require_local(folder=folder)
     folder = pathlib.Path(os.path.realpath(folder))  # a link stays a link
-    _check_replaceable(folder)
+    check_replaceable(folder)
     shape = image_shape or getattr(model, "input_shape", (None,))[1:]
     if np.ndim(shape) != 1 or len(shape) != 3:
         raise ValueError(
@@ -101,7 +101,7 @@ def export(model, folder, preprocessing=None, image_shape=None):
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _check_replaceable(folder):
+def check_replaceable(folder):
     """Refuses a folder with files that `export` did not write."""
     if not folder.exists():
         return

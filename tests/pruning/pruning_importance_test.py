@@ -318,6 +318,47 @@ def test_flops_of_sums_over_indices(equation, shapes, expected):
     assert count_flops(traced) == 2 * expected
 
 
+@pytest.mark.parametrize(
+    ("equation", "output", "flops"),
+    [
+        # Each of 64 places times a kernel of 8x3x2, then of 8x5, then 8x7.
+        ("abc,cde->abde", (64, 3, 2), 2 * 64 * 8 * 3 * 2),
+        ("...x,xy->...y", 5, 2 * 64 * 8 * 5),
+        # Each of 8 channels times a kernel of 64 places and 7.
+        ("abc,bd->adc", (7, 8), 2 * 8 * 64 * 7),
+    ],
+)
+def test_the_cost_of_sums_over_indices(equation, output, flops):
+    inputs = keras.Input((8, 8, 2))
+    x = layers.Reshape((64, 8))(layers.Conv2D(8, 1)(inputs))
+    x = layers.EinsumDense(equation, output)(x)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    fixed = 2 * (64 * 2 * 8 + int(np.prod(x.shape[1:])) * 3)
+    assert cost.flops(ChannelGraph(model)) == flops + fixed
+    assert flops_of_model(model) == flops + fixed
+
+
+def test_flops_of_a_transposed_convolution_of_volumes():
+    inputs = keras.Input((4, 4, 2))
+    volume = layers.Reshape((4, 4, 2, 1))(inputs)
+    deep = layers.Conv3DTranspose(3, 3, padding="same")(volume)
+    # At each of 4x4x2 places, a kernel of 3x3x3 times 3 channels.
+    assert flops_of_model(keras.Model(inputs, deep)) == 2 * 32 * 27 * 3
+
+
+@pytest.mark.parametrize("unroll", [True, False])
+def test_flops_within_a_loop_are_said_to_be_missing(unroll):
+    inputs = keras.Input((5, 2, 1))
+    x = layers.SimpleRNN(4, unroll=unroll)(layers.Reshape((5, 2))(inputs))
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    if unroll:
+        # Five turns of kernels of 2x4 and 4x4, then a head of 4x3.
+        assert flops_of_model(model) == 2 * (5 * (2 * 4 + 4 * 4) + 4 * 3)
+        return
+    with pytest.warns(UserWarning, match="loop.*MatMul within"):
+        flops_of_model(model)
+
+
 def test_flops_of_stacks_of_matrices():
     call = tf.function(
         lambda x: (

@@ -16,11 +16,14 @@ from tiny import CLASSES
 from tiny import SHAPE
 from tiny import learned_teacher
 
+from tf_deepinversion import Pool
 from tf_deepinversion.models import ResNet14
+from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.pruning import ChannelGraph
 from tf_deepinversion.pruning import ConstantSparsity
 from tf_deepinversion.pruning import LatencyTable
 from tf_deepinversion.pruning import UpdatePruningStep
+from tf_deepinversion.pruning import narrow
 from tf_deepinversion.pruning import prune
 from tf_deepinversion.pruning import prune_low_magnitude
 from tf_deepinversion.pruning import recover
@@ -493,6 +496,70 @@ def test_widths_are_multiples():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         run(**arguments)
+
+
+def test_the_largest_seeds_are_seeds():
+    # Rounds have seeds of their own, which must not leave the range.
+    assert run(seed=2**31 - 1, rounds=3, target=0.6).keep.sum() < 10
+
+
+@pytest.mark.parametrize("criterion", ["filter_norm", "bn_scale", "random"])
+def test_weights_that_are_not_finite_are_refused_without_training(criterion):
+    teacher = learned_teacher()
+    kernel = teacher.layers[1].kernel
+    kernel.assign(kernel * np.nan)
+    nothing = {"rounds": 1, "final_steps": 0, "steps_per_round": 0}
+    with pytest.raises(ValueError, match="not finite.*kernel"):
+        run(teacher, criterion=criterion, **nothing)
+    with pytest.raises(ValueError, match="not finite.*kernel"):
+        narrow(teacher, images, criterion=criterion, preprocessing=NORMALIZED)
+
+
+def test_only_the_state_of_all_rounds_is_left(tmp_path):
+    run(folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["prune.npz"]
+    # What the error tells to delete is all that there is to delete.
+    with pytest.raises(ValueError, match="prune.npz .*differs in: .*seed"):
+        run(folder=tmp_path, seed=1)
+    (tmp_path / "prune.npz").unlink()
+    run(folder=tmp_path, seed=1)
+
+
+def test_images_of_an_empty_pool_are_refused():
+    with pytest.raises(ValueError, match="no images.*a pool without images"):
+        prune(
+            learned_teacher(),
+            Pool(10, SHAPE, CLASSES),
+            target=0.5,
+            preprocessing=NORMALIZED,
+        )
+
+
+def test_an_optimizer_has_a_name():
+    teacher = learned_teacher()
+    students = [copy_of(teacher) for _ in range(2)]
+    for student, optimizer in zip(
+        students, ("adam", keras.optimizers.Adam()), strict=True
+    ):
+        recover(
+            teacher,
+            student,
+            images,
+            steps=2,
+            optimizer=optimizer,
+            preprocessing=NORMALIZED,
+            verbose=0,
+        )
+    for one, other in zip(*(x.get_weights() for x in students), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "keep", [np.linspace(0.1, 1, 10), list(range(10)), ["a"] * 10]
+)
+def test_channels_that_stay_are_booleans(keep):
+    with pytest.raises(ValueError, match="one bool for each of 10 channels"):
+        shrink(learned_teacher(), keep)
 
 
 def test_a_cost_of_nothing_is_refused_before_any_ranking():

@@ -115,3 +115,22 @@ def test_a_table_of_another_network_is_refused():
         ValueError, match="LatencyTable.measure.*no entry for .*first/conv"
     ):
         table(graph)
+
+
+def test_a_table_of_a_narrower_network_is_refused():
+    def network(width, shape=(8, 8, 2)):
+        pool, head = layers.GlobalAveragePooling2D(), layers.Dense(3, name="d")
+        return chain(conv(width, name="conv"), pool, head, shape=shape)
+
+    def table(graph):
+        return LatencyTable.measure(graph, timer=size)
+
+    narrow, wide = (ChannelGraph(network(width)) for width in (4, 6))
+    assert table(wide)(narrow) == 64 * 4 + 3
+    with pytest.raises(
+        ValueError, match="of 2 inputs and 6 outputs, and a table up to 2 and 4"
+    ):
+        table(narrow)(wide)
+    gray = ChannelGraph(network(4, (8, 8, 1)))
+    with pytest.raises(ValueError, match="of 2 inputs and 4 .* up to 1 and 4"):
+        table(gray)(narrow)

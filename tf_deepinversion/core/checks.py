@@ -126,8 +126,11 @@ def require_finite_weights(model):
         model: A `keras.Model`.
 
     Raises:
+        TypeError: if the model is none.
         ValueError: if a weight is not finite.
     """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"Expected a `keras.Model`. Received: {type(model)}")
     wrong = not_finite(model.weights)
     if wrong is not None:
         raise ValueError(

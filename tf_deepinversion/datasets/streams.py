@@ -146,6 +146,16 @@ def as_stream(images, batch_size=128, seed=0) -> Stream:
     )
 
 
+def require_filled(images):
+    """Checks that a `Pool` has images; other images are checked by `as_stream`.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    if isinstance(images, Pool) and not len(images):
+        raise ValueError("There are no images. Received: a pool without images")
+
+
 def _checked(images, labels) -> tuple:
     """Returns arrays of pixels and of as many integer labels, at least one."""
     images, labels = check_pixels(images), np.asarray(labels)
@@ -184,6 +194,7 @@ def stream_for(model, images, batch_size=128, seed=0) -> Stream:
         ValueError: as for `as_stream`, or if the images have another shape than
             the network's.
     """
+    require_filled(images)
     stream = as_stream(images, batch_size, seed)
     fixed = getattr(model, "input_shape", None)
     found = stream.image_shape

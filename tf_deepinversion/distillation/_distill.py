@@ -32,6 +32,7 @@ from tf_deepinversion.distillation.whole_job import whole_job
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.synthesizer import Synthesizer
 from tf_deepinversion.networks.measured_policy import chosen_policy
+from tf_deepinversion.networks.random_layers import seed_random_layers
 from tf_deepinversion.networks.require_trainable import require_trainable
 from tf_deepinversion.networks.require_trainable import warn_of_frozen
 from tf_deepinversion.optimizers.schedules import muon
@@ -295,6 +296,7 @@ def _make_and_train(plan) -> Distilled:
             source.begin(step // steps, job)
             return stream(step)
 
+        seed_random_layers(model.student, plan.seed)
         history = fit_resumable(
             model,
             batches,
@@ -346,7 +348,7 @@ def _make_ready(model, batch_size, optimizer, steps):
         optimizer, keras.optimizers.Optimizer
     ):
         optimizer = optimizer(steps)
-    optimizer = unbuilt(keras.optimizers.get(optimizer))
+    optimizer = unbuilt(optimizer)
     optimizer.build(model.student.trainable_variables)
     model.compile(optimizer=optimizer)
     model.require_replicas()

@@ -11,6 +11,7 @@ from tf_deepinversion.core.described import architecture
 from tf_deepinversion.core.run_state import fingerprint
 from tf_deepinversion.datasets.elements import image_and_label
 from tf_deepinversion.datasets.streams import as_stream
+from tf_deepinversion.datasets.streams import require_filled
 from tf_deepinversion.distillation.training_images import fixed_count
 
 
@@ -74,7 +75,8 @@ def _alike(a, b) -> bool:
 
 
 def check_images(name, images, model):
-    """Checks that given images have the teacher's shape."""
+    """Checks that given images exist and have the teacher's shape."""
+    require_filled(images)
     found = as_stream(images, 1).image_shape
     if not found.is_compatible_with(model.image_shape):
         raise ValueError(

@@ -12,6 +12,7 @@ from tf_deepinversion.core.run_state import fingerprints
 from tf_deepinversion.distillation._distillation import Distillation
 from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.networks.random_layers import seed_random_layers
 from tf_deepinversion.optimizers.schedules import sgd
 from tf_deepinversion.optimizers.unbuilt import unbuilt
 
@@ -110,6 +111,7 @@ class Recovery:
         """
         if not steps:
             return {}
+        seed_random_layers(student, self.seed)
         # A short training is a single epoch.
         steps_per_epoch = min(self.steps_per_epoch, steps)
         with _statistics_kept(student, self.keep_statistics):

@@ -21,6 +21,7 @@ from tf_deepinversion.incremental.find_head import find_head
 from tf_deepinversion.incremental.saved_task import load_task
 from tf_deepinversion.incremental.saved_task import save_task
 from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks.random_layers import seed_random_layers
 from tf_deepinversion.optimizers.schedules import sgd
 from tf_deepinversion.transforms.base import require_transforms
 from tf_deepinversion.transforms.shifts import Shift
@@ -115,6 +116,7 @@ def train(
         whole = epochs_of(images, labels, batch_size, seed, step)
         return augmented(whole, transforms, seed, step)
 
+    seed_random_layers(model, seed)
     history = fit_resumable(
         model,
         batches,

@@ -21,6 +21,7 @@ from tf_deepinversion.incremental.methods import require_teaching
 from tf_deepinversion.metrics.recognition import accuracy
 from tf_deepinversion.networks import replicas
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.networks.random_layers import seed_random_layers
 from tf_deepinversion.networks.remembered_input import disregard
 from tf_deepinversion.networks.remembered_input import input_of
 from tf_deepinversion.optimizers.schedules import sgd
@@ -163,6 +164,7 @@ class TaskTraining:
 def _grown(model, classes, seed) -> keras.Model:
     """Copies a network with a larger head that can be trained."""
     network = grow_head(model, classes, seed=seed)
+    seed_random_layers(network, seed)
     if not Head(network).layer.trainable_variables:
         raise ValueError(
             "The head of the network is frozen, so no class can be learned: "

@@ -15,12 +15,19 @@ COUNTED = {
     "Conv2D",
     "Conv2DBackpropInput",
     "Conv3D",
+    "Conv3DBackpropInputV2",
     "DepthwiseConv2dNative",
     "Einsum",
     "MatMul",
     *_BATCHED,
 }
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+# A graph does not say how often, or whether, it runs the functions of these.
+_BRANCHES = {
+    f"{prefix}{kind}"
+    for prefix in ("", "Stateless")
+    for kind in ("Case", "If", "While")
+}
 
 # The attributes of functions that TensorFlow does not inline. Keras computes a
 # grouped convolution in such a function.
@@ -58,6 +65,31 @@ def counted_operations(function) -> list:
     return found
 
 
+def uncounted_types(function) -> set:
+    """Finds the types of operations in loops and branches of a graph.
+
+    Args:
+        function: A concrete function.
+
+    Returns:
+        A set of strings, of the types in `COUNTED` that `counted_operations`
+        leaves out.
+    """
+    graph = function.graph.as_graph_def()
+    bodies = {each.signature.name: each for each in graph.library.function}
+    nodes = [*graph.node, *(x for b in bodies.values() for x in b.node_def)]
+    left = [node for node in nodes if node.op in _BRANCHES]
+    seen, found = set(), set()
+    while left:
+        for value in left.pop().attr.values():
+            called = [value.func] if value.HasField("func") else value.list.func
+            for name in {each.name for each in called} & bodies.keys() - seen:
+                seen.add(name)
+                left.extend(bodies[name].node_def)
+                found.update(x.op for x in bodies[name].node_def)
+    return found & COUNTED
+
+
 def multiplications(operation, inputs, output) -> int:
     """Counts the multiplications of one operation.
 
@@ -77,7 +109,7 @@ def multiplications(operation, inputs, output) -> int:
         inner = kernel[-1 if operation.get_attr("adj_y") else -2]
         return math.prod(output) * inner
     # A transposed convolution applies its kernel at each position of its input.
-    if operation.type == "Conv2DBackpropInput":
+    if operation.type in ("Conv2DBackpropInput", "Conv3DBackpropInputV2"):
         output = inputs[2]
     # A convolution applies its whole kernel at each position.
     return math.prod(output[:-1]) * math.prod(kernel)

@@ -3,6 +3,7 @@
 import keras
 
 from tf_deepinversion.core.checks import is_within
+from tf_deepinversion.core.checks import require_finite_weights
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.datasets.streams import stream_for
 from tf_deepinversion.networks.preprocessing import Preprocessing
@@ -76,6 +77,7 @@ def narrow(
     graph = ChannelGraph(model)
     graph.check_size()
     graph.check_channels()
+    require_finite_weights(model)
     importance = scores_of(
         graph,
         criterion,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from tf_deepinversion.core.checks import require_finite_weights
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.progress import TrainingProgress
@@ -207,7 +208,7 @@ def prune(
     return Pruned(student, state.history, state.keep, state.costs)
 
 
-def check_removal(teacher, target, cost, rounds):
+def check_removal(teacher, target, cost, rounds, trains=True):
     """Checks what `prune` is to remove, before images are made for it.
 
     Args:
@@ -216,6 +217,7 @@ def check_removal(teacher, target, cost, rounds):
         target: See `prune`.
         cost: See `prune`.
         rounds: See `prune`.
+        trains: Bool, whether any round has steps. Defaults to True.
 
     Raises:
         ValueError: as `prune`.
@@ -223,7 +225,12 @@ def check_removal(teacher, target, cost, rounds):
     require_whole(rounds=rounds_to(target) if rounds is None else rounds)
     cost = _cost_function(cost)
     if None not in functional(teacher).inputs[0].shape[1:]:
-        require_reachable(ChannelGraph(teacher), target, cost)
+        graph = ChannelGraph(teacher)
+        graph.check_channels()
+        require_finite_weights(teacher)
+        require_reachable(graph, target, cost)
+        if trains:
+            check_frozen(teacher, _cut_weights(graph))
 
 
 def _cost_function(cost):
@@ -242,6 +249,7 @@ def _start(teacher, plan, path, run) -> PruningState:
     graph = ChannelGraph(teacher)
     graph.check_size()
     graph.check_channels()
+    require_finite_weights(teacher)
     require_reachable(graph, plan.target, plan.cost, plan.multiple_of)
     if any(map(plan.steps, range(plan.rounds))):
         check_frozen(teacher, _cut_weights(graph))
@@ -271,6 +279,9 @@ def _run_rounds(plan, state, recovery, teacher, stream, callbacks, verbose):
         # Each round draws other random numbers.
         of_round = dataclasses.replace(recovery, seed=plan.seed_of(number))
         steps = plan.steps(number)
+        state_of_round = state.path and state.path.with_name(
+            f"recover_{number}.npz"
+        )
         history = of_round.train(
             teacher,
             state.student,
@@ -278,12 +289,15 @@ def _run_rounds(plan, state, recovery, teacher, stream, callbacks, verbose):
             steps=steps,
             optimizer=recovery_optimizer(steps, plan.learning_rate),
             first_step=plan.first_step(number),
-            path=state.path and state.path.with_name(f"recover_{number}.npz"),
+            path=state_of_round,
             run=state.run,
             callbacks=[progress, *(callbacks or [])],
             verbose=verbose,
         )
         state.end_round(history)
+        # The state of the rounds has what the round's training saved.
+        if state.path:
+            state_of_round.unlink(missing_ok=True)
 
 
 def _of_one_size(teacher, stream):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from tf_deepinversion.core.checks import is_within
+from tf_deepinversion.core.checks import require_finite_weights
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.datasets.streams import stream_for
@@ -135,6 +136,7 @@ def sparsify(
     """
     require_local(folder=folder)
     schedule = _schedule(target, steps, frequency)
+    require_finite_weights(teacher)
     stream = stream_for(teacher, images, batch_size, seed)
     recovery = Recovery(
         steps_per_epoch,
@@ -181,7 +183,7 @@ def _schedule(target, steps, frequency) -> PolynomialDecay:
     require_whole(2 if steps else 0, steps=steps)
     # The last 50 % of the steps train with the final masks.
     end = max(1, steps // 2)
-    frequency = frequency or max(1, end // 20)
+    frequency = max(1, end // 20) if frequency is None else frequency
     require_whole(frequency=frequency)
     # `begin` is chosen so that the last update falls on `end`.
     begin = end % min(frequency, end)

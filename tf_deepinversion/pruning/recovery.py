@@ -50,8 +50,8 @@ def recover(
             function of a step. Defaults to 128.
         learning_rate: Float, the peak of SGD, see `optimizers.sgd`. The first
             5% of the steps warm up, without weight decay. Defaults to 0.02.
-        optimizer: A `keras.optimizers.Optimizer` that replaces SGD, or None.
-            Defaults to None.
+        optimizer: A `keras.optimizers.Optimizer` that replaces SGD, or its
+            name, or None. Defaults to None.
         keep_statistics: Bool, whether BatchNormalization layers stay in
             inference mode, with the statistics of the teacher's data. Defaults
             to False.

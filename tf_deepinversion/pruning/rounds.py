@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tf_deepinversion.core.checks import SEEDS
 from tf_deepinversion.core.checks import is_within
 from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
@@ -81,7 +82,7 @@ class Rounds:
 
     def seed_of(self, number) -> int:
         """Returns the seed of a round."""
-        return self.seed * self.rounds + number
+        return (self.seed * self.rounds + number) % SEEDS
 
     def share_left(self, number) -> float:
         """Returns the share of the whole cost that a round may leave."""

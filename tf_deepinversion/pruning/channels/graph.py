@@ -187,7 +187,10 @@ class ChannelGraph:
             # position.
             transposed = layer_rules.is_transposed(layer)
             at = given if transposed else self._sizes.of(node.outputs[0])
-            self.places[layer] = self.places.get(layer, 0) + _places(at)
+            places = _places(at)
+            if isinstance(layer, layers.EinsumDense):
+                places = _places_of_einsum(layer.equation, given)
+            self.places[layer] = self.places.get(layer, 0) + places
             self.input_shapes.setdefault(layer, []).append(given)
 
     def _called(self, node, kind, output, units, inputs=None):
@@ -344,11 +347,11 @@ class ChannelGraph:
                 fit, or a group would be empty.
         """
         self.check_channels()
-        keep = np.asarray(keep, bool)
-        if keep.shape != (self.count,):
+        keep = np.asarray(keep)
+        if keep.shape != (self.count,) or keep.dtype != bool:
             raise ValueError(
                 f"Expected one bool for each of {self.count} channels. "
-                f"Received: shape {keep.shape}"
+                f"Received: {keep.dtype} of shape {keep.shape}"
             )
         left = np.bincount(self.groups[keep], minlength=self.groups.max() + 1)
         for group in np.flatnonzero(left == 0):
@@ -391,6 +394,21 @@ class ChannelGraph:
     def kept(channels, keep) -> np.ndarray:
         """Tells which indices of an axis stay: fixed and kept channels."""
         return np.append(keep, True)[channels]
+
+
+def _places_of_einsum(equation, shape):
+    """Counts the values of the indices that a kernel has not, for one image.
+
+    >>> _places_of_einsum("abc,cde->abde", (None, 7, 8))
+    7
+    """
+    given, kernel = equation.split("->")[0].split(",")
+    before, _, after = given.partition("...")
+    between = len(shape) - len(before) - len(after)
+    names = [*before, *["..."] * between, *after]
+    pairs = zip(names, shape, strict=True)
+    sizes = [size for name, size in pairs if name not in set(kernel)]
+    return _places((*sizes, 1))  # the first index is the image
 
 
 def _places(shape):

@@ -175,10 +175,27 @@ class LatencyTable:
         total = self.rest
         for layer in self._known(graph):
             # The first axis of a kernel holds its inputs, the last its outputs.
-            # A layer without axes has a single width.
+            # A layer without axes has a single width. The inputs of a depthwise
+            # layer fix its outputs.
             found = widths.get(layer, [0])
-            total += self.seconds(graph.names[layer], found[0], found[-1])
+            depthwise = layer_rules.kind_of(layer) == "depthwise"
+            name = graph.names[layer]
+            ends = found[0], 1 if depthwise else found[-1]
+            self._require_measured(name, *ends)
+            total += self.seconds(name, *ends)
         return total
+
+    def _require_measured(self, name, inputs, outputs):
+        """Checks that a layer is no wider than the widest measured one."""
+        entry = self.entries[name]
+        most = max(entry["inputs"]), max(entry["outputs"])
+        if inputs > most[0] or outputs > most[1]:
+            raise ValueError(
+                "This table is of another network: measure one by "
+                f"`LatencyTable.measure(graph)`. Received: a layer {name!r} "
+                f"of {inputs} inputs and {outputs} outputs, and a table up to "
+                f"{most[0]} and {most[1]}"
+            )
 
     def _known(self, graph):
         """Lists the measured layers of a graph, all of which have entries."""

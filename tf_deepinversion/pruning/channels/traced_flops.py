@@ -2,8 +2,10 @@
 
 import tensorflow as tf
 
+from tf_deepinversion.core.caller_warnings import warn_caller
 from tf_deepinversion.networks.counted_operations import counted_operations
 from tf_deepinversion.networks.counted_operations import multiplications
+from tf_deepinversion.networks.counted_operations import uncounted_types
 
 
 def count_flops(function) -> int:
@@ -19,12 +21,22 @@ def count_flops(function) -> int:
     Returns:
         An int.
 
+    Warns:
+        UserWarning: if the graph multiplies within loops or branches, which do
+            not count.
+
     Example:
         >>> call = tf.function(lambda x: tf.matmul(x, tf.ones((3, 2))))
         >>> call = call.get_concrete_function(tf.TensorSpec((1, 3)))
         >>> di.pruning.count_flops(call)
         12
     """
+    left_out = uncounted_types(function)
+    if left_out:
+        warn_caller(
+            "A loop or a branch runs as often as its inputs say, so its FLOPs "
+            f"do not count. Received: {', '.join(sorted(left_out))} within"
+        )
     return 2 * sum(multiplications(*x) for x in counted_operations(function))
 
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_deepinversion.core.checks import is_whole
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.pruning.masks import patterns
 from tf_deepinversion.pruning.masks.matrices import of_matrices
@@ -235,7 +236,7 @@ def _forget_traced(model):
 
 
 def _pattern(block_size, pooling, m_by_n):
-    if len(block_size) != 2 or any(int(b) != b or b < 1 for b in block_size):
+    if np.shape(block_size) != (2,) or not all(map(is_whole, block_size)):
         raise ValueError(
             "`block_size` must be two whole numbers, 1 or more. "
             f"Received: block_size={block_size}"
@@ -251,13 +252,13 @@ def _pattern(block_size, pooling, m_by_n):
                 "Pass either `block_size` or `sparsity_m_by_n`. Received: "
                 f"block_size={block_size}, sparsity_m_by_n={m_by_n}"
             )
-        m, n = m_by_n
-        if not 0 < m < n:
+        pair = np.shape(m_by_n) == (2,) and all(map(is_whole, m_by_n))
+        if not pair or not m_by_n[0] < m_by_n[1]:
             raise ValueError(
                 "`sparsity_m_by_n` must be (m, n) with 0 < m < n. "
                 f"Received: sparsity_m_by_n={m_by_n}"
             )
-        return lambda weights, _: patterns.n_of_m(weights, m, n)
+        return lambda weights, _: patterns.n_of_m(weights, *m_by_n)
     if tuple(block_size) == (1, 1):
         return patterns.unstructured
     return lambda weights, s: patterns.blocks(weights, s, block_size, pooling)
