@@ -30,6 +30,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 FEEDING = ("--mean=127.5", "--std=50", "--pixel_range=normalized")
 FED = Preprocessing(127.5, 50, "normalized")
 FAILING = (True, [], 143), (False, [1], 1)
+NONE = np.zeros(0, "int64")
 FEW = ("--batches=1", "--images_per_batch=12", "--steps_of_images=2")
 
 
@@ -397,6 +398,14 @@ def test_flags_that_belong_together_are_asked_for(run):
         (["synthesize", "--chain=3"], "for --workers or --eng.*--chain=3"),
         (["synthesize", "--workers=0"], "workers.*Received.*0"),
         (["measure", "--images=a.npz", "--dtype=auto"], "--dtype=auto"),
+        (
+            ["report", "--student=s.keras", "--images=a.npz", "--seed=5"],
+            "--seed=5",
+        ),
+        (
+            ["learn", "--data=new.npz", "--test_data=none_of.npz"],
+            "no images in none_of.npz",
+        ),
         (["distill", "--images=none.npz"], "Expected an .npz.*none.npz"),
         (["distill", "--targets=none.npz"], "none.npz, which does not exist"),
         (["measure", "--images=broken.npz"], "Expected an .npz.*broken.npz"),
@@ -440,6 +449,7 @@ def test_flags_that_nothing_reads_and_files_that_nobody_can_read(
 ):
     np.savez("a.npz", images=np.zeros((12, *SHAPE), "uint8"))
     np.savez("new.npz", images=np.zeros((1, *SHAPE), "uint8"), labels=[3])
+    np.savez("none_of.npz", images=np.zeros((0, *SHAPE), "uint8"), labels=NONE)
     np.savez("far.npz", images=np.zeros((1, *SHAPE), "uint8"), labels=[9])
     np.savez("wide.npz", images=np.zeros((1, 8, 9, 1), "uint8"), labels=[0])
     pathlib.Path("broken.npz").write_bytes(b"PK\x03\x04 and no more")

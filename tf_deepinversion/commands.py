@@ -293,6 +293,7 @@ def report(args):
                 "images: pass --student=FILE and --images=PATH. Received: no "
                 f"--{flag}"
             )
+    refuse_unread(args, ["seed"], "other commands")
     teacher, pool = network_of(args), images_of(args.images)
     if not isinstance(pool, di.Pool):
         pool = di.Pool.of(*pool, classes_of(teacher))

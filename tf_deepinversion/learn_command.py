@@ -74,6 +74,11 @@ def _test_images(args, network, new):
     if args.test_data is None:
         return None
     images, labels = di.datasets.load_images(args.test_data)
+    if not len(images):
+        raise ValueError(
+            "Expected test images, or no --test_data. Received: no images in "
+            f"{args.test_data}"
+        )
     classes = max(classes_of(network), 1 + new[1].max())
     require_classes(classes, test_data=labels)
     if images.shape[1:] != new[0].shape[1:]:

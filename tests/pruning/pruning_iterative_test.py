@@ -485,6 +485,8 @@ def test_widths_are_multiples():
         ),
         ({"target": "half"}, "0.5 halves the cost.*target=half"),
         ({"criterion": lambda graph, *_: [1.0]}, "scores.*shape .1,."),
+        ({"criterion": lambda graph, *_: ["much"] * 10}, "return 10 numbers"),
+        ({"criterion": lambda graph, *_: [[1.0], []]}, "return 10 numbers"),
         (
             {"criterion": lambda graph, *_: np.full(graph.count, -np.inf)},
             "with 10 NaN or -infinity",

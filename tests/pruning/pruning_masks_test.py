@@ -465,7 +465,11 @@ def test_bad_input():
     for wrong, message in (
         ({"block_size": (0, 2)}, "block_size"),
         ({"block_pooling_type": "SUM"}, "AVG"),
+        ({"block_size": 2}, "block_size"),
+        ({"block_size": (1.0, 2)}, "block_size"),
         ({"sparsity_m_by_n": (4, 4)}, "0 < m < n"),
+        ({"sparsity_m_by_n": 2}, "0 < m < n"),
+        ({"sparsity_m_by_n": (0, 4)}, "0 < m < n"),
         ({"sparsity_m_by_n": (2, 4), "block_size": (2, 2)}, "Pass either"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -103,6 +103,17 @@ def test_bad_target():
         run(target=1.0)
     with pytest.raises(ValueError, match="`steps` must be.*2 or more.*steps=1"):
         run(steps=1)
+    with pytest.raises(ValueError, match="`frequency` must be.*frequency=0"):
+        run(frequency=0)
+
+
+def test_what_is_no_sound_network():
+    with pytest.raises(TypeError, match="Expected a `keras.Model`.*str"):
+        sparsify("network.keras", images, target=0.5, steps=0)
+    teacher = learned_teacher()
+    teacher.layers[1].kernel.assign(teacher.layers[1].kernel * np.inf)
+    with pytest.raises(ValueError, match="not finite.*kernel"):
+        sparsify(teacher, images, target=0.5, steps=0)
 
 
 def test_layers_of_equal_name_are_counted_apart():

@@ -61,7 +61,13 @@ def scores_of(
 
 
 def _checked(scores, count):
-    scores = np.asarray(scores, "float64")
+    try:
+        scores = np.asarray(scores, "float64")
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"A criterion must return {count} numbers, one for each channel of "
+            f"the `ChannelGraph`. Received: {type(scores)}: {error}"
+        ) from error
     wrong = int((~(scores > -np.inf)).sum())  # a NaN is no larger either
     if scores.shape != (count,) or wrong:
         raise ValueError(
