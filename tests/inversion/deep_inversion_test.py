@@ -242,6 +242,17 @@ def test_images_stay_within_the_pixel_range():
     assert set(np.unique(model.images)) <= set(range(256))
 
 
+def test_the_rows_of_two_replicas_are_read_without_compiled_functions():
+    with two_replicas().scope():
+        model = inversion(tiny_teacher())
+        model.compile(loss=TERMS[:1])
+    with as_plain_python():
+        model.fit(LABELS, steps=1, verbose=0)
+        z = model.start(0)
+        model.step.reset(z)
+        np.testing.assert_array_equal(model.step.result(), z)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "jit", [False, pytest.param(True, marks=pytest.mark.slow)]

@@ -1,5 +1,6 @@
 """The assignment of a batch's rows to the replicas of a strategy."""
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -32,6 +33,10 @@ class Rows:
         if self.replicas == 1 or not len(variable.shape):
             return variable.numpy()
         rows = self.strategy.run(lambda: tf.identity(variable.value))
+        here = self.strategy.experimental_local_results(rows)
+        if len(here) == self.replicas:
+            return np.concatenate(here)
+        # Of several machines; TensorFlow's `gather` needs compiled functions.
         return self.strategy.gather(rows, axis=0).numpy()
 
     def scatter(self, variable, value):
