@@ -103,7 +103,10 @@ flags.DEFINE_integer("synthesis_steps", None, "Default 30; pixels: 150.")
 flags.DEFINE_integer("first_steps", 300, "Of the generator's first batch.")
 flags.DEFINE_float("class_weight", None, "Of the cross-entropy.")
 flags.DEFINE_enum(
-    "statistics", "task", ["class", "task", "network"], "Of the images."
+    "statistics",
+    None,
+    ["class", "task", "network"],
+    "Of the images. Default: the case's.",
 )
 flags.DEFINE_float("strength", 0.5, "Strength of the augmentations.")
 flags.DEFINE_enum(
@@ -123,6 +126,11 @@ def setting(name):
     """Returns the value of a flag, by default the case's."""
     flag = FLAGS[name].value
     return cases.SETTINGS[FLAGS.case][name] if flag is None else flag
+
+
+def statistics_of_images():
+    """Returns the kind of statistics, or None without synthesized images."""
+    return setting("statistics") if setting("method") in REPLAYING else None
 
 
 def train_network(case, tasks, name, folder):
@@ -174,8 +182,8 @@ def learn(case, first, folder):
     weights = weights_of_terms()
     kind = setting("synthesis")
     batches, size = FLAGS.synthesis_batches, FLAGS.synthesis_images
-    targets = None
-    if FLAGS.statistics == "class":
+    statistics, targets = statistics_of_images(), None
+    if statistics == "class":
         targets = targets_of_classes(first, *case.train[0])
         # As many images as for all classes of a task together.
         share = batches * size / len(targets)
@@ -202,7 +210,7 @@ def learn(case, first, folder):
         incremental.method(setting("method"), **weights),
         tests=case.test,
         synthesize=images.make,
-        measure=FLAGS.statistics != "network",
+        measure=statistics != "network",
         targets=targets,
         gaussians=gaussians,
         epochs=setting("epochs"),
@@ -263,7 +271,8 @@ def kept_apart(method) -> list:
     """Returns what the name of the method's folder adds to its name."""
     if method == "analytic":
         return ["network"] if FLAGS.features == "network" else []
-    return [] if FLAGS.statistics == "task" else [FLAGS.statistics]
+    statistics = statistics_of_images()
+    return [] if statistics in (None, "task") else [statistics]
 
 
 def require_read():
@@ -309,7 +318,7 @@ def main(_):
         "case": FLAGS.case,
         "method": method,
         "head": FLAGS.head,
-        "statistics": FLAGS.statistics,
+        "statistics": statistics_of_images(),
         "route": "analytic" if FLAGS.route else None,
         "features": FLAGS.features if sums else None,
         "test_accuracy": float(np.mean(row)),

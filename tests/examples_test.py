@@ -655,7 +655,7 @@ def test_incremental_scores_the_network_it_writes(tmp_path, garments):
         f"--output={tmp_path}",
     )
     figures = example("incremental.py", *arguments)
-    folder = tmp_path / "fashion_5_5_seed0" / "abd"
+    folder = tmp_path / "fashion_5_5_seed0" / "abd_class"
     network = keras.models.load_model(folder / "network.keras")
     rows = [labels // 5 == task for task in range(2)]
     expected = [accuracy(network, images[row], labels[row]) for row in rows]
@@ -666,5 +666,6 @@ def test_incremental_scores_the_network_it_writes(tmp_path, garments):
     assert figures["saved_model_max_difference"] < 1e-4
     # Of this case, as no flag says otherwise.
     assert (figures["method"], figures["epochs"]) == ("abd", 10)
+    assert figures["statistics"] == "class"
     assert ">all seen " in (folder / "report.html").read_text()
     assert "after task 2" in (folder / "report.html").read_text()
