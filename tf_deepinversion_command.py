@@ -335,6 +335,7 @@ def run(arguments=None):
     args = parser().parse_args(arguments)
     # Only now: `--help` and mistyped flags need no TensorFlow.
     from tf_deepinversion import commands
+    from tf_deepinversion.command_output import check_output
     from tf_deepinversion.core.checks import require_seed
     from tf_deepinversion.core.files import require_local
     from tf_deepinversion.learn_command import learn
@@ -357,7 +358,7 @@ def run(arguments=None):
         if vars(args)[name] != value
     ]
     job = learn if args.command == "learn" else vars(commands)[args.command]
-    commands.check_output(args)
+    check_output(args)
     if "seed" in args:
         require_seed(args.seed)
         # The weights of a new student, too, which a repeated call must find.

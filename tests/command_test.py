@@ -18,6 +18,7 @@ from tiny import with_head
 import tf_deepinversion as di
 import tf_deepinversion_command as command
 from tf_deepinversion import Preprocessing
+from tf_deepinversion import command_output
 from tf_deepinversion import commands
 from tf_deepinversion import learn_command
 from tf_deepinversion.datasets import load_images
@@ -224,12 +225,12 @@ def test_distill_goes_on_where_it_was_stopped(run, monkeypatch, eagerly):
     flags = "--width=2", "--rounds=1", "--steps_per_round=2", "--seed=5", *FEW
     weights = []
 
-    def saved(path, network):
+    def saved(args, network):
         weights.append(network.get_weights())
         if len(weights) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "save_network", saved)
+    monkeypatch.setattr(commands, "save_output", saved)
     with pytest.raises(KeyboardInterrupt):
         run("distill", *flags)
     run("distill", *flags)
@@ -352,7 +353,7 @@ def test_an_interrupted_head_of_sums_can_be_updated_again(
     head = str(output / "head.npz")
     later = ["learn", head, "--method=analytic", "--data=two.npz"]
     with monkeypatch.context() as patched:
-        patched.setattr(learn_command, "save_network", lambda *_: 1 / 0)
+        patched.setattr(learn_command, "save_output", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             command.run(later)
     command.run(later)
@@ -537,6 +538,33 @@ def test_no_job_replaces_the_network_that_it_reads(run, monkeypatch, flags):
     with pytest.raises(SystemExit, match="would replace the network.*--output"):
         command.main()
     assert written.read_bytes() == before
+
+
+JOBS = (
+    ["distill"],
+    ["prune"],
+    ["learn", "--data=new.npz"],
+    ["quantize", "--training_steps=2"],
+)
+
+
+@pytest.mark.parametrize(
+    ("flags", "other"), list(zip(JOBS, JOBS[1:] + JOBS[:1], strict=True))
+)
+def test_no_job_replaces_the_network_of_another(run, monkeypatch, flags, other):
+    args = command.parser().parse_args([*other, "mine.keras", "--output=out"])
+    saved = command_output.save_output(args, keras.Sequential())
+    before = pathlib.Path(saved).read_bytes()
+    command_output.check_output(args)  # its own, again
+    name, *others = flags
+    given = [name, "mine.keras", *FEEDING, *others, "--output=out"]
+    monkeypatch.setattr("sys.argv", ["tf-deepinversion", *given])
+    with pytest.raises(SystemExit, match=f"which the command `{other[0]}` wro"):
+        command.main()
+    assert pathlib.Path(saved).read_bytes() == before
+    pathlib.Path("out/network.json").unlink()
+    with pytest.raises(SystemExit, match="which no command wrote"):
+        command.main()
 
 
 @pytest.mark.parametrize("taken", ["network.keras", "saved_model"])

@@ -31,7 +31,7 @@ FLOORS = (
     ("reports",),
     ("demo",),
     ("__init__",),
-    ("flag_values",),
+    ("command_output", "flag_values"),
     ("flag_images",),
     ("commands", "learn_command"),
 )

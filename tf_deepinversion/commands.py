@@ -1,12 +1,11 @@
 """The jobs of the command `tf-deepinversion`, each a function of flags."""
 
-import pathlib
 import time
 
+from tf_deepinversion.command_output import save_output
 from tf_deepinversion.core.caller_warnings import warn_caller
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import path_of
-from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.labels import classes_of
 from tf_deepinversion.core.remote_path import RemotePath
 from tf_deepinversion.flag_images import OF_NEW_IMAGES
@@ -255,7 +254,7 @@ def quantize(args):
             folder=args.output / "trained",
             seed=args.seed,
         )
-        save_network(args.output / "network.keras", network)
+        save_output(args, network)
     content = di.quantize(
         network,
         None if args.training_steps else pixels_of(images, 200),
@@ -353,44 +352,14 @@ def _student(args, teacher, feeding):
     return student
 
 
-def check_output(args):
-    """Checks that a job can write its network, and replaces none that it reads.
-
-    Raises:
-        ValueError: if it cannot, or would.
-    """
-    from tf_deepinversion.serving import check_replaceable
-
-    if args.command not in ("distill", "prune", "learn", "quantize"):
-        return
-    if args.command == "quantize" and not args.training_steps:
-        return
-    path = args.output / "network.keras"
-    for read in (args.network, vars(args).get("student")):
-        if read and path.resolve() == pathlib.Path(read).resolve():
-            raise ValueError(
-                "The job writes `network.keras` and would replace the network "
-                "that it reads: pass another --output. "
-                f"Received: --output={args.output} and {read}"
-            )
-    if path.is_dir():
-        raise ValueError(
-            f"Expected no folder {path}, since the job writes a file of that "
-            f"name: pass another --output. Received: --output={args.output}"
-        )
-    if args.command in ("distill", "prune"):
-        check_replaceable(args.output / "saved_model")
-
-
 def _saved(teacher, network, args, history, preprocessing):
     """Writes a network as .keras and as a SavedModel; returns figures."""
     import tf_deepinversion as di
 
-    path = args.output / "network.keras"
-    save_network(path, network)
+    path = save_output(args, network)
     di.export(network, args.output / "saved_model", preprocessing)
     return {
         "parameters_ratio": network.count_params() / teacher.count_params(),
         "agreement": history["agreement"][-1],
-        "network": str(path),
+        "network": path,
     }

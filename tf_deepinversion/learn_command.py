@@ -2,7 +2,7 @@
 
 import json
 
-from tf_deepinversion.core.files import save_network
+from tf_deepinversion.command_output import save_output
 from tf_deepinversion.core.labels import classes_of
 from tf_deepinversion.core.labels import require_classes
 from tf_deepinversion.flag_images import OF_NEW_IMAGES
@@ -57,12 +57,11 @@ def learn(args):
         ),
         seed=args.seed,
     )
-    path = args.output / "network.keras"
-    save_network(path, result.network)
+    path = save_output(args, result.network)
     return {
         "classes": result.classes[-1],
         **_scores(network, result.network, test, preprocessing(args)),
-        "network": str(path),
+        "network": path,
         "kept_bytes": result.kept_bytes,
     }
 
@@ -156,7 +155,7 @@ def _learn_by_sums(args):
         )
         head = di.incremental.AnalyticHead(features)
     head.update(*images)
-    sums, path = args.output / "head.npz", args.output / "network.keras"
+    sums = args.output / "head.npz"
     _require_more(sums, head)
     try:
         network = head.classifier()
@@ -165,11 +164,11 @@ def _learn_by_sums(args):
         head.save(sums)
         raise
     # The sums come last: a call that was interrupted before can be repeated.
-    save_network(path, network)
+    path = save_output(args, network)
     head.save(sums)
     return {
         "classes": len(head.classes),
-        "network": str(path),
+        "network": path,
         "kept_bytes": head.kept_bytes,
     }
 
