@@ -482,6 +482,7 @@ MUTANTS = [
     ("command_output.py", "path.resolve() == pathlib.Path(read).resolve()", "str(path) == read", "command"),
     ("command_output.py", "        check_replaceable(args.output / \"saved_model\")\n", "        pass\n", "command"),
     ("command_output.py", "writer != args.command", "not writer", "command"),
+    ("core/run_state.py", "parse_float=_number", "parse_float=float", "core/checkpoint"),
     ("core/checks.py", "interval[0] == \"[\"", "True", "core/checks"),
     ("core/checks.py", "interval[-1] == \"]\"", "False", "core/checks"),
     ("pruning/rounds.py", "math.log(0.85)", "math.log(0.8)", "pruning/pruning_iterative"),

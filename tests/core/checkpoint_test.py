@@ -223,7 +223,7 @@ def changed(array, index, value):
 
 def test_equal_runs_have_equal_fingerprints():
     description = {"seed": 1, "terms": [("l2", {"weight": 0.5})]}
-    reordered = {"terms": [("l2", {"weight": 0.5})], "seed": 1}
+    reordered = {"terms": [("l2", {"weight": 0.5})], "seed": 1.0}
     first = run_state.fingerprint(description, WEIGHTS)
     second = run_state.fingerprint(
         reordered, (np.asfortranarray(w) for w in WEIGHTS)
@@ -239,7 +239,7 @@ def test_equal_runs_have_equal_fingerprints():
         ({"seed": 1.5}, WEIGHTS),
         ({"Seed": 1}, WEIGHTS),
         ({"seed": 1, "steps": None}, WEIGHTS),
-        ({"seed": np.float32(1)}, WEIGHTS),
+        ({"seed": np.float32(1.5)}, WEIGHTS),
         ({"seed": 1}, []),
         ({"seed": 1}, WEIGHTS[:1]),
         ({"seed": 1}, WEIGHTS[::-1]),

@@ -127,6 +127,8 @@ def settle_averages(optimizer):
 def fingerprint(description, arrays=()) -> str:
     """Hashes a description and arrays; only equal runs have equal hashes.
 
+    4 and 4.0 are equal.
+
     Args:
         description: A value that JSON can store; `described` handles other
             objects.
@@ -137,15 +139,22 @@ def fingerprint(description, arrays=()) -> str:
             class.
     """
     try:
-        text = json.dumps(description, sort_keys=True, default=described)
+        text = json.dumps(description, default=described)
     except (ValueError, RecursionError) as error:
         raise TypeError(
             "An argument of the run contains itself and cannot be described: "
             f"give its class a `get_config`. Received: {description}"
         ) from error
-    digest = hashlib.sha256(text.encode())
+    plain = json.loads(text, parse_float=_number)
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     add_arrays(digest, arrays)
     return digest.hexdigest()
+
+
+def _number(text):
+    """Reads a float of JSON; a whole one as an int."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def fingerprints(parts, arrays=None) -> str:
