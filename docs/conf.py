@@ -18,6 +18,7 @@ NAMESPACES = {
     "inversion",
     "metrics",
     "models",
+    "networks",
     "objective",
     "optimizers",
     "pruning",

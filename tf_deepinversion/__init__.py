@@ -9,6 +9,7 @@ from tf_deepinversion import incremental
 from tf_deepinversion import inversion
 from tf_deepinversion import metrics
 from tf_deepinversion import models
+from tf_deepinversion import networks
 from tf_deepinversion import objective
 from tf_deepinversion import optimizers
 from tf_deepinversion import pruning
@@ -32,7 +33,7 @@ from tf_deepinversion.inversion.recipe import Recipe
 from tf_deepinversion.inversion.recipe import Stage
 from tf_deepinversion.inversion.recipes import RECIPES
 from tf_deepinversion.models.pretrained import load_pretrained
-from tf_deepinversion.networks.check_preprocessing import check_preprocessing
+from tf_deepinversion.networks._check_preprocessing import check_preprocessing
 from tf_deepinversion.networks.feature_targets import FeatureTargets
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.objective.class_means import ClassMeans

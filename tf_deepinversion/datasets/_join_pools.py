@@ -7,7 +7,7 @@ def join_pools(pools) -> Pool:
     """Copies the images of several pools to one pool in memory.
 
     Args:
-        pools: List of `Pool`s of images of one shape, without soft targets.
+        pools: List of pools of images of one shape, without soft targets.
 
     Returns:
         A `Pool`, with the images of the first pool first.

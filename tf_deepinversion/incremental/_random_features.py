@@ -27,9 +27,9 @@ def random_features(
 
     Let w be a random filter of mean 0 and length 1, and r_c its response w x_c
     to channel c of a patch x of the normalized image. The features are the
-    means of relu(|r| - t) over each cell of a grid, where t is the threshold
-    and |r| the length of the vector of all channels' responses, and the mean
-    color of each cell. So an edge is the same edge in every pair of colors.
+    means of relu(d - t) over each cell of a grid, where t is the threshold and
+    d the length of the vector of all channels' responses, and the mean color of
+    each cell. So an edge is the same edge in every pair of colors.
     Nothing is trained: the features suit all classes alike, also classes that
     come later.
 

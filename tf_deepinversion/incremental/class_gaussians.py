@@ -111,9 +111,9 @@ class ClassGaussians:
     ) -> "ClassGaussians":
         """Moves the moments from the features of one network to another's.
 
-        The map P minimizes the mean over classes of |u P - u'|^2, where u are
-        the old features of an image and u' the new ones. Moments M become
-        P^T M P.
+        The map P minimizes the mean over classes of the squared length of
+        u P - u', where u are the old features of an image and u' the new ones.
+        Moments M become P^T M P.
 
         Args:
             old: A `keras.Model`, the network of these moments.

@@ -38,9 +38,8 @@ def restated(model, images, preprocessing=None):
         ValueError: if there are no images, or a layer lacks gamma or beta.
 
     Example:
-        >>> from tf_deepinversion.networks.replace_statistics import restated
         >>> given = di.Preprocessing.of(teacher)
-        >>> copy = restated(teacher, images, given)
+        >>> copy = di.networks.restated(teacher, images, given)
         >>> bool(np.allclose(copy(images), teacher(images), atol=1e-3))
         True
     """
