@@ -28,10 +28,10 @@ from tf_deepinversion.inversion._synthesize import synthesize
 from tf_deepinversion.inversion._synthesize_batches import synthesize_batches
 from tf_deepinversion.inversion.deep_inversion import DeepInversion
 from tf_deepinversion.inversion.fast_inversion import FastInversion
-from tf_deepinversion.inversion.recipe import GeneratorTraining
+from tf_deepinversion.inversion.generator_training import GeneratorTraining
 from tf_deepinversion.inversion.recipe import Recipe
-from tf_deepinversion.inversion.recipe import Stage
 from tf_deepinversion.inversion.recipes import RECIPES
+from tf_deepinversion.inversion.stage import Stage
 from tf_deepinversion.models.pretrained import load_pretrained
 from tf_deepinversion.networks._check_preprocessing import check_preprocessing
 from tf_deepinversion.networks.feature_targets import FeatureTargets

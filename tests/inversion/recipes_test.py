@@ -14,9 +14,9 @@ from tf_deepinversion.core.run_state import fingerprint
 from tf_deepinversion.inversion import recipes
 from tf_deepinversion.inversion._make_synthesizer import make_synthesizer
 from tf_deepinversion.inversion.fast_inversion import FastInversion
-from tf_deepinversion.inversion.recipe import GeneratorTraining
+from tf_deepinversion.inversion.generator_training import GeneratorTraining
 from tf_deepinversion.inversion.recipe import Recipe
-from tf_deepinversion.inversion.recipe import Stage
+from tf_deepinversion.inversion.stage import Stage
 from tf_deepinversion.inversion.starts import Noise
 from tf_deepinversion.objective.image_terms import L2
 from tf_deepinversion.objective.image_terms import TotalVariation

@@ -2,9 +2,9 @@
 
 import keras
 
-from tf_deepinversion.inversion.recipe import GeneratorTraining
+from tf_deepinversion.inversion.generator_training import GeneratorTraining
 from tf_deepinversion.inversion.recipe import Recipe
-from tf_deepinversion.inversion.recipe import Stage
+from tf_deepinversion.inversion.stage import Stage
 from tf_deepinversion.inversion.starts import DeadLeaves
 from tf_deepinversion.objective.image_terms import L2
 from tf_deepinversion.objective.image_terms import TotalVariation
