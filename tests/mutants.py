@@ -482,6 +482,8 @@ MUTANTS = [
     ("command_output.py", "path.resolve() == pathlib.Path(read).resolve()", "str(path) == read", "command"),
     ("command_output.py", "        check_replaceable(args.output / \"saved_model\")\n", "        pass\n", "command"),
     ("command_output.py", "writer != args.command", "not writer", "command"),
+    ("pruning/recovery.py", "    steps = recovery.whole_epochs(steps)\n", "", "pruning/pruning_sparsify"),
+    ("pruning/rounds.py", "final_steps=recovery.whole_epochs(self.final_steps)", "final_steps=self.final_steps", "pruning/pruning_sparsify"),
     ("core/run_state.py", "parse_float=_number", "parse_float=float", "core/checkpoint"),
     ("core/checks.py", "interval[0] == \"[\"", "True", "core/checks"),
     ("core/checks.py", "interval[-1] == \"]\"", "False", "core/checks"),

@@ -16,7 +16,9 @@ from tiny import learned_teacher
 
 from tf_deepinversion.pruning import ConstantSparsity
 from tf_deepinversion.pruning import masks_of
+from tf_deepinversion.pruning import prune
 from tf_deepinversion.pruning import prune_low_magnitude
+from tf_deepinversion.pruning import recover
 from tf_deepinversion.pruning import sparsify
 
 
@@ -171,3 +173,38 @@ def test_frozen_weights_that_lose_entries_are_warned_of():
         run(teacher, steps=2)
     (found,) = [x for x in warned if "1 of the 3 weights" in str(x.message)]
     assert found.filename == __file__
+
+
+class Rates(keras.callbacks.Callback):
+    """Records the learning rate of each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.found.append(float(self.model.optimizer.learning_rate))
+
+
+@pytest.mark.parametrize("job", ["sparsify", "recover", "prune"])
+def test_the_rate_falls_over_the_steps_of_whole_epochs(job):
+    rates = Rates()
+    given = {
+        "steps_per_epoch": 2,
+        "learning_rate": 0.01,
+        "preprocessing": NORMALIZED,
+        "callbacks": [rates],
+        "run": "pool",
+        "verbose": 0,
+    }
+    teacher = learned_teacher()
+    if job == "sparsify":
+        sparsify(teacher, images, target=0.5, steps=3, **given)
+    elif job == "recover":
+        recover(teacher, learned_teacher(), images, steps=3, **given)
+    else:
+        given |= {"rounds": 1, "final_steps": 3, "criterion": "filter_norm"}
+        prune(teacher, images, target=0.2, ranking_batches=1, **given)
+    # Three steps are two epochs of two, without a rise.
+    cosine = 0.005 * (1 + np.cos(np.pi * np.arange(4) / 4))
+    np.testing.assert_allclose(rates.found, cosine, rtol=1e-5)

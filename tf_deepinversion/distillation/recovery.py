@@ -45,7 +45,7 @@ def recovery_optimizer(steps, learning_rate):
     return sgd(steps, learning_rate, weight_decay=None, warmup=steps // 20)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Recovery:
     """The settings of a training of a changed teacher, see `pruning.recover`.
 
@@ -93,7 +93,7 @@ class Recovery:
             teacher: See `recover`.
             student: See `recover`.
             stream: A `Stream`.
-            steps: Int, 0 for none.
+            steps: Int, whole epochs, see `whole_epochs`; 0 for none.
             optimizer: A `keras.optimizers.Optimizer`; a used one is created
                 again.
             first_step: Int, first step of the stream.
@@ -122,7 +122,7 @@ class Recovery:
                     model,
                     lambda step: stream(first_step + step),
                     network=student,
-                    epochs=self.whole_epochs(steps) // steps_per_epoch,
+                    epochs=steps // steps_per_epoch,
                     steps_per_epoch=steps_per_epoch,
                     path=path,
                     run=run,

@@ -117,10 +117,10 @@ def prune(
         rounds: Int. Defaults to the fewest of which none removes more than
             15% of the cost that the round before left: 5 for a target of 0.5,
             9 for 0.75.
-        steps_per_round: Int, training steps after each round but the last.
-            Defaults to 300.
-        final_steps: Int, training steps after the last round; 0 for none.
-            Defaults to 3000.
+        steps_per_round: Int, training steps after each round but the last,
+            rounded up to whole epochs. Defaults to 300.
+        final_steps: Int, training steps after the last round, rounded up to
+            whole epochs; 0 for none. Defaults to 3000.
         ranking_batches: Int, number of batches that rank the channels in each
             round. Defaults to 30.
         momentum: Float in [0, 1), the weight of earlier rounds in the ranking.
@@ -173,30 +173,31 @@ def prune(
     """
     require_local(folder=folder)
     plan = Rounds(
-        target,
-        _cost_function(cost),
-        criterion,
-        rounds_to(target) if rounds is None else rounds,
-        steps_per_round,
-        final_steps,
-        ranking_batches,
-        momentum,
-        multiple_of,
-        selection,
-        learning_rate,
-        seed,
+        target=target,
+        cost=_cost_function(cost),
+        criterion=criterion,
+        rounds=rounds_to(target) if rounds is None else rounds,
+        steps_per_round=steps_per_round,
+        final_steps=final_steps,
+        ranking_batches=ranking_batches,
+        momentum=momentum,
+        multiple_of=multiple_of,
+        selection=selection,
+        learning_rate=learning_rate,
+        seed=seed,
     )
     stream = stream_for(teacher, images, batch_size, seed)
     recovery = Recovery(
-        steps_per_epoch,
-        keep_statistics,
-        temperature,
-        augmentations() if transforms is None else transforms,
-        Preprocessing.of(teacher, preprocessing),
-        chosen_policy(dtype, folder, ("prune.npz", "recover_0.npz")),
-        seed,
+        steps_per_epoch=steps_per_epoch,
+        keep_statistics=keep_statistics,
+        temperature=temperature,
         class_maps=class_maps,
+        transforms=augmentations() if transforms is None else transforms,
+        preprocessing=Preprocessing.of(teacher, preprocessing),
+        dtype=chosen_policy(dtype, folder, ("prune.npz", "recover_0.npz")),
+        seed=seed,
     )
+    plan = plan.in_epochs_of(recovery)
     # Costs and channels need a fixed image size; the result is open again.
     sized = _of_one_size(teacher, stream)
     parts = {**vars(plan), **vars(recovery), "batch_size": batch_size}
@@ -270,8 +271,7 @@ def _run_rounds(plan, state, recovery, teacher, stream, callbacks, verbose):
     """Runs the remaining rounds and stores their results in `state`."""
     # A finished round has left its cost in the state.
     numbers = range(len(state.costs), plan.rounds)
-    steps = sum(recovery.whole_epochs(plan.steps(number)) for number in numbers)
-    progress = TrainingProgress("Pruning", steps)
+    progress = TrainingProgress("Pruning", sum(map(plan.steps, numbers)))
     done = numbers.start
     tell_done_before("Pruning", done, plan.rounds, "rounds", verbose)
     for number in numbers:

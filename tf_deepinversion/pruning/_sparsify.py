@@ -87,7 +87,8 @@ def sparsify(
         images: Images of any kind, see `datasets.as_stream`. Their labels are
             not used.
         target: Float in (0, 1), the share of weights that become zero.
-        steps: Int, training steps, at least 2; 0 for none.
+        steps: Int, training steps, at least 2, rounded up to whole epochs; 0
+            for none.
         frequency: Int, number of steps between updates of the masks. Defaults
             to 20 updates in all.
         policy: The layers to prune, see `prune_low_magnitude`. Defaults to the
@@ -135,20 +136,22 @@ def sparsify(
         ```
     """
     require_local(folder=folder)
-    schedule = _schedule(target, steps, frequency)
+    _check_lengths(target, steps, frequency)
     require_finite_weights(teacher)
     stream = stream_for(teacher, images, batch_size, seed)
     recovery = Recovery(
-        steps_per_epoch,
-        keep_statistics,
-        temperature,
-        augmentations() if transforms is None else transforms,
-        preprocessing,
-        chosen_policy(dtype, folder, ["sparsify.npz"]),
-        seed,
-        image_shape,
-        class_maps,
+        steps_per_epoch=steps_per_epoch,
+        keep_statistics=keep_statistics,
+        temperature=temperature,
+        class_maps=class_maps,
+        transforms=augmentations() if transforms is None else transforms,
+        preprocessing=preprocessing,
+        image_shape=image_shape,
+        dtype=chosen_policy(dtype, folder, ["sparsify.npz"]),
+        seed=seed,
     )
+    steps = recovery.whole_epochs(steps)
+    schedule = _schedule(target, steps, frequency)
     pattern = block_size, block_pooling_type, sparsity_m_by_n
     student = _with_masks(teacher, schedule, policy, steps, *pattern)
     parts = {
@@ -174,17 +177,21 @@ def sparsify(
     return Sparsified(student, history, _stripped(student))
 
 
-def _schedule(target, steps, frequency) -> PolynomialDecay:
+def _check_lengths(target, steps, frequency):
     if not is_within(target, "(0, 1)"):
         raise ValueError(
             "`target` is the share of weights that become zero, between 0 and "
             f"1. Received: target={target}"
         )
     require_whole(2 if steps else 0, steps=steps)
+    if frequency is not None:
+        require_whole(frequency=frequency)
+
+
+def _schedule(target, steps, frequency) -> PolynomialDecay:
     # The last 50 % of the steps train with the final masks.
     end = max(1, steps // 2)
     frequency = max(1, end // 20) if frequency is None else frequency
-    require_whole(frequency=frequency)
     # `begin` is chosen so that the last update falls on `end`.
     begin = end % min(frequency, end)
     return PolynomialDecay(0.0, target, begin, end, frequency=frequency)

@@ -94,16 +94,17 @@ def recover(
     require_whole(0, steps=steps)
     stream = stream_for(teacher, images, batch_size, seed)
     recovery = Recovery(
-        steps_per_epoch,
-        keep_statistics,
-        temperature,
-        augmentations() if transforms is None else transforms,
-        preprocessing,
-        chosen_policy(dtype, folder, ["recover.npz"]),
-        seed,
-        image_shape,
-        class_maps,
+        steps_per_epoch=steps_per_epoch,
+        keep_statistics=keep_statistics,
+        temperature=temperature,
+        class_maps=class_maps,
+        transforms=augmentations() if transforms is None else transforms,
+        preprocessing=preprocessing,
+        image_shape=image_shape,
+        dtype=chosen_policy(dtype, folder, ["recover.npz"]),
+        seed=seed,
     )
+    steps = recovery.whole_epochs(steps)
     parts = {
         **vars(recovery),
         "steps": steps,

@@ -21,7 +21,7 @@ from tf_deepinversion.pruning.channels.selection import select
 SELECTIONS = {"ranking": select, "knapsack": knapsack}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Rounds:
     """The settings by which rounds remove channels, see `prune`.
 
@@ -66,6 +66,14 @@ class Rounds:
                 f"Received: selection={self.selection!r}"
             )
         require_positive(learning_rate=self.learning_rate)
+
+    def in_epochs_of(self, recovery) -> "Rounds":
+        """Returns a copy whose steps are whole epochs of a `Recovery`."""
+        return dataclasses.replace(
+            self,
+            steps_per_round=recovery.whole_epochs(self.steps_per_round),
+            final_steps=recovery.whole_epochs(self.final_steps),
+        )
 
     def first_batch(self, number) -> int:
         """Returns the number of the first batch that a round reads."""

@@ -161,15 +161,17 @@ def train_quantized(
     stream = stream_for(teacher, images, batch_size, seed)
     shape = tuple(stream.image_shape)
     recovery = Recovery(
-        steps_per_epoch,
-        False,  # the simulation keeps the statistics, and gamma and beta train
-        temperature,
-        transforms,
-        preprocessing,
-        None,
-        seed,
-        shape,
+        steps_per_epoch=steps_per_epoch,
+        # The simulation keeps the statistics, and gamma and beta train.
+        keep_statistics=False,
+        temperature=temperature,
+        transforms=transforms,
+        preprocessing=preprocessing,
+        image_shape=shape,
+        dtype=None,
+        seed=seed,
     )
+    steps = recovery.whole_epochs(steps)
     parts = {
         **vars(recovery),
         "keep_statistics": keep_statistics,
