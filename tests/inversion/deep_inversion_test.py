@@ -35,6 +35,7 @@ from tf_deepinversion import Tone
 from tf_deepinversion import TotalVariation
 from tf_deepinversion import balanced_labels
 from tf_deepinversion.inversion import Noise
+from tf_deepinversion.inversion.step import InversionStep
 
 
 def start(model, labels=LABELS):
@@ -979,7 +980,7 @@ def test_a_checkpoint_of_another_size_is_another_run(tmp_path, eagerly):
             model.fit(LABELS, **job)
 
 
-def test_stages_of_a_recipe_grow_the_images(eagerly):
+def test_stages_of_a_recipe_grow_the_images(eagerly, monkeypatch):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(4, 3, padding="same")(inputs)
@@ -992,7 +993,13 @@ def test_stages_of_a_recipe_grow_the_images(eagerly):
         recipe="imagenet_multiresolution",
         image_shape=(16, 16, 3),
     )
-    shapes = []
+    shapes, drawn_at, draws = [], [], InversionStep.draws
+
+    def recorded(step, seed, number):
+        drawn_at.append(int(number))
+        return draws(step, seed, number)
+
+    monkeypatch.setattr(InversionStep, "draws", recorded)
     model.fit(
         LABELS,
         steps=[3, 2],
@@ -1004,6 +1011,7 @@ def test_stages_of_a_recipe_grow_the_images(eagerly):
         ],
     )
     assert shapes == [(4, 8, 8, 3), (4, 16, 16, 3)]
+    assert drawn_at == [0, 1, 2, 3, 4]  # no stage draws the numbers of another
     # It started as small as the first stage.
     drawn = [np.random.default_rng((0, 0, index)) for index in range(4)]
     expected = model.recipe.start.draw(drawn, (8, 8, 3), NORMALIZED)

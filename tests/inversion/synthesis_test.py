@@ -18,6 +18,8 @@ from tf_deepinversion import FastInversion
 from tf_deepinversion import Pool
 from tf_deepinversion import synthesize
 from tf_deepinversion.core.progress import Progress
+from tf_deepinversion.datasets import merge_batches
+from tf_deepinversion.datasets.batch_folder import BatchFolder
 from tf_deepinversion.inversion import Synthesizer
 from tf_deepinversion.inversion import chain_states
 from tf_deepinversion.inversion.recipes import RECIPES
@@ -127,6 +129,23 @@ def test_the_pool_of_batches_so_far_is_read_at_any_time(tmp_path):
             return super().make(labels, batch_index)
 
     shaded(tmp_path, Watched())
+
+
+def test_a_large_pool_is_listed_for_each_tenth_more(tmp_path, monkeypatch):
+    folder, listed = tmp_path / "pool", []
+    module = "tf_deepinversion.inversion._synthesize.merge_batches"
+
+    def merged(path):
+        listed.append(len(BatchFolder.existing(path).done))
+        return merge_batches(path)
+
+    monkeypatch.setattr(module, merged)
+    with pytest.raises(FloatingPointError):
+        shaded(tmp_path, Shades(fails=[33]), batches=40)
+    # By ones up to 10, then 11, 13 (of 12.1), 15, 17, 19, ... 27, 30; the rest
+    # is listed because the call ends.
+    assert listed == [*range(1, 12), 13, 15, 17, 19, 21, 24, 27, 30, 33, 33]
+    assert Pool.open(folder).batches == 33
 
 
 def test_an_error_is_raised_and_the_next_call_goes_on(tmp_path):

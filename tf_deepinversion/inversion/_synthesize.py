@@ -1,5 +1,7 @@
 """Synthesis of a whole pool of images in one call."""
 
+import contextlib
+
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.kept_values import unchanged_if_interrupted
 from tf_deepinversion.datasets._merge_batches import merge_batches
@@ -139,14 +141,33 @@ def _in_memory(job, verbose):
 
 def _on_disk(job, path, verbose):
     folder = BatchFolder.claim(path, job.plan, grows=True)
+    listed = 0
+
+    def list_batches():
+        nonlocal listed
+        # Listing reads a file of each batch. Every tenth more keeps the sum of
+        # all listings proportional to the number of batches.
+        done = len(folder.done)
+        if done >= 1.1 * listed:
+            merge_batches(path)
+            listed = done
+
     worker = BatchWorker(
-        folder,
-        job,
-        verbose=verbose,
-        raises=True,
-        after_batch=lambda: merge_batches(path),
+        folder, job, verbose=verbose, raises=True, after_batch=list_batches
     )
-    worker.run()
+    try:
+        worker.run()
+    except BaseException:
+        _list_done(path)
+        raise
     if worker.stopped:
+        _list_done(path)
         raise SystemExit(143)  # as a shell says that SIGTERM ended it
     return merge_batches(path)
+
+
+def _list_done(path):
+    """Lists the batches of a call that ends early, if any is done."""
+    # What ended the call is the error to show.
+    with contextlib.suppress(OSError, ValueError):
+        merge_batches(path)

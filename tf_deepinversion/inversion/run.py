@@ -182,6 +182,8 @@ class InversionRun:
             images = self.step.rows.gather(self.step.images)
             self._enter(epoch.stage)
             self.step.reset(resized_z(images, self.step.shape[1:3]))
+        # No stage repeats the random numbers of a stage before.
+        drawn = sum(self._counts[: epoch.stage]) + epoch.first
         # Epochs differ in length; the bar reads the length here.
         callbacks.params["steps"] = epoch.steps
         callbacks.on_epoch_begin(number)
@@ -190,7 +192,7 @@ class InversionRun:
             callbacks.on_train_batch_begin(begin)
             # The graph stops after a step that is not finite.
             ran, finite, values = self.step.run(
-                tf.constant(epoch.first + begin),
+                tf.constant(drawn + begin),
                 tf.constant(end - begin),
                 tf.constant(self.labels),
                 tf.constant([model.seed, self._batch_index]),

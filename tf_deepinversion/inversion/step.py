@@ -175,7 +175,8 @@ class InversionStep:
         """Runs `count` steps in the graph; stops after one that is not finite.
 
         Args:
-            first: Int scalar tensor, number of the first step.
+            first: Int scalar tensor, number of the first step, from the first
+                stage on.
             count: Int scalar tensor, number of steps.
             labels: Int tensor `(n,)`.
             seed: Int tensor `(2,)`.
@@ -212,7 +213,7 @@ class InversionStep:
 
         Args:
             seed: Int tensor `(2,)`.
-            step: Int scalar tensor.
+            step: Int scalar tensor, from the first stage on.
         """
         count = self.shape[0]
         # For all images: each replica takes its rows, so the numbers do not
