@@ -143,12 +143,12 @@ def train_student(teacher, fed, pool, folder):
 
 
 def score(teacher, student, fed, images, labels) -> dict:
-    taught, _ = reader.read(teacher, images, fed)
+    taught = reader.read_logits(teacher, images, fed)
     # The ResNet-20 contains its preprocessing; channels of the teacher do not.
     own = preprocessing_of_student(
         student, None, di.Preprocessing.of(teacher, fed)
     )
-    learned, _ = reader.read(student, images, own)
+    learned = reader.read_logits(student, images, own)
     # The loss is T^2 times the divergence.
     kl = float(di.SoftenedKL(4.0)(taught, learned)) / 16
     return {

@@ -27,7 +27,7 @@ from machine import machine
 import tf_deepinversion as di
 from tf_deepinversion.checkpoints import load_efficientnet_lite
 from tf_deepinversion.datasets import load_images
-from tf_deepinversion.networks.reader import read
+from tf_deepinversion.networks.reader import read_logits
 from tf_deepinversion.networks.reader import resized
 from tf_deepinversion.quantization import LiteRT
 
@@ -40,7 +40,7 @@ flags.DEFINE_integer("seed", 0, "Of the noise and of the halves.", 0)
 
 def predicted(network, images):
     """Returns the class of each image."""
-    logits, _ = read(network, resized(images, network), batch_size=20)
+    logits = read_logits(network, resized(images, network), batch_size=20)
     return logits.argmax(-1)
 
 

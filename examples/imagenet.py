@@ -155,7 +155,7 @@ def measure(images, labels, teacher, verifiers):
     made = {"made": (images, labels)}
     judge = next(iter(verifiers))
     score = InceptionScore(classes=1000)
-    logits, _ = reader.read(
+    logits = reader.read_logits(
         verifiers[judge],
         reader.resized(images, verifiers[judge]),
         batch_size=50,

@@ -58,13 +58,13 @@ def test_labels_in_a_column_are_refused_where_they_would_be_broadcast():
 
 def test_pixels_in_0_to_1_are_refused_where_they_would_be_black():
     teacher = tiny_teacher()
-    for function in (reader.read, reader.penultimate_features):
+    for function in (reader.read_logits, reader.penultimate_features):
         with pytest.raises(TypeError, match="uint8.*scale the images.*float64"):
             function(teacher, IMAGES / 255, FED)
     with pytest.raises(
         ValueError, match="pixels in .0, 255.. Received: from -"
     ):
-        reader.read(teacher, IMAGES.astype("int64") - 128, FED)
+        reader.read_logits(teacher, IMAGES.astype("int64") - 128, FED)
     with pytest.raises(TypeError, match="uint8.*float64"):
         train(with_head(keras.layers.Dense(3)), IMAGES / 255, LABELS, epochs=1)
 
@@ -242,6 +242,7 @@ def distilled(folder, teacher=None, student=None, **kwargs):
         ({"capacity": 5}, ValueError, "hold the 6 images.*capacity=5"),
         ({"seed": -1}, ValueError, "`seed` must be.*seed=-1"),
         ({"rounds": 2.0}, ValueError, "`rounds` must be.*rounds=2.0"),
+        ({"rounds": "2"}, ValueError, "`rounds` must be.*rounds='2'"),
         ({"refresh": {"images": 6}}, TypeError, "must be a `RefreshPool`"),
         (
             {"refresh": di.RefreshPool(6, [1, 2])},
@@ -258,6 +259,16 @@ def distilled(folder, teacher=None, student=None, **kwargs):
             {"fixed_images": some_pool((9, 8, 1))},
             ValueError,
             r"images \(9, 8, 1",
+        ),
+        (
+            {
+                "fixed_images": (
+                    np.zeros((6, *SHAPE), "uint8"),
+                    np.zeros(6, int),
+                )
+            },
+            TypeError,
+            "`fixed_images` must be a `Pool`.*Received: tuple",
         ),
         (
             {"fixed_images": some_pool(SHAPE), "fixed_share": 0.9},

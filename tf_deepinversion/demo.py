@@ -233,7 +233,7 @@ def distil_and_export(
     export(student, output / "saved_model")
     # The accuracy is that of the file that a user would serve.
     served = Served(output / "saved_model")
-    logits, _ = reader.read(student, real[0])
+    logits = reader.read_logits(student, real[0])
     difference = np.abs(served(real[0]) - logits).max()
     figures = {
         "student_test_accuracy": served.accuracy(*real),

@@ -45,6 +45,14 @@ def test_every_class_is_of_the_first_network_that_knew_it():
     )
 
 
+def test_without_new_classes_no_image_is_made():
+    generations = iter([of_generation(0, 5)])
+    memory = Memory(lambda *args: next(generations)(*args))
+    first = remembered(memory, [0, 1], 0)
+    for one, other in zip(first, remembered(memory, [0, 1], 1), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_pool_is_remembered_and_nothing_else():
     pool = Pool(4, (2, 2, 1), 2)
     pool.add(np.zeros((4, 2, 2, 1), "uint8"), np.array([1, 0, 1, 1]))

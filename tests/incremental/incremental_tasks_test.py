@@ -326,6 +326,25 @@ def test_each_class_is_replayed_equally_often_if_an_image_is_of_it(eagerly):
 
 
 @pytest.mark.parametrize("learn", [learn_task, learn_tasks])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"terms": "abd"}, TypeError, "a list of terms.*Received: terms='abd'"),
+        ({"steps_per_epoch": 0}, ValueError, "`steps_per_epoch`.*1 or more"),
+    ],
+)
+def test_bad_settings_are_refused_before_work(learn, arguments, error, message):
+    given = TASKS[0] if learn is learn_task else ([TASKS[0]],)
+    settings = {
+        "terms": method("lwf"),
+        "preprocessing": NORMALIZED,
+        **arguments,
+    }
+    with pytest.raises(error, match=message):
+        learn(tiny_teacher(), *given, **settings)
+
+
+@pytest.mark.parametrize("learn", [learn_task, learn_tasks])
 def test_one_new_class_that_nothing_would_teach_is_refused_before_work(learn):
     asked = []
     task = images(2), np.array([3, 3])

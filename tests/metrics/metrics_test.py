@@ -26,7 +26,9 @@ def z_of(images):
 def test_feature_distance_is_the_papers_whatever_the_pieces(
     monkeypatch, batch_size
 ):
-    monkeypatch.setattr(reader.read, "__defaults__", (None, batch_size))
+    for read in (reader.read_logits, reader.read_statistics):
+        defaults = None, batch_size, *read.__defaults__[2:]
+        monkeypatch.setattr(read, "__defaults__", defaults)
     teacher, images = tiny_teacher(), some_images(7)
     expected = 0.0
     for i in range(2):

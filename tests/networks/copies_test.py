@@ -124,6 +124,21 @@ def nested_twice_in_a_sequential():
     return keras.Sequential(stack)
 
 
+class TwoFunctions(layers.Layer):
+    """Holds two functions without a name."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.before, self.after = lambda x: x + 1, lambda x: 2 * x
+
+    def call(self, x):
+        return self.after(self.before(x))
+
+
+def two_lambdas():
+    return after(TwoFunctions())
+
+
 def shared():
     """One layer twice in the graph, and once in a model within the model."""
     inputs = keras.Input(SHAPE)
@@ -315,6 +330,7 @@ BUILDERS = [
     augmentation_within,
     nested,
     nested_twice_in_a_sequential,
+    two_lambdas,
     shared,
     built_by_call,
     operators,

@@ -20,7 +20,7 @@ from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.batch_norm_moments import moments
 from tf_deepinversion.networks.call_hooks import collect
 from tf_deepinversion.networks.call_hooks import watch
-from tf_deepinversion.networks.reader import read
+from tf_deepinversion.networks.reader import read_statistics
 from tf_deepinversion.networks.replace_statistics import restated
 from tf_deepinversion.objective.distances import DISTANCES
 
@@ -196,7 +196,7 @@ def test_measured_batch_norms_give_the_distance_of_the_closed_form():
     model = tiny_teacher()
     targets, twin = measure(model), restated(model, IMAGES, FED)
     others = RANDOM.integers(0, 256, (6, *SHAPE), "uint8")
-    _, stored = read(twin, others, FED)
+    stored = read_statistics(twin, others, FED)
     classifier = di.networks.Classifier(model, targets=targets)
     with classifier.open():
         calls = classifier.read(FED.fed(others)).batch_norm_calls

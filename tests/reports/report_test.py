@@ -2,9 +2,12 @@
 
 import re
 
+import keras
 import numpy as np
 import pytest
+from tiny import tiny_teacher
 
+from tf_deepinversion import Preprocessing
 from tf_deepinversion.reports import inversion_report
 from tf_deepinversion.reports import page
 
@@ -33,6 +36,28 @@ def classes_shown(tmp_path, classes, size=2):
     page = (tmp_path / "page.html").read_text()
     shown = re.findall('alt="synthesized class (.*?)"', page)
     return page, [int(c) for c in shown]
+
+
+def test_a_verifier_sees_the_images_at_its_own_size():
+    """The logits of the verifier are the mean of the pixels, up or down."""
+    inputs = keras.Input((16, 16, 1))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="normalize")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    head = keras.layers.Dense(2, use_bias=False)
+    verifier = keras.Model(inputs, head(x))
+    head.set_weights([np.array([[1.0, -1.0]])])
+    images = np.zeros((4, 8, 8, 1), "uint8")
+    images[:2] = 255
+    row = inversion_report.measure_images(
+        images,
+        np.array([0, 0, 0, 1]),
+        tiny_teacher(),
+        Preprocessing(127.5, 50, "normalized"),
+        verifier,
+    )
+    assert row["verifier_accuracy"] == 0.75
+    # Features 1, 1 and -1 of class 0; class 1 has a single image.
+    assert row["spread"] > 0
 
 
 @pytest.mark.parametrize(("classes", "size"), [(20, 300), (100, 2)])

@@ -36,7 +36,7 @@ def require_whole(least=1, **values):
         if not is_whole(value, least):
             raise ValueError(
                 f"`{name}` must be a whole number, {least} or more. "
-                f"Received: {name}={value}"
+                f"Received: {name}={value!r}"
             )
 
 

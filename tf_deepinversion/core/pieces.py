@@ -52,7 +52,7 @@ def read_by_pieces(function, images, batch_size):
         function: Function from a float32 tensor `(rows, height, width,
             channels)` of pixels to a tuple of tensors with as many rows.
         images: uint8 array `(n, height, width, channels)`.
-        batch_size: Int, number of images of a piece.
+        batch_size: Int, number of images of a piece, or None, see `pieces_of`.
 
     Returns:
         A tuple of arrays with n rows.

@@ -1,5 +1,6 @@
 """Endless streams of batches of images."""
 
+import functools
 import math
 
 import numpy as np
@@ -268,10 +269,13 @@ def epochs_of(images, labels, batch_size, seed=0, first_step=0):
     size = min(batch_size, len(labels))
     steps = steps_of_epoch(len(labels), batch_size)
 
+    @functools.lru_cache(maxsize=2)
+    def order(epoch):
+        return np.random.default_rng((seed, epoch)).permutation(len(labels))
+
     def draw(step):
         epoch, place = divmod(int(step), steps)
-        order = np.random.default_rng((seed, epoch)).permutation(len(labels))
-        chosen = order[place * size : (place + 1) * size]
+        chosen = order(epoch)[place * size : (place + 1) * size]
         return images[chosen], labels[chosen]
 
     def load(step):

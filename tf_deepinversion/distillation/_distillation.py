@@ -251,12 +251,13 @@ class Distillation(StudentModel):
             "seed": self._seed,
         }
 
-    def answers(self, images, batch_size=250):
+    def answers(self, images, batch_size=None):
         """Computes both networks' logits of images, in inference mode.
 
         Args:
             images: uint8 array `(n, height, width, channels)`.
-            batch_size: Int, number of images per call. Defaults to 250.
+            batch_size: Int, number of images per call. Defaults to 250, or
+                fewer large images.
 
         Returns:
             A pair of arrays `(n, classes)`: the teacher's logits and the
@@ -271,12 +272,13 @@ class Distillation(StudentModel):
             batch_size,
         )
 
-    def teacher_features(self, images, batch_size=250):
+    def teacher_features(self, images, batch_size=None):
         """Computes the teacher's logits and features of images.
 
         Args:
             images: uint8 array `(n, height, width, channels)`.
-            batch_size: Int, number of images per call. Defaults to 250.
+            batch_size: Int, number of images per call. Defaults to 250, or
+                fewer large images.
 
         Returns:
             A pair of arrays: the teacher's logits `(n, classes)`, and the

@@ -10,6 +10,7 @@ from tf_deepinversion.core.checks import require_integers
 from tf_deepinversion.core.described import architecture
 from tf_deepinversion.core.run_state import fingerprint
 from tf_deepinversion.datasets.elements import image_and_label
+from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.datasets.streams import as_stream
 from tf_deepinversion.datasets.streams import require_filled
 from tf_deepinversion.distillation.training_images import fixed_count
@@ -94,6 +95,11 @@ def check_fixed_images(images, share, batch_size, model):
         )
     if images is None:
         return
+    if not isinstance(images, Pool):
+        raise TypeError(
+            "`fixed_images` must be a `Pool`, such as Pool.of(images, labels, "
+            f"classes). Received: {type(images).__name__}"
+        )
     if not len(images):
         raise ValueError(
             "`fixed_images` must be a `Pool` with images: `add` some, or leave "

@@ -332,6 +332,20 @@ METHODS = {
 }
 
 
+def require_terms(terms):
+    """Checks that `terms` is a list of terms.
+
+    Raises:
+        TypeError: if it is not.
+    """
+    listed = isinstance(terms, (list, tuple))
+    if not listed or not all(isinstance(term, Term) for term in terms):
+        raise TypeError(
+            "Expected a list of terms, such as `incremental.method('abd')`. "
+            f"Received: terms={terms!r}"
+        )
+
+
 def require_teaching(terms, new_classes):
     """Refuses terms that cannot teach so few new classes.
 
@@ -348,12 +362,7 @@ def require_teaching(terms, new_classes):
         TypeError: if `terms` is no list of terms.
         ValueError: if no term teaches the new classes.
     """
-    listed = isinstance(terms, (list, tuple))
-    if not listed or not all(isinstance(term, Term) for term in terms):
-        raise TypeError(
-            "Expected a list of terms, such as `incremental.method('abd')`. "
-            f"Received: terms={terms!r}"
-        )
+    require_terms(terms)
     # A term of weight 0 teaches nothing.
     weighted = [term for term in terms if term.weight]
     idle = [term.name for term in weighted if term.teaches > new_classes]

@@ -215,16 +215,17 @@ class Memory:
             for c in classes
             if c not in self._kept and self._statistics.knows(c)
         ]
-        made = self._statistics.make(
-            self._synthesize,
-            model,
-            newest,
-            folder,
-            seed,
-            lambda made: require_pool(made, len(classes)),
-        )
-        for label in shown(made, newest):
-            self._kept[label] = made.images[made.labels == label]
+        if newest:
+            made = self._statistics.make(
+                self._synthesize,
+                model,
+                newest,
+                folder,
+                seed,
+                lambda made: require_pool(made, len(classes)),
+            )
+            for label in shown(made, newest):
+                self._kept[label] = made.images[made.labels == label]
         present = [label for label in classes if label in self._kept]
         kept = [self._kept[label] for label in present]
         labels = np.repeat(present, list(map(len, kept)))

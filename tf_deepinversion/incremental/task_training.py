@@ -18,6 +18,7 @@ from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.head import grow_head
 from tf_deepinversion.incremental.learner import IncrementalLearner
 from tf_deepinversion.incremental.methods import require_teaching
+from tf_deepinversion.incremental.methods import require_terms
 from tf_deepinversion.metrics.recognition import accuracy
 from tf_deepinversion.networks import replicas
 from tf_deepinversion.networks.preprocessing import Preprocessing
@@ -33,7 +34,7 @@ class TaskTraining:
     """The settings of every task's training, see `learn_task`.
 
     Raises:
-        TypeError: if a transform is not a transform.
+        TypeError: if a term is not a term, or a transform not a transform.
         ValueError: if a field is out of range.
     """
 
@@ -47,9 +48,11 @@ class TaskTraining:
     preprocessing: Preprocessing | None
 
     def __post_init__(self):
+        require_terms(self.terms)
+        if self.steps_per_epoch is not None:
+            require_whole(steps_per_epoch=self.steps_per_epoch)
         require_whole(
             epochs=self.epochs,
-            steps_per_epoch=self.steps_per_epoch or 1,
             batch_size=self.batch_size,
             replay_batch_size=self.replay_batch_size,
         )
@@ -64,9 +67,9 @@ class TaskTraining:
 
     def steps(self, labels) -> int:
         """Returns the number of steps of a task's epoch."""
-        return self.steps_per_epoch or steps_of_epoch(
-            len(labels), self.batch_size
-        )
+        if self.steps_per_epoch is not None:
+            return self.steps_per_epoch
+        return steps_of_epoch(len(labels), self.batch_size)
 
     def require_replay(self, synthesize):
         """Checks that a method that needs images of old classes gets them.

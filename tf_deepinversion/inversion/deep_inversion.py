@@ -418,12 +418,13 @@ class DeepInversion(Synthesizer, ImagesModel):
         shape = 0, len(self.labels), *self.image_shape
         return np.array(self._run.snapshots or np.empty(shape), "uint8")
 
-    def classes_of(self, images, batch_size=50) -> np.ndarray:
+    def classes_of(self, images, batch_size=None) -> np.ndarray:
         """Returns the teacher's predictions of images, in its own precision.
 
         Args:
             images: uint8 array `(n, height, width, channels)`.
-            batch_size: Int, number of images per call. Defaults to 50.
+            batch_size: Int, number of images per call. Defaults to 250, or
+                fewer large images.
 
         Returns:
             An int32 array `(n,)`, the class of each image's largest logit.

@@ -215,12 +215,13 @@ class Networks:
                 f"Received: {term.get_config()} of {term.name!r}"
             )
 
-    def classes_of(self, images, batch_size=50) -> np.ndarray:
+    def classes_of(self, images, batch_size=None) -> np.ndarray:
         """Predicts the classes of images by the teacher in its own precision.
 
         Args:
             images: uint8 array `(n, height, width, channels)`.
             batch_size: Int, number of images that the teacher reads at once.
+                Defaults to 250, or fewer large images.
 
         Returns:
             An int32 array `(n,)`, the class with the largest logit of each
@@ -236,7 +237,7 @@ class Networks:
         if self._dtype is not None:
             teacher = Classifier(teacher.model, teacher.image_shape)
         found = []
-        with teacher.open():
+        with teacher.open(sums=False):
             for piece in pieces_of(images, batch_size):
                 logits = teacher.read(self.preprocessing.fed(piece)).logits
                 found.append(keras.ops.convert_to_numpy(logits).argmax(-1))

@@ -9,7 +9,8 @@ from tf_deepinversion.core.labels import require_classes
 from tf_deepinversion.core.predictions import share_right
 from tf_deepinversion.networks.ending import at_least_float32
 from tf_deepinversion.networks.preprocessing import Preprocessing
-from tf_deepinversion.networks.reader import read
+from tf_deepinversion.networks.reader import read_logits
+from tf_deepinversion.networks.reader import read_statistics
 from tf_deepinversion.networks.student_input import preprocessing_of_student
 from tf_deepinversion.objective import distances
 from tf_deepinversion.objective.losses import kullback_leibler
@@ -38,7 +39,7 @@ def accuracy(model, images, labels, preprocessing=None) -> float:
         >>> di.metrics.accuracy(teacher, images, predicted)
         1.0
     """
-    logits, _ = read(model, images, preprocessing)
+    logits = read_logits(model, images, preprocessing)
     return share_right(logits, labels)
 
 
@@ -71,8 +72,8 @@ def agreement(
     own = preprocessing_of_student(
         student, student_preprocessing, preprocessing, teacher
     )
-    logits, _ = read(teacher, images, preprocessing)
-    answers, _ = read(student, images, own)
+    logits = read_logits(teacher, images, preprocessing)
+    answers = read_logits(student, images, own)
     if logits.shape != answers.shape:
         raise ValueError(
             "Expected two networks of the same classes. Received: "
@@ -108,7 +109,7 @@ def feature_distance(model, images, preprocessing=None, targets=None) -> float:
     Reference:
         - Yin et al., arXiv:1912.08795, eq. 4
     """
-    _, seen = read(model, images, preprocessing, targets=targets)
+    seen = read_statistics(model, images, preprocessing, targets=targets)
     if not seen:
         raise ValueError(
             "The distance compares images with the statistics that "

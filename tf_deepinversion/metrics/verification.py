@@ -51,7 +51,7 @@ def verification_table(sets, networks, preprocessing=None) -> dict:
     for name, (images, labels) in sets.items():
         right = {}
         for verifier, network in networks.items():
-            logits, _ = reader.read(
+            logits = reader.read_logits(
                 network,
                 resized(images, network),
                 preprocessing.get(verifier),

@@ -11,8 +11,8 @@ from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.preprocessing import Preprocessing
 
 
-def read(model, images, preprocessing=None, batch_size=None, targets=None):
-    """Reads a network's logits for images, and its batch statistics.
+def read_logits(model, images, preprocessing=None, batch_size=None):
+    """Reads a network's logits for images.
 
     Args:
         model: A `keras.Model` classifier.
@@ -21,12 +21,39 @@ def read(model, images, preprocessing=None, batch_size=None, targets=None):
             known by its name.
         batch_size: Int, number of images per call; defaults to `pieces_of`'s.
             The result depends on it only by rounding.
+
+    Returns:
+        A float array `(n, classes)`.
+
+    Raises:
+        TypeError: if the images are not integers.
+        ValueError: if the images have another shape.
+    """
+    images = check_pixels(images)
+    preprocessing = Preprocessing.of(model, preprocessing)
+    classifier, found = Classifier(model, images.shape[1:]), []
+    with classifier.open(sums=False):
+        for pixels in pieces_of(images, batch_size):
+            logits = classifier.read(preprocessing.fed(pixels)).logits
+            found.append(ops.convert_to_numpy(logits))
+    return np.concatenate(found)
+
+
+def read_statistics(
+    model, images, preprocessing=None, batch_size=None, targets=None
+) -> list:
+    """Reads the statistics of a network's layers over images.
+
+    Args:
+        model: See `read_logits`.
+        images: See `read_logits`.
+        preprocessing: See `read_logits`.
+        batch_size: See `read_logits`.
         targets: `FeatureTargets` of the network, or None.
 
     Returns:
-        A pair: logits, an array `(n, classes)`, and a list of pairs (layer,
-        `Moments` over all images), one for each BatchNormalization call; with
-        targets, one for each `LayerStatistics`.
+        A list of pairs (layer, `Moments` over all images), one for each
+        BatchNormalization call; with targets, one for each `LayerStatistics`.
 
     Raises:
         TypeError: if the images are not integers.
@@ -37,18 +64,15 @@ def read(model, images, preprocessing=None, batch_size=None, targets=None):
     if targets is not None:
         targets.require_network(model)
     classifier = Classifier(model, images.shape[1:], targets=targets)
-    logits, sums = [], None
+    sums = None
     with classifier.open():
         for pixels in pieces_of(images, batch_size):
             reading = classifier.read(preprocessing.fed(pixels))
-            logits.append(ops.convert_to_numpy(reading.logits))
             # Sums add up over the pieces, so the statistics are those of all
             # images.
             piece = [moments(call) for call in reading.batch_norm_calls]
             sums = _added(sums, piece)
-    return np.concatenate(logits), list(
-        zip(classifier.batch_norms, sums, strict=True)
-    )
+    return list(zip(classifier.batch_norms, sums, strict=True))
 
 
 def _added(sums, piece) -> list:
@@ -89,7 +113,7 @@ def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
     images = check_pixels(images)
     preprocessing = Preprocessing.of(model, preprocessing)
     classifier, found = Classifier(model, images.shape[1:]), []
-    with classifier.open():
+    with classifier.open(sums=False):
         for pixels in pieces_of(images):
             features = classifier.read(preprocessing.fed(pixels)).features
             found.append(ops.convert_to_numpy(features))

@@ -8,7 +8,7 @@ from tf_deepinversion.networks.batch_norm_moments import batch_norms
 from tf_deepinversion.networks.batch_norm_moments import epsilon_of
 from tf_deepinversion.networks.batch_norm_moments import mean_and_variance_gaps
 from tf_deepinversion.networks.copies import copy_of
-from tf_deepinversion.networks.reader import read
+from tf_deepinversion.networks.reader import read_statistics
 
 
 def restated(model, images, preprocessing=None):
@@ -53,7 +53,7 @@ def restated(model, images, preprocessing=None):
     # The sums are of x - m. First m becomes the images' mean: otherwise the
     # variance may be a small difference of large numbers.
     for mean_alone in (True, False):
-        _, seen = read(copy, images, preprocessing)
+        seen = read_statistics(copy, images, preprocessing)
         for layer in batch_norms(copy):
             # A layer that is called twice sees the inputs of both calls.
             calls = [sums for of, sums in seen if of is layer]

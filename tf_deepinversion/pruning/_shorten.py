@@ -78,13 +78,13 @@ def shorten(
     stream = stream_for(model, images, batch_size, seed)
     batches = stream(0).take(ranking_batches)
     pixels = np.concatenate([batch[0].numpy() for batch in batches])
-    wanted, _ = reader.read(model, pixels, preprocessing)
+    wanted = reader.read_logits(model, pixels, preprocessing)
     left, shorter = {}, None
     for _ in range(blocks):
         tried = {}
         for add in _called(model, left) & (sums.keys() - left.keys()):
             network = _without(model, {**left, add: sums[add]})
-            found, _ = reader.read(network, pixels, preprocessing)
+            found = reader.read_logits(network, pixels, preprocessing)
             loss = float(SoftenedKL(temperature)(wanted, found))
             tried[add] = loss, network
         if not tried:

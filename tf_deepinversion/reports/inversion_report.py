@@ -44,8 +44,8 @@ def measure_images(
         labels: Int array `(n,)`.
         teacher: A `keras.Model`.
         preprocessing: The teacher's `Preprocessing`.
-        verifier: Another network with the teacher's classes, known by its name;
-            or None. Defaults to None.
+        verifier: Another network with the teacher's classes, known by its name,
+            which sees the images at its own size; or None. Defaults to None.
         seconds: Float, duration of the synthesis in seconds, or None. Defaults
             to None.
         targets: `FeatureTargets` of the teacher, or None. Without them and
@@ -61,12 +61,14 @@ def measure_images(
         >>> sorted(row)[:3]
         ['feature_distance', 'seconds', 'spread']
     """
-    # The spread within a class needs a class with two images.
-    spread = None
-    if verifier is not None and np.bincount(labels).max() > 1:
-        spread = diversity.within_class_spread(
-            reader.penultimate_features(verifier, images), labels
-        )
+    spread = verified = None
+    if verifier is not None:
+        shown = reader.resized(images, verifier)
+        verified = recognition.accuracy(verifier, shown, labels)
+        # The spread within a class needs a class with two images.
+        if np.bincount(labels).max() > 1:
+            features = reader.penultimate_features(verifier, shown)
+            spread = diversity.within_class_spread(features, labels)
     distance = None
     if targets is not None or batch_norms(teacher):
         distance = recognition.feature_distance(
@@ -76,8 +78,7 @@ def measure_images(
         "teacher_accuracy": recognition.accuracy(
             teacher, images, labels, preprocessing
         ),
-        "verifier_accuracy": verifier
-        and recognition.accuracy(verifier, images, labels),
+        "verifier_accuracy": verified,
         "feature_distance": distance,
         "spread": spread,
         "seconds": seconds,
@@ -105,7 +106,7 @@ def report_inversion(
             The page shows `"DeepInversion"` and, if present, `"real images"`
             class by class: at least 20 classes, and up to 100 classes of small
             images.
-        rows: Dict from the same names to results of `measure`.
+        rows: Dict from the same names to results of `measure_images`.
         labels: Int array `(n,)`, the labels of every set.
         names: List of the names of the classes, or None.
         history: Dict from names of terms to lists with one value per epoch.

@@ -131,7 +131,7 @@ def fisher_vector(logits, signs):
 
 def random_signs(shape, seed, step):
     """Draws a float tensor of -1 and 1, a pure function of (seed, step)."""
-    draws = tf.random.stateless_uniform(shape, [seed, step])
+    draws = tf.random.stateless_uniform(shape, [seed, step], alg="philox")
     return tf.where(draws < 0.5, -1.0, 1.0)
 
 
