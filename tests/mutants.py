@@ -487,6 +487,7 @@ MUTANTS = [
     ("inversion/run.py", "sum(self._counts[: epoch.stage]) + epoch.first", "epoch.first", "inversion/deep_inversion"),
     ("inversion/_synthesize.py", "done >= 1.1 * listed", "done > listed", "inversion/synthesis"),
     ("inversion/_synthesize.py", "    except BaseException:\n        _list_done(path)\n", "    except BaseException:\n", "inversion/synthesis"),
+    ("inversion/_synthesize_on_ray.py", "if not missing and len(working) < count:", "if False:", "inversion/ray"),
     ("core/run_state.py", "parse_float=_number", "parse_float=float", "core/checkpoint"),
     ("core/checks.py", "interval[0] == \"[\"", "True", "core/checks"),
     ("core/checks.py", "interval[-1] == \"]\"", "False", "core/checks"),

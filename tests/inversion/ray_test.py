@@ -43,6 +43,7 @@ class StandIn:
     def __init__(self, dead=(), gpus=0, reached=True):
         self.dead, self.gpus, self.reached = dead, gpus, reached
         self.actors, self.options, self.open = [], None, False
+        self.killed = []
 
     def is_initialized(self):
         return self.open
@@ -59,7 +60,7 @@ class StandIn:
         return {"CPU": 4, **({"GPU": self.gpus} if self.gpus else {})}
 
     def nodes(self):
-        return [{}, {}]
+        return [{"Alive": alive} for alive in (True, False, True)]
 
     def put(self, value):
         return value
@@ -83,6 +84,9 @@ class StandIn:
 
     def wait(self, jobs, timeout):
         return jobs[:1], jobs[1:]
+
+    def kill(self, actor):
+        self.killed.append(actor)
 
     def get(self, job):
         number, made, arguments = job
@@ -110,6 +114,7 @@ def test_actors_make_the_pool_that_one_worker_makes(stand_in, tmp_path):
     pool = synthesize_on_ray(Numbered, tmp_path / "ray", **FEW)
     assert shards(tmp_path / "ray") == shards(tmp_path / "one")
     assert len(pool) == 20 and len(ray.actors) == 2  # one for each machine
+    assert len(ray.killed) == 1  # the first has made all batches
     assert ray.options["num_cpus"] == 1 and ray.options["max_restarts"] == 3
     assert not ray.open
 
@@ -201,3 +206,19 @@ def test_two_actors_of_ray_one_of_them_killed(tmp_path, monkeypatch):
     synthesize_on_ray(slow, shared, workers=2, **FEW)
     assert not killer.is_alive()
     assert shards(shared) == shards(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_more_actors_of_ray_than_have_a_place_wait_for_it(
+    tmp_path, monkeypatch
+):
+    ray = pytest.importorskip(
+        "ray", reason="needs Ray: pip install '.[ray]', then make test-slow"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    ray.init(num_cpus=1, log_to_driver=False)
+    try:
+        pool = synthesize_on_ray(Numbered, tmp_path, workers=3, **FEW)
+    finally:
+        ray.shutdown()
+    assert len(pool) == 20

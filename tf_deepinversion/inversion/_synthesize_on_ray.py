@@ -45,7 +45,8 @@ def synthesize_on_ray(
             `"ray://head:10001"`. Defaults to a Ray that is already initialized,
             and otherwise to this machine.
         workers: Int, number of actors. Defaults to one per GPU of the cluster,
-            or one per machine if there is none.
+            or one per machine if there is none. Workers for which the cluster
+            has no place wait until others have ended.
         restarts: Int, how often Ray restarts each actor. Defaults to 3.
         resources: Dict of what an actor asks of Ray, such as `{"num_gpus": 1}`
             or `{"num_cpus": 4, "resources": {"tpu": 1}}`. Defaults to a GPU
@@ -92,17 +93,19 @@ def synthesize_on_ray(
         gpus = int(ray.cluster_resources().get("GPU", 0))
         if resources is None:
             resources = {"num_gpus": 1} if gpus else {"num_cpus": 1}
-        workers = workers or gpus or len(ray.nodes())
+        alive = sum(node["Alive"] for node in ray.nodes())
+        workers = workers or gpus or alive
         actor = ray.remote(
             max_restarts=restarts, max_task_retries=restarts, **resources
         )(_Worker)
         made = ray.put(_sent(teacher))
         actors = [actor.remote(made) for _ in range(workers)]
-        jobs = [
-            one.work.remote(folder, worker, workers, kwargs)
+        working = [
+            (one.work.remote(folder, worker, workers, kwargs), one)
             for worker, one in enumerate(actors)
         ]
-        _wait(ray, jobs, folder, poll_seconds, verbose)
+        del actors  # see `_wait`
+        _wait(ray, working, folder, poll_seconds, verbose)
     return merge_batches(folder)
 
 
@@ -181,16 +184,23 @@ def _connected(ray, address):
             ray.shutdown()
 
 
-def _wait(ray, jobs, folder, poll_seconds, verbose):
-    """Shows how far all workers are, until each has ended.
+def _wait(ray, working, folder, poll_seconds, verbose):
+    """Shows how far all workers are, until the work is done.
+
+    Args:
+        working: List of pairs of a job and its actor. The function takes them
+            out: Ray ends an actor that nobody holds, and the cluster may have
+            no place for another one before.
 
     Raises:
         RuntimeError: if all actors have died.
     """
     progress, before, died = None, None, []
-    count = len(jobs)
-    while jobs:
-        ended, jobs = ray.wait(jobs, timeout=poll_seconds)
+    count = len(working)
+    while working:
+        jobs = [job for job, _ in working]
+        ended, _ = ray.wait(jobs, timeout=poll_seconds)
+        working[:] = [pair for pair in working if pair[0] not in ended]
         for job in ended:
             try:
                 ray.get(job)
@@ -205,6 +215,11 @@ def _wait(ray, jobs, folder, poll_seconds, verbose):
             elif missing < before:
                 progress.advance(units=before - missing)
             before = missing
+            if not missing and len(working) < count:
+                # The others have found, or would find, nothing to do.
+                for _, actor in working:
+                    ray.kill(actor)
+                return
     if len(died) == count:
         raise RuntimeError(
             "All actors of Ray have died; batches that are done are safe. Make "
