@@ -122,7 +122,7 @@ def test_kinds_are_not_mixed(tmp_path, pair):
 def test_the_list_of_a_png_pool_is_that_of_earlier_versions(tmp_path):
     filled(tmp_path, None)
     listed = json.loads((tmp_path / "pool.json").read_text())
-    names = "format", "run", "image_shape", "classes", "soft_targets", "shards"
+    names = "format", "run", "image_shape", "classes", "shards"
     assert tuple(listed) == names
 
 

@@ -29,16 +29,13 @@ from tf_deepinversion.inversion.synthesizer import Synthesizer
 SHAPE, CLASSES = (3, 2, 1), 7
 
 
-def batch_of(number, images=2, soft_targets=False):
+def batch_of(number, images=2):
     """Batch `number` of any run here: no two have an image in common."""
     random = np.random.default_rng(number)
-    batch = [
+    return [
         random.integers(0, 256, (images, *SHAPE), "uint8"),
         random.integers(0, CLASSES, images),
     ]
-    if soft_targets:
-        batch.append(random.normal(size=(images, CLASSES)).astype("float32"))
-    return batch
 
 
 def make(folder=None, capacity=4, run="run", **kwargs):
@@ -46,8 +43,7 @@ def make(folder=None, capacity=4, run="run", **kwargs):
 
 
 def arrays_of(pool):
-    arrays = [pool.images, pool.labels, pool.soft_targets]
-    return [array for array in arrays if array is not None]
+    return [pool.images, pool.labels]
 
 
 def assert_holds(pool, batches):
@@ -74,8 +70,6 @@ def as_tfds(pool):
         "label": pool.labels.astype("int64"),
         "requested": pool.requested.astype("int64"),
     }
-    if pool.soft_targets is not None:
-        arrays["soft_targets"] = pool.soft_targets
     assert list(arrays) == sorted(arrays)
     return sorted(
         b"".join(value.tobytes() for value in example)
@@ -83,15 +77,14 @@ def as_tfds(pool):
     )
 
 
-@pytest.mark.parametrize("soft_targets", [False, True])
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_the_oldest_batches_go(tmp_path, on_disk, soft_targets):
+def test_the_oldest_batches_go(tmp_path, on_disk):
     folder = tmp_path / "a" / "pool" if on_disk else None
-    pool = make(folder, 10, soft_targets=soft_targets)
+    pool = make(folder, 10)
     assert len(pool) == pool.batches == 0
     batches = []
     for number, images in enumerate([4, 4, 4, 3, 3, 10, 1, 9]):
-        batches.append(batch_of(number, images, soft_targets))
+        batches.append(batch_of(number, images))
         pool.add(*batches[-1])
         while sum(len(batch[0]) for batch in batches) > 10:
             batches.pop(0)
@@ -102,32 +95,32 @@ def test_the_oldest_batches_go(tmp_path, on_disk, soft_targets):
             shards = list(folder.glob("pool-train*"))
             assert len(shards) == len(batches)
             pool.close()
-            pool = make(folder, 10, soft_targets=soft_targets)
+            pool = make(folder, 10)
             assert_holds(pool, batches)
             assert pool.batches == number + 1
     dtypes = [array.dtype for array in arrays_of(pool)]
-    assert dtypes == ["uint8", "int32", "float32"][: 2 + soft_targets]
+    assert dtypes == ["uint8", "int32"]
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_what_was_asked_for_is_kept_beside_the_label(tmp_path, on_disk):
     folder = tmp_path if on_disk else None
-    pool = make(folder, soft_targets=True)
-    (images, _, soft), shown, requested = GOOD, [3, 5], [3, 4]
-    pool.add(images, shown, soft, requested=requested)
-    pool.add(images, [6, 1], soft)  # by hand they are the same
+    pool = make(folder)
+    (images, _), shown, requested = GOOD, [3, 5], [3, 4]
+    pool.add(images, shown, requested=requested)
+    pool.add(images, [6, 1])  # by hand they are the same
     if on_disk:
         assert read_by_tfds(folder) == as_tfds(pool)
         pool.close()
-        pool = make(folder, soft_targets=True)
+        pool = make(folder)
     assert pool.labels.tolist() == [*shown, 6, 1]
     assert pool.requested.tolist() == [*requested, 6, 1]
     drawn = next(iter(pool.dataset(4)))  # nobody learns by what was asked for
-    assert [x.dtype for x in drawn] == ["uint8", "int32", "float32"]
+    assert [x.dtype for x in drawn] == ["uint8", "int32"]
     assert sorted(drawn[1].numpy()) == [1, 3, 5, 6]
     for wrong in ([0], [0, CLASSES], None):
         with pytest.raises(ValueError, match="Received"):
-            pool.add(images, wrong or [0, -1], soft, requested=wrong or shown)
+            pool.add(images, wrong or [0, -1], requested=wrong or shown)
     assert pool.batches == 2
 
 
@@ -149,7 +142,7 @@ def test_what_was_read_stays(tmp_path):
     np.testing.assert_array_equal(images, batch_of(0)[0])
 
 
-GOOD = batch_of(0, soft_targets=True)
+GOOD = batch_of(0)
 
 
 @pytest.mark.parametrize(
@@ -165,16 +158,10 @@ GOOD = batch_of(0, soft_targets=True)
         (1, [0], ValueError),
         (1, [[0], [0]], ValueError),
         (1, None, ValueError),
-        (2, None, ValueError),
-        (2, GOOD[2][:, 1:], ValueError),
-        (2, GOOD[2][:1], ValueError),
-        (2, GOOD[2] * np.nan, ValueError),
-        (2, np.full((2, CLASSES), 1e39), ValueError),
     ],
 )
-@pytest.mark.filterwarnings("ignore:overflow")
 def test_what_does_not_fit_is_refused(position, value, error):
-    pool = make(soft_targets=True)
+    pool = make()
     batch = list(GOOD)
     batch[position] = value
     with pytest.raises(error, match="Received"):
@@ -187,15 +174,7 @@ def test_labels_that_int32_cannot_hold_are_refused():
         Pool.of(GOOD[0], [0, 2**32])
 
 
-def test_what_is_not_finite_is_counted():
-    soft_targets = np.where(GOOD[2] == GOOD[2].max(), np.nan, GOOD[2])
-    with pytest.raises(ValueError, match="soft_targets with 1 NaN"):
-        make(soft_targets=True).add(*GOOD[:2], soft_targets)
-
-
 def test_other_misuse_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="if and only if"):
-        make().add(*GOOD)
     with pytest.raises(ValueError, match="holds 4 .*Received: 5 at once"):
         make().add(*batch_of(0, 5))
     for capacity in (0, 1.5):
@@ -243,20 +222,22 @@ def test_draws_are_uniform():
 
 
 def test_a_small_pool_draws_with_replacement():
-    pool = make(soft_targets=True)
-    pool.add(*batch_of(0, 2, soft_targets=True))
+    pool = make()
+    pool.add(*batch_of(0, 2))
     (element,) = pool.dataset(5).take(1)
     spec = pool.dataset(5).element_spec
-    assert [t.shape for t in spec] == [(5, *SHAPE), (5,), (5, CLASSES)]
+    assert [t.shape for t in spec] == [(5, *SHAPE), (5,)]
     for tensor, expected, array in zip(
         element, spec, arrays_of(pool), strict=True
     ):
         assert tensor.shape == expected.shape
         assert tensor.dtype == expected.dtype == array.dtype
-    images, _, soft_targets = (tensor.numpy() for tensor in element)
-    for image, drawn in zip(images, soft_targets, strict=True):
-        i = pool.soft_targets.tolist().index(drawn.tolist())
-        np.testing.assert_array_equal(image, pool.images[i])
+    label_of = {
+        image.tobytes(): label
+        for image, label in zip(pool.images, pool.labels, strict=True)
+    }
+    for image, label in zip(*(x.numpy() for x in element), strict=True):
+        assert label_of[image.tobytes()] == label
 
 
 def test_nothing_is_drawn_from_nothing():
@@ -317,7 +298,6 @@ def test_fit_sees_new_images_at_the_very_next_step(tmp_path, mapped):
     "other",
     [
         {"run": "another"},
-        {"soft_targets": True},
         {"classes": 8},
         {"image_shape": (2, 3, 1)},
     ],
@@ -347,12 +327,11 @@ def test_on_disk_it_holds_no_images(tmp_path):
         assert_holds(pool, [batch_of(0), batch_of(1)])
 
 
-@pytest.mark.parametrize("soft_targets", [False, True])
-def test_the_same_is_drawn_on_disk_and_in_memory(tmp_path, soft_targets):
-    pools = [make(f, 9, soft_targets=soft_targets) for f in (None, tmp_path)]
+def test_the_same_is_drawn_on_disk_and_in_memory(tmp_path):
+    pools = [make(f, 9) for f in (None, tmp_path)]
     for pool in pools:
         for number, images in enumerate((3, 1, 5)):
-            pool.add(*batch_of(number, images, soft_targets))
+            pool.add(*batch_of(number, images))
     pools.append(Pool.open(tmp_path))
     memory, *stored = ([*p.dataset(4, 7, 2).take(5)] for p in pools)
     for drawn in stored:
@@ -880,8 +859,6 @@ def test_joined_pools_keep_what_each_image_was_requested_for():
     assert whole.requested.tolist() == [0, 2, 0, 2]
     with pytest.raises(ValueError, match="one pool or more"):
         join_pools([])
-    with pytest.raises(ValueError, match="without soft targets"):
-        join_pools([pools[0], Pool(2, (2, 2, 1), 3, soft_targets=True)])
 
 
 def test_a_pool_of_labels_as_keras_datasets_has_them():

@@ -9,16 +9,14 @@ import tensorflow_datasets as tfds
 from tf_deepinversion.datasets import tfrecords
 
 
-def example(images=5, channels=3, soft_targets=True):
+def example(images=5, channels=3):
     random = np.random.default_rng(0)
     arrays = {
         "image": random.integers(0, 256, (images, 6, 4, channels), "uint8"),
         "label": random.integers(0, 9, images, "int32"),
         "requested": random.integers(0, 9, images, "int32"),
     }
-    if soft_targets:
-        arrays["soft_targets"] = random.normal(size=(images, 9)).astype("f4")
-    return arrays, tfrecords.make_features((6, 4, channels), 9, soft_targets)
+    return arrays, tfrecords.make_features((6, 4, channels), 9)
 
 
 def read_by_tfds(folder):
@@ -40,9 +38,8 @@ def assert_equal(found, expected):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("soft_targets", [False, True])
-def test_shards_come_back_to_the_bit(tmp_path, channels, soft_targets):
-    arrays, features = example(5, channels, soft_targets)
+def test_shards_come_back_to_the_bit(tmp_path, channels):
+    arrays, features = example(5, channels)
     paths = [tmp_path / tfrecords.shard_name(i) for i in range(2)]
     for path, part in zip(paths, (slice(3), slice(3, 5)), strict=True):
         shard = {name: array[part] for name, array in arrays.items()}
@@ -59,7 +56,7 @@ def test_equal_images_are_equal_bytes_in_any_process():
     content = tfrecords.shard_of(arrays)
     backwards = dict(reversed(arrays.items()))
     assert tfrecords.shard_of(backwards) == content
-    names = [b"\x05image", b"\x05label", b"\trequested", b"\x0csoft_targets"]
+    names = [b"\x05image", b"\x05label", b"\trequested"]
     places = [content.index(name) for name in names]
     assert places == sorted(places)
 
@@ -121,4 +118,4 @@ def test_names_are_those_of_tfds():
 @pytest.mark.parametrize("shape", [(6, 4), (6, 4, 2), (6, 4, 5), (1, 6, 4, 3)])
 def test_images_that_are_no_png_are_refused(shape):
     with pytest.raises(ValueError, match="PNG.*Received: image_shape="):
-        tfrecords.make_features(shape, 9, False)
+        tfrecords.make_features(shape, 9)

@@ -136,24 +136,21 @@ def test_synthesize_works_in_a_store_and_goes_on(url):
 
 
 def test_other_images_are_read_one_by_one(url, tmp_path):
-    """JPEG, and soft targets, of a pool that was copied into the store."""
+    """JPEG of a pool that was copied into the store."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (4, 8, 8, 3), "uint8")
-    targets = random.normal(size=(4, 3)).astype("float32")
     pool = di.Pool(
         9,
         (8, 8, 3),
         3,
         folder=tmp_path / "a",
         run="a",
-        soft_targets=True,
         jpeg_quality=90,
     )
-    pool.add(images, [0, 1, 2, 0], targets)
+    pool.add(images, [0, 1, 2, 0])
     MEMORY.put(str(tmp_path / "a") + "/", url.removeprefix("memory://"), True)
     found = di.Pool.open(url)
     np.testing.assert_array_equal(found.images, pool.images)
-    np.testing.assert_array_equal(found.soft_targets[[2, 0]], targets[[2, 0]])
     for path in path_of(url).iterdir():
         if "pool-train" in path.name:
             path.unlink()

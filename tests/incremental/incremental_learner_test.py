@@ -304,13 +304,6 @@ def test_labels_to_evaluate_by_are_one_an_image():
                 call()
 
 
-def test_a_pool_with_soft_targets_can_be_replayed():
-    made = Pool(20, SHAPE, CLASSES, soft_targets=True)
-    made.add(OLD, OLD_LABELS, np.zeros((6, CLASSES)))
-    model = compiled("abd", replay=made, batch_size=4, eager=True)
-    model.fit(dataset(), steps_per_epoch=1, verbose=0)
-
-
 def test_bad_arguments():
     with pytest.raises(ValueError, match="'replayed'.*pass `replay`.*=None"):
         learner("replay", replay=None)

@@ -7,13 +7,13 @@ def join_pools(pools) -> Pool:
     """Copies the images of several pools to one pool in memory.
 
     Args:
-        pools: List of pools of images of one shape, without soft targets.
+        pools: List of pools of images of one shape.
 
     Returns:
         A `Pool`, with the images of the first pool first.
 
     Raises:
-        ValueError: if there is no pool, or one has soft targets.
+        ValueError: if there is no pool.
 
     Example:
         >>> pool = di.Pool.of(np.zeros((3, 2, 2, 1), "uint8"), [0, 4, 1])
@@ -22,11 +22,6 @@ def join_pools(pools) -> Pool:
     """
     if not len(pools):
         raise ValueError("Expected one pool or more. Received: pools=[]")
-    if any(pool.soft_targets is not None for pool in pools):
-        raise ValueError(
-            "Expected pools without soft targets, which the pool would lose. "
-            "Received: a pool with soft targets"
-        )
     # A pool of arrays knows no class above its largest label.
     most = max(pool.classes for pool in pools)
     size = max(1, sum(map(len, pools)))

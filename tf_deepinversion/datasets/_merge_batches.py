@@ -49,7 +49,6 @@ def merge_batches(folder) -> Pool:
         run=plan["run"],
         image_shape=tuple(plan["image_shape"]),
         classes=plan["classes"],
-        soft_targets=False,
         jpeg_quality=plan["jpeg_quality"],
     ).replace(shards)
     return Pool.open(folder)

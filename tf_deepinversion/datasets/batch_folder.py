@@ -51,7 +51,7 @@ class BatchFolder:
         self.path, self.plan = path_of(path), plan
         # Refuses images that no shard can hold.
         shape, quality = tuple(plan["image_shape"]), plan["jpeg_quality"]
-        tfrecords.make_features(shape, 1, False, quality)
+        tfrecords.make_features(shape, 1, quality)
 
     @classmethod
     def claim(cls, path, plan, grows=False) -> "BatchFolder":

@@ -42,8 +42,6 @@ class Pool:
         folder: Path, or None for a pool in memory only. Defaults to None.
         run: String of your choice that names teacher and recipe. Required with
             `folder`; a folder of another `run` is refused. Defaults to None.
-        soft_targets: Bool, whether each image also has float32 targets
-            `(classes,)`, such as the teacher's logits. Defaults to False.
         jpeg_quality: Int in [1, 100], of the JPEG images in `folder`, which
             has images of one quality only. The images then differ from those
             that were added; labels belong to the latter. Defaults to None for
@@ -78,7 +76,6 @@ class Pool:
         *,
         folder=None,
         run=None,
-        soft_targets=False,
         jpeg_quality=None,
     ):
         require_local(folder=folder)
@@ -92,7 +89,7 @@ class Pool:
         require_whole(height=height, width=width, channels=channels)
         self.capacity, self.classes = int(capacity), int(classes)
         self.image_shape = int(height), int(width), int(channels)
-        self._rows = PoolRows(self.image_shape, self.classes, soft_targets)
+        self._rows = PoolRows(self.image_shape, self.classes)
         self._shards = []  # one of each batch, the oldest first
         self._folder, self.jpeg_quality = None, jpeg_quality
         if folder is not None:
@@ -101,7 +98,6 @@ class Pool:
                 run=run,
                 image_shape=self.image_shape,
                 classes=self.classes,
-                soft_targets=soft_targets,
                 jpeg_quality=jpeg_quality,
             )
             self._shards = self._folder.open()
@@ -142,7 +138,7 @@ class Pool:
         opened = PoolFolder.existing(folder)
         shards, identity = opened.read(), opened.identity
         count = max(1, sum(shard["images"] for shard in shards))
-        names = "image_shape", "classes", "soft_targets"
+        names = "image_shape", "classes"
         pool = cls(count, **{name: identity[name] for name in names})
         pool._folder, pool._shards = opened, shards
         pool.jpeg_quality = identity["jpeg_quality"]
@@ -190,7 +186,8 @@ class Pool:
         it. On disk they are a `datasets.Joined`, which is read like an array:
         `images[-100:]` reads 100 images, `np.asarray(images)` reads all.
         """
-        return self._read("image")
+        rows = self._rows
+        return rows.joined["image"] if self._folder else rows.whole("image")
 
     @property
     def labels(self):
@@ -203,14 +200,8 @@ class Pool:
         return self._rows.whole("requested")
 
     @property
-    def soft_targets(self):
-        """float32 `(n, classes)`, as `images`; None for a pool without."""
-        known = "soft_targets" in self._rows.kinds
-        return self._read("soft_targets") if known else None
-
-    @property
     def identity(self):
-        """What tells the images from others: themselves, or SHA-256 on disk."""
+        """Identifies the images: the array, or the SHA-256 of each shard."""
         if not self._folder:
             return self.images
         return np.array([shard["sha256"] for shard in self._shards], "str")
@@ -220,17 +211,13 @@ class Pool:
         """Int, number of batches ever added, which numbers the next batch."""
         return self._shards[-1]["batch"] + 1 if self._shards else 0
 
-    def add(
-        self, images, labels, soft_targets=None, number=None, *, requested=None
-    ):
+    def add(self, images, labels, *, number=None, requested=None):
         """Adds a batch, and drops the oldest batches to make room.
 
         Args:
             images: uint8 array `(n, height, width, channels)`.
             labels: Int array `(n,)` in [0, classes), the classes that the
                 images show.
-            soft_targets: Finite float array `(n, classes)`, for a pool with
-                soft targets only. Defaults to None.
             number: Int, number of the batch, at least `batches`. Defaults to
                 `batches`.
             requested: Int array `(n,)`, the classes that the synthesizer was
@@ -249,7 +236,7 @@ class Pool:
                 f"The next batch is number {self.batches} or a later one. "
                 f"Received: number={number}"
             )
-        batch = self._rows.checked(images, labels, soft_targets, requested)
+        batch = self._rows.checked(images, labels, requested)
         if len(batch["label"]) > self.capacity:
             raise ValueError(
                 f"The pool holds {self.capacity} images. Received: "
@@ -358,8 +345,7 @@ class Pool:
 
         Returns:
             A `tf.data.Dataset` of uint8 images `(batch_size, height, width,
-            channels)`, int32 labels `(batch_size,)` and, if the pool has them,
-            float32 soft targets `(batch_size, classes)`.
+            channels)`, and int32 labels `(batch_size,)`.
 
         Example:
             >>> pool = di.Pool.of(images, labels)
@@ -385,10 +371,6 @@ class Pool:
         """
         if self._folder:
             self._folder.verify(self._shards)
-
-    def _read(self, name):
-        rows = self._rows
-        return rows.joined[name] if self._folder else rows.whole(name)
 
     def _stored(self, shard) -> dict:
         """A batch on disk: its labels, and its images to be read."""

@@ -46,7 +46,6 @@ class PoolFolder:
         run: String that identifies teacher and recipe.
         image_shape: Tuple `(height, width, channels)`.
         classes: Int.
-        soft_targets: Bool.
         jpeg_quality: Int in [1, 100], or None for PNG. Defaults to None.
     """
 
@@ -57,7 +56,6 @@ class PoolFolder:
         run,
         image_shape,
         classes,
-        soft_targets,
         jpeg_quality=None,
     ):
         if not run:
@@ -68,14 +66,13 @@ class PoolFolder:
         self._path, self._lock = path_of(path), None
         self._list = self._path / LIST
         self._features = tfrecords.make_features(
-            image_shape, classes, soft_targets, jpeg_quality
+            image_shape, classes, jpeg_quality
         )
         self._identity = {
             "format": FORMAT,
             "run": run,
             "image_shape": list(image_shape),
             "classes": classes,
-            "soft_targets": soft_targets,
             "jpeg_quality": jpeg_quality and int(jpeg_quality),
         }
 
@@ -93,7 +90,7 @@ class PoolFolder:
                 f"Expected the folder of a `Pool`, with a {LIST}. "
                 f"Received: folder={str(path)!r}"
             )
-        names = "run", "image_shape", "classes", "soft_targets"
+        names = "run", "image_shape", "classes"
         try:
             found = json.loads(listed.read_bytes())
             require_whole(classes=found["classes"])
@@ -165,7 +162,7 @@ class PoolFolder:
             self._content_of(shard)
 
     def stored(self, shard) -> ShardFile:
-        """A shard whose images and soft targets are read when asked for."""
+        """A shard whose images are read when asked for."""
         path = self._path / shard["file"]
         return ShardFile(path, shard["sha256"], shard["index"])
 

@@ -7,9 +7,6 @@ from tf_deepinversion.core.labels import check_labels
 from tf_deepinversion.datasets.joined import Joined
 from tf_deepinversion.datasets.stored import ShardFile
 from tf_deepinversion.datasets.stored import StoredImages
-from tf_deepinversion.datasets.stored import StoredTargets
-
-_STORED = {"image": StoredImages, "soft_targets": StoredTargets}
 
 
 class PoolRows:
@@ -18,7 +15,6 @@ class PoolRows:
     Args:
         image_shape: Tuple `(height, width, channels)`.
         classes: Int.
-        soft_targets: Bool, whether each image has soft targets.
 
     Attributes:
         kinds: Dict from the names of what an image has to pairs, the shape
@@ -28,28 +24,26 @@ class PoolRows:
         joined: Dict from the same names to `Joined`.
     """
 
-    def __init__(self, image_shape, classes, soft_targets):
+    def __init__(self, image_shape, classes):
         self._classes = classes
         self.kinds = {
             "image": (image_shape, "uint8"),
             "label": ((), "int32"),
             "requested": ((), "int32"),
         }
-        if soft_targets:
-            self.kinds["soft_targets"] = (classes,), "float32"
         self._hold([])
 
     def of(self, parts) -> "PoolRows":
         """Rows of the same kinds with other batches, an iterable of parts."""
         shape, _ = self.kinds["image"]
-        rows = PoolRows(shape, self._classes, "soft_targets" in self.kinds)
+        rows = PoolRows(shape, self._classes)
         rows._hold(parts)
         return rows
 
     def _hold(self, parts):
         self.parts = parts = list(parts)
         self.joined = {
-            name: _joined(name, [part[name] for part in parts], kind)
+            name: _joined([part[name] for part in parts], kind)
             for name, kind in self.kinds.items()
         }
 
@@ -71,13 +65,12 @@ class PoolRows:
         """The names of what `draws` gives, which `requested` is not."""
         return [name for name in self.kinds if name != "requested"]
 
-    def checked(self, images, labels, soft_targets, requested) -> dict:
+    def checked(self, images, labels, requested) -> dict:
         """Checks a batch, and copies it.
 
         Args:
             images: See `Pool.add`, as the other arguments.
             labels: See `Pool.add`.
-            soft_targets: See `Pool.add`.
             requested: See `Pool.add`.
 
         Returns:
@@ -93,17 +86,10 @@ class PoolRows:
                 f"`images` must be uint8 pixels. Received: {images.dtype}"
             )
         labels = check_labels(labels, self._classes)
-        if (soft_targets is None) == ("soft_targets" in self.kinds):
-            raise ValueError(
-                "Pass `soft_targets` if and only if the pool was created with "
-                f"Pool(..., soft_targets=True). Received: {soft_targets}"
-            )
         if requested is None:
             requested = labels
         requested = check_labels(requested, self._classes)
         batch = {"image": images, "label": labels, "requested": requested}
-        if soft_targets is not None:
-            batch["soft_targets"] = np.array(soft_targets, "float32")
         for name, array in batch.items():
             expected = (len(labels), *self.kinds[name][0])
             if array.shape != expected:
@@ -111,17 +97,13 @@ class PoolRows:
                     f"Expected the {name} of {len(labels)} examples, of shape "
                     f"{expected}. Received: shape {array.shape}"
                 )
-            if not np.isfinite(array).all():
-                raise ValueError(
-                    f"Expected finite numbers. Received: {name} with "
-                    f"{np.sum(~np.isfinite(array))} NaN or infinite numbers"
-                )
         return batch
 
 
-def _joined(name, parts, kind):
+def _joined(parts, kind):
+    # Of a batch on disk, only the images are not in memory.
     stored = any(isinstance(part, ShardFile) for part in parts)
-    return (_STORED[name] if stored else Joined)(parts, *kind)
+    return (StoredImages if stored else Joined)(parts, *kind)
 
 
 def draws(rows, batch_size, seed, first_step) -> tf.data.Dataset:

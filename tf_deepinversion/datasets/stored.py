@@ -4,7 +4,6 @@ import collections
 import os
 
 import numpy as np
-import tensorflow as tf
 
 from tf_deepinversion.core.remote_path import RemotePath
 from tf_deepinversion.datasets import image_bytes
@@ -149,23 +148,4 @@ class StoredImages(Joined):
                 found[i] = image_bytes.decoded(content, self.shape[1:])
             except ValueError as error:
                 raise files[i].damaged(error) from error
-        return found
-
-
-class StoredTargets(Joined):
-    """The soft targets of several `ShardFile`, read as one array."""
-
-    def _rows(self, rows):
-        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        values = tf.io.FixedLenFeature(self.shape[1:], tf.float32)
-        for part, where, own in self._by_part(rows):
-            places = part.index.rows[own, :2].tolist()
-            records = parts_of([part] * len(places), places)
-            try:
-                examples = tf.io.parse_example(
-                    records, {"soft_targets": values}
-                )
-            except tf.errors.InvalidArgumentError as error:
-                raise part.damaged(error.message) from error
-            found[where] = examples["soft_targets"]
         return found

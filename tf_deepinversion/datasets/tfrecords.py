@@ -10,7 +10,6 @@ import re
 import tempfile
 import uuid
 
-import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.files import write_content
@@ -31,18 +30,16 @@ PREFIX = TEMPLATE.format(
 MAX_SHARDS = 99_999
 
 
-def make_features(image_shape, classes, soft_targets, jpeg_quality=None):
+def make_features(image_shape, classes, jpeg_quality=None):
     """Describes an example to TFDS.
 
     Args:
         image_shape: Tuple `(height, width, channels)`.
         classes: Int.
-        soft_targets: Bool, whether there are float32 `(classes,)` targets.
         jpeg_quality: Int in [1, 100], or None for PNG. Defaults to None.
 
     Returns:
-        A `tfds.features.FeaturesDict` of `image`, `label`, `requested` and,
-        with `soft_targets`, `soft_targets`.
+        A `tfds.features.FeaturesDict` of `image`, `label` and `requested`.
 
     Raises:
         ValueError: if no shard can store images of this shape, or the quality
@@ -65,10 +62,6 @@ def make_features(image_shape, classes, soft_targets, jpeg_quality=None):
         "label": tfds.features.ClassLabel(num_classes=classes),
         "requested": tfds.features.ClassLabel(num_classes=classes),
     }
-    if soft_targets:
-        features["soft_targets"] = tfds.features.Tensor(
-            shape=(classes,), dtype=np.float32
-        )
     return tfds.features.FeaturesDict(features)
 
 
@@ -145,9 +138,6 @@ def _example(values, jpeg_quality) -> bytes:
             content = image_bytes.encoded(value, jpeg_quality)
             value = tf.train.BytesList(value=[content])
             feature[name] = tf.train.Feature(bytes_list=value)
-        elif name == "soft_targets":
-            value = tf.train.FloatList(value=value)
-            feature[name] = tf.train.Feature(float_list=value)
         else:
             value = tf.train.Int64List(value=[value])
             feature[name] = tf.train.Feature(int64_list=value)

@@ -76,9 +76,9 @@ class BatchesJob(typing.NamedTuple):
             ValueError: if they have another shape, or labels are no classes.
         """
         maker = self.synthesizer
-        rows = PoolRows(tuple(maker.image_shape), maker.classes, False)
+        rows = PoolRows(tuple(maker.image_shape), maker.classes)
         requested = np.resize(self.labels(number), len(shown))
-        return rows.checked(images, shown, None, requested)
+        return rows.checked(images, shown, requested)
 
     def steps_of(self, number):
         """The steps of a batch, see `Synthesizer.make`."""
