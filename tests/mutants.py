@@ -292,7 +292,7 @@ MUTANTS = [
     ("datasets/pool_filling.py", "            numbers, self._images,", "            (), self._images,", "inversion/synthesis"),
     ("core/caller_warnings.py", "if share < 0.5:", "if share <= 0.5:", "datasets/pool"),
     ("reports/charts.py", "np.log10(value) if logarithmic else value", "value", "reports/page"),
-    ("callbacks/refresh_pool.py", "competes = synthesizer.student is not None\n        if (self", "competes = True\n        if (self", "distillation/distillation"),
+    ("callbacks/refresh_pool.py", "if when is None and synthesizer.student is not None:", "if when is None:", "distillation/distillation"),
     ("callbacks/stopwatch.py", "self._begin = begin - self.total", "self._begin = begin", "callbacks/callbacks"),
     ("inversion/fast_inversion.py", "width=training.width,", "", "inversion/fast_inversion"),
     ("inversion/stage.py", "min(self.warmup_steps, steps)", "self.warmup_steps", "inversion/recipes"),

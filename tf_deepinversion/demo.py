@@ -189,7 +189,7 @@ def _figures(rows):
     }
 
 
-def distil_and_export(
+def distill_and_export(
     teacher, output, *, rounds, real, fixed_images, seed=0
 ) -> tuple:
     """Trains a student without data, exports it, and scores the SavedModel.
@@ -277,7 +277,7 @@ def main(argv=None):
     shown = model.classes_of(model.images)
     fixed_images.add(model.images, shown, requested=model.labels)
     print("A student, trained on these and more synthesized images alone:")
-    found, answers = distil_and_export(
+    found, answers = distill_and_export(
         model.teacher,
         output / "student",
         rounds=args.rounds,

@@ -146,8 +146,10 @@ class RefreshPool(keras.callbacks.Callback):
             synthesizer: A `Synthesizer`.
             capacity: Int, the pool's capacity.
         """
-        competes = synthesizer.student is not None
-        if (self.when or "every_round" * competes) == "every_round":
+        when = self.when
+        if when is None and synthesizer.student is not None:
+            when = "every_round"
+        if when == "every_round":
             return (epoch + 1) * (self.batches or 1)
         added = self.images * synthesizer.images_per_label
         return self.batches or min(epochs, max(1, capacity // added))

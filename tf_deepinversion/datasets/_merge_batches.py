@@ -62,9 +62,9 @@ class BatchesStatus(typing.NamedTuple):
     """How far the workers of `synthesize_batches` are.
 
     Attributes:
-        batches: Int, how many there are to be.
-        done: Int, how many are done.
-        images: Int, how many these have.
+        batches: Int, number of batches of the whole pool.
+        done: Int, number of finished batches.
+        images: Int, number of images of the finished batches.
         recognized: Float, share of these images that the teacher recognizes
             as the requested classes, or None without images.
         failed: List of the numbers of batches that failed and are tried

@@ -339,7 +339,7 @@ def _content_of(plan) -> bytes:
 
 
 def _numbers(folder, prefix="") -> set:
-    """The numbers of the files in a folder whose names are `prefix` and it."""
+    """The numbers in the names of a folder's files that begin with `prefix`."""
     found = set()
     with contextlib.suppress(FileNotFoundError):
         for name in [path.name for path in folder.iterdir()]:

@@ -15,7 +15,7 @@ from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.labels import int32_of
 
-# What NumPy and Pillow raise where a file is damaged or another one.
+# What NumPy and Pillow raise for a damaged file and for a file of another kind.
 _UNREADABLE = (
     OSError,
     SyntaxError,

@@ -1,4 +1,4 @@
-"""Several arrays, one after another, as one array that nobody has to hold."""
+"""Several arrays, one after another, read piece by piece as one array."""
 
 import operator
 

@@ -314,9 +314,9 @@ class PoolFolder:
             )
         for name, expected in self._identity.items():
             if found.get(name) != expected:
-                why = f"{difference(expected, found.get(name))}, " * (
-                    name == "run"
-                )
+                why = ""
+                if name == "run":
+                    why = f"{difference(expected, found.get(name))}, "
                 raise ValueError(
                     f"{self._list} belongs to another pool, for instance of "
                     f"another teacher or recipe: {why}expected "

@@ -64,7 +64,7 @@ class ShardFile:
         opened.pop(self._key, None)
 
     def damaged(self, error) -> ValueError:
-        """An error that names the file, for one that does not."""
+        """Returns an error that names the file and the error of a reader."""
         return ValueError(
             f"{self.path} is damaged ({error}): `verify` of the pool tells "
             "what to do."

@@ -164,7 +164,8 @@ class AnalyticHead:
             ridge = self._best_ridge(correlation, targets)
         eye = np.eye(len(scale))
         kernel = np.linalg.solve(correlation + ridge * eye, targets)
-        # The mean of (y - W^T z)^2, multiplied out.
+        # The mean of (y - W^T z)^2 over images and C classes, multiplied out:
+        # y^2 - 2 W B + W R W. Summed over the classes, y^2 is 1 - 1 / C.
         fitted = 2 * targets - correlation @ kernel
         error = (1 - 1 / count - np.sum(kernel * fitted)) / count
         kernel *= scale[:, None] / max(error, SMALLEST)
@@ -213,6 +214,9 @@ class AnalyticHead:
         power = np.sum((vectors.T @ targets) ** 2, 1)
         scores = []
         for ridge in RIDGES:
+            # Along an eigenvector of R with the eigenvalue v, where B is t, the
+            # solution is w = t / (v + r), and
+            # 2 t w - v w^2 = t^2 (v + 2 r) / (v + r)^2.
             left = values + ridge
             error = 1 - 1 / count - np.sum(power * (left + ridge) / left**2)
             free = 1 - (np.sum(values / left) + 1) / images

@@ -183,7 +183,7 @@ def check_pair(old, model, old_classes, classes):
 
     Raises:
         ValueError: if `model` has no more classes, takes other images, is
-            frozen, or shares layers with `old` that are not.
+            frozen, or shares layers with `old` that are not frozen.
     """
     if classes <= old_classes:
         raise ValueError(

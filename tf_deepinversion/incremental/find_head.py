@@ -52,7 +52,7 @@ class FoundHead(typing.NamedTuple):
 
 
 def find_head(model) -> FoundHead:
-    """Finds the last layer that none of `TAIL` is.
+    """Finds the last layer whose class is not in `TAIL`.
 
     Raises:
         TypeError: if the model is not a `keras.Model`, or is subclassed.

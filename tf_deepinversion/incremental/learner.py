@@ -56,7 +56,7 @@ class IncrementalLearner(replicas.OneBatch):
         TypeError: as for `Head`.
         ValueError: as for `Head`; if `model` does not have more classes or has
             another image shape, or is frozen, or shares layers with `old` that
-            are not; if terms need `replay` and it is missing; or if
+            are not frozen; if terms need `replay` and it is missing; or if
             the pool lacks an old class.
 
     Example:

@@ -37,10 +37,10 @@ def synthesize_batches(
     Each worker is a process that makes the same call with its own `worker`, on
     any machine that shares the folder. Worker i of n makes the batches i,
     i + n, i + 2 n, ..., and then those that are still missing, until none is.
-    Workers may be killed, started again, and be more or fewer than before: a
-    batch counts by a file in `done/`, the first worker that finishes a batch
-    wins, and a batch is lost at most that a worker was at. SIGTERM ends a
-    worker after the epoch that it is at; the batch goes on from there.
+    Workers may be killed, started again, and be more or fewer than before. A
+    batch counts by a file in `done/`, which the first worker that finishes the
+    batch writes. A killed worker loses at most its current batch. SIGTERM ends
+    a worker after its current epoch; the next call continues the batch there.
     `datasets.merge_batches` makes one pool of all batches.
 
     The pixels of a batch are a function of the arguments and of the number of

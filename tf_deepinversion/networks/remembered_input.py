@@ -129,10 +129,10 @@ def input_of(model) -> RememberedInput | None:
 
 
 def disregard(model):
-    """Takes the present statistics of a network as telling nothing.
+    """Ignores the present statistics of a network.
 
-    Those of a network that has just learned new classes are of the new images,
-    too; another training makes them tell again.
+    After new classes, the statistics are those of new and replayed images. The
+    statistics count again as soon as another training changes them.
     """
     _found[model] = _statistics(model), None
 

@@ -41,12 +41,13 @@ def of_mean(loss, count):
     """Scales a replica's mean, so that Keras's gradient is that of the whole.
 
     Args:
-        loss: Float scalar tensor, the mean over the replica's rows.
+        loss: Float scalar tensor, the mean over the replica's rows, divided by
+            the number of replicas, as Keras computes a loss.
         count: Int scalar tensor, number of the replica's rows.
 
     Returns:
-        A scalar tensor; the sum over the replicas of its gradient, which Keras
-        divides by their number, is the gradient of the mean over all rows.
+        A scalar tensor; the sum over the replicas of its gradient is the
+        gradient of the mean over all rows.
     """
     context = several()
     if context is None:

@@ -38,9 +38,9 @@ def require_trainable(model, fixed):
 
 
 def warn_of_frozen(model):
-    """Tells of frozen layers, as the base of a transfer learning has.
+    """Warns of frozen layers, such as the base of a transfer learning.
 
-    Pruning has its own words for them, see `pruning.frozen_weights`.
+    For a network that loses weights, see `pruning.frozen_weights`.
 
     Args:
         model: A `keras.Model`, the network to train.

@@ -7,8 +7,8 @@ class View(typing.NamedTuple):
     """A batch after its transforms, with the networks' outputs for the batch.
 
     Attributes:
-        images: Float tensor `(batch, height, width, channels)`, normalized as
-            the teacher expects.
+        images: Float tensor `(batch, height, width, channels)`, the normalized
+            images z = (pixel - mean) / std.
         labels: Int tensor `(batch,)`.
         logits: Float tensor `(batch, classes)`, the teacher's.
         batch_norm_calls: List with one `Call` per BatchNormalization.

@@ -1,12 +1,12 @@
-"""Optimizers that come again, for other variables."""
+"""Optimizers for another training."""
 
 import keras
 
 
 def unbuilt(optimizer):
-    """Returns an optimizer without variables, or creates a used one again.
+    """Returns an optimizer without variables: a new one in place of a used one.
 
-    The momentum of a used one belongs to the variables of another training.
+    The momentum of a used optimizer belongs to another training.
 
     Args:
         optimizer: A `keras.optimizers.Optimizer`, or its name.

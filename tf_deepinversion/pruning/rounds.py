@@ -159,9 +159,10 @@ def rounds_to(target) -> int:
 
 
 def require_reachable(graph, target, cost, multiple_of=1):
-    """Checks that the network has a cost, and the narrowest is within a target.
+    """Checks that the narrowest network costs as little as the target asks.
 
-    Of other costs than those by name, another network may be the cheapest.
+    The check is for the costs by name. By another cost, a wider network may be
+    cheaper than the narrowest.
 
     Args:
         graph: The `ChannelGraph` of the teacher.
@@ -170,7 +171,8 @@ def require_reachable(graph, target, cost, multiple_of=1):
         multiple_of: Int, see `prune`.
 
     Raises:
-        ValueError: if it has none, or is not.
+        ValueError: if the cost is not positive, or the narrowest network costs
+            more than the target allows.
     """
     whole = cost(graph, np.ones(graph.count, bool))
     _require_cost(whole)

@@ -1,4 +1,4 @@
-"""Runs a new file, because only a run tells what LiteRT computes."""
+"""Compares the answers of a new LiteRT file with those of its network."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ def check_answers(content, model, preprocessing, images, scheme):
 
     The signal is the distance of the network's outputs from their mean over
     the images. The noise is the distance of the file's outputs from the
-    network's; noise of two steps of the output is none.
+    network's. Noise of up to two steps of the output counts as none.
 
     Args:
         content: Bytes of a `.tflite` file.

@@ -61,9 +61,10 @@ def converted(
             with quiet():
                 return converter.convert()
         except Exception as e:  # the converter raises its own private errors
+            numbers = f" in {holds}" if prepare else ""
             raise ValueError(
-                f"{model.name!r} cannot be converted to LiteRT"
-                f"{f' in {holds}' * bool(prepare)}: {_reason(e)}"
+                f"{model.name!r} cannot be converted to LiteRT{numbers}: "
+                f"{_reason(e)}"
             ) from e
 
 
@@ -71,8 +72,10 @@ def _reason(error):
     """Shortens the converter's message to its operations and one line."""
     text = " ".join(str(error).split())
     names = sorted(set(re.findall(r"'(tfl?\.\w+)' op", text)))[:5]
-    found = f"it has no {', '.join(names)} for these number types; "
-    return found * bool(names) + text[:300]
+    found = ""
+    if names:
+        found = f"it has no {', '.join(names)} for these number types; "
+    return found + text[:300]
 
 
 def to_litert(
