@@ -334,11 +334,10 @@ def run(arguments=None):
     """Runs a command; prints its figures as one line of JSON."""
     args = parser().parse_args(arguments)
     # Only now: `--help` and mistyped flags need no TensorFlow.
-    from tf_deepinversion import commands
-    from tf_deepinversion.command_output import check_output
+    from tf_deepinversion.commands.jobs import JOBS
+    from tf_deepinversion.commands.output import check_output
     from tf_deepinversion.core.checks import require_seed
     from tf_deepinversion.core.files import require_local
-    from tf_deepinversion.learn_command import learn
 
     names = ["images", "data", "test_data", "student", "targets"]
     for name in ("network", "output", *names):
@@ -357,7 +356,6 @@ def run(arguments=None):
         for name, value in vars(defaults).items()
         if vars(args)[name] != value
     ]
-    job = learn if args.command == "learn" else vars(commands)[args.command]
     check_output(args)
     if "seed" in args:
         require_seed(args.seed)
@@ -365,7 +363,7 @@ def run(arguments=None):
         import keras
 
         keras.utils.set_random_seed(args.seed)
-    figures = job(args)
+    figures = JOBS[args.command](args)
     code = figures.pop("exit_code", 0)
     print(json.dumps(figures))
     if code:

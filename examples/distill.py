@@ -45,8 +45,8 @@ from absl import flags
 from distillation_recipes import DISTILLATIONS
 
 import tf_deepinversion as di
-from tf_deepinversion import flag_values
 from tf_deepinversion.callbacks import Stopwatch
+from tf_deepinversion.commands import values
 from tf_deepinversion.inversion import GivenImages
 from tf_deepinversion.inversion import make_synthesizer
 from tf_deepinversion.optimizers.schedules import OPTIMIZERS
@@ -111,7 +111,7 @@ def make_images(plan, method, teacher, student, fed, real):
         seed=FLAGS.seed,
         dtype=FLAGS.dtype,
         draws=plan.draws,
-        targets=flag_values.targets(FLAGS),
+        targets=values.targets(FLAGS),
     )
     count = plan.images_per_round
     if method == made:
@@ -179,7 +179,7 @@ def main(_):
             preprocessing=fed,
             recipe="replay_pixels",
             dtype=FLAGS.dtype,
-            targets=flag_values.targets(FLAGS),
+            targets=values.targets(FLAGS),
         )
     watch = Stopwatch(output / "seconds.json", begin)
     found = distill(

@@ -12,7 +12,7 @@ from absl import flags
 from absl import logging
 
 from tf_deepinversion import Preprocessing
-from tf_deepinversion import flag_values
+from tf_deepinversion.commands import values
 from tf_deepinversion.core.run_state import fingerprint
 from tf_deepinversion.datasets import load_split
 from tf_deepinversion.datasets import load_test_data
@@ -68,7 +68,7 @@ def define_network(
 
 def command_line() -> list:
     """Returns the arguments of the script, for `absl.app.run`."""
-    return flag_values.at_home(sys.argv)
+    return values.at_home(sys.argv)
 
 
 def define_images():
@@ -105,7 +105,7 @@ def load(teacher=None, dataset="fashion_mnist") -> Given:
         dataset: String, name of the real images in TFDS.
     """
     name = FLAGS.teacher or teacher
-    network = load_network(name, flag_values.image_size(FLAGS))
+    network = load_network(name, values.image_size(FLAGS))
     shipped = name in PRETRAINED
     test = load_test_data(
         network.input_shape[1:],
@@ -116,7 +116,7 @@ def load(teacher=None, dataset="fashion_mnist") -> Given:
         shipped=shipped,
     )
     names = FASHION_MNIST_CLASSES if shipped else None
-    return Given(network, flag_values.preprocessing(FLAGS), test, names)
+    return Given(network, values.preprocessing(FLAGS), test, names)
 
 
 def training_images(dataset="fashion_mnist"):

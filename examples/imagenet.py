@@ -33,8 +33,8 @@ from absl import flags
 from absl import logging
 
 from tf_deepinversion import RECIPES
-from tf_deepinversion import flag_values
 from tf_deepinversion.checkpoints import load_efficientnet_lite
+from tf_deepinversion.commands import values
 from tf_deepinversion.core.files import write_content
 from tf_deepinversion.core.files import write_first
 from tf_deepinversion.core.pictures import grid
@@ -71,7 +71,7 @@ def load(name, any_size=False):
 
 
 def choose_labels(classes):
-    chosen = flag_values.whole_numbers("classes", FLAGS.classes)
+    chosen = values.whole_numbers("classes", FLAGS.classes)
     if chosen:
         return np.resize(chosen, FLAGS.images)
     order = np.random.default_rng(FLAGS.seed).permutation(classes)
@@ -119,7 +119,7 @@ def synthesize(model, labels, verifiers, output):
     for batch, first in enumerate(range(0, len(labels), FLAGS.batch_size)):
         history = model.fit(
             labels[first : first + FLAGS.batch_size],
-            flag_values.whole_numbers("steps", FLAGS.steps),
+            values.whole_numbers("steps", FLAGS.steps),
             batch_index=batch,
             checkpoint=output / f"state_{batch}.npz",
             callbacks=[Curve(verifiers)],

@@ -84,10 +84,10 @@ def main(_):
     import keras
 
     from tf_deepinversion import balanced_labels
-    from tf_deepinversion import flag_values
+    from tf_deepinversion.commands import values
 
     labels, steps = (
-        flag_values.whole_numbers(name, FLAGS[name].value)
+        values.whole_numbers(name, FLAGS[name].value)
         for name in ("labels", "steps")
     )
     from tf_deepinversion.core.files import sha256_of_file
@@ -100,19 +100,19 @@ def main(_):
     from tf_deepinversion.models import load_pretrained
 
     teacher = load_teacher(FLAGS.teacher)
-    size = flag_values.image_size(FLAGS)
+    size = values.image_size(FLAGS)
     if FLAGS.teacher in vars(keras.applications) and (
         size is None and None in teacher.input_shape[1:]
     ):
         size = (224, 224)  # ImageNet's size, for a network of any size
     model = make_synthesizer(
         teacher,
-        flag_values.preprocessing(FLAGS),
+        values.preprocessing(FLAGS),
         recipe=FLAGS.recipe,
         image_shape=size and (*size, teacher.input_shape[-1]),
         seed=FLAGS.seed,
         dtype=FLAGS.dtype,
-        targets=flag_values.targets(FLAGS),
+        targets=values.targets(FLAGS),
     )
     model.compile(micro_batch=FLAGS.micro_batch)
     if FLAGS.images:

@@ -37,8 +37,8 @@ from absl import app
 from absl import flags
 
 import tf_deepinversion as di
-from tf_deepinversion import flag_values
 from tf_deepinversion import pruning
+from tf_deepinversion.commands import values
 from tf_deepinversion.core.files import save_network
 from tf_deepinversion.core.labels import classes_of
 from tf_deepinversion.datasets import load_images
@@ -124,7 +124,7 @@ def make_images(teacher, fed, output):
             first_steps=FLAGS.first_steps,
             preprocessing=fed,
             dtype=FLAGS.dtype,
-            targets=flag_values.targets(FLAGS),
+            targets=values.targets(FLAGS),
         )
     return di.Pool.of(images, labels, classes)
 

@@ -16,7 +16,7 @@ from tiny import tiny_teacher
 import tf_deepinversion as di
 from tf_deepinversion.core import run_state
 from tf_deepinversion.distillation import _distill
-from tf_deepinversion.distillation.recovery import Recovery
+from tf_deepinversion.distillation.retraining import Recovery
 from tf_deepinversion.inversion import synthesize_on_ray
 from tf_deepinversion.inversion.batch_worker import BatchWorker
 from tf_deepinversion.networks import measured_policy

@@ -12,8 +12,8 @@ from tiny import with_head
 
 import tf_deepinversion as di
 import tf_deepinversion_command as command
+from tf_deepinversion.commands.values import pixels_of
 from tf_deepinversion.datasets import load_images
-from tf_deepinversion.flag_values import pixels_of
 from tf_deepinversion.models.pretrained import load_network
 from tf_deepinversion.networks import copy_of
 from tf_deepinversion.networks.copies import of_size

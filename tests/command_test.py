@@ -18,11 +18,12 @@ from tiny import with_head
 import tf_deepinversion as di
 import tf_deepinversion_command as command
 from tf_deepinversion import Preprocessing
-from tf_deepinversion import command_output
-from tf_deepinversion import commands
-from tf_deepinversion import learn_command
+from tf_deepinversion.commands import jobs
+from tf_deepinversion.commands import learn
+from tf_deepinversion.commands.output import check_output
+from tf_deepinversion.commands.output import save_output
 from tf_deepinversion.datasets import load_images
-from tf_deepinversion.distillation.recovery import Recovery
+from tf_deepinversion.distillation.retraining import Recovery
 from tf_deepinversion.metrics import accuracy
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.serving import Served
@@ -230,7 +231,7 @@ def test_distill_goes_on_where_it_was_stopped(run, monkeypatch, eagerly):
         if len(weights) == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "save_output", saved)
+    monkeypatch.setattr(jobs, "save_output", saved)
     with pytest.raises(KeyboardInterrupt):
         run("distill", *flags)
     run("distill", *flags)
@@ -353,7 +354,7 @@ def test_an_interrupted_head_of_sums_can_be_updated_again(
     head = str(output / "head.npz")
     later = ["learn", head, "--method=analytic", "--data=two.npz"]
     with monkeypatch.context() as patched:
-        patched.setattr(learn_command, "save_output", lambda *_: 1 / 0)
+        patched.setattr(learn, "save_output", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             command.run(later)
     command.run(later)
@@ -479,7 +480,7 @@ def test_a_network_is_pruned_on_the_images_that_teach_most():
     ],
 )
 def test_prune_refuses_before_it_makes_images(run, monkeypatch, flag, message):
-    monkeypatch.setattr("tf_deepinversion.commands.pool_of", None)
+    monkeypatch.setattr("tf_deepinversion.commands.jobs.pool_of", None)
     arguments = ["tf-deepinversion", "prune", "mine.keras", *FEEDING, flag]
     monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(SystemExit, match=f"error: .*{message}"):
@@ -507,7 +508,7 @@ def test_prune_looks_at_the_network_before_it_makes_images(
     run, monkeypatch, network, message
 ):
     keras.Sequential([keras.Input(SHAPE), *network]).save("mine.keras")
-    monkeypatch.setattr("tf_deepinversion.commands.pool_of", None)
+    monkeypatch.setattr("tf_deepinversion.commands.jobs.pool_of", None)
     arguments = ["tf-deepinversion", "prune", "mine.keras", *FEEDING]
     monkeypatch.setattr("sys.argv", arguments)
     with pytest.raises(SystemExit, match=f"error: .*{message}"):
@@ -553,9 +554,9 @@ JOBS = (
 )
 def test_no_job_replaces_the_network_of_another(run, monkeypatch, flags, other):
     args = command.parser().parse_args([*other, "mine.keras", "--output=out"])
-    saved = command_output.save_output(args, keras.Sequential())
+    saved = save_output(args, keras.Sequential())
     before = pathlib.Path(saved).read_bytes()
-    command_output.check_output(args)  # its own, again
+    check_output(args)  # its own, again
     name, *others = flags
     given = [name, "mine.keras", *FEEDING, *others, "--output=out"]
     monkeypatch.setattr("sys.argv", ["tf-deepinversion", *given])
@@ -571,7 +572,7 @@ def test_no_job_replaces_the_network_of_another(run, monkeypatch, flags, other):
 def test_what_cannot_be_written_is_refused_first(run, monkeypatch, taken):
     (pathlib.Path("out") / taken).mkdir(parents=True)
     (pathlib.Path("out") / taken / "letter.txt").write_text("of mine")
-    monkeypatch.setattr("tf_deepinversion.commands.pool_of", None)
+    monkeypatch.setattr("tf_deepinversion.commands.jobs.pool_of", None)
     given = ["prune", "mine.keras", *FEEDING, "--output=out"]
     monkeypatch.setattr("sys.argv", ["tf-deepinversion", *given])
     with pytest.raises(SystemExit, match=f"error: .*{taken}"):

@@ -31,9 +31,7 @@ FLOORS = (
     ("reports",),
     ("demo",),
     ("__init__",),
-    ("command_output", "flag_values"),
-    ("flag_images",),
-    ("commands", "learn_command"),
+    ("commands",),
 )
 
 # The only file that may name what is private of Keras or TensorFlow.

@@ -12,9 +12,9 @@ from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.progress import TrainingProgress
 from tf_deepinversion.core.progress import tell_done_before
 from tf_deepinversion.datasets.streams import stream_for
-from tf_deepinversion.distillation.recovery import Recovery
-from tf_deepinversion.distillation.recovery import recovery_optimizer
-from tf_deepinversion.distillation.recovery import state_file
+from tf_deepinversion.distillation.retraining import Recovery
+from tf_deepinversion.distillation.retraining import recovery_optimizer
+from tf_deepinversion.distillation.retraining import state_file
 from tf_deepinversion.networks.copies import of_shape
 from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.networks.preprocessing import Preprocessing

@@ -10,9 +10,9 @@ from tf_deepinversion.core.checks import require_finite_weights
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.datasets.streams import stream_for
-from tf_deepinversion.distillation.recovery import Recovery
-from tf_deepinversion.distillation.recovery import recovery_optimizer
-from tf_deepinversion.distillation.recovery import state_file
+from tf_deepinversion.distillation.retraining import Recovery
+from tf_deepinversion.distillation.retraining import recovery_optimizer
+from tf_deepinversion.distillation.retraining import state_file
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.measured_policy import chosen_policy
 from tf_deepinversion.pruning.frozen_weights import check_frozen

@@ -10,8 +10,8 @@ from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import require_local
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.datasets.streams import stream_for
-from tf_deepinversion.distillation.recovery import Recovery
-from tf_deepinversion.distillation.recovery import state_file
+from tf_deepinversion.distillation.retraining import Recovery
+from tf_deepinversion.distillation.retraining import state_file
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.copies import of_size
 from tf_deepinversion.networks.preprocessing import Preprocessing

@@ -7,7 +7,7 @@ from tf_deepinversion.core.labels import names_of
 from tf_deepinversion.core.pictures import grid
 from tf_deepinversion.core.pictures import require_picture
 from tf_deepinversion.core.predictions import share_right
-from tf_deepinversion.distillation.fit_together import check_images
+from tf_deepinversion.distillation.check_arguments import check_images
 from tf_deepinversion.metrics import diversity
 from tf_deepinversion.metrics import recognition
 from tf_deepinversion.reports import charts

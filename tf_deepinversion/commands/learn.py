@@ -2,15 +2,15 @@
 
 import json
 
-from tf_deepinversion.command_output import save_output
+from tf_deepinversion.commands.images import OF_NEW_IMAGES
+from tf_deepinversion.commands.images import pool_of
+from tf_deepinversion.commands.output import save_output
+from tf_deepinversion.commands.values import network_of
+from tf_deepinversion.commands.values import preprocessing
+from tf_deepinversion.commands.values import refuse_unread
+from tf_deepinversion.commands.values import targets
 from tf_deepinversion.core.labels import classes_of
 from tf_deepinversion.core.labels import require_classes
-from tf_deepinversion.flag_images import OF_NEW_IMAGES
-from tf_deepinversion.flag_images import pool_of
-from tf_deepinversion.flag_values import network_of
-from tf_deepinversion.flag_values import preprocessing
-from tf_deepinversion.flag_values import refuse_unread
-from tf_deepinversion.flag_values import targets
 
 
 def learn(args):

@@ -2,23 +2,24 @@
 
 import time
 
-from tf_deepinversion.command_output import save_output
+from tf_deepinversion.commands.images import OF_NEW_IMAGES
+from tf_deepinversion.commands.images import pool_of
+from tf_deepinversion.commands.images import synthesis_of
+from tf_deepinversion.commands.images import synthesizer_of
+from tf_deepinversion.commands.learn import learn
+from tf_deepinversion.commands.output import save_output
+from tf_deepinversion.commands.values import images_of
+from tf_deepinversion.commands.values import network_of
+from tf_deepinversion.commands.values import numbers
+from tf_deepinversion.commands.values import pixels_of
+from tf_deepinversion.commands.values import preprocessing
+from tf_deepinversion.commands.values import refuse_unread
+from tf_deepinversion.commands.values import targets
 from tf_deepinversion.core.caller_warnings import warn_caller
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.files import path_of
 from tf_deepinversion.core.labels import classes_of
 from tf_deepinversion.core.remote_path import RemotePath
-from tf_deepinversion.flag_images import OF_NEW_IMAGES
-from tf_deepinversion.flag_images import pool_of
-from tf_deepinversion.flag_images import synthesis_of
-from tf_deepinversion.flag_images import synthesizer_of
-from tf_deepinversion.flag_values import images_of
-from tf_deepinversion.flag_values import network_of
-from tf_deepinversion.flag_values import numbers
-from tf_deepinversion.flag_values import pixels_of
-from tf_deepinversion.flag_values import preprocessing
-from tf_deepinversion.flag_values import refuse_unread
-from tf_deepinversion.flag_values import targets
 
 # The schemes that calibrate nothing.
 UNCALIBRATED = "dynamic", "float16"
@@ -363,3 +364,15 @@ def _saved(teacher, network, args, history, preprocessing):
         "agreement": history["agreement"][-1],
         "network": path,
     }
+
+
+JOBS = {
+    "invert": invert,
+    "measure": measure,
+    "synthesize": synthesize,
+    "distill": distill,
+    "prune": prune,
+    "quantize": quantize,
+    "learn": learn,
+    "report": report,
+}

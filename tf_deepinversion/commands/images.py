@@ -1,8 +1,8 @@
 """The new images that flags of the command ask for."""
 
-from tf_deepinversion.flag_values import network_of
-from tf_deepinversion.flag_values import preprocessing
-from tf_deepinversion.flag_values import targets
+from tf_deepinversion.commands.values import network_of
+from tf_deepinversion.commands.values import preprocessing
+from tf_deepinversion.commands.values import targets
 
 # What only new images need; no command that is given images reads it.
 OF_NEW_IMAGES = (

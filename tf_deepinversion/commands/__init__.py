@@ -1,0 +1,1 @@
+"""What the command `tf-deepinversion` runs, and the flags of the examples."""
