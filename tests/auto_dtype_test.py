@@ -20,7 +20,7 @@ from tf_deepinversion.distillation.retraining import Recovery
 from tf_deepinversion.inversion import synthesize_on_ray
 from tf_deepinversion.inversion.batch_worker import BatchWorker
 from tf_deepinversion.networks import measured_policy
-from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks import replica_checks
 from tf_deepinversion.pruning import prune
 from tf_deepinversion.pruning import recover
 from tf_deepinversion.pruning import sparsify
@@ -127,7 +127,7 @@ def test_other_policies_need_no_trial(no_trial):
 
 
 def test_several_machines_must_agree_beforehand(monkeypatch):
-    monkeypatch.setattr(replicas, "machines", lambda strategy: 2)
+    monkeypatch.setattr(replica_checks, "machines", lambda strategy: 2)
     with pytest.raises(ValueError, match='choose for itself.*dtype="float32"'):
         inversion(dtype="auto")
     with pytest.raises(ValueError, match="same time.*Received: dtype='auto'"):

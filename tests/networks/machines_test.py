@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from on_machines import check_refusals
 
-from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks import replica_checks
 
 SCRIPT = pathlib.Path(__file__).parents[1] / "testing" / "on_machines.py"
 
@@ -25,18 +25,20 @@ class Cluster:
 
 
 def test_machines_are_counted():
-    assert replicas.machines(tf.distribute.get_strategy()) == 1
-    assert replicas.machines(tf.distribute.MirroredStrategy(["CPU:0"])) == 1
-    assert replicas.machines(Cluster()) == 1
-    assert replicas.machines(Cluster(worker=["a:1"])) == 1
-    assert replicas.machines(Cluster(worker=["a:1", "b:1"])) == 2
+    assert replica_checks.machines(tf.distribute.get_strategy()) == 1
+    assert (
+        replica_checks.machines(tf.distribute.MirroredStrategy(["CPU:0"])) == 1
+    )
+    assert replica_checks.machines(Cluster()) == 1
+    assert replica_checks.machines(Cluster(worker=["a:1"])) == 1
+    assert replica_checks.machines(Cluster(worker=["a:1", "b:1"])) == 2
     several = Cluster(chief=["a:1"], worker=["b:1", "c:1"], evaluator=["d:1"])
-    assert replicas.machines(several) == 3
+    assert replica_checks.machines(several) == 3
 
 
 def test_what_several_machines_cannot_share_is_refused(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(replicas, "machines", lambda strategy: 2)
+    monkeypatch.setattr(replica_checks, "machines", lambda strategy: 2)
     check_refusals(tf.distribute.get_strategy())
 
 

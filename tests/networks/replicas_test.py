@@ -22,6 +22,7 @@ from tiny import with_head
 
 from tf_deepinversion import Distillation
 from tf_deepinversion import distill
+from tf_deepinversion.networks import replica_checks
 from tf_deepinversion.networks import replicas
 from tf_deepinversion.networks import split_batches
 from tf_deepinversion.networks.split_batches import convolves_nothing_wrongly
@@ -164,7 +165,7 @@ def test_frozen_statistics_need_not_be_synchronized():
         return network
 
     with two_replicas().scope():
-        replicas.require_training(compiled(), frozen(), two_replicas())
+        replica_checks.require_training(compiled(), frozen(), two_replicas())
 
 
 def compiled():

@@ -5,7 +5,7 @@ import typing
 from tf_deepinversion.callbacks.refresh_pool import RefreshPool
 from tf_deepinversion.datasets.pool import Pool
 from tf_deepinversion.distillation._distillation import Distillation
-from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks import replica_checks
 
 
 class Plan(typing.NamedTuple):
@@ -45,13 +45,13 @@ def require_shared(plan, minutes):
     """Refuses what several machines would do each in its own way."""
     strategy = plan.model.distribute_strategy
     if plan.folder is not None:
-        replicas.require_one_machine(
+        replica_checks.require_one_machine(
             strategy,
             "Each of several machines would write images and state into "
             "`folder`: leave it out.",
         )
     if minutes is not None:
-        replicas.require_one_machine(
+        replica_checks.require_one_machine(
             strategy,
             "Each of several machines would find another number of rounds "
             "for `minutes`: pass `rounds`.",

@@ -4,10 +4,10 @@ import keras
 
 from tf_deepinversion.datasets.elements import pixels_in
 from tf_deepinversion.networks import compiled
-from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks.one_batch import OneBatch
 
 
-class StudentModel(replicas.OneBatch):
+class StudentModel(OneBatch):
     """A model that trains another model, `student`, and saves that model."""
 
     @property

@@ -20,7 +20,7 @@ from tf_deepinversion.incremental._learn_task import Learned
 from tf_deepinversion.incremental.find_head import find_head
 from tf_deepinversion.incremental.saved_task import load_task
 from tf_deepinversion.incremental.saved_task import save_task
-from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks import replica_checks
 from tf_deepinversion.networks.random_layers import seed_random_layers
 from tf_deepinversion.optimizers.schedules import sgd
 from tf_deepinversion.transforms.base import require_transforms
@@ -144,12 +144,12 @@ def _checked(model, images, labels, batch_size) -> tuple:
             "Expected one label per image. Received: "
             f"{len(images)} images and {len(labels)} labels"
         )
-    replicas.require_one_machine(
+    replica_checks.require_one_machine(
         model.distribute_strategy,
         "`train` calls Keras's own `fit`, which takes the batches of several "
         "machines for one tensor.",
     )
-    replicas.require_network(model, model.distribute_strategy)
+    replica_checks.require_network(model, model.distribute_strategy)
     count = model.distribute_strategy.num_replicas_in_sync
     size = min(batch_size, len(labels))
     if size % count:

@@ -20,6 +20,7 @@ from tf_deepinversion.incremental.methods import View
 from tf_deepinversion.networks import compiled
 from tf_deepinversion.networks import replicas
 from tf_deepinversion.networks.image_shape import takes
+from tf_deepinversion.networks.one_batch import OneBatch
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.transforms.base import apply
 from tf_deepinversion.transforms.base import draw_own
@@ -27,7 +28,7 @@ from tf_deepinversion.transforms.base import require_transforms
 from tf_deepinversion.transforms.shifts import Shift
 
 
-class IncrementalLearner(replicas.OneBatch):
+class IncrementalLearner(OneBatch):
     """A Keras model that trains a grown network by a list of terms.
 
     `compile(optimizer=...)`, `fit` on a `tf.data.Dataset` of images and labels

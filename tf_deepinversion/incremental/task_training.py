@@ -20,7 +20,7 @@ from tf_deepinversion.incremental.learner import IncrementalLearner
 from tf_deepinversion.incremental.methods import require_teaching
 from tf_deepinversion.incremental.methods import require_terms
 from tf_deepinversion.metrics.recognition import accuracy
-from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks import replica_checks
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.networks.random_layers import seed_random_layers
 from tf_deepinversion.networks.remembered_input import disregard
@@ -174,12 +174,12 @@ def _grown(model, classes, seed) -> keras.Model:
             "set `trainable = True`. Only a copy of the network is trained. "
             f"Received: {network.name!r}"
         )
-    replicas.require_one_machine(
+    replica_checks.require_one_machine(
         tf.distribute.get_strategy(),
         "`learn_task` and `learn_tasks` replay images that each of several "
         "machines would make; an `IncrementalLearner` takes given images.",
     )
-    replicas.require_network(network, tf.distribute.get_strategy())
+    replica_checks.require_network(network, tf.distribute.get_strategy())
     return network
 
 

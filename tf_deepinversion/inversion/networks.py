@@ -12,8 +12,8 @@ from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.compute_policy import policy_named
 from tf_deepinversion.networks.feature_targets import FeatureTargets
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.networks.replica_checks import require_scope
 from tf_deepinversion.networks.replicas import in_scope
-from tf_deepinversion.networks.replicas import require_scope
 from tf_deepinversion.networks.student_input import check_channels
 from tf_deepinversion.networks.student_input import preprocessing_of_student
 from tf_deepinversion.networks.student_input import shape_of_student

@@ -12,6 +12,7 @@ from tf_deepinversion.core.caller_warnings import warn_caller
 from tf_deepinversion.core.checks import require_finite_weights
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks import ending
+from tf_deepinversion.networks import graph_questions
 from tf_deepinversion.networks import grouped_convolutions
 from tf_deepinversion.networks.batch_norm_moments import cut_off
 from tf_deepinversion.networks.batch_norm_moments import require_vectors
@@ -255,8 +256,8 @@ class Classifier:
         outputs = [call.outputs for call in stored]
         ends = ends._replace(
             features=found.head and found.head.inputs.shape[-1],
-            unbounded=ending.is_unbounded(found.logits, outputs),
-            random=ending.is_random(found.logits),
+            unbounded=graph_questions.is_unbounded(found.logits, outputs),
+            random=graph_questions.is_random(found.logits),
         )
         maps = found.class_maps
         places = None if maps is None else tuple(maps.shape[1:3])
@@ -273,7 +274,7 @@ class Classifier:
             )
 
     def _check_state(self, graph):
-        changed = ending.assigned(graph, self.model.weights)
+        changed = graph_questions.assigned(graph, self.model.weights)
         if changed:
             raise ValueError(
                 "A call in inference mode changes the model: it always calls "

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_deepinversion.core import run_state
 from tf_deepinversion.core.files import path_of
-from tf_deepinversion.networks import replicas
+from tf_deepinversion.networks import replica_checks
 from tf_deepinversion.networks.compute_policy import policy_named
 
 CHOICES = ("float32", "mixed_bfloat16")
@@ -47,7 +47,7 @@ def chosen_policy(dtype, folder=None, names=(), part="dtype"):
         if dtype is not None:
             policy_named(dtype)
         return dtype
-    replicas.require_one_machine(
+    replica_checks.require_one_machine(
         tf.distribute.get_strategy(),
         'Each of several machines would choose for itself with dtype="auto": '
         'pass dtype="float32" or dtype="mixed_bfloat16".',
