@@ -1,6 +1,5 @@
 """Learning of new classes without the data of the old classes."""
 
-from tf_deepinversion.datasets.streams import epochs_of
 from tf_deepinversion.incremental import methods
 from tf_deepinversion.incremental._learn_task import Learned
 from tf_deepinversion.incremental._learn_task import learn_task

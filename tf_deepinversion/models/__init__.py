@@ -1,6 +1,5 @@
 """Network architectures, and pretrained networks that ship."""
 
-from tf_deepinversion.core.files import sha256_of_file
 from tf_deepinversion.models.efficientnet_lite import EfficientNetLite0
 from tf_deepinversion.models.efficientnet_lite import EfficientNetLite1
 from tf_deepinversion.models.efficientnet_lite import EfficientNetLite2
@@ -33,5 +32,4 @@ __all__ = [
     "ResNet56",
     "VGG11BN",
     "load_pretrained",
-    "sha256_of_file",
 ]
