@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 from tf_deepinversion import models
+from tf_deepinversion.core.files import sha256_of_file
 
 RESNETS = {
     models.ResNet20: (20, (3, 3, 3)),
@@ -270,10 +271,10 @@ def test_sha256_of_file(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     # NIST's example.
-    assert models.sha256_of_file(path) == (
+    assert sha256_of_file(path) == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
     content = bytes(range(256)) * 9000
     path.write_bytes(content)
     expected = hashlib.sha256(content).hexdigest()
-    assert models.sha256_of_file(str(path)) == expected
+    assert sha256_of_file(str(path)) == expected

@@ -209,12 +209,6 @@ def sha256_of_file(path) -> str:
 
     Returns:
         A string of 64 characters.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.NamedTemporaryFile() as file:
-        ...     di.models.sha256_of_file(file.name)[:8]
-        'e3b0c442'
     """
     require_local(path=path)
     return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
