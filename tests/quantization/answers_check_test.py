@@ -11,8 +11,8 @@ from keras import ops
 import tf_deepinversion as di
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import _quantize
-from tf_deepinversion.quantization.model_file import read_model
-from tf_deepinversion.quantization.symmetric_operands import (
+from tf_deepinversion.quantization.file.model_file import read_model
+from tf_deepinversion.quantization.file.symmetric_operands import (
     with_symmetric_operands,
 )
 

@@ -9,10 +9,10 @@ from drawn_norms import drawn_norm
 
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization import correct_bias
-from tf_deepinversion.quantization.expected_inputs import expected_inputs
-from tf_deepinversion.quantization.expected_inputs import mean_of
-from tf_deepinversion.quantization.kernels import on_grid
-from tf_deepinversion.quantization.layer_graph import LayerGraph
+from tf_deepinversion.quantization.layers.expected_inputs import expected_inputs
+from tf_deepinversion.quantization.layers.expected_inputs import mean_of
+from tf_deepinversion.quantization.layers.kernels import on_grid
+from tf_deepinversion.quantization.layers.layer_graph import LayerGraph
 
 L = keras.layers
 PIXELS = Preprocessing(mean=127.5, std=50.0, pixel_range="normalized")

@@ -8,7 +8,7 @@ from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import quantize
-from tf_deepinversion.quantization.file_operations import operations_of
+from tf_deepinversion.quantization.file.file_operations import operations_of
 
 layers = keras.layers
 PIXELS = Preprocessing(mean=127.5, std=60.0, pixel_range=(-1, 1))

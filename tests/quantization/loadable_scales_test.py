@@ -7,7 +7,9 @@ import pytest
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import quantize
-from tf_deepinversion.quantization.loadable_scales import with_loadable_scales
+from tf_deepinversion.quantization.file.loadable_scales import (
+    with_loadable_scales,
+)
 
 layers = keras.layers
 PIXELS = Preprocessing(mean=0.0, std=255.0)

@@ -7,9 +7,9 @@ import pytest
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization import LiteRT
-from tf_deepinversion.quantization import int4_weights
 from tf_deepinversion.quantization import quantize
 from tf_deepinversion.quantization import to_litert
+from tf_deepinversion.quantization.file import int4_weights
 
 PIXELS = Preprocessing(mean=127.5, std=50.0)  # the network takes pixels
 SHAPES = {"SHAPE", "STRIDED_SLICE", "PACK"}

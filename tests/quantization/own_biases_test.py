@@ -7,10 +7,10 @@ from keras import layers
 
 import tf_deepinversion as di
 from tf_deepinversion.quantization import LiteRT
-from tf_deepinversion.quantization.model_file import products
-from tf_deepinversion.quantization.model_file import read_model
-from tf_deepinversion.quantization.model_file import scale_of
-from tf_deepinversion.quantization.own_biases import with_own_biases
+from tf_deepinversion.quantization.file.model_file import products
+from tf_deepinversion.quantization.file.model_file import read_model
+from tf_deepinversion.quantization.file.model_file import scale_of
+from tf_deepinversion.quantization.file.own_biases import with_own_biases
 
 FED = di.Preprocessing(127.5, 60.0, "normalized")
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3), "uint8")

@@ -14,11 +14,11 @@ from tf_deepinversion.quantization import LiteRT
 from tf_deepinversion.quantization import quantize
 from tf_deepinversion.quantization import takes_pixels
 from tf_deepinversion.quantization import train_quantized
-from tf_deepinversion.quantization.int4_weights import with_int4_weights
-from tf_deepinversion.quantization.kernels import on_grid
-from tf_deepinversion.quantization.ranges import Phase
-from tf_deepinversion.quantization.ranges import Range
-from tf_deepinversion.quantization.simulation import Simulation
+from tf_deepinversion.quantization.file.int4_weights import with_int4_weights
+from tf_deepinversion.quantization.layers.kernels import on_grid
+from tf_deepinversion.quantization.training.ranges import Phase
+from tf_deepinversion.quantization.training.ranges import Range
+from tf_deepinversion.quantization.training.simulation import Simulation
 
 L = keras.layers
 PIXELS = Preprocessing(mean=127.5, std=50.0, pixel_range="normalized")

@@ -11,12 +11,12 @@ from tf_deepinversion.networks.compute_policy import reading
 from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.quantization.calibration import checked_images
-from tf_deepinversion.quantization.expected_inputs import expected_inputs
-from tf_deepinversion.quantization.kernels import has_kernel
-from tf_deepinversion.quantization.kernels import is_depthwise
-from tf_deepinversion.quantization.kernels import linear
-from tf_deepinversion.quantization.kernels import on_grid
-from tf_deepinversion.quantization.layer_graph import LayerGraph
+from tf_deepinversion.quantization.layers.expected_inputs import expected_inputs
+from tf_deepinversion.quantization.layers.kernels import has_kernel
+from tf_deepinversion.quantization.layers.kernels import is_depthwise
+from tf_deepinversion.quantization.layers.kernels import linear
+from tf_deepinversion.quantization.layers.kernels import on_grid
+from tf_deepinversion.quantization.layers.layer_graph import LayerGraph
 from tf_deepinversion.quantization.scheme import ROUNDED_IN_DYNAMIC
 from tf_deepinversion.quantization.scheme import weight_bits
 

@@ -6,9 +6,9 @@ from keras import layers
 
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks.copies import copy_of
-from tf_deepinversion.quantization.channel_pairs import factors_of
-from tf_deepinversion.quantization.channel_pairs import pairs_of
-from tf_deepinversion.quantization.layer_graph import require_graph
+from tf_deepinversion.quantization.layers.channel_pairs import factors_of
+from tf_deepinversion.quantization.layers.channel_pairs import pairs_of
+from tf_deepinversion.quantization.layers.layer_graph import require_graph
 
 
 def equalize(model, iterations=50, *, replace_relu6=False) -> keras.Model:

@@ -17,22 +17,30 @@ from tf_deepinversion.quantization.answers_check import require_runs
 from tf_deepinversion.quantization.calibration import checked_images
 from tf_deepinversion.quantization.calibration import counted
 from tf_deepinversion.quantization.conversion import converted
-from tf_deepinversion.quantization.float16_weights import require_float16
-from tf_deepinversion.quantization.int4_weights import with_int4_weights
-from tf_deepinversion.quantization.integers_alone import require_integers_alone
-from tf_deepinversion.quantization.loadable_scales import with_loadable_scales
-from tf_deepinversion.quantization.overflow import check_overflow
-from tf_deepinversion.quantization.own_biases import with_own_biases
-from tf_deepinversion.quantization.ranged_conversion import (
-    converted_with_ranges,
+from tf_deepinversion.quantization.file.float16_weights import require_float16
+from tf_deepinversion.quantization.file.int4_weights import with_int4_weights
+from tf_deepinversion.quantization.file.integers_alone import (
+    require_integers_alone,
 )
-from tf_deepinversion.quantization.ranged_conversion import require_on_grid
+from tf_deepinversion.quantization.file.loadable_scales import (
+    with_loadable_scales,
+)
+from tf_deepinversion.quantization.file.own_biases import with_own_biases
+from tf_deepinversion.quantization.file.symmetric_operands import (
+    with_symmetric_operands,
+)
+from tf_deepinversion.quantization.overflow import check_overflow
 from tf_deepinversion.quantization.scheme import TRAINED
 from tf_deepinversion.quantization.scheme import check_scheme
 from tf_deepinversion.quantization.scheme import set_scheme
-from tf_deepinversion.quantization.simulated_calls import rounded_kernels
-from tf_deepinversion.quantization.symmetric_operands import (
-    with_symmetric_operands,
+from tf_deepinversion.quantization.training.ranged_conversion import (
+    converted_with_ranges,
+)
+from tf_deepinversion.quantization.training.ranged_conversion import (
+    require_on_grid,
+)
+from tf_deepinversion.quantization.training.simulated_calls import (
+    rounded_kernels,
 )
 
 

@@ -16,17 +16,17 @@ from tf_deepinversion.networks.copies import copy_of
 from tf_deepinversion.networks.copies import of_size
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.optimizers.schedules import warmed_cosine
-from tf_deepinversion.quantization.kept_zeros import keep_zeros
-from tf_deepinversion.quantization.kept_zeros import release_zeros
-from tf_deepinversion.quantization.kept_zeros import require_made_masks
-from tf_deepinversion.quantization.layer_graph import require_graph
-from tf_deepinversion.quantization.ranged_conversion import (
-    converted_with_ranges,
-)
-from tf_deepinversion.quantization.ranges import Phase
+from tf_deepinversion.quantization.layers.layer_graph import require_graph
 from tf_deepinversion.quantization.scheme import TRAINED
 from tf_deepinversion.quantization.scheme import weight_bits
-from tf_deepinversion.quantization.simulation import Simulation
+from tf_deepinversion.quantization.training.kept_zeros import keep_zeros
+from tf_deepinversion.quantization.training.kept_zeros import release_zeros
+from tf_deepinversion.quantization.training.kept_zeros import require_made_masks
+from tf_deepinversion.quantization.training.ranged_conversion import (
+    converted_with_ranges,
+)
+from tf_deepinversion.quantization.training.ranges import Phase
+from tf_deepinversion.quantization.training.simulation import Simulation
 
 
 class TrainedQuantized(typing.NamedTuple):

@@ -1,8 +1,8 @@
 """LiteRT files without the names of their tensors."""
 
+from tf_deepinversion.quantization.file.model_file import read_model
+from tf_deepinversion.quantization.file.model_file import write_model
 from tf_deepinversion.quantization.litert import LiteRT
-from tf_deepinversion.quantization.model_file import read_model
-from tf_deepinversion.quantization.model_file import write_model
 
 
 def without_names(content) -> bytes:

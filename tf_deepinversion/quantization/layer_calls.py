@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks.call_hooks import replace
-from tf_deepinversion.quantization.file_operations import operations_of
+from tf_deepinversion.quantization.file.file_operations import operations_of
 
 
 class LayerCall(typing.NamedTuple):

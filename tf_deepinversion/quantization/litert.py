@@ -9,8 +9,8 @@ from tf_deepinversion.core.checks import check_pixels
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.core.predictions import share_right
-from tf_deepinversion.quantization.file_operations import operations_of
-from tf_deepinversion.quantization.file_operations import tensor_dtypes
+from tf_deepinversion.quantization.file.file_operations import operations_of
+from tf_deepinversion.quantization.file.file_operations import tensor_dtypes
 
 
 def interpreter_of(content, threads, keeps=False):

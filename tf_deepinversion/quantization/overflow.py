@@ -7,7 +7,7 @@ import tensorflow as tf
 from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.networks.compute_policy import reading
 from tf_deepinversion.quantization.conversion import to_litert
-from tf_deepinversion.quantization.file_operations import operations_of
+from tf_deepinversion.quantization.file.file_operations import operations_of
 from tf_deepinversion.quantization.kept_tensors import KeptTensors
 from tf_deepinversion.quantization.pixel_input import takes_pixels
 

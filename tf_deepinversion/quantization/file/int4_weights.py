@@ -7,10 +7,10 @@ lie on a grid of 15 levels loses nothing.
 import numpy as np
 
 from tf_deepinversion.core.keras_internals import litert_schema
-from tf_deepinversion.quantization.model_file import kind_of
-from tf_deepinversion.quantization.model_file import own_input
-from tf_deepinversion.quantization.model_file import read_model
-from tf_deepinversion.quantization.model_file import write_model
+from tf_deepinversion.quantization.file.model_file import kind_of
+from tf_deepinversion.quantization.file.model_file import own_input
+from tf_deepinversion.quantization.file.model_file import read_model
+from tf_deepinversion.quantization.file.model_file import write_model
 
 # By name of an operation: its first version with weights of int4.
 _VERSIONS = {"CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10}

@@ -12,28 +12,32 @@ from keras import layers
 
 from tf_deepinversion.core.keras_internals import functional_of
 from tf_deepinversion.networks.call_hooks import replace
-from tf_deepinversion.quantization.kernels import has_kernel
-from tf_deepinversion.quantization.kernels import is_depthwise
-from tf_deepinversion.quantization.kernels import on_grid
-from tf_deepinversion.quantization.layer_graph import LayerGraph
-from tf_deepinversion.quantization.layer_graph import is_linear
-from tf_deepinversion.quantization.pixel_ranges import PIXELS
-from tf_deepinversion.quantization.pixel_ranges import normalized
-from tf_deepinversion.quantization.pixel_ranges import normalizes
-from tf_deepinversion.quantization.pixel_ranges import range_of_inputs
-from tf_deepinversion.quantization.pixel_ranges import ranges_of_rescaled
-from tf_deepinversion.quantization.pixel_ranges import rescaled
-from tf_deepinversion.quantization.pixel_ranges import rescaled_pixels
-from tf_deepinversion.quantization.pixel_ranges import rescales
-from tf_deepinversion.quantization.ranges import FixedRange
-from tf_deepinversion.quantization.ranges import Phase
-from tf_deepinversion.quantization.ranges import Range
-from tf_deepinversion.quantization.simulated_calls import FIXED
-from tf_deepinversion.quantization.simulated_calls import JOINED
-from tf_deepinversion.quantization.simulated_calls import activated
-from tf_deepinversion.quantization.simulated_calls import activation_of
-from tf_deepinversion.quantization.simulated_calls import folded_output_of
-from tf_deepinversion.quantization.simulated_calls import output_of
+from tf_deepinversion.quantization.layers.kernels import has_kernel
+from tf_deepinversion.quantization.layers.kernels import is_depthwise
+from tf_deepinversion.quantization.layers.kernels import on_grid
+from tf_deepinversion.quantization.layers.layer_graph import LayerGraph
+from tf_deepinversion.quantization.layers.layer_graph import is_linear
+from tf_deepinversion.quantization.training.pixel_ranges import PIXELS
+from tf_deepinversion.quantization.training.pixel_ranges import normalized
+from tf_deepinversion.quantization.training.pixel_ranges import normalizes
+from tf_deepinversion.quantization.training.pixel_ranges import range_of_inputs
+from tf_deepinversion.quantization.training.pixel_ranges import (
+    ranges_of_rescaled,
+)
+from tf_deepinversion.quantization.training.pixel_ranges import rescaled
+from tf_deepinversion.quantization.training.pixel_ranges import rescaled_pixels
+from tf_deepinversion.quantization.training.pixel_ranges import rescales
+from tf_deepinversion.quantization.training.ranges import FixedRange
+from tf_deepinversion.quantization.training.ranges import Phase
+from tf_deepinversion.quantization.training.ranges import Range
+from tf_deepinversion.quantization.training.simulated_calls import FIXED
+from tf_deepinversion.quantization.training.simulated_calls import JOINED
+from tf_deepinversion.quantization.training.simulated_calls import activated
+from tf_deepinversion.quantization.training.simulated_calls import activation_of
+from tf_deepinversion.quantization.training.simulated_calls import (
+    folded_output_of,
+)
+from tf_deepinversion.quantization.training.simulated_calls import output_of
 
 # What averages neighbors: LiteRT wants one range for inputs and outputs.
 _MIXING = (layers.AveragePooling2D, layers.UpSampling2D)

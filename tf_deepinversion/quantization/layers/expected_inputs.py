@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from tf_deepinversion.quantization.kernels import has_kernel
+from tf_deepinversion.quantization.layers.kernels import has_kernel
 
 # What leaves the mean of each channel as it is. Padding is taken for small.
 _KEEPING = (

@@ -7,11 +7,11 @@ part of the file.
 
 import numpy as np
 
-from tf_deepinversion.quantization.model_file import own_input
-from tf_deepinversion.quantization.model_file import products
-from tf_deepinversion.quantization.model_file import read_model
-from tf_deepinversion.quantization.model_file import scale_of
-from tf_deepinversion.quantization.model_file import write_model
+from tf_deepinversion.quantization.file.model_file import own_input
+from tf_deepinversion.quantization.file.model_file import products
+from tf_deepinversion.quantization.file.model_file import read_model
+from tf_deepinversion.quantization.file.model_file import scale_of
+from tf_deepinversion.quantization.file.model_file import write_model
 
 _LIMIT = 256.0
 

@@ -6,14 +6,16 @@ import tensorflow as tf
 
 from tf_deepinversion.networks.compute_policy import reading
 from tf_deepinversion.quantization.conversion import converted
-from tf_deepinversion.quantization.integers_alone import require_integers_alone
-from tf_deepinversion.quantization.kernels import has_kernel
-from tf_deepinversion.quantization.kernels import is_depthwise
-from tf_deepinversion.quantization.kernels import largest
-from tf_deepinversion.quantization.kernels import on_grid
-from tf_deepinversion.quantization.layer_graph import LayerGraph
+from tf_deepinversion.quantization.file.integers_alone import (
+    require_integers_alone,
+)
+from tf_deepinversion.quantization.layers.kernels import has_kernel
+from tf_deepinversion.quantization.layers.kernels import is_depthwise
+from tf_deepinversion.quantization.layers.kernels import largest
+from tf_deepinversion.quantization.layers.kernels import on_grid
+from tf_deepinversion.quantization.layers.layer_graph import LayerGraph
 from tf_deepinversion.quantization.scheme import scheme_named
-from tf_deepinversion.quantization.simulation import Simulation
+from tf_deepinversion.quantization.training.simulation import Simulation
 
 
 def converted_with_ranges(

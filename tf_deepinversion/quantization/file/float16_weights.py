@@ -3,7 +3,7 @@
 import numpy as np
 
 from tf_deepinversion.core.keras_internals import litert_schema
-from tf_deepinversion.quantization.model_file import read_model
+from tf_deepinversion.quantization.file.model_file import read_model
 
 
 def require_float16(content):

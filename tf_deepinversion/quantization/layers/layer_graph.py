@@ -8,7 +8,7 @@ from keras import layers
 from tf_deepinversion.core.keras_internals import functional_of
 from tf_deepinversion.core.keras_internals import nodes_of
 from tf_deepinversion.networks.copies import is_graph
-from tf_deepinversion.quantization.kernels import has_kernel
+from tf_deepinversion.quantization.layers.kernels import has_kernel
 
 
 def require_graph(model):

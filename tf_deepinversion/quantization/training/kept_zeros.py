@@ -2,7 +2,7 @@
 
 import keras
 
-from tf_deepinversion.quantization.kernels import has_kernel
+from tf_deepinversion.quantization.layers.kernels import has_kernel
 
 
 class KeptZeros:

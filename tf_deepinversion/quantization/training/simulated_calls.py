@@ -7,15 +7,15 @@ from keras import layers
 from tf_deepinversion.core.keras_internals import layers_of
 from tf_deepinversion.networks.call_hooks import original
 from tf_deepinversion.networks.call_hooks import replace
-from tf_deepinversion.quantization.channel_pairs import factors_of
-from tf_deepinversion.quantization.kernels import has_kernel
-from tf_deepinversion.quantization.kernels import has_two_kernels
-from tf_deepinversion.quantization.kernels import is_depthwise
-from tf_deepinversion.quantization.kernels import largest
-from tf_deepinversion.quantization.kernels import linear
-from tf_deepinversion.quantization.kernels import on_grid
-from tf_deepinversion.quantization.ranges import Phase
-from tf_deepinversion.quantization.ranges import rounded
+from tf_deepinversion.quantization.layers.channel_pairs import factors_of
+from tf_deepinversion.quantization.layers.kernels import has_kernel
+from tf_deepinversion.quantization.layers.kernels import has_two_kernels
+from tf_deepinversion.quantization.layers.kernels import is_depthwise
+from tf_deepinversion.quantization.layers.kernels import largest
+from tf_deepinversion.quantization.layers.kernels import linear
+from tf_deepinversion.quantization.layers.kernels import on_grid
+from tf_deepinversion.quantization.training.ranges import Phase
+from tf_deepinversion.quantization.training.ranges import rounded
 
 # LiteRT fixes the ranges of these functions.
 FIXED = {

@@ -1,7 +1,7 @@
 """Refuses files that compute in float where whole numbers are asked for."""
 
-from tf_deepinversion.quantization.file_operations import in_float
-from tf_deepinversion.quantization.file_operations import operations_of
+from tf_deepinversion.quantization.file.file_operations import in_float
+from tf_deepinversion.quantization.file.file_operations import operations_of
 
 _ELSE = {
     False: 'pass scheme="dynamic", which computes in float anyway.',

@@ -7,9 +7,9 @@ two activations in int8, as in attention: the answers would be wrong.
 import copy
 
 from tf_deepinversion.core.keras_internals import litert_schema
-from tf_deepinversion.quantization.model_file import kind_of
-from tf_deepinversion.quantization.model_file import read_model
-from tf_deepinversion.quantization.model_file import write_model
+from tf_deepinversion.quantization.file.model_file import kind_of
+from tf_deepinversion.quantization.file.model_file import read_model
+from tf_deepinversion.quantization.file.model_file import write_model
 
 _OPERAND = 1  # among the inputs of a product
 

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from tf_deepinversion.quantization.ranges import FixedRange
-from tf_deepinversion.quantization.ranges import Phase
+from tf_deepinversion.quantization.training.ranges import FixedRange
+from tf_deepinversion.quantization.training.ranges import Phase
 
 PIXELS = FixedRange(0, 255)
 

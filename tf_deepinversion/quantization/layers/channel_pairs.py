@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from tf_deepinversion.quantization.kernels import has_kernel
-from tf_deepinversion.quantization.layer_graph import LayerGraph
-from tf_deepinversion.quantization.layer_graph import is_linear
+from tf_deepinversion.quantization.layers.kernels import has_kernel
+from tf_deepinversion.quantization.layers.layer_graph import LayerGraph
+from tf_deepinversion.quantization.layers.layer_graph import is_linear
 
 # What computes f(s x) = s f(x) of each channel by itself, for s > 0.
 _HOMOGENEOUS = (

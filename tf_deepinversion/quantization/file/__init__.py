@@ -1,0 +1,1 @@
+"""The content of a LiteRT file: read, changed and checked."""

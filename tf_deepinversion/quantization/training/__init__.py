@@ -1,0 +1,1 @@
+"""Training of a network that computes as its file of whole numbers will."""
