@@ -24,7 +24,7 @@ def test_whole_numbers_pass(value):
 )
 def test_others_are_refused_by_name(value):
     message = (
-        f"`steps` must be a whole number, 1 or more. Received: steps={value}"
+        f"`steps` must be a whole number, 1 or more. Received: steps={value!r}"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         require_whole(images=1, steps=value)
