@@ -558,6 +558,7 @@ def test_no_job_replaces_the_network_of_another(run, monkeypatch, flags, other):
     before = pathlib.Path(saved).read_bytes()
     check_output(args)  # its own, again
     name, *others = flags
+    monkeypatch.setitem(jobs.JOBS, name, None)  # no work is begun
     given = [name, "mine.keras", *FEEDING, *others, "--output=out"]
     monkeypatch.setattr("sys.argv", ["tf-deepinversion", *given])
     with pytest.raises(SystemExit, match=f"which the command `{other[0]}` wro"):
