@@ -2,16 +2,15 @@
 
 import contextlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_deepinversion.core.checks import check_pixels
-from tf_deepinversion.core.pieces import pieces_of
 from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.compute_policy import policy_named
 from tf_deepinversion.networks.feature_targets import FeatureTargets
 from tf_deepinversion.networks.preprocessing import Preprocessing
+from tf_deepinversion.networks.reader import readings_of
 from tf_deepinversion.networks.replica_checks import require_scope
 from tf_deepinversion.networks.replicas import in_scope
 from tf_deepinversion.networks.student_input import check_channels
@@ -236,12 +235,14 @@ class Networks:
         # inversion.
         if self._dtype is not None:
             teacher = Classifier(teacher.model, teacher.image_shape)
-        found = []
-        with teacher.open(sums=False):
-            for piece in pieces_of(images, batch_size):
-                logits = teacher.read(self.preprocessing.fed(piece)).logits
-                found.append(keras.ops.convert_to_numpy(logits).argmax(-1))
-        return np.concatenate(found).astype("int32")
+        logits = readings_of(
+            teacher,
+            images,
+            self.preprocessing,
+            lambda reading: reading.logits,
+            batch_size,
+        )
+        return logits.argmax(-1).astype("int32")
 
 
 def _require_targets(targets, teacher):

@@ -11,6 +11,29 @@ from tf_deepinversion.networks.classifier import Classifier
 from tf_deepinversion.networks.preprocessing import Preprocessing
 
 
+def readings_of(classifier, images, preprocessing, take, batch_size=None):
+    """Reads images piece by piece, without the sums of statistics.
+
+    Args:
+        classifier: A `Classifier`.
+        images: uint8 array `(n, height, width, channels)`.
+        preprocessing: The network's `Preprocessing`.
+        take: Function from a `Reading` to a tensor with a row for each image.
+        batch_size: See `pieces_of`.
+
+    Returns:
+        An array with n rows.
+    """
+    with classifier.open(sums=False):
+        found = [
+            ops.convert_to_numpy(
+                take(classifier.read(preprocessing.fed(pixels)))
+            )
+            for pixels in pieces_of(images, batch_size)
+        ]
+    return np.concatenate(found)
+
+
 def read_logits(model, images, preprocessing=None, batch_size=None):
     """Reads a network's logits for images.
 
@@ -31,12 +54,13 @@ def read_logits(model, images, preprocessing=None, batch_size=None):
     """
     images = check_pixels(images)
     preprocessing = Preprocessing.of(model, preprocessing)
-    classifier, found = Classifier(model, images.shape[1:]), []
-    with classifier.open(sums=False):
-        for pixels in pieces_of(images, batch_size):
-            logits = classifier.read(preprocessing.fed(pixels)).logits
-            found.append(ops.convert_to_numpy(logits))
-    return np.concatenate(found)
+    return readings_of(
+        Classifier(model, images.shape[1:]),
+        images,
+        preprocessing,
+        lambda reading: reading.logits,
+        batch_size,
+    )
 
 
 def read_statistics(
@@ -112,12 +136,12 @@ def penultimate_features(model, images, preprocessing=None) -> np.ndarray:
     """
     images = check_pixels(images)
     preprocessing = Preprocessing.of(model, preprocessing)
-    classifier, found = Classifier(model, images.shape[1:]), []
-    with classifier.open(sums=False):
-        for pixels in pieces_of(images):
-            features = classifier.read(preprocessing.fed(pixels)).features
-            found.append(ops.convert_to_numpy(features))
-    return np.concatenate(found)
+    return readings_of(
+        Classifier(model, images.shape[1:]),
+        images,
+        preprocessing,
+        lambda reading: reading.features,
+    )
 
 
 def resized(images, network) -> np.ndarray:
