@@ -9,7 +9,7 @@ from tf_deepinversion.incremental import Step
 from tf_deepinversion.incremental import View
 from tf_deepinversion.incremental import losses
 from tf_deepinversion.incremental import method
-from tf_deepinversion.incremental.methods import require_teaching
+from tf_deepinversion.incremental.check_terms import require_teaching
 
 RANDOM = np.random.default_rng(0)
 OLD, CLASSES, FEATURES = 3, 5, 4

@@ -17,9 +17,9 @@ from tf_deepinversion.incremental._learn_task import replayed
 from tf_deepinversion.incremental.check_tasks import as_tasks
 from tf_deepinversion.incremental.check_tasks import check_tasks
 from tf_deepinversion.incremental.check_tasks import check_tests
+from tf_deepinversion.incremental.check_terms import require_teaching
 from tf_deepinversion.incremental.class_gaussians import ClassGaussians
 from tf_deepinversion.incremental.head import Head
-from tf_deepinversion.incremental.methods import require_teaching
 from tf_deepinversion.incremental.replay_memory import Memory
 from tf_deepinversion.incremental.saved_task import load_task
 from tf_deepinversion.incremental.saved_task import save_task

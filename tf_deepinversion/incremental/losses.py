@@ -14,7 +14,7 @@ def local_cross_entropy(labels, logits, old_classes):
     """Computes CE(y, softmax over the new classes only).
 
     With a single new class the value and its gradient are 0: see
-    `methods.require_teaching`.
+    `check_terms.require_teaching`.
 
     Args:
         labels: Int tensor `(batch,)` in [old_classes, classes).

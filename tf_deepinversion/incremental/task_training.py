@@ -14,11 +14,11 @@ from tf_deepinversion.core.checks import require_positive
 from tf_deepinversion.core.checks import require_whole
 from tf_deepinversion.datasets.streams import epochs_of
 from tf_deepinversion.datasets.streams import steps_of_epoch
+from tf_deepinversion.incremental.check_terms import require_teaching
+from tf_deepinversion.incremental.check_terms import require_terms
 from tf_deepinversion.incremental.head import Head
 from tf_deepinversion.incremental.head import grow_head
 from tf_deepinversion.incremental.learner import IncrementalLearner
-from tf_deepinversion.incremental.methods import require_teaching
-from tf_deepinversion.incremental.methods import require_terms
 from tf_deepinversion.metrics.recognition import accuracy
 from tf_deepinversion.networks import replica_checks
 from tf_deepinversion.networks.preprocessing import Preprocessing
