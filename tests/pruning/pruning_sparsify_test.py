@@ -12,6 +12,8 @@ from pruned import chain
 from pruned import conv
 from pruned import images
 from pruned import require_augmentations
+from rates import Rates
+from rates import cosine
 from tiny import learned_teacher
 
 from tf_deepinversion.pruning import ConstantSparsity
@@ -175,17 +177,6 @@ def test_frozen_weights_that_lose_entries_are_warned_of():
     assert found.filename == __file__
 
 
-class Rates(keras.callbacks.Callback):
-    """Records the learning rate of each step."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def on_train_batch_begin(self, batch, logs=None):
-        self.found.append(float(self.model.optimizer.learning_rate))
-
-
 @pytest.mark.parametrize("job", ["sparsify", "recover", "prune"])
 def test_the_rate_falls_over_the_steps_of_whole_epochs(job):
     rates = Rates()
@@ -203,8 +194,10 @@ def test_the_rate_falls_over_the_steps_of_whole_epochs(job):
     elif job == "recover":
         recover(teacher, learned_teacher(), images, steps=3, **given)
     else:
-        given |= {"rounds": 1, "final_steps": 3, "criterion": "filter_norm"}
-        prune(teacher, images, target=0.2, ranking_batches=1, **given)
-    # Three steps are two epochs of two, without a rise.
-    cosine = 0.005 * (1 + np.cos(np.pi * np.arange(4) / 4))
-    np.testing.assert_allclose(rates.found, cosine, rtol=1e-5)
+        given |= {"rounds": 2, "steps_per_round": 3, "final_steps": 3}
+        given |= {"criterion": "filter_norm", "ranking_batches": 1}
+        prune(teacher, images, target=0.2, **given)
+    # Three steps are two epochs of two.
+    trainings = 2 if job == "prune" else 1
+    expected = [*cosine(0.01, 4)] * trainings
+    np.testing.assert_allclose(rates.found, expected, rtol=1e-5)

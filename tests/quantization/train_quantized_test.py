@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from rates import Rates
+from rates import cosine
 
 from tf_deepinversion.networks.preprocessing import Preprocessing
 from tf_deepinversion.pruning import ConstantSparsity
@@ -352,3 +354,18 @@ def test_a_comparison_has_no_range():
     expected = simulated(student, ranges, 8)
     step = found.output["quantization"][0]
     assert np.abs(found(IMAGES) - expected).max() < 2.01 * step
+
+
+def test_the_rate_falls_over_the_steps_of_whole_epochs(teacher):
+    rates = Rates()
+    settings = {"steps": 3, "steps_per_epoch": 2, "learning_rate": 0.01}
+    train_quantized(
+        teacher,
+        GIVEN,
+        preprocessing=PIXELS,
+        callbacks=[rates],
+        verbose=0,
+        **settings,
+    )
+    # Three steps are two epochs of two.
+    np.testing.assert_allclose(rates.found, cosine(0.01, 4), rtol=1e-5)

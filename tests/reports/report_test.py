@@ -57,7 +57,7 @@ def test_a_verifier_sees_the_images_at_its_own_size():
     )
     assert row["verifier_accuracy"] == 0.75
     # Features 1, 1 and -1 of class 0; class 1 has a single image.
-    assert row["spread"] > 0
+    assert row["spread"] == pytest.approx(np.sqrt(4 / 3), rel=1e-5)
 
 
 @pytest.mark.parametrize(("classes", "size"), [(20, 300), (100, 2)])
